@@ -1,0 +1,152 @@
+# meshifyd. `make help` lists the targets.
+VERSION := 0.1.0
+
+PREFIX     ?= /usr
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
+DESTDIR    ?=
+BUILD      ?= build
+SAN        ?=# sanitizers, e.g. SAN=address,undefined
+PYTHON     ?= /usr/bin/python3
+
+# The sources in reading order: this list is the table of contents.
+BASE   := fault str json message hash clock log
+CORE   := job config config_value pipeline retry glb
+FLOW   := notify claim service predict look poll download validate store complete
+IO     := db http spool dir
+DAEMON := settings lane worker stages lease wakeup status
+CTL    := $(notdir $(basename $(wildcard src/ctl/*.c)))
+SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
+
+SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))
+SCHEMA_VERSION := $(shell expr 0$(firstword $(subst _, ,$(notdir $(lastword $(SQL))))) + 0)
+
+CFLAGS  ?= -O2 -g
+LDFLAGS ?=
+PKGS    := libsystemd libpq libcurl jansson libcrypto inih
+
+# Ours stand apart from CFLAGS, which stays the packager's.
+OUR_CFLAGS   := -std=gnu17 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+                -Wformat=2 -Wvla -Wundef -Wpointer-arith -Werror=implicit -fno-common -fPIE \
+                -fstack-protector-strong $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+OUR_CPPFLAGS := -Iinclude -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DSCHEMA_VERSION=$(SCHEMA_VERSION) -DSYSCONFDIR='"$(SYSCONFDIR)"' \
+                $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2) $(shell pkg-config --cflags $(PKGS))
+OUR_LDFLAGS  := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
+LIBS         := $(shell pkg-config --libs $(PKGS))
+COMPILE       = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
+LINK          = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
+
+PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out base/clock.o base/log.o,$(BASE:%=base/%.o)) \
+                $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
+DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o))
+CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o $(CTL:%=ctl/%.o) daemon/settings.o ctl/migrations_sql.o)
+SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
+UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))
+FUZZ       := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+PROGRAMS   := $(addprefix $(BUILD)/,meshifyd meshifyctl meshify-sim)
+
+all: $(PROGRAMS)                ## build the three programs (SAN=address,undefined for sanitizers)
+
+$(BUILD)/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/sim/%.o: tests/sim/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/sim -MMD -MP -c -o $@ $<
+
+$(BUILD)/libpure.a: $(PURE_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/meshifyd: $(DAEMON_OBJ) $(BUILD)/libpure.a
+	$(LINK) -o $@ $^ $(LIBS)
+
+$(BUILD)/meshifyctl: $(CTL_OBJ) $(BUILD)/libpure.a
+	$(LINK) -o $@ $^ $(LIBS)
+
+$(BUILD)/meshify-sim: $(SIM_OBJ) $(BUILD)/base/hash.o
+	$(LINK) -o $@ $^ -lmicrohttpd $(LIBS) -lm
+
+# The migrations travel inside meshifyctl: an assembler file names each, so that no tool is needed.
+$(BUILD)/ctl/migrations_sql.S: $(SQL) Makefile
+	@mkdir -p $(@D)
+	@{ printf '.section .note.GNU-stack,"",%%progbits\n.section .rodata\n'; \
+	   for f in $(SQL); do n=$$(basename $$f .sql); \
+	     printf 'n_%s: .asciz "%s"\nb_%s: .incbin "%s"\ne_%s: .byte 0\n' $$n $$n $$n $$f $$n; done; \
+	   printf '.section .data.rel.ro,"aw"\n.globl migrations_files\n.balign 8\nmigrations_files:\n'; \
+	   for f in $(SQL); do n=$$(basename $$f .sql); printf '.quad n_%s, b_%s, e_%s - b_%s\n' $$n $$n $$n $$n; done; \
+	   printf '.quad 0, 0, 0\n'; } >$@
+
+$(BUILD)/ctl/migrations_sql.o: $(BUILD)/ctl/migrations_sql.S
+	$(CC) -c -o $@ $<
+
+$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libpure.a
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit -MMD -MP -c -o $@.o $<
+	$(LINK) $(WRAP) -o $@ $@.o $(EXTRA) $(BUILD)/libpure.a -lcmocka $(LIBS)
+
+$(BUILD)/tests/t_glb $(BUILD)/tests/t_pipeline $(BUILD)/tests/t_torture: WRAP = -Wl,--wrap=malloc
+$(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o
+$(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o
+
+check: lint check-unit check-sql check-e2e   ## all tests
+
+check-unit: $(UNIT) $(BUILD)/libpure.a       ## unit tests of the pure modules
+	prove -e '' $(UNIT)
+
+check-sql: all                               ## pgTAP tests of the SQL functions
+	BUILD=$(BUILD) prove -e '' tests/sql/run $(wildcard tests/sql/*.t)
+
+check-e2e: all                               ## the real programs together (E2E=tests/e2e/NN-name.t for one)
+	BUILD=$(BUILD) prove -e '' $(or $(E2E),$(sort $(wildcard tests/e2e/*.t)))
+
+check-fuzz:                                  ## each fuzz target for FUZZ_SECONDS (15)
+	$(MAKE) BUILD=$(BUILD)/fuzzing CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
+
+fuzz-run: $(FUZZ:$(BUILD)/fuzz/%=$(BUILD)/fuzz/%)
+	tests/fuzz/run $(or $(FUZZ_SECONDS),15) $(FUZZ)
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libpure.a
+	@mkdir -p $(@D)
+	$(COMPILE) -fsanitize=fuzzer -o $@ $< $(BUILD)/libpure.a $(LIBS)
+
+check-boot: all                              ## install, start, hand over on a real systemd (root)
+	BUILD=$(BUILD) tests/boot/run
+
+lint: $(BUILD)/libpure.a all                 ## layers, purity, options, catalog, units
+	@for l in tests/lint/*; do BUILD=$(BUILD) $$l $(BUILD)/libpure.a || exit 1; done
+
+demo: all                                    ## the main job, on everything private to this directory
+	BUILD=$(BUILD) tests/demo
+
+bench: all                                   ## latency, memory, idle use
+	BUILD=$(BUILD) tests/bench
+
+install: all                                 ## into DESTDIR, PREFIX
+	install -D -m 755 $(BUILD)/meshifyd $(DESTDIR)$(PREFIX)/sbin/meshifyd
+	install -D -m 755 $(BUILD)/meshifyctl $(DESTDIR)$(PREFIX)/bin/meshifyctl
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/meshify.d
+	for u in meshifyd.service meshifyd@.service; do \
+	    sed 's|@sbindir@|$(PREFIX)/sbin|g' systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u && chmod 644 $(DESTDIR)$(UNITDIR)/$$u || exit 1; done
+	install -D -m 644 systemd/meshify.catalog $(DESTDIR)$(CATALOGDIR)/meshify.catalog
+	[ -e $(DESTDIR)$(SYSCONFDIR)/meshify.ini ] || install -m 600 etc/meshify.ini $(DESTDIR)$(SYSCONFDIR)/meshify.ini
+
+uninstall:                                   ## removes what install put there, but for the configuration
+	rm -f $(DESTDIR)$(PREFIX)/sbin/meshifyd $(DESTDIR)$(PREFIX)/bin/meshifyctl $(DESTDIR)$(CATALOGDIR)/meshify.catalog
+	rm -f $(DESTDIR)$(UNITDIR)/meshifyd.service $(DESTDIR)$(UNITDIR)/meshifyd@.service
+
+format:                                      ## clang-format on all C
+	clang-format -i $(wildcard src/*.c src/*/*.c include/*/*.h tests/sim/*.[ch] tests/unit/*.[ch] tests/fuzz/*.c)
+
+clean:                                       ## removes what was built
+	rm -rf $(BUILD)
+
+help:                                        ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+.PHONY: all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot lint demo bench install uninstall format clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+-include $(PURE_OBJ:.o=.d) $(DAEMON_OBJ:.o=.d) $(CTL_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(UNIT:=.d)

@@ -1,0 +1,12 @@
+/* Time, in microseconds. */
+#pragma once
+#include <stdint.h>
+
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC  UINT64_C(1000000)
+
+/* CLOCK_BOOTTIME: goes on while the machine sleeps, as leases and predictions do. */
+uint64_t clock_now_usec(void);
+
+/* A random number for jitter, 0 <= x < 1. Not for secrets. */
+double clock_chance(void);

@@ -1,0 +1,24 @@
+/* Small helpers around jansson, for answers that promise nothing. */
+#pragma once
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/cleanup.h"
+
+__attribute__((unused)) static inline json_t *json_unref(json_t *j) {
+    json_decref(j);
+    return NULL;
+}
+DEFINE_CLEANUP(json_t *, json_unref)
+
+/* Parses text from outside: any JSON value; names may come twice; NULL when it is not JSON. */
+json_t *json_parse(const char *bytes, size_t size);
+
+/* The member's text, or NULL if it is missing or no string. Borrowed. */
+const char *json_text(const json_t *object, const char *name);
+
+/* The member as a number, or `otherwise`. */
+double json_number(const json_t *object, const char *name, double otherwise);
+
+/* Compact text of a value, NULL when there is no memory. Free it. */
+char *json_write(const json_t *value);

@@ -1,0 +1,64 @@
+/* What a stage asks of the outside, and what it hears: plain structs, so that stages need no edge. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/hash.h"
+
+#define HTTP_HEADERS_MAX 12
+
+typedef struct HttpRequest {
+    const char *method; /* static */
+    char *url;
+    char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; may hold secrets, never logged */
+    size_t n_headers;
+    char *body; /* to send; NULL: none, or from body_fd */
+    size_t body_size;
+    int body_fd; /* > 0: send body_size bytes of this file from its start; borrowed */
+    int sink_fd; /* > 0: the body of a 2xx answer goes here from its start; borrowed */
+    Hash *sink_hash; /* is fed with what goes into sink_fd; borrowed */
+    uint64_t body_max;     /* a longer answer ends as HTTP_TOO_LARGE */
+    uint64_t timeout_usec; /* over all; 0: no limit but that of a stalled transfer */
+    bool once;             /* goes out once or not at all: it buys something */
+    bool public_only;      /* never to a private, loopback or link-local address */
+} HttpRequest;
+
+typedef enum HttpEnd {
+    HTTP_ANSWERED,  /* `code` and all of the body are there */
+    HTTP_UNSENT,    /* no name, no connection, no TLS: nothing can have been sent */
+    HTTP_LOST,      /* it may have been sent; the answer did not come, or not whole */
+    HTTP_TOO_LARGE, /* the answer is longer than body_max */
+    HTTP_PRIVATE,   /* the name leads to an address that public_only forbids */
+    HTTP_SINK,      /* sink_fd could not be written (local_errno) */
+} HttpEnd;
+
+typedef struct HttpReply {
+    HttpEnd end;
+    int code;         /* 0: no answer */
+    char *body;       /* terminated; NULL when it went into sink_fd */
+    size_t body_size; /* also of what went into sink_fd */
+    char *redirect;   /* absolute, of a 3xx answer; else NULL */
+    uint64_t retry_after_usec; /* of its header; 0: none */
+    int local_errno;
+    char error[160]; /* for the log: why there is no answer */
+} HttpReply;
+
+/* Takes over `value` ("Name: value", from str_printf); -ENOMEM when it is NULL. */
+int http_request_add(HttpRequest *r, char *value);
+void http_request_done(HttpRequest *r);
+void http_reply_done(HttpReply *r);
+
+#define DB_REQUEST_PARAMS 12
+
+typedef struct DbRequest {
+    const char *sql; /* static */
+    char *params[DB_REQUEST_PARAMS]; /* text; NULL is SQL's NULL */
+    int n_params;
+} DbRequest;
+
+/* Adds the next parameter: NULL, a copy of `text`, a formatted one. -ENOMEM. */
+int db_request_add(DbRequest *r, const char *text);
+int db_request_addf(DbRequest *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void db_request_done(DbRequest *r);

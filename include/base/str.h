@@ -1,0 +1,34 @@
+/* Text: bounded, escaped, growing. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Copies text from outside for a log line: at most `room - 1` bytes, control characters and broken
+ * UTF-8 as '?', cut on a character's border. Returns `to`. NULL reads as "". */
+const char *str_clean(char *to, size_t room, const char *from);
+
+/* Cuts `s` to at most `limit` bytes on a UTF-8 character's border. */
+size_t str_cut(const char *s, size_t limit);
+
+/* True when `s` has the form of a UUID, in lower or upper case. */
+bool str_is_uuid(const char *s);
+
+/* True when the `size` bytes are UTF-8 without NUL. */
+bool str_is_utf8(const char *s, size_t size);
+
+/* A growing buffer of bytes, always terminated once something was added. */
+typedef struct StrBuf {
+    char *text;
+    size_t size, room;
+} StrBuf;
+
+int strbuf_add(StrBuf *b, const char *bytes, size_t size);
+int strbuf_printf(StrBuf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void strbuf_done(StrBuf *b);
+
+/* printf() into new memory; NULL when there is none. */
+char *str_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* True when host[:port] `host` is meant by one of the space-separated `patterns`: a name (with
+ * or without port) or "*.domain". Case does not matter. */
+bool str_host_matches(const char *patterns, const char *host, unsigned port);

@@ -1,0 +1,51 @@
+/* A lane is what jobs queue for: how many at once, how many a minute, and whether it is held because
+ * the other side said so (429, 402, 401) or is away. */
+#pragma once
+#include <stdbool.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "base/fault.h"
+#include "core/retry.h"
+
+typedef struct Lane Lane;
+
+typedef struct LaneTicket { /* lives in its owner; zeroed: not in a lane */
+    Lane *lane;
+    bool waiting;
+    void (*go)(void *userdata);
+    void *userdata;
+    uint64_t waited_from_usec, waited_usec; /* how long it stood in the queue */
+    TAILQ_ENTRY(LaneTicket) link;
+} LaneTicket;
+
+struct Lane {
+    const char *name;
+    Bucket bucket;
+    unsigned max, running;
+    bool closed;             /* the lease is not to be trusted: nothing begins */
+    uint64_t held_until_usec;
+    unsigned holds;          /* in a row */
+    FaultCode held_for;
+    char held_detail[120];
+    sd_event_source *timer;
+    TAILQ_HEAD(, LaneTicket) queue;
+};
+
+int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max);
+void lane_done(Lane *lane);
+
+/* True: go on at once. False: `go` is called from the loop when it is the ticket's turn. */
+bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata);
+
+/* The ticket is not needed any more, whether it waited or went. Harmless when it is in no lane. */
+void lane_leave(LaneTicket *ticket);
+
+/* Nobody goes for a while: as long as the fault says, else longer each time. Says so once. */
+void lane_hold(Lane *lane, const Fault *fault);
+
+/* The other side answered well. */
+void lane_open(Lane *lane);
+
+void lane_close(Lane *lane, bool closed);
+bool lane_is_held(const Lane *lane);

@@ -1,0 +1,16 @@
+/* The worker's row: heartbeat, a lost lease, dead workers, the connection's ups and downs. */
+#pragma once
+#include "daemon/worker.h"
+
+/* To be called when the working connection comes up. */
+void lease_connected(Worker *w);
+void lease_disconnected(Worker *w);
+
+/* May something be begun that costs money or writes an object? */
+bool lease_is_trusted(const Worker *w);
+
+/* A clean stop: our row goes. */
+void lease_end(Worker *w);
+
+int lease_init(Worker *w);
+void lease_done(Worker *w);

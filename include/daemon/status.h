@@ -1,0 +1,13 @@
+/* What systemd is told: READY, STATUS, STOPPING, and the watchdog. */
+#pragma once
+#include "daemon/worker.h"
+
+typedef struct Status Status;
+
+/* Says READY when the worker is, and after ten seconds in any case. */
+int status_new(Status **ret, Worker *w);
+Status *status_free(Status *s);
+
+/* Something changed: STATUS is said again, at most four times a second. */
+void status_changed(Status *s);
+void status_stopping(Status *s);

@@ -1,0 +1,9 @@
+/* LISTEN on a connection of its own, and the proof that it works. */
+#pragma once
+#include "daemon/worker.h"
+
+int wakeup_init(Worker *w);
+void wakeup_done(Worker *w);
+
+/* The working connection is there: a ping may be sent through it. */
+void wakeup_prove(Worker *w);

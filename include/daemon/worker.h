@@ -1,0 +1,128 @@
+/* The jobs in flight: does what core/job.c decides, and tells it what came of it. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "base/hash.h"
+#include "core/config.h"
+#include "core/glb.h"
+#include "core/job.h"
+#include "daemon/lane.h"
+#include "flow/notify.h"
+#include "io/db.h"
+#include "io/dir.h"
+#include "io/http.h"
+#include "io/spool.h"
+
+typedef struct Worker Worker;
+
+/* A job and the one operation that it has under way. */
+typedef struct Task {
+    Worker *worker;
+    Job *job;
+    HttpOp *http;
+    DbOp *db;
+    DirOp *dir;
+    sd_event_source *timer; /* a pause, or the next slice */
+    LaneTicket ticket;
+    SpoolFile *file;
+    Hash *hash;
+    Glb *glb;
+    uint64_t sent_usec; /* when the call under way was made */
+    unsigned redirects;
+    TAILQ_ENTRY(Task) link;
+} Task;
+
+typedef enum LaneName {
+    LANE_CREATE,  /* buying */
+    LANE_POLL,    /* reading one prediction */
+    LANE_REQUEST, /* listings and cancels */
+    LANE_FILE,    /* downloads */
+    LANE_STORE,   /* uploads and signatures */
+    _LANE_MAX,
+} LaneName;
+
+typedef struct Lease {
+    bool registered;          /* a row of ours was there when we last heard */
+    uint64_t sent_usec;       /* the last acknowledged heartbeat was sent then */
+    uint64_t connected_usec;  /* the connection came up then */
+    bool still;               /* past 2/3 of the lease: nothing is begun */
+    bool paused;              /* claims are paused everywhere */
+    unsigned workers, running_all;
+    bool beating;             /* a heartbeat is under way */
+    uint64_t beat_usec;       /* when it was sent */
+    bool comparing, reaping;
+    unsigned long long lost, takeovers;
+    sd_event_source *timer;
+} Lease;
+
+typedef struct Listening {
+    Db *db;
+    bool works;        /* the last ping came back */
+    bool said;         /* that it does not work */
+    unsigned failures; /* pings in a row that did not come back */
+    bool waiting;
+    sd_event_source *timer;
+} Listening;
+
+struct Worker {
+    const Config *config;
+    sd_event *event;
+    char id[37];
+    Db *db;
+    Http *http;
+    Spool *spool;
+    Lane lanes[_LANE_MAX];
+    Lease lease;
+    Listening listening;
+    NotifyPlan plan;
+    bool only_bought;             /* the claim under way asks for bought jobs only */
+    bool schema_fits;
+    char trouble[200];            /* what keeps us from being ready; "": nothing */
+    bool draining, hurried;
+    sd_event_source *claim_timer, *tick;
+    uint64_t down_since_usec, progress_usec;
+    TAILQ_HEAD(, Task) tasks;
+    unsigned n_tasks;
+    unsigned long long claimed, done, failed, canceled, returned, adopted, surplus, zombies;
+    void (*changed)(void *userdata); /* readiness or counts */
+    void *userdata;
+};
+
+int worker_new(Worker **ret, sd_event *event, const Config *config);
+Worker *worker_free(Worker *w);
+
+/* Tells a job what happened. The task may be gone afterwards. */
+void worker_tell(Task *t, JobEvent ev);
+
+/* The same with j->fault set, as its verdict says; a last attempt is final. */
+void worker_tell_fault(Task *t, JobEvent ev);
+
+/* A claimed row becomes a task and begins. */
+void worker_take(Worker *w, const PGresult *res, int row);
+
+Task *worker_find(Worker *w, const char *job_id);
+
+/* There may be work; or the plan changed. */
+void worker_wake(Worker *w);
+void worker_plan(Worker *w);
+
+/* All jobs are another's now: they are dropped, nothing is written. */
+void worker_drop_all(Worker *w);
+
+/* No more claims; jobs go back. */
+void worker_drain(Worker *w);
+
+/* drain_timeout is over: what still waits is let go. */
+void worker_hurry(Worker *w);
+bool worker_is_idle(const Worker *w);
+
+/* One line a job, to the log. */
+void worker_dump(const Worker *w);
+
+void worker_changed(Worker *w);
+
+/* A call that nobody waits for. The request is done with in any case. */
+void worker_call(Worker *w, DbRequest *request, const char *what);

@@ -1,0 +1,31 @@
+/* Stage 8: the job is closed, or handed back. Pure. */
+#pragma once
+#include <libpq-fe.h>
+
+#include "core/config.h"
+#include "core/job.h"
+
+/* What the answer of a fenced call means for the job: EV_OK for "ok"; EV_LOST for "lost" and
+ * "closed"; EV_CANCEL for "cancel" and "gone"; EV_RETRY with a fault for what is none of them. */
+JobEvent complete_answer(const char *answer, Fault *reterr);
+
+int complete_done_ask(const char *worker, const Job *j, DbRequest *ret);
+int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret);
+int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret);
+
+/* Closing calls: EV_OK (also when closed already), EV_ELSE (done only: a cancel came first, or the
+ * job is gone), EV_LOST. */
+JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr);
+
+/* How a job goes back: after a counted fault with back-off, else as soon as it makes sense. */
+typedef struct HandBack {
+    uint64_t delay_usec, worked_usec;
+    bool counted;
+    const char *reason;
+} HandBack;
+
+HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance);
+int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret);
+
+/* Has the job used up its attempts with the fault it has now? Then the fault is made final. */
+bool complete_is_last_attempt(const Config *c, const Job *j);

@@ -1,0 +1,34 @@
+/* Stage 1: is it time to claim, and how many? Pure. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/config.h"
+
+typedef enum NotifyKind {
+    NOTIFY_OTHER,      /* not for us, or not readable */
+    NOTIFY_WORK,       /* there is work */
+    NOTIFY_CANCEL,     /* `id` is a job */
+    NOTIFY_PREDICTION, /* `id` is a prediction: poll it now */
+    NOTIFY_PING,       /* `id` is a worker: it proves its wake-up */
+} NotifyKind;
+
+typedef struct Notify {
+    NotifyKind kind;
+    char id[65];
+} Notify;
+
+/* Reads what came on a channel; the payload is text from outside. */
+Notify notify_read(const char *channel, const char *payload);
+
+typedef struct NotifyPlan {
+    bool woken;          /* a notification came, or a slot became free after a claim that was full */
+    bool claiming;       /* a claim is under way */
+    uint64_t woken_usec; /* when; with several workers the claim waits a little after it */
+    uint64_t due_usec;   /* when the next job comes due; UINT64_MAX: none is known */
+    uint64_t claimed_usec; /* the last claim's answer */
+} NotifyPlan;
+
+/* When to claim: `now` or earlier means at once; UINT64_MAX: not before something else happens. */
+uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, unsigned workers,
+                     unsigned free_slots, double chance);

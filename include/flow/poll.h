@@ -1,0 +1,29 @@
+/* Stage 4: is the prediction there yet? Pure. */
+#pragma once
+#include "core/config.h"
+#include "core/job.h"
+
+/* How long to wait before asking (again), `age` after the purchase; with jitter. */
+uint64_t poll_delay_usec(const Config *c, uint64_t age_usec, double chance);
+
+int poll_ask(const Config *c, const Job *j, HttpRequest *ret);
+
+typedef struct PollAnswer { /* borrowed from `root`, which the caller unrefs */
+    json_t *root;
+    const char *status;
+    json_t *output, *metrics;
+    const char *error; /* text of it, whatever its type was; NULL: none */
+    bool terminal, usable;
+} PollAnswer;
+
+/* EV_WAIT: not there yet (with a fault when the read failed). EV_STEP: done, another step follows.
+ * EV_OK: done, j->output_url is the mesh. EV_RETRY, EV_FINAL with a fault. */
+JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret, Fault *reterr);
+
+typedef enum PollWants { POLL_WANTS_MESH, POLL_WANTS_IMAGE } PollWants;
+
+/* The file in an output: by JSON pointer, or found by itself. NULL: none. Borrowed. */
+const char *poll_output(const json_t *output, const char *pointer, PollWants wants);
+
+/* Progress (0 to 1) read from a prediction's logs: the last tqdm bar; < 0: none. */
+double poll_progress(const char *logs);

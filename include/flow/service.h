@@ -1,0 +1,22 @@
+/* What Replicate answers when it does not give what was asked for. Pure. */
+#pragma once
+#include "base/fault.h"
+#include "base/message.h"
+#include "core/config.h"
+#include "core/job.h"
+
+/* The fault that a reply other than a good 2xx stands for. */
+void service_fault(const HttpReply *reply, Fault *reterr);
+
+/* The event for a fault by its verdict: EV_WAIT, EV_RETRY or EV_FINAL. */
+JobEvent service_event(const Fault *fault);
+
+/* A request to a path below the API root ("predictions/…"), with the token. */
+int service_request(const Config *c, const char *method, const char *path, HttpRequest *ret);
+
+/* POST …/cancel for a prediction; whether it is known to be over, or must be asked again (EV_WAIT). */
+int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *ret);
+JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr);
+
+/* True for what can be a prediction's id: it becomes part of a path. */
+bool service_is_id(const char *id);

@@ -1,0 +1,63 @@
+/* One PostgreSQL connection on the loop, in pipeline mode.
+ *
+ * Calls of one turn of the loop travel as one pipeline and one transaction (group commit), and none
+ * is answered before the Sync that ends it. Of a transaction that failed each call is sent again
+ * alone, so that one bad call hurts only itself. When the connection dies, calls that had not been
+ * answered are sent again on the next one: they must be repeatable, or be DB_ONCE. */
+#pragma once
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+typedef struct Db Db;
+typedef struct DbOp DbOp;
+
+typedef enum DbFlags {
+    DB_ALONE = 1, /* a transaction of its own */
+    DB_ONCE = 2,  /* not repeated when the connection dies: told DB_LOST */
+    DB_FIRST = 4, /* goes out even while others are held (db_hold) */
+} DbFlags;
+
+typedef enum DbEnd {
+    DB_OK,     /* `res` holds rows */
+    DB_FAILED, /* the server refused it: `res` holds the error */
+    DB_LOST,   /* DB_ONCE: it may have been done or not */
+} DbEnd;
+
+/* Called exactly once from the loop, never from within db_call(), unless cancelled. The operation
+ * is gone then; `res` is the callee's to read, not to keep; NULL when DB_LOST. */
+typedef void (*DbDone)(void *userdata, DbEnd end, const PGresult *res);
+
+typedef struct DbEvents {
+    void (*up)(void *userdata);                         /* connected; calls are held until db_go() */
+    void (*down)(void *userdata, const char *why);      /* once for each loss or first failure */
+    void (*notified)(void *userdata, const char *channel, const char *payload);
+} DbEvents;
+
+/* `url`: libpq URI or conninfo, "" for libpq's own environment; copied, and never logged. */
+int db_new(Db **ret, sd_event *event, const char *url, const char *application,
+           const DbEvents *events, void *userdata);
+Db *db_free(Db *db);
+
+bool db_is_up(const Db *db);
+
+/* Lets the calls go that were held since the connection came up. */
+void db_go(Db *db);
+
+/* Drops the connection and connects anew. */
+void db_reconnect(Db *db, const char *why);
+
+/* Queues a call with `n` text parameters (copied; NULL is SQL's NULL). Returns 0 or -ENOMEM. `ret`
+ * may be NULL for a call that nobody cancels. */
+int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
+            void *userdata, DbOp **ret);
+
+/* The answer is not wanted any more; the call itself may still be carried out. Takes NULL. */
+DbOp *db_op_cancel(DbOp *op);
+
+/* Calls that have not been answered. */
+unsigned db_pending(const Db *db);
+
+/* The SQLSTATE of a refused call, "" if it has none. */
+const char *db_sqlstate(const PGresult *res);

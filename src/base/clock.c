@@ -1,0 +1,25 @@
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+
+uint64_t clock_now_usec(void) {
+    struct timespec ts;
+
+    if (clock_gettime(CLOCK_BOOTTIME, &ts) < 0)
+        abort(); /* only an unknown clock can fail */
+    return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
+double clock_chance(void) {
+    static unsigned short seed[3];
+
+    if (!seed[0] && !seed[1] && !seed[2]) {
+        uint64_t now = clock_now_usec() ^ ((uint64_t) (uintptr_t) &seed << 20);
+
+        seed[0] = (unsigned short) now;
+        seed[1] = (unsigned short) (now >> 16);
+        seed[2] = (unsigned short) ((now >> 32) | 1);
+    }
+    return erand48(seed);
+}

@@ -1,0 +1,61 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/fault.h"
+#include "base/str.h"
+
+/* clang-format off */
+static const FaultInfo infos[_FAULT_MAX] = {
+    [FAULT_NONE]             = { "none", VERDICT_WAIT, "", "" },
+    [FAULT_PROMPT_MISSING]   = { "prompt_missing", VERDICT_FINAL, "The request has neither a prompt nor an image.", "" },
+    [FAULT_INPUT_INVALID]    = { "input_invalid", VERDICT_FINAL, "The request could not be understood.", "Compare jobs.input_data with what meshify-enqueue writes." },
+    [FAULT_IMAGE_FORBIDDEN]  = { "image_forbidden", VERDICT_FINAL, "The reference image cannot be used. Please upload it again or use an https address.", "Only https URLs and the user's own objects are taken." },
+    [FAULT_IMAGE_MISSING]    = { "image_missing", VERDICT_FINAL, "The reference image was not found. Please upload it again.", "" },
+    [FAULT_ASSET_MISSING]    = { "asset_missing", VERDICT_FINAL, "The asset of this request does not exist.", "" },
+    [FAULT_TOO_OLD]          = { "too_old", VERDICT_FINAL, "The request waited too long and was not started.", "Run more instances, or raise [worker] max_age." },
+    [FAULT_SERVICE_UNREACHED]= { "service_unreached", VERDICT_WAIT, "The mesh service cannot be reached at the moment.", "Check [replicate] url and the network." },
+    [FAULT_SERVICE_THROTTLED]= { "service_throttled", VERDICT_WAIT, "The mesh service is busy at the moment.", "Replicate's rate limit; it falls as the account's credit runs low." },
+    [FAULT_SERVICE_CREDIT]   = { "service_credit", VERDICT_WAIT, "The mesh service is not available at the moment.", "Replicate's account has no credit: buy some at replicate.com/account/billing." },
+    [FAULT_SERVICE_AUTH]     = { "service_auth", VERDICT_WAIT, "The mesh service is not available at the moment.", "Replicate refuses the token: set [replicate] token." },
+    [FAULT_SERVICE_REFUSED]  = { "service_refused", VERDICT_FINAL, "The mesh service did not accept this request.", "Check the model's name and version in the step." },
+    [FAULT_MODEL_INPUT]      = { "model_input", VERDICT_FINAL, "The mesh model did not accept this input.", "Compare the step's input.* with the model's schema." },
+    [FAULT_MODEL_BUSY]       = { "model_busy", VERDICT_RETRY, "The mesh model is busy. Please try again later.", "" },
+    [FAULT_MODEL_FAILED]     = { "model_failed", VERDICT_RETRY, "The mesh model could not make a mesh of this.", "" },
+    [FAULT_MODEL_TIMEOUT]    = { "model_timeout", VERDICT_RETRY, "The mesh model took too long.", "Raise the step's timeout if the model needs longer." },
+    [FAULT_MODEL_CONTENT]    = { "model_content", VERDICT_FINAL, "The mesh model declined this content. Please change the prompt or the image.", "" },
+    [FAULT_OUTPUT_MISSING]   = { "output_missing", VERDICT_FINAL, "The mesh model gave no mesh.", "Check the step's output pointer and inputs (trellis: generate_model = true)." },
+    [FAULT_OUTPUT_GONE]      = { "output_gone", VERDICT_RETRY, "The mesh was no longer available when it was fetched.", "" },
+    [FAULT_OUTPUT_FORBIDDEN] = { "output_forbidden", VERDICT_FINAL, "The mesh could not be fetched.", "Its host is not in [replicate] download_hosts." },
+    [FAULT_OUTPUT_UNREACHED] = { "output_unreached", VERDICT_WAIT, "The mesh could not be fetched at the moment.", "" },
+    [FAULT_ASSET_TOO_LARGE]  = { "asset_too_large", VERDICT_FINAL, "The mesh is larger than we can keep.", "Raise [asset] max_size if it should be kept." },
+    [FAULT_ASSET_INVALID]    = { "asset_invalid", VERDICT_FINAL, "The mesh model's output is not a usable mesh.", "" },
+    [FAULT_STORE_UNREACHED]  = { "store_unreached", VERDICT_WAIT, "The mesh could not be stored at the moment.", "Check [storage] url and the state of the project." },
+    [FAULT_STORE_AUTH]       = { "store_auth", VERDICT_WAIT, "The mesh could not be stored at the moment.", "The storage key is refused: set [storage] key." },
+    [FAULT_STORE_REFUSED]    = { "store_refused", VERDICT_FINAL, "The mesh could not be stored.", "Check that the bucket exists and takes model/gltf-binary." },
+    [FAULT_STORE_TOO_LARGE]  = { "store_too_large", VERDICT_FINAL, "The mesh is larger than the store takes.", "Raise the bucket's file size limit." },
+    [FAULT_SPOOL_FULL]       = { "spool_full", VERDICT_WAIT, "The mesh could not be fetched at the moment.", "Make room in [worker] spool_dir." },
+    [FAULT_PURCHASE_UNKNOWN] = { "purchase_unknown", VERDICT_FINAL, "The mesh service did not say whether it took the request.", "Compare `meshifyctl show JOB` with the predictions at replicate.com." },
+    [FAULT_TIMEOUT]          = { "timeout", VERDICT_FINAL, "The request took too long and was stopped.", "Raise [worker] job_timeout if jobs need longer." },
+    [FAULT_CRASHED]          = { "crashed", VERDICT_FINAL, "The request could not be worked on.", "Workers died while they worked on it: see the journal." },
+    [FAULT_ATTEMPTS]         = { "attempts", VERDICT_FINAL, "The request failed several times and was given up.", "" },
+    [FAULT_DATABASE]         = { "database", VERDICT_RETRY, "The request could not be worked on.", "See the error of the database in the journal." },
+    [FAULT_INTERNAL]         = { "internal", VERDICT_RETRY, "The request could not be worked on.", "See the journal." },
+};
+/* clang-format on */
+
+const FaultInfo *fault_info(FaultCode code) {
+    return &infos[code];
+}
+
+int fault_set(Fault *reterr, FaultCode code, const char *detail, ...) {
+    char text[sizeof reterr->detail];
+    va_list ap;
+
+    *reterr = (Fault) { .code = code };
+    va_start(ap, detail);
+    (void) vsnprintf(text, sizeof text, detail, ap);
+    va_end(ap);
+    str_clean(reterr->detail, sizeof reterr->detail, text);
+    return -EBADMSG;
+}

@@ -1,0 +1,143 @@
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/str.h"
+
+static LogTarget log_target = LOG_TO_STDERR;
+static int log_level = LOG_INFO;
+
+/* sd_journal_send() reports success where no journal listens, so we ask who stderr is. */
+static bool stderr_is_journal(void) {
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long dev, ino;
+    struct stat st;
+
+    return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+           st.st_dev == dev && st.st_ino == ino;
+}
+
+void log_open(LogTarget target, int level) {
+    log_target = target != LOG_TO_AUTO   ? target
+                 : stderr_is_journal() ? LOG_TO_JOURNAL
+                                       : LOG_TO_STDERR;
+    log_level = level;
+}
+
+bool log_wanted(int level) {
+    return level <= log_level;
+}
+
+typedef struct Field {
+    const char *journal, *name, *value;
+} Field;
+
+static void to_journal(const Field *fields, size_t n) {
+    struct iovec iov[16];
+    char texts[16][1200];
+
+    for (size_t i = 0; i < n; i++) {
+        int size = snprintf(texts[i], sizeof texts[i], "%s=%s", fields[i].journal, fields[i].value);
+
+        iov[i] = (struct iovec) { texts[i], (size_t) size < sizeof texts[i] ? (size_t) size
+                                                                             : sizeof texts[i] - 1 };
+    }
+    (void) sd_journal_sendv(iov, (int) n);
+}
+
+/* One line of logfmt: time, level, message, then the fields that a reader of a terminal wants. */
+static void to_stderr(const Field *fields, size_t n, int level) {
+    static const char *const words[] = { "emerg",   "alert",  "crit", "err",
+                                         "warning", "notice", "info", "debug" };
+    StrBuf line = { 0 };
+    struct timespec now;
+    struct tm tm;
+    char when[40];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &tm);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void) strbuf_printf(&line, "time=%s.%03ldZ level=%s msg=\"", when, now.tv_nsec / 1000000,
+                         words[level]);
+    for (const char *c = fields[0].value; *c; c++)
+        (void) strbuf_printf(&line, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+    (void) strbuf_add(&line, "\"", 1);
+    for (size_t i = 1; i < n; i++)
+        if (fields[i].name)
+            (void) strbuf_printf(&line, " %s=%s", fields[i].name, fields[i].value);
+    (void) strbuf_add(&line, "\n", 1);
+    if (line.text && write(STDERR_FILENO, line.text, line.size) < 0) {
+        /* there is nowhere left to say it */
+    }
+    strbuf_done(&line);
+}
+
+static void to_json(const Field *fields, size_t n) {
+    _cleanup_(json_unrefp) json_t *object = json_object();
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    json_object_set_new(object, "time", json_real((double) now.tv_sec + (double) now.tv_nsec / 1e9));
+    for (size_t i = 0; i < n; i++)
+        json_object_set_new(object, fields[i].journal, json_string(fields[i].value));
+    if (json_dumpf(object, stderr, JSON_COMPACT) == 0)
+        fputc('\n', stderr);
+}
+
+void log_event(int level, const char *message_id, const LogContext *ctx, const char *file, int line,
+               const char *func, const char *message, ...) {
+    char raw[1024], text[1024], priority[12], attempt[12], where[12];
+    Field fields[16];
+    size_t n = 0;
+    va_list ap;
+
+    if (!log_wanted(level))
+        return;
+    va_start(ap, message);
+    (void) vsnprintf(raw, sizeof raw, message, ap);
+    va_end(ap);
+    str_clean(text, sizeof text, raw);
+    (void) snprintf(priority, sizeof priority, "%d", level);
+    (void) snprintf(where, sizeof where, "%d", line);
+
+    fields[n++] = (Field) { "MESSAGE", NULL, text };
+    fields[n++] = (Field) { "PRIORITY", NULL, priority };
+    fields[n++] = (Field) { "MESSAGE_ID", NULL, message_id };
+    fields[n++] = (Field) { "CODE_FILE", NULL, file };
+    fields[n++] = (Field) { "CODE_LINE", NULL, where };
+    fields[n++] = (Field) { "CODE_FUNC", NULL, func };
+    if (ctx) {
+        const Field more[] = {
+            { "MESHIFY_JOB_ID", "job", ctx->job_id },
+            { "MESHIFY_ASSET_ID", NULL, ctx->asset_id },
+            { "MESHIFY_USER_ID", NULL, ctx->user_id },
+            { "MESHIFY_PREDICTION_ID", "prediction", ctx->prediction_id },
+            { "MESHIFY_STATE", "state", ctx->state },
+            { "MESHIFY_FAULT", "fault", ctx->fault },
+        };
+
+        for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+            if (more[i].value && *more[i].value)
+                fields[n++] = more[i];
+        (void) snprintf(attempt, sizeof attempt, "%u", ctx->attempt);
+        fields[n++] = (Field) { "MESHIFY_ATTEMPT", "attempt", attempt };
+    }
+    if (log_target == LOG_TO_JOURNAL)
+        to_journal(fields, n);
+    else if (log_target == LOG_TO_JSON)
+        to_json(fields, n);
+    else
+        to_stderr(fields, n, level);
+}

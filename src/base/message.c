@@ -1,0 +1,72 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/message.h"
+
+/* Headers and bodies may hold keys: nothing of them is left behind in memory. */
+static void wipe(char *text) {
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
+
+int http_request_add(HttpRequest *r, char *value) {
+    if (!value)
+        return -ENOMEM;
+    if (r->n_headers == HTTP_HEADERS_MAX) {
+        wipe(value);
+        return -E2BIG;
+    }
+    r->headers[r->n_headers++] = value;
+    return 0;
+}
+
+void http_request_done(HttpRequest *r) {
+    for (size_t i = 0; i < r->n_headers; i++)
+        wipe(r->headers[i]);
+    free(r->url);
+    free(r->body);
+    *r = (HttpRequest) { 0 };
+}
+
+void http_reply_done(HttpReply *r) {
+    free(r->body);
+    free(r->redirect);
+    *r = (HttpReply) { 0 };
+}
+
+int db_request_add(DbRequest *r, const char *text) {
+    char *copy = NULL;
+
+    if (r->n_params == DB_REQUEST_PARAMS)
+        return -E2BIG;
+    if (text && !(copy = strdup(text)))
+        return -ENOMEM;
+    r->params[r->n_params++] = copy;
+    return 0;
+}
+
+int db_request_addf(DbRequest *r, const char *format, ...) {
+    char *text = NULL;
+    va_list ap;
+    int n;
+
+    if (r->n_params == DB_REQUEST_PARAMS)
+        return -E2BIG;
+    va_start(ap, format);
+    n = vasprintf(&text, format, ap);
+    va_end(ap);
+    if (n < 0)
+        return -ENOMEM;
+    r->params[r->n_params++] = text;
+    return 0;
+}
+
+void db_request_done(DbRequest *r) {
+    for (int i = 0; i < r->n_params; i++)
+        free(r->params[i]);
+    *r = (DbRequest) { 0 };
+}

@@ -1,0 +1,162 @@
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+
+/* Length of the UTF-8 character at `s` (of `size` bytes at most), 0 if it is none. RFC 3629. */
+static size_t utf8_length(const unsigned char *s, size_t size) {
+    size_t n = s[0] < 0x80                    ? 1
+               : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
+               : (s[0] & 0xf0) == 0xe0        ? 3
+               : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+                                              : 0;
+
+    if (n == 0 || n > size)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+const char *str_clean(char *to, size_t room, const char *from) {
+    const unsigned char *s = (const unsigned char *) (from ? from : "");
+    size_t left = strnlen((const char *) s, room), used = 0;
+
+    while (left > 0) {
+        size_t n = utf8_length(s, left);
+        /* U+0080 to U+009F are controls too, and terminals obey them. */
+        bool bad = n == 0 || s[0] < 0x20 || s[0] == 0x7f || (n == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+
+        if (n == 0)
+            n = 1;
+        if (used + (bad ? 1 : n) >= room)
+            break;
+        if (bad)
+            to[used++] = '?';
+        else {
+            memcpy(to + used, s, n);
+            used += n;
+        }
+        s += n;
+        left -= n;
+    }
+    to[used] = '\0';
+    return to;
+}
+
+size_t str_cut(const char *s, size_t limit) {
+    size_t n = strnlen(s, limit + 1);
+
+    if (n <= limit)
+        return n;
+    for (n = limit; n > 0 && ((unsigned char) s[n] & 0xc0) == 0x80;)
+        n--;
+    return n;
+}
+
+bool str_is_uuid(const char *s) {
+    if (!s || strnlen(s, 37) != 36)
+        return false;
+    for (int i = 0; i < 36; i++)
+        if (i == 8 || i == 13 || i == 18 || i == 23 ? s[i] != '-' : !isxdigit((unsigned char) s[i]))
+            return false;
+    return true;
+}
+
+bool str_is_utf8(const char *s, size_t size) {
+    while (size > 0) {
+        size_t n = *s ? utf8_length((const unsigned char *) s, size) : 0;
+
+        if (n == 0)
+            return false;
+        s += n;
+        size -= n;
+    }
+    return true;
+}
+
+int strbuf_add(StrBuf *b, const char *bytes, size_t size) {
+    if (size >= b->room - b->size || !b->text) {
+        size_t room = b->room ? b->room : 256;
+        char *text;
+
+        while (room - b->size <= size)
+            if (__builtin_mul_overflow(room, (size_t) 2, &room))
+                return -ENOMEM;
+        if (!(text = realloc(b->text, room)))
+            return -ENOMEM;
+        b->text = text;
+        b->room = room;
+    }
+    if (size > 0)
+        memcpy(b->text + b->size, bytes, size);
+    b->size += size;
+    b->text[b->size] = '\0';
+    return 0;
+}
+
+int strbuf_printf(StrBuf *b, const char *format, ...) {
+    _cleanup_free_ char *text = NULL;
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vasprintf(&text, format, ap);
+    va_end(ap);
+    if (n < 0) {
+        text = NULL; /* undefined after a failure */
+        return -ENOMEM;
+    }
+    return strbuf_add(b, text, (size_t) n);
+}
+
+void strbuf_done(StrBuf *b) {
+    free(b->text);
+    *b = (StrBuf) { 0 };
+}
+
+char *str_printf(const char *format, ...) {
+    char *text = NULL;
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vasprintf(&text, format, ap);
+    va_end(ap);
+    return n < 0 ? NULL : text;
+}
+
+bool str_host_matches(const char *patterns, const char *host, unsigned port) {
+    size_t host_size = strlen(host);
+
+    for (const char *p = patterns; p && *p;) {
+        size_t n = strcspn(p, " \t,");
+        size_t name = n;
+        const char *colon = memchr(p, ':', n);
+
+        if (colon) {
+            name = (size_t) (colon - p);
+            if (strtoul(colon + 1, NULL, 10) != port)
+                name = 0;
+        }
+        if (name > 2 && p[0] == '*' && p[1] == '.') {
+            if (host_size > name - 1 &&
+                strncasecmp(host + host_size - (name - 1), p + 1, name - 1) == 0)
+                return true;
+        } else if (name > 0 && name == host_size && strncasecmp(host, p, name) == 0)
+            return true;
+        p += n;
+        p += strspn(p, " \t,");
+    }
+    return false;
+}

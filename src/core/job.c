@@ -1,0 +1,219 @@
+/*
+ * The life of a job.
+ *
+ * Every way a job can go is a cell of the grid below; there is no other place where a
+ * state changes. Nothing in this file reads a clock, allocates, or talks to anybody.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "core/job.h"
+
+#define AT(s) [JOB_##s]
+#define TO(s) JOB_##s
+#define NO    JOB_BAD
+
+/*
+ * ELSE: INTENDING, bought meanwhile; LOOKING, surely not bought; RECORDING, the id is in another
+ * row; COMPLETING, a cancel came first.
+ */
+/* clang-format off */
+static const JobState grid[_JOB_STATE_MAX][_JOB_EVENT_MAX] = {
+    /*                  OK               STEP           ELSE          WAIT            UNSURE       RETRY          FINAL          LOST      CANCEL        EXPIRE        DRAIN         */
+    AT(SIGNING)     = { TO(INTENDING),   NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
+    AT(INTENDING)   = { TO(PREDICTING),  NO,            TO(POLLING),  TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
+    AT(PREDICTING)  = { TO(RECORDING),   NO,            NO,           TO(RELEASING),  TO(LOOKING), TO(RELEASING), TO(FAILING),   TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
+    AT(LOOKING)     = { TO(RECORDING),   NO,            TO(SIGNING),  TO(LOOKING),    NO,          NO,            TO(FAILING),   TO(GONE), TO(KEEP),     TO(KEEP),     TO(RELEASING) },
+    AT(RECORDING)   = { TO(POLLING),     NO,            TO(LOOKING),  TO(RECORDING),  NO,          NO,            TO(STOPPING),  TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
+    AT(POLLING)     = { TO(DOWNLOADING), TO(INTENDING), NO,           TO(POLLING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
+    AT(DOWNLOADING) = { TO(VALIDATING),  NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
+    AT(VALIDATING)  = { TO(SCANNING),    NO,            NO,           NO,             NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
+    AT(SCANNING)    = { TO(STORING),     NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
+    AT(STORING)     = { TO(COMPLETING),  NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(KEEP)      },
+    AT(COMPLETING)  = { TO(GONE),        NO,            TO(STOPPING), TO(COMPLETING), NO,          NO,            TO(FAILING),   TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
+    AT(RESTING)     = { TO(RESUME),      NO,            NO,           NO,             NO,          NO,            NO,            TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
+    AT(STOPPING)    = { TO(RESUME),      NO,            NO,           TO(STOPPING),   NO,          NO,            TO(RESUME),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(RELEASING) },
+    AT(FAILING)     = { TO(GONE),        NO,            NO,           TO(FAILING),    NO,          NO,            TO(RELEASING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
+    AT(CANCELLING)  = { TO(GONE),        NO,            NO,           TO(CANCELLING), NO,          NO,            TO(RELEASING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
+    AT(RELEASING)   = { TO(GONE),        NO,            NO,           TO(RELEASING),  NO,          NO,            TO(GONE),      TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
+};
+/* clang-format on */
+
+static const char *const words[_JOB_STATE_MAX] = {
+    AT(SIGNING) = "signing", AT(INTENDING) = "intending", AT(PREDICTING) = "predicting",
+    AT(LOOKING) = "looking", AT(RECORDING) = "recording", AT(POLLING) = "polling",
+    AT(DOWNLOADING) = "downloading", AT(VALIDATING) = "validating", AT(SCANNING) = "scanning",
+    AT(STORING) = "storing", AT(COMPLETING) = "completing", AT(RESTING) = "resting",
+    AT(STOPPING) = "stopping", AT(FAILING) = "failing", AT(CANCELLING) = "cancelling",
+    AT(RELEASING) = "releasing", AT(GONE) = "gone",
+};
+
+const char *job_state_word(JobState s) {
+    return s >= 0 && s < _JOB_STATE_MAX && words[s] ? words[s] : "bad";
+}
+
+/* The position after a move to `to` because of `ev`. */
+static JobPos move(JobPos at, JobState to, JobEvent ev) {
+    JobState resume = JOB_BAD;
+
+    if (to == JOB_RESUME)
+        to = at.resume;
+    else if (to == JOB_RESTING)
+        resume = at.state;
+    else if (to == JOB_STOPPING && at.state == JOB_STOPPING)
+        resume = at.resume;
+    else if (to == JOB_STOPPING)
+        resume = ev == EV_EXPIRE || ev == EV_FINAL ? JOB_FAILING : JOB_CANCELLING;
+
+    return (JobPos) { to, resume, at.wishes };
+}
+
+JobPos job_step(JobPos at, JobEvent ev) {
+    JobState to = grid[at.state][ev];
+
+    if (to == JOB_BAD)
+        return (JobPos) { .state = JOB_BAD };
+    if (to == JOB_KEEP) {
+        at.wishes |= 1u << ev;
+        return at;
+    }
+    at = move(at, to, ev);
+
+    /* A wish that had to wait is granted in the first state that can. */
+    for (JobEvent wish = EV_LOST; wish < _JOB_EVENT_MAX; wish++)
+        if (at.wishes & 1u << wish && grid[at.state][wish] > JOB_RESUME) {
+            at.wishes &= ~(1u << wish);
+            at = move(at, grid[at.state][wish], wish);
+        }
+
+    return at;
+}
+
+/* --- the job itself ------------------------------------------------------------------------ */
+
+static void purchase_done(Purchase *p) {
+    free(p->step);
+    free(p->prediction_id);
+    free(p->input_hash);
+    json_decref(p->input_keys);
+    json_decref(p->output);
+}
+
+Job *job_free(Job *j) {
+    if (!j)
+        return NULL;
+    for (size_t i = 0; i < j->n_purchases; i++)
+        purchase_done(&j->purchases[i]);
+    for (size_t i = 0; i < j->n_not_ours; i++)
+        free(j->not_ours[i]);
+    free(j->not_ours);
+    free(j->purchases);
+    free(j->prompt);
+    free(j->image);
+    free(j->image_url);
+    json_decref(j->input);
+    free(j->prediction_id);
+    free(j->look_cursor);
+    free(j->output_url);
+    free(j->object);
+    free(j);
+    return NULL;
+}
+
+const Step *job_step_now(const Job *j) {
+    return &j->pipeline->steps[j->step];
+}
+
+bool job_at_last_step(const Job *j) {
+    return j->step + 1 == j->pipeline->n_steps;
+}
+
+Purchase *job_purchase(const Job *j) {
+    return j->has_purchase ? &j->purchases[j->purchase] : NULL;
+}
+
+int job_add_purchase(Job *j, const Purchase *p) {
+    Purchase *all = reallocarray(j->purchases, j->n_purchases + 1, sizeof *all);
+
+    if (!all)
+        return -ENOMEM;
+    j->purchases = all;
+    j->purchases[j->n_purchases++] = *p;
+    return 0;
+}
+
+static bool of_step(const Job *j, const Purchase *p, size_t step) {
+    return strcmp(p->step, j->pipeline->steps[step].name) == 0;
+}
+
+unsigned job_next_number(const Job *j) {
+    unsigned highest = 0;
+
+    for (size_t i = 0; i < j->n_purchases; i++)
+        if (of_step(j, &j->purchases[i], j->step) && j->purchases[i].number > highest)
+            highest = j->purchases[i].number;
+    return highest + 1;
+}
+
+unsigned job_given_up(const Job *j) {
+    unsigned n = 0;
+
+    for (size_t i = 0; i < j->n_purchases; i++)
+        n += of_step(j, &j->purchases[i], j->step) && j->purchases[i].state == PURCHASE_GIVEN_UP;
+    return n;
+}
+
+/* Makes the newest purchase of the current step the live one, if it is one that still matters. */
+static void find_purchase(Job *j) {
+    unsigned newest = 0;
+
+    j->has_purchase = false;
+    for (size_t i = 0; i < j->n_purchases; i++) {
+        const Purchase *p = &j->purchases[i];
+
+        if (!of_step(j, p, j->step) || p->number < newest)
+            continue;
+        newest = p->number;
+        j->purchase = i;
+        j->has_purchase = p->state == PURCHASE_INTENDED || p->state == PURCHASE_BOUGHT;
+    }
+}
+
+static bool still_there(const Purchase *p, uint64_t now_usec) {
+    return p->state == PURCHASE_BOUGHT && p->finished && p->usable && p->output &&
+           now_usec < p->finished_usec + JOB_OUTPUT_LIVES_USEC;
+}
+
+JobPos job_start(Job *j, uint64_t now_usec) {
+    const Purchase *p;
+
+    /* A later step's prediction that still runs needs nothing of the steps before it. */
+    for (j->step = j->pipeline->n_steps; j->step-- > 0;) {
+        find_purchase(j);
+        if ((p = job_purchase(j)) && p->state == PURCHASE_BOUGHT && !p->finished)
+            return (JobPos) { .state = JOB_POLLING };
+    }
+    for (j->step = 0;; j->step++) {
+        find_purchase(j);
+        p = job_purchase(j);
+        if (job_at_last_step(j) || !p || !still_there(p, now_usec))
+            break;
+    }
+    if (p && p->finished && !still_there(p, now_usec)) {
+        j->has_purchase = false; /* its output is gone: bought again, as the step's next purchase */
+        p = NULL;
+    }
+    return (JobPos) {
+        .state = !p                                ? JOB_SIGNING
+                 : p->state == PURCHASE_INTENDED ? JOB_LOOKING
+                                                 : JOB_POLLING,
+    };
+}
+
+void job_next_step(Job *j) {
+    j->step++;
+    find_purchase(j);
+    /* What was bought of it used another output of the step before. */
+    j->has_purchase = false;
+}

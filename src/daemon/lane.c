@@ -1,0 +1,136 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/lane.h"
+
+#define LANE_HOLD_MIN (1 * USEC_PER_SEC)
+#define LANE_HOLD_MAX (60 * USEC_PER_SEC)
+
+bool lane_is_held(const Lane *lane) {
+    return lane->held_until_usec > clock_now_usec();
+}
+
+/* How long until the next may go: 0: now; UINT64_MAX: not before something happens. Takes a token. */
+static uint64_t next_in(Lane *lane) {
+    uint64_t now = clock_now_usec(), wait = 0;
+
+    if (lane->closed || lane->running >= lane->max)
+        return UINT64_MAX;
+    if (lane->held_until_usec > now)
+        return lane->held_until_usec - now;
+    return bucket_take(&lane->bucket, now, &wait) ? 0 : wait;
+}
+
+static void serve(Lane *lane) {
+    LaneTicket *t;
+
+    while ((t = TAILQ_FIRST(&lane->queue))) {
+        uint64_t wait = next_in(lane);
+
+        if (wait == UINT64_MAX)
+            return;
+        if (wait > 0) {
+            (void) sd_event_source_set_time_relative(lane->timer, wait);
+            (void) sd_event_source_set_enabled(lane->timer, SD_EVENT_ONESHOT);
+            return;
+        }
+        TAILQ_REMOVE(&lane->queue, t, link);
+        t->waiting = false;
+        t->waited_usec = clock_now_usec() - t->waited_from_usec;
+        lane->running++;
+        t->go(t->userdata);
+    }
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void) source;
+    (void) usec;
+    serve(userdata);
+    return 0;
+}
+
+/* Not from within lane_leave(): its caller is in the middle of a move. */
+static void serve_soon(Lane *lane) {
+    if (TAILQ_EMPTY(&lane->queue))
+        return;
+    (void) sd_event_source_set_time(lane->timer, 0);
+    (void) sd_event_source_set_enabled(lane->timer, SD_EVENT_ONESHOT);
+}
+
+int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max) {
+    int r;
+
+    *lane = (Lane) { .name = name, .max = max };
+    TAILQ_INIT(&lane->queue);
+    r = sd_event_add_time(event, &lane->timer, CLOCK_MONOTONIC, 0, 1, on_timer, lane);
+    return r < 0 ? r : sd_event_source_set_enabled(lane->timer, SD_EVENT_OFF);
+}
+
+void lane_done(Lane *lane) {
+    lane->timer = sd_event_source_disable_unref(lane->timer);
+}
+
+bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata) {
+    *ticket = (LaneTicket) { .lane = lane, .go = go, .userdata = userdata };
+    if (TAILQ_EMPTY(&lane->queue) && next_in(lane) == 0) {
+        lane->running++;
+        return true;
+    }
+    ticket->waiting = true;
+    ticket->waited_from_usec = clock_now_usec();
+    TAILQ_INSERT_TAIL(&lane->queue, ticket, link);
+    serve_soon(lane);
+    return false;
+}
+
+void lane_leave(LaneTicket *ticket) {
+    Lane *lane = ticket->lane;
+
+    if (!lane)
+        return;
+    if (ticket->waiting)
+        TAILQ_REMOVE(&lane->queue, ticket, link);
+    else
+        lane->running--;
+    *ticket = (LaneTicket) { 0 };
+    serve_soon(lane);
+}
+
+void lane_hold(Lane *lane, const Fault *fault) {
+    uint64_t wait = fault->retry_after_usec, now = clock_now_usec();
+    bool said = lane->holds > 0 && lane->held_for == fault->code;
+
+    if (lane->holds < 16)
+        lane->holds++;
+    if (wait == 0) {
+        wait = LANE_HOLD_MIN << (lane->holds - 1 < 6 ? lane->holds - 1 : 6);
+        if (wait > LANE_HOLD_MAX)
+            wait = LANE_HOLD_MAX;
+        wait = (uint64_t) ((double) wait * (0.5 + clock_chance() / 2));
+    }
+    if (now + wait > lane->held_until_usec)
+        lane->held_until_usec = now + wait;
+    lane->held_for = fault->code;
+    (void) snprintf(lane->held_detail, sizeof lane->held_detail, "%.100s", fault->detail);
+    if (!said)
+        log_line(LOG_WARNING, LANE_HELD, "Lane %s is held: %s. %s Trying again in %llu s.", lane->name,
+                 fault->detail, fault_info(fault->code)->advice,
+                 (unsigned long long) ((wait + USEC_PER_SEC - 1) / USEC_PER_SEC));
+    serve_soon(lane);
+}
+
+void lane_open(Lane *lane) {
+    if (lane->holds > 0 && !lane_is_held(lane)) {
+        log_line(LOG_NOTICE, LANE_OPEN, "Lane %s is open again.", lane->name);
+        lane->holds = 0;
+        lane->held_for = FAULT_NONE;
+    }
+}
+
+void lane_close(Lane *lane, bool closed) {
+    lane->closed = closed;
+    if (!closed)
+        serve_soon(lane);
+}

@@ -1,0 +1,159 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "daemon/stages.h"
+#include "daemon/wakeup.h"
+
+#define PING_EVERY_USEC (60 * USEC_PER_SEC)
+#define PING_WAIT_USEC  (5 * USEC_PER_SEC)
+#define PING_FAILURES   2 /* in a row: polling replaces wake-ups until one comes back */
+
+static void next_in(Worker *w, uint64_t usec) {
+    (void) sd_event_source_set_time_relative(w->listening.timer, usec);
+    (void) sd_event_source_set_enabled(w->listening.timer, SD_EVENT_ONESHOT);
+}
+
+static void cancel_job(Worker *w, const char *job_id) {
+    Task *t = worker_find(w, job_id);
+
+    if (!t || t->job->cancel_asked)
+        return;
+    t->job->cancel_asked = true;
+    worker_tell(t, EV_CANCEL);
+}
+
+static void poll_prediction(Worker *w, const char *prediction_id) {
+    Task *t;
+
+    TAILQ_FOREACH(t, &w->tasks, link) {
+        const Purchase *p = job_purchase(t->job);
+
+        if (p && p->prediction_id && strcmp(p->prediction_id, prediction_id) == 0) {
+            stages_poll_now(t);
+            return;
+        }
+    }
+}
+
+static void proven(Worker *w) {
+    w->listening.waiting = false;
+    w->listening.failures = 0;
+    w->listening.said = false;
+    if (!w->listening.works) {
+        w->listening.works = true;
+        log_line(LOG_INFO, LISTEN_UP, "Wake-ups by NOTIFY work");
+        worker_wake(w);
+        worker_changed(w);
+    }
+    next_in(w, PING_EVERY_USEC);
+}
+
+static void on_notified(void *userdata, const char *channel, const char *payload) {
+    Worker *w = userdata;
+    Notify n = notify_read(channel, payload);
+
+    if (n.kind == NOTIFY_WORK)
+        worker_wake(w);
+    else if (n.kind == NOTIFY_CANCEL)
+        cancel_job(w, n.id);
+    else if (n.kind == NOTIFY_PREDICTION)
+        poll_prediction(w, n.id);
+    else if (n.kind == NOTIFY_PING && strcmp(n.id, w->id) == 0)
+        proven(w);
+}
+
+static void listening(void *userdata, DbEnd end, const PGresult *res) {
+    Worker *w = userdata;
+
+    if (end == DB_FAILED)
+        log_line(LOG_WARNING, LISTEN_DOWN, "LISTEN was refused: %s", PQresultErrorMessage(res));
+    else if (end == DB_OK)
+        wakeup_prove(w);
+}
+
+static void on_up(void *userdata) {
+    Worker *w = userdata;
+
+    db_go(w->listening.db);
+    (void) db_call(w->listening.db, DB_ONCE, "LISTEN meshify_jobs", NULL, 0, listening, w, NULL);
+    (void) db_call(w->listening.db, DB_ONCE, "LISTEN meshify_control", NULL, 0, listening, w, NULL);
+}
+
+static void on_down(void *userdata, const char *why) {
+    Worker *w = userdata;
+
+    if (w->listening.works)
+        log_line(LOG_WARNING, LISTEN_DOWN, "The listening connection is lost: %s, polling until it is back", why);
+    w->listening.works = w->listening.waiting = false;
+    worker_plan(w);
+}
+
+static void pinged(void *userdata, DbEnd end, const PGresult *res) {
+    (void) userdata;
+    (void) end;
+    (void) res; /* what counts is what the listening connection hears */
+}
+
+/* Sent on the working connection: through a transaction pooler a notification that one sends to
+ * oneself is heard, and proves nothing. */
+void wakeup_prove(Worker *w) {
+    DbRequest request = { .sql = "SELECT pg_notify('meshify_control', $1)" };
+
+    if (!w->listening.db || !db_is_up(w->listening.db) || !db_is_up(w->db) || !w->lease.registered ||
+        w->listening.waiting)
+        return;
+    if (db_request_addf(&request, "{\"ping\":\"%s\"}", w->id) == 0 &&
+        db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
+                request.n_params, pinged, w, NULL) == 0) {
+        w->listening.waiting = true;
+        next_in(w, PING_WAIT_USEC);
+    }
+    db_request_done(&request);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    Worker *w = userdata;
+
+    (void) source;
+    (void) usec;
+    if (!w->listening.waiting) {
+        wakeup_prove(w);
+        next_in(w, w->listening.waiting ? PING_WAIT_USEC : PING_EVERY_USEC);
+        return 0;
+    }
+    w->listening.waiting = false;
+    if (++w->listening.failures >= PING_FAILURES) {
+        if (!w->listening.said)
+            log_line(LOG_WARNING, LISTEN_DOWN,
+                     "Notifications do not arrive: polling instead. If [database] url is a transaction pooler, "
+                     "set listen_url to a direct connection, or listen = off.");
+        w->listening.said = true;
+    }
+    w->listening.works = false;
+    worker_plan(w);
+    db_reconnect(w->listening.db, "a notification of our own did not arrive");
+    next_in(w, w->listening.said ? PING_EVERY_USEC : PING_WAIT_USEC);
+    return 0;
+}
+
+int wakeup_init(Worker *w) {
+    static const DbEvents events = { .up = on_up, .down = on_down, .notified = on_notified };
+    const Config *c = w->config;
+    int r;
+
+    if (c->listen == CONFIG_LISTEN_OFF)
+        return 0;
+    r = sd_event_add_time(w->event, &w->listening.timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC / 10, on_timer, w);
+    if (r < 0 || (r = sd_event_source_set_enabled(w->listening.timer, SD_EVENT_OFF)) < 0)
+        return r;
+    return db_new(&w->listening.db, w->event, c->listen_url.text ? c->listen_url.text : c->database_url.text,
+                  "meshifyd listen", &events, w);
+}
+
+void wakeup_done(Worker *w) {
+    w->listening.timer = sd_event_source_disable_unref(w->listening.timer);
+    w->listening.db = db_free(w->listening.db);
+}

@@ -1,0 +1,451 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-id128.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "daemon/lease.h"
+#include "daemon/stages.h"
+#include "daemon/wakeup.h"
+#include "daemon/worker.h"
+#include "flow/claim.h"
+#include "flow/complete.h"
+
+#define TICK_USEC          USEC_PER_SEC
+#define PROGRESS_USEC      (5 * USEC_PER_SEC)
+#define PROGRESS_STEP      0.02
+#define RESTS_MAX          6   /* in a row in one state; then the job goes back to the queue */
+#define CLAIM_MAX          100 /* jobs at once; more follow at once */
+#define FILES_MAX          16  /* downloads, and uploads, at once */
+#define REQUESTS_MAX       64
+
+/* --- moves --------------------------------------------------------------------------------- */
+
+static void forget(Task *t) {
+    Worker *w = t->worker;
+
+    stages_leave(t);
+    spool_file_free(t->file);
+    TAILQ_REMOVE(&w->tasks, t, link);
+    w->n_tasks--;
+    job_free(t->job);
+    free(t);
+    /* A slot is free: what could not be claimed when there was none, can be now. */
+    if (!w->draining)
+        worker_plan(w);
+    worker_changed(w);
+}
+
+static void bug(Task *t, JobEvent ev) {
+    log_job(LOG_ERR, JOB_BUG, t->job, "Job %s: no way leads out of %s by event %d", t->job->id,
+            job_state_word(t->job->at.state), (int) ev);
+    fault_set(&t->job->fault, FAULT_INTERNAL, "no way out of %s by event %d",
+              job_state_word(t->job->at.state), (int) ev);
+}
+
+void worker_tell(Task *t, JobEvent ev) {
+    Job *j = t->job;
+    JobPos from = j->at, to = job_step(from, ev);
+
+    if (to.state == JOB_BAD) {
+        bug(t, ev);
+        to = (JobPos) { .state = JOB_RELEASING };
+    } else if (ev >= EV_LOST && to.state == from.state) { /* a wish that is kept for later */
+        j->at = to;
+        return;
+    }
+    if (to.state == from.state || to.state == JOB_RESTING)
+        j->tries++;
+    else if (from.state != JOB_RESTING)
+        j->tries = 0;
+    if (ev == EV_DRAIN || (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
+        j->fault = (Fault) { 0 };
+    if ((to.state == JOB_FAILING || to.resume == JOB_FAILING) && j->fault.code == FAULT_NONE)
+        fault_set(&j->fault, FAULT_TIMEOUT, "worked on for longer than job_timeout");
+    if (to.state != from.state && log_wanted(LOG_DEBUG))
+        log_job(LOG_DEBUG, JOB_MOVED, j, "Job %s: %s -> %s", j->id, job_state_word(from.state),
+                job_state_word(to.state));
+    j->at = to;
+    j->log.state = job_state_word(to.state);
+    j->log.fault = j->fault.code != FAULT_NONE ? fault_info(j->fault.code)->word : NULL;
+    j->started_usec = clock_now_usec();
+    if (to.state == JOB_GONE) {
+        if (ev == EV_LOST)
+            log_job(LOG_INFO, JOB_LOST, j, "Job %s is not ours any more", j->id);
+        forget(t);
+        return;
+    }
+    stages_leave(t);
+    int r = stages_enter(t);
+
+    if (r < 0) { /* nothing was begun, and the task is there: it goes back */
+        fault_set(&j->fault, FAULT_INTERNAL, "%s: %s", job_state_word(to.state), strerror(-r));
+        log_job(LOG_ERR, INTERNAL, j, "Job %s: %s", j->id, j->fault.detail);
+        worker_tell(t, to.state == JOB_LOOKING || to.state == JOB_STOPPING ? EV_DRAIN : EV_RETRY);
+    }
+}
+
+void worker_tell_fault(Task *t, JobEvent ev) {
+    Job *j = t->job;
+    JobState s = j->at.state;
+
+    /* Resting is for what passes soon. A file waits for its store, whatever it takes. */
+    if (ev == EV_WAIT && j->tries >= RESTS_MAX &&
+        (s == JOB_SIGNING || s == JOB_INTENDING || s == JOB_DOWNLOADING))
+        ev = EV_RETRY;
+    if (ev == EV_RETRY && complete_is_last_attempt(t->worker->config, j))
+        ev = EV_FINAL;
+    worker_tell(t, ev);
+}
+
+Task *worker_find(Worker *w, const char *job_id) {
+    Task *t;
+
+    TAILQ_FOREACH(t, &w->tasks, link)
+        if (strcmp(t->job->id, job_id) == 0)
+            return t;
+    return NULL;
+}
+
+void worker_take(Worker *w, const PGresult *res, int row) {
+    _cleanup_(job_freep) Job *j = NULL;
+    int r = claim_read(res, row, w->config, clock_now_usec(), &j);
+    Task *t;
+
+    /* What can't be taken now is still ours in the database: the next comparison brings it again. */
+    if (r < 0) {
+        log_line(LOG_ERR, INTERNAL, "A claimed job can't be read: %s", strerror(-r));
+        return;
+    }
+    if (worker_find(w, j->id))
+        return;
+    if (!(t = calloc(1, sizeof *t))) {
+        log_line(LOG_ERR, INTERNAL, "Job %s can't be taken: out of memory", j->id);
+        return;
+    }
+    t->worker = w;
+    t->job = TAKE(j);
+    TAILQ_INSERT_TAIL(&w->tasks, t, link);
+    w->n_tasks++;
+    w->claimed++;
+    if (job_purchase(t->job))
+        t->job->log.prediction_id = job_purchase(t->job)->prediction_id;
+    if (t->job->cancel_asked)
+        t->job->at = job_step(t->job->at, EV_CANCEL);
+    t->job->log.state = job_state_word(t->job->at.state);
+    log_job(LOG_INFO, JOB_CLAIMED, t->job, "Job %s claimed, attempt %u, to begin with %s", t->job->id,
+            t->job->attempts, t->job->log.state);
+    r = stages_enter(t);
+    if (r < 0) {
+        fault_set(&t->job->fault, FAULT_INTERNAL, "%s", strerror(-r));
+        worker_tell(t, EV_DRAIN);
+    }
+}
+
+void worker_drop_all(Worker *w) {
+    Task *t, *next;
+
+    for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        worker_tell(t, EV_LOST);
+    }
+}
+
+/* --- claiming ------------------------------------------------------------------------------ */
+
+static unsigned free_slots(const Worker *w) {
+    return w->n_tasks < w->config->max_jobs ? w->config->max_jobs - w->n_tasks : 0;
+}
+
+static void claimed(void *userdata, DbEnd end, const PGresult *res) {
+    Worker *w = userdata;
+    uint64_t now = clock_now_usec(), next;
+    int n;
+
+    w->plan.claiming = false;
+    w->plan.claimed_usec = now;
+    if (end != DB_OK) {
+        if (end == DB_FAILED)
+            log_line(LOG_ERR, DB_DOWN, "The database refuses to let us claim: %s",
+                     PQresultErrorMessage(res));
+        w->plan.due_usec = now + USEC_PER_SEC;
+        worker_plan(w);
+        return;
+    }
+    n = PQntuples(res);
+    for (int row = 1; row < n; row++)
+        worker_take(w, res, row);
+    next = claim_next_usec(res);
+    w->plan.due_usec = next == UINT64_MAX ? UINT64_MAX : now + next;
+    /* While buying is held, what waits for it is not asked for again and again. */
+    if (w->only_bought && w->lanes[LANE_CREATE].held_until_usec > now)
+        w->plan.due_usec = w->lanes[LANE_CREATE].held_until_usec;
+    else if (w->lease.paused)
+        w->plan.due_usec = UINT64_MAX;
+    if (w->draining)
+        worker_drain(w);
+    worker_plan(w);
+    worker_changed(w);
+}
+
+static int on_claim(sd_event_source *source, uint64_t usec, void *userdata) {
+    Worker *w = userdata;
+    unsigned n = free_slots(w);
+    DbRequest request;
+
+    (void) source;
+    (void) usec;
+    if (w->draining || w->plan.claiming || n == 0 || !lease_is_trusted(w) || !db_is_up(w->db))
+        return 0;
+    w->only_bought = lane_is_held(&w->lanes[LANE_CREATE]);
+    if (claim_ask(w->config, w->id, n < CLAIM_MAX ? n : CLAIM_MAX, w->only_bought, &request) < 0)
+        return 0;
+    if (db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
+                request.n_params, claimed, w, NULL) == 0) {
+        w->plan.claiming = true;
+        w->plan.woken = false;
+    }
+    db_request_done(&request);
+    return 0;
+}
+
+void worker_plan(Worker *w) {
+    uint64_t when = notify_when(&w->plan, w->config, w->listening.works, w->lease.workers, free_slots(w),
+                                clock_chance());
+    uint64_t now = clock_now_usec();
+
+    if (w->draining || !w->lease.registered || when == UINT64_MAX) {
+        (void) sd_event_source_set_enabled(w->claim_timer, SD_EVENT_OFF);
+        return;
+    }
+    (void) sd_event_source_set_time_relative(w->claim_timer, when > now ? when - now : 0);
+    (void) sd_event_source_set_enabled(w->claim_timer, SD_EVENT_ONESHOT);
+}
+
+void worker_wake(Worker *w) {
+    if (!w->plan.woken) {
+        w->plan.woken = true;
+        w->plan.woken_usec = clock_now_usec();
+    }
+    worker_plan(w);
+}
+
+/* --- every second, while there are jobs ---------------------------------------------------- */
+
+static void called(void *userdata, DbEnd end, const PGresult *res) {
+    (void) userdata;
+    if (end == DB_FAILED)
+        log_line(LOG_WARNING, INTERNAL, "A note to the database was refused: %s", PQresultErrorMessage(res));
+}
+
+void worker_call(Worker *w, DbRequest *request, const char *what) {
+    if (db_call(w->db, 0, request->sql, (const char *const *) request->params, request->n_params, called,
+                w, NULL) < 0)
+        log_line(LOG_ERR, INTERNAL, "Out of memory: could not %s", what);
+    db_request_done(request);
+}
+
+static void write_progress(Worker *w) {
+    StrBuf ids = { 0 }, values = { 0 };
+    DbRequest request = { .sql = "SELECT meshify.progress($1, $2, $3)" };
+    Task *t;
+    int r = 0, n = 0;
+
+    TAILQ_FOREACH(t, &w->tasks, link) {
+        Job *j = t->job;
+
+        if (j->progress < j->progress_written + PROGRESS_STEP || j->at.state != JOB_POLLING)
+            continue;
+        j->progress_written = j->progress;
+        if (r == 0)
+            r = strbuf_printf(&ids, "%c%s", n ? ',' : '{', j->id);
+        if (r == 0)
+            r = strbuf_printf(&values, "%c%.3f", n ? ',' : '{', j->progress);
+        n++;
+    }
+    if (n > 0 && r == 0 && strbuf_add(&ids, "}", 1) == 0 && strbuf_add(&values, "}", 1) == 0 &&
+        db_request_add(&request, w->id) == 0 && db_request_add(&request, ids.text) == 0 &&
+        db_request_add(&request, values.text) == 0)
+        worker_call(w, &request, "write progress");
+    else
+        db_request_done(&request);
+    strbuf_done(&ids);
+    strbuf_done(&values);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
+    Worker *w = userdata;
+    uint64_t now = clock_now_usec();
+    Task *t, *next;
+
+    (void) usec;
+    for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
+        Job *j = t->job;
+        uint64_t waiting = t->ticket.waiting ? now - t->ticket.waited_from_usec : 0;
+
+        next = TAILQ_NEXT(t, link);
+        if (db_is_up(w->db) &&
+            j->worked_usec + (now - j->claimed_usec) > w->config->job_timeout_usec + j->idle_usec + waiting &&
+            !(j->at.wishes & 1u << EV_EXPIRE))
+            worker_tell(t, EV_EXPIRE);
+    }
+    if (now >= w->progress_usec + PROGRESS_USEC && db_is_up(w->db)) {
+        w->progress_usec = now;
+        write_progress(w);
+    }
+    if (w->n_tasks > 0) {
+        (void) sd_event_source_set_time_relative(source, TICK_USEC);
+        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    }
+    return 0;
+}
+
+void worker_changed(Worker *w) {
+    int enabled = SD_EVENT_OFF;
+
+    if (w->n_tasks > 0 && sd_event_source_get_enabled(w->tick, &enabled) >= 0 && enabled == SD_EVENT_OFF) {
+        (void) sd_event_source_set_time_relative(w->tick, TICK_USEC);
+        (void) sd_event_source_set_enabled(w->tick, SD_EVENT_ONESHOT);
+    }
+    if (w->changed)
+        w->changed(w->userdata);
+}
+
+/* --- stopping ------------------------------------------------------------------------------ */
+
+void worker_drain(Worker *w) {
+    Task *t, *next;
+
+    w->draining = true;
+    (void) sd_event_source_set_enabled(w->claim_timer, SD_EVENT_OFF);
+    for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (!(t->job->at.wishes & 1u << EV_DRAIN))
+            worker_tell(t, EV_DRAIN);
+    }
+}
+
+void worker_hurry(Worker *w) {
+    Task *t, *next;
+
+    w->hurried = true;
+    for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
+        JobState s = t->job->at.state;
+
+        next = TAILQ_NEXT(t, link);
+        if (s == JOB_PREDICTING)
+            worker_tell(t, EV_UNSURE);
+        else if (s == JOB_STORING)
+            worker_tell(t, EV_WAIT);
+    }
+}
+
+bool worker_is_idle(const Worker *w) {
+    return w->n_tasks == 0 && !w->plan.claiming && db_pending(w->db) == 0;
+}
+
+void worker_dump(const Worker *w) {
+    uint64_t now = clock_now_usec();
+    const Task *t;
+
+    TAILQ_FOREACH(t, &w->tasks, link)
+        log_job(LOG_NOTICE, JOB_MOVED, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x", t->job->id,
+                job_state_word(t->job->at.state),
+                (unsigned long long) ((now - t->job->started_usec) / 1000), t->job->attempts,
+                t->job->at.wishes);
+}
+
+/* --- owning -------------------------------------------------------------------------------- */
+
+static void on_up(void *userdata) {
+    lease_connected(userdata);
+}
+
+static void on_down(void *userdata, const char *why) {
+    Worker *w = userdata;
+
+    log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, retrying", why);
+    lease_disconnected(w);
+}
+
+static int init_lanes(Worker *w) {
+    static const struct {
+        const char *name;
+        unsigned max;
+    } lanes[_LANE_MAX] = {
+        [LANE_CREATE] = { "create", REQUESTS_MAX }, [LANE_POLL] = { "poll", REQUESTS_MAX },
+        [LANE_REQUEST] = { "request", REQUESTS_MAX }, [LANE_FILE] = { "download", FILES_MAX },
+        [LANE_STORE] = { "store", FILES_MAX },
+    };
+    int r = 0;
+
+    for (int i = 0; i < _LANE_MAX && r >= 0; i++)
+        r = lane_init(&w->lanes[i], w->event, lanes[i].name, lanes[i].max);
+    return r;
+}
+
+int worker_new(Worker **ret, sd_event *event, const Config *config) {
+    static const DbEvents events = { .up = on_up, .down = on_down };
+    Worker *w = calloc(1, sizeof *w);
+    sd_id128_t id;
+    int r;
+
+    if (!w)
+        return -ENOMEM;
+    TAILQ_INIT(&w->tasks);
+    w->event = sd_event_ref(event);
+    w->config = config;
+    w->plan.due_usec = UINT64_MAX;
+    w->lease.workers = 1;
+    if ((r = sd_id128_randomize(&id)) < 0 || (r = init_lanes(w)) < 0)
+        goto fail;
+    (void) sd_id128_to_uuid_string(id, w->id);
+    r = spool_new(&w->spool, config->spool_dir, config->spool_max_bytes, config->asset_max_bytes);
+    if (r < 0) {
+        log_line(LOG_ERR, CONFIG, "[worker] spool_dir: %s: %s; it must be a directory that we may write",
+                 config->spool_dir, strerror(-r));
+        goto fail;
+    }
+    if ((r = http_new(&w->http, event, "meshifyd/" VERSION)) < 0 ||
+        (r = sd_event_add_time(event, &w->claim_timer, CLOCK_MONOTONIC, 0, 1, on_claim, w)) < 0 ||
+        (r = sd_event_source_set_enabled(w->claim_timer, SD_EVENT_OFF)) < 0 ||
+        (r = sd_event_add_time(event, &w->tick, CLOCK_MONOTONIC, 0, 100000, on_tick, w)) < 0 ||
+        (r = sd_event_source_set_enabled(w->tick, SD_EVENT_OFF)) < 0 || (r = lease_init(w)) < 0 ||
+        (r = db_new(&w->db, event, config->database_url.text, "meshifyd", &events, w)) < 0 ||
+        (r = wakeup_init(w)) < 0)
+        goto fail;
+    *ret = w;
+    return 0;
+
+fail:
+    worker_free(w);
+    return r;
+}
+
+Worker *worker_free(Worker *w) {
+    if (!w)
+        return NULL;
+    for (Task *t; (t = TAILQ_FIRST(&w->tasks));) {
+        TAILQ_REMOVE(&w->tasks, t, link);
+        t->job->at.state = JOB_GONE;
+        stages_leave(t);
+        spool_file_free(t->file);
+        job_free(t->job);
+        free(t);
+    }
+    wakeup_done(w);
+    lease_done(w);
+    w->db = db_free(w->db);
+    w->http = http_free(w->http);
+    w->spool = spool_free(w->spool);
+    for (int i = 0; i < _LANE_MAX; i++)
+        lane_done(&w->lanes[i]);
+    sd_event_source_disable_unref(w->claim_timer);
+    sd_event_source_disable_unref(w->tick);
+    sd_event_unref(w->event);
+    free(w);
+    return NULL;
+}

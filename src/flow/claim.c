@@ -1,0 +1,249 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "flow/claim.h"
+#include "flow/service.h"
+
+enum { /* columns of meshify.claimed */
+    COL_JOB,
+    COL_USER,
+    COL_PROJECT,
+    COL_ASSET,
+    COL_OWNER,
+    COL_INPUT,
+    COL_ATTEMPTS,
+    COL_CRASHES,
+    COL_WORKED,
+    COL_AGE,
+    COL_CANCEL,
+    COL_PURCHASES,
+    COL_NEXT,
+    COL_MISSING,
+    COLUMNS,
+};
+
+#define CRASHES_MAX 5
+
+int claim_ask(const Config *c, const char *worker, unsigned free_slots, bool only_bought,
+              DbRequest *ret) {
+    *ret = (DbRequest) { .sql = "SELECT * FROM meshify.claim($1, $2, $3, $4)" };
+    if (db_request_add(ret, worker) < 0 || db_request_addf(ret, "%u", free_slots) < 0 ||
+        db_request_addf(ret, "%u", c->max_jobs_per_user) < 0 ||
+        db_request_add(ret, only_bought ? "t" : "f") < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int claim_ask_compare(const char *worker, Job *const *known, size_t n, DbRequest *ret) {
+    StrBuf ids = { 0 };
+    int r = strbuf_add(&ids, "{", 1);
+
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = strbuf_printf(&ids, "%s%s", i ? "," : "", known[i]->id);
+    if (r == 0)
+        r = strbuf_add(&ids, "}", 1);
+    *ret = (DbRequest) { .sql = "SELECT * FROM meshify.compare($1, $2)" };
+    if (r < 0 || db_request_add(ret, worker) < 0 || db_request_add(ret, ids.text) < 0) {
+        db_request_done(ret);
+        r = -ENOMEM;
+    }
+    strbuf_done(&ids);
+    return r;
+}
+
+static bool readable(const PGresult *res, int row) {
+    return res && PQnfields(res) == COLUMNS && row < PQntuples(res);
+}
+
+static const char *text(const PGresult *res, int row, int column) {
+    return PQgetisnull(res, row, column) ? NULL : PQgetvalue(res, row, column);
+}
+
+static uint64_t number(const PGresult *res, int row, int column) {
+    const char *s = text(res, row, column);
+    long long n = s ? strtoll(s, NULL, 10) : 0;
+
+    return n > 0 ? (uint64_t) n : 0;
+}
+
+uint64_t claim_next_usec(const PGresult *res) {
+    return readable(res, 0) && text(res, 0, COL_NEXT) ? number(res, 0, COL_NEXT) : UINT64_MAX;
+}
+
+bool claim_misses(const PGresult *res, const char *job_id) {
+    const char *missing = readable(res, 0) ? text(res, 0, COL_MISSING) : NULL;
+
+    return missing && strstr(missing, job_id);
+}
+
+/* Moves a moment that lies `ago` back onto our clock, which may be younger than that. */
+static uint64_t before(uint64_t now_usec, double ago_usec) {
+    return ago_usec >= (double) now_usec ? 0 : now_usec - (uint64_t) ago_usec;
+}
+
+static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
+    static const char *const states[] = {
+        [PURCHASE_INTENDED] = "intended", [PURCHASE_BOUGHT] = "bought",
+        [PURCHASE_GIVEN_UP] = "given_up", [PURCHASE_SURPLUS] = "surplus",
+        [PURCHASE_ENDED] = "ended",
+    };
+    const char *step = json_text(row, "step"), *state = json_text(row, "state"),
+               *prediction = json_text(row, "prediction_id"), *hash = json_text(row, "input_hash"),
+               *status = json_text(row, "status");
+    double left = json_number(row, "give_up_in_usec", 0);
+    Purchase p = {
+        .id = (int64_t) json_integer_value(json_object_get(row, "id")),
+        .number = (unsigned) json_integer_value(json_object_get(row, "purchase")),
+        .intent_usec = before(now_usec, json_number(row, "intent_age_usec", 0)),
+        .give_up_usec = left > 0 ? now_usec + (uint64_t) left : now_usec,
+        .finished = json_is_true(json_object_get(row, "finished")),
+        .finished_usec = before(now_usec, json_number(row, "finished_age_usec", 0)),
+        .predict_time = json_number(row, "predict_time", -1),
+    };
+    json_t *output = json_object_get(row, "output");
+    bool known = false;
+
+    for (size_t i = 0; state && i < sizeof states / sizeof *states; i++)
+        if (strcmp(state, states[i]) == 0) {
+            p.state = (PurchaseState) i;
+            known = true;
+        }
+    if (!known || !step || p.id <= 0 || p.number == 0 ||
+        (p.state == PURCHASE_BOUGHT && !service_is_id(prediction)))
+        return -EBADMSG;
+    p.usable = p.finished && status && strcmp(status, "succeeded") == 0;
+    p.step = strdup(step);
+    p.prediction_id = prediction ? strdup(prediction) : NULL;
+    p.input_hash = hash ? strdup(hash) : NULL;
+    if (!p.step || (prediction && !p.prediction_id) || (hash && !p.input_hash)) {
+        free(p.step);
+        free(p.prediction_id);
+        free(p.input_hash);
+        return -ENOMEM;
+    }
+    p.input_keys = json_incref(json_object_get(row, "input_keys"));
+    p.output = json_is_null(output) ? NULL : json_incref(output);
+    *ret = p;
+    return 0;
+}
+
+static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
+    _cleanup_(json_unrefp) json_t *all = rows ? json_parse(rows, strlen(rows)) : NULL;
+    size_t i;
+    json_t *row;
+    int r;
+
+    if (!json_is_array(all))
+        return -EBADMSG;
+    json_array_foreach(all, i, row) {
+        Purchase p;
+
+        if ((r = read_purchase(row, now_usec, &p)) < 0)
+            return r;
+        if ((r = job_add_purchase(j, &p)) < 0) {
+            free(p.step);
+            free(p.prediction_id);
+            free(p.input_hash);
+            json_decref(p.input_keys);
+            json_decref(p.output);
+            return r;
+        }
+    }
+    return 0;
+}
+
+/* A member that is missing, null or "" is not there; one of another type than text is a fault. */
+static int read_member(const json_t *input, const char *name, char **ret, Fault *fault) {
+    json_t *value = json_object_get(input, name);
+
+    if (!value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0))
+        return 0;
+    if (!json_is_string(value)) {
+        fault_set(fault, FAULT_INPUT_INVALID, "input_data.%s is not text", name);
+        return 0;
+    }
+    return (*ret = strdup(json_string_value(value))) ? 0 : -ENOMEM;
+}
+
+static int read_input(Job *j, const char *input_data) {
+    _cleanup_(json_unrefp) json_t *input =
+        input_data ? json_parse(input_data, strlen(input_data)) : NULL;
+    int r;
+
+    if (!json_is_object(input)) {
+        fault_set(&j->fault, FAULT_INPUT_INVALID, "input_data is not an object");
+        return 0;
+    }
+    if ((r = read_member(input, "prompt", &j->prompt, &j->fault)) < 0 ||
+        (r = read_member(input, "input_image_url", &j->image, &j->fault)) < 0)
+        return r;
+    if (!j->prompt && !j->image && j->fault.code == FAULT_NONE)
+        fault_set(&j->fault, FAULT_PROMPT_MISSING, "input_data has neither prompt nor input_image_url");
+    return 0;
+}
+
+static int read_id(char to[37], const char *id) {
+    if (!str_is_uuid(id))
+        return -EBADMSG;
+    memcpy(to, id, 37);
+    return 0;
+}
+
+/* What makes a job not worth a purchase, though its row can be read. */
+static void check(Job *j, const Config *c, const PGresult *res, int row) {
+    const char *owner = text(res, row, COL_OWNER);
+
+    if (j->fault.code != FAULT_NONE)
+        return;
+    if (!owner || !j->has_asset)
+        fault_set(&j->fault, FAULT_ASSET_MISSING, "the job's asset does not exist");
+    else if (!j->user_id[0] || !j->project_id[0] || strcmp(owner, j->user_id) != 0)
+        fault_set(&j->fault, FAULT_ASSET_MISSING, "the job's asset belongs to another user");
+    else if (j->crashes >= CRASHES_MAX)
+        fault_set(&j->fault, FAULT_CRASHED, "taken over %u times without getting further", j->crashes);
+    else if (c->max_age_usec && j->age_usec > c->max_age_usec && j->n_purchases == 0)
+        fault_set(&j->fault, FAULT_TOO_OLD, "older than max_age");
+}
+
+int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec, Job **ret) {
+    _cleanup_(job_freep) Job *j = NULL;
+    int r;
+
+    if (!readable(res, row) || row < 1)
+        return -EBADMSG;
+    if (!(j = calloc(1, sizeof *j)))
+        return -ENOMEM;
+    if ((r = read_id(j->id, text(res, row, COL_JOB))) < 0)
+        return r;
+    /* Null where there should be none leaves an empty id: such a job fails, but is not lost. */
+    (void) read_id(j->user_id, text(res, row, COL_USER));
+    (void) read_id(j->project_id, text(res, row, COL_PROJECT));
+    j->has_asset = read_id(j->asset_id, text(res, row, COL_ASSET)) == 0;
+    j->attempts = (unsigned) number(res, row, COL_ATTEMPTS);
+    j->crashes = (unsigned) number(res, row, COL_CRASHES);
+    j->worked_usec = number(res, row, COL_WORKED);
+    j->age_usec = number(res, row, COL_AGE);
+    j->cancel_asked = text(res, row, COL_CANCEL) && text(res, row, COL_CANCEL)[0] == 't';
+    j->claimed_usec = now_usec;
+    j->log = (LogContext) { .job_id = j->id,
+                            .asset_id = j->asset_id,
+                            .user_id = j->user_id,
+                            .attempt = j->attempts };
+    if ((r = read_input(j, text(res, row, COL_INPUT))) < 0 ||
+        (r = read_purchases(j, text(res, row, COL_PURCHASES), now_usec)) < 0)
+        return r;
+    check(j, c, res, row);
+    j->pipeline = j->image ? c->image : c->text;
+    j->at = job_start(j, now_usec);
+    /* What may have been bought is looked up and cancelled before the job fails. */
+    if (j->fault.code != FAULT_NONE)
+        j->at = (JobPos) { .state = job_purchase(j) ? JOB_STOPPING : JOB_FAILING,
+                           .resume = job_purchase(j) ? JOB_FAILING : JOB_BAD };
+    *ret = TAKE(j);
+    return 0;
+}

@@ -1,0 +1,160 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "core/retry.h"
+#include "flow/complete.h"
+#include "flow/service.h"
+
+#define MIME "model/gltf-binary"
+
+JobEvent complete_answer(const char *answer, Fault *reterr) {
+    static const struct {
+        const char *word;
+        JobEvent ev;
+    } words[] = {
+        { "ok", EV_OK },         { "lost", EV_LOST },   { "closed", EV_LOST },
+        { "cancel", EV_CANCEL }, { "gone", EV_CANCEL },
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(answer, words[i].word) == 0)
+            return words[i].ev;
+    fault_set(reterr, FAULT_DATABASE, "an answer that is not known: '%.50s'", answer);
+    return EV_RETRY;
+}
+
+/* --- closing ------------------------------------------------------------------------------- */
+
+/* The purchase whose result a step used: its newest success. */
+static const Purchase *used_of(const Job *j, size_t step) {
+    const Purchase *used = NULL;
+
+    for (size_t i = 0; i < j->n_purchases; i++) {
+        const Purchase *p = &j->purchases[i];
+
+        if (strcmp(p->step, j->pipeline->steps[step].name) == 0 && p->finished && p->usable &&
+            (!used || p->number > used->number))
+            used = p;
+    }
+    return used;
+}
+
+/* What old frontends read of a model is its bare version, where there is one. */
+static const char *version_of(const Step *s) {
+    return s->version ? s->version : s->model;
+}
+
+static json_t *result_meta(const Job *j) {
+    json_t *steps = json_array(), *urls = json_array(), *meta;
+    double seconds = 0;
+
+    for (size_t i = 0; i < j->pipeline->n_steps; i++) {
+        const Purchase *p = used_of(j, i);
+
+        if (!p)
+            continue;
+        if (p->predict_time > 0)
+            seconds += p->predict_time;
+        json_array_append_new(steps, json_pack("{s:s, s:s, s:s*}", "step", p->step, "model",
+                                               j->pipeline->steps[i].model, "prediction_id",
+                                               p->prediction_id));
+    }
+    json_array_append_new(urls, json_string(j->output_url));
+    meta = json_pack("{s:s*, s:s, s:f, s:o, s:s, s:o, s:I, s:I}", "replicate_prediction_id",
+                     job_purchase(j)->prediction_id, "model_version", version_of(job_step_now(j)),
+                     "processing_time", seconds, "output_urls", urls, "sha256", j->sha256, "steps", steps,
+                     "meshes", (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
+    return meta;
+}
+
+int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {
+    _cleanup_(json_unrefp) json_t *meta = result_meta(j);
+    _cleanup_(json_unrefp) json_t *data =
+        json_pack("{s:s, s:I, s:s}", "storage_path", j->object, "file_size", (json_int_t) j->size_bytes,
+                  "mesh_url", j->output_url);
+    _cleanup_free_ char *meta_text = meta ? json_write(meta) : NULL;
+    _cleanup_free_ char *data_text = data ? json_write(data) : NULL;
+
+    *ret = (DbRequest) { .sql = "SELECT meshify.done($1, $2, $3, $4, $5, $6, $7)" };
+    if (!meta_text || !data_text || db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
+        db_request_add(ret, j->object) < 0 ||
+        db_request_addf(ret, "%llu", (unsigned long long) j->size_bytes) < 0 ||
+        db_request_add(ret, MIME) < 0 || db_request_add(ret, data_text) < 0 ||
+        db_request_add(ret, meta_text) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret) {
+    const FaultInfo *info = fault_info(j->fault.code == FAULT_NONE ? FAULT_INTERNAL : j->fault.code);
+
+    *ret = (DbRequest) { .sql = "SELECT meshify.fail($1, $2, $3, $4)" };
+    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
+        db_request_add(ret, info->sentence) < 0 || db_request_add(ret, info->word) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret) {
+    *ret = (DbRequest) { .sql = "SELECT meshify.canceled($1, $2)" };
+    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
+    const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
+
+    /* Closed by us already: the answer of the first sending was lost. */
+    if (strcmp(answer, "closed") == 0)
+        return EV_OK;
+    if (is_done && (strcmp(answer, "cancel") == 0 || strcmp(answer, "gone") == 0))
+        return EV_ELSE;
+    if (strcmp(answer, "gone") == 0)
+        return EV_LOST;
+    return complete_answer(answer, reterr);
+}
+
+/* --- handing back -------------------------------------------------------------------------- */
+
+bool complete_is_last_attempt(const Config *c, const Job *j) {
+    return fault_info(j->fault.code)->verdict == VERDICT_RETRY && j->attempts >= c->max_attempts;
+}
+
+HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance) {
+    const FaultInfo *info = fault_info(j->fault.code);
+    uint64_t worked = now_usec - j->claimed_usec;
+    HandBack h = {
+        .counted = j->fault.code != FAULT_NONE && info->verdict == VERDICT_RETRY,
+        .worked_usec = worked > j->idle_usec ? worked - j->idle_usec : 0,
+        .reason = info->word,
+    };
+
+    if (j->fault.code == FAULT_NONE)
+        return h;
+    h.delay_usec = retry_delay_usec(c->retry_base_usec, c->retry_max_usec, h.counted ? j->attempts : 1, chance);
+    if (j->fault.retry_after_usec > h.delay_usec)
+        h.delay_usec = j->fault.retry_after_usec + (uint64_t) (chance * (double) c->retry_base_usec);
+    return h;
+}
+
+int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret) {
+    *ret = (DbRequest) { .sql = "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
+    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
+        db_request_addf(ret, "%llu microseconds", (unsigned long long) how->delay_usec) < 0 ||
+        db_request_add(ret, how->counted ? "t" : "f") < 0 ||
+        db_request_addf(ret, "%llu microseconds", (unsigned long long) how->worked_usec) < 0 ||
+        db_request_add(ret, how->reason) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}

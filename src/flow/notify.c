@@ -1,0 +1,59 @@
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "flow/notify.h"
+#include "flow/service.h"
+
+#define PAYLOAD_MAX      1000
+#define SPREAD_USEC      2000  /* a worker, so that many do not claim at the same moment */
+#define SPREAD_MAX_USEC  50000
+#define POLL_ALONE_USEC  1000000 /* without LISTEN */
+
+Notify notify_read(const char *channel, const char *payload) {
+    static const struct {
+        const char *name;
+        NotifyKind kind;
+    } kinds[] = {
+        { "cancel", NOTIFY_CANCEL },
+        { "prediction", NOTIFY_PREDICTION },
+        { "ping", NOTIFY_PING },
+    };
+    _cleanup_(json_unrefp) json_t *root = NULL;
+    Notify n = { .kind = NOTIFY_OTHER };
+
+    if (strcmp(channel, "meshify_jobs") == 0)
+        return (Notify) { .kind = NOTIFY_WORK };
+    if (strcmp(channel, "meshify_control") != 0 || strnlen(payload, PAYLOAD_MAX) == PAYLOAD_MAX)
+        return n;
+    root = json_parse(payload, strlen(payload));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const char *id = json_text(root, kinds[i].name);
+
+        if (!id || !(kinds[i].kind == NOTIFY_PREDICTION ? service_is_id(id) : str_is_uuid(id)))
+            continue;
+        n.kind = kinds[i].kind;
+        strncpy(n.id, id, sizeof n.id - 1);
+        break;
+    }
+    return n;
+}
+
+uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, unsigned workers,
+                     unsigned free_slots, double chance) {
+    uint64_t spread = workers > 1 ? (uint64_t) (chance * (double) workers * SPREAD_USEC) : 0;
+    uint64_t poll = listening ? c->poll_interval_usec : POLL_ALONE_USEC, when;
+
+    if (plan->claiming || free_slots == 0)
+        return UINT64_MAX;
+    if (poll > c->poll_interval_usec)
+        poll = c->poll_interval_usec;
+    if (spread > SPREAD_MAX_USEC)
+        spread = SPREAD_MAX_USEC;
+    when = plan->claimed_usec + poll;
+    if (plan->due_usec < when)
+        when = plan->due_usec + spread;
+    if (plan->woken && plan->woken_usec + spread < when)
+        when = plan->woken_usec + spread;
+    return when;
+}

@@ -1,0 +1,243 @@
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "flow/poll.h"
+#include "flow/service.h"
+
+#define URL_MAX 8192
+
+uint64_t poll_delay_usec(const Config *c, uint64_t age_usec, double chance) {
+    uint64_t d = age_usec / 10;
+
+    if (d < c->poll_min_usec)
+        d = c->poll_min_usec;
+    if (d > c->poll_max_usec)
+        d = c->poll_max_usec;
+    return (uint64_t) ((double) d * (0.9 + chance / 5));
+}
+
+int poll_ask(const Config *c, const Job *j, HttpRequest *ret) {
+    _cleanup_free_ char *path = str_printf("predictions/%s", job_purchase(j)->prediction_id);
+
+    return path ? service_request(c, "GET", path, ret) : -ENOMEM;
+}
+
+/* --- outputs ------------------------------------------------------------------------------- */
+
+static const char *url_of(const json_t *value) {
+    const char *s = json_string_value(value);
+
+    return s && strlen(s) <= URL_MAX &&
+                   (strncasecmp(s, "https://", 8) == 0 || strncasecmp(s, "http://", 7) == 0)
+               ? s
+               : NULL;
+}
+
+static bool ends_in(const char *url, const char *const *endings) {
+    size_t n = strcspn(url, "?#");
+
+    for (; *endings; endings++) {
+        size_t k = strlen(*endings);
+
+        if (n > k && strncasecmp(url + n - k, *endings, k) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Goes through the values of an output, at most two levels deep, for the first that `fits`. */
+static const char *find(const json_t *value, const char *const *endings, int depth) {
+    const char *url = url_of(value), *key;
+    json_t *v;
+    size_t i;
+
+    if (url)
+        return !endings || ends_in(url, endings) ? url : NULL;
+    if (depth == 0)
+        return NULL;
+    if (json_is_array(value))
+        json_array_foreach(value, i, v)
+            if ((url = find(v, endings, depth - 1)))
+                return url;
+    if (json_is_object(value))
+        json_object_foreach((json_t *) value, key, v)
+            if ((url = find(v, endings, depth - 1)))
+                return url;
+    return NULL;
+}
+
+const char *poll_output(const json_t *output, const char *pointer, PollWants wants) {
+    static const char *const members[] = { "model_file", "mesh", "mesh_paint", "glb", "model" };
+    static const char *const glb[] = { ".glb", NULL };
+    static const char *const images[] = { ".png", ".jpg", ".jpeg", ".webp", NULL };
+    const char *url = NULL;
+
+    if (pointer) {
+        json_t *value = pipeline_pointer(output, pointer);
+
+        return json_is_array(value) ? url_of(json_array_get(value, 0)) : url_of(value);
+    }
+    if (wants == POLL_WANTS_IMAGE) {
+        if (!(url = find(output, images, 3)))
+            url = find(output, NULL, 3);
+        return url;
+    }
+    for (size_t i = 0; i < sizeof members / sizeof *members && !url; i++)
+        url = url_of(json_object_get(output, members[i]));
+    if (!url)
+        url = find(output, glb, 3);
+    /* A lone string needs no ending: the bytes decide. */
+    if (!url)
+        url = json_is_array(output) && json_array_size(output) == 1 ? url_of(json_array_get(output, 0))
+                                                                    : url_of(output);
+    return url;
+}
+
+/* --- progress ------------------------------------------------------------------------------ */
+
+/* One line: "…LABEL:  42%|####2     | 5/12 […". */
+static double line_progress(const char *line, size_t size) {
+    const char *percent = memchr(line, '%', size), *p = percent;
+    long n;
+
+    if (!percent || percent == line)
+        return -1;
+    while (p > line && isdigit((unsigned char) p[-1]))
+        p--;
+    if (p == percent || percent - p > 3)
+        return -1;
+    n = strtol(p, NULL, 10);
+    for (p = percent + 1; p < line + size && *p == ' ';)
+        p++;
+    if (n > 100 || p >= line + size || *p != '|')
+        return -1;
+    return (double) n / 100;
+}
+
+double poll_progress(const char *logs) {
+    size_t end = logs ? strlen(logs) : 0;
+
+    /* From the end, and not further than a screen: logs grow without limit. */
+    for (int lines = 0; end > 0 && lines < 50; lines++) {
+        size_t start = end;
+        double p;
+
+        while (start > 0 && logs[start - 1] != '\n' && logs[start - 1] != '\r')
+            start--;
+        if ((p = line_progress(logs + start, end - start)) >= 0)
+            return p;
+        end = start > 0 ? start - 1 : 0;
+    }
+    return -1;
+}
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+static bool any_in(const char *text, const char *const *words) {
+    for (; *words; words++)
+        if (strcasestr(text, *words))
+            return true;
+    return false;
+}
+
+static void failure(const char *error, Fault *reterr) {
+    static const char *const busy[] = { "(code: PA)", "E1000", "E6716", "E8367", "E8765", "E9243",
+                                        "E9825",      "E9828", "E003",  "E004",  "high demand",
+                                        "temporarily unavailable", NULL };
+    static const char *const content[] = { "NSFW", "flagged as sensitive", "E005", NULL };
+    FaultCode code = !error                     ? FAULT_MODEL_FAILED
+                     : any_in(error, content) ? FAULT_MODEL_CONTENT
+                     : any_in(error, busy)    ? FAULT_MODEL_BUSY
+                                              : FAULT_MODEL_FAILED;
+
+    fault_set(reterr, code, "prediction failed: %s", error ? error : "without a word");
+}
+
+static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
+    bool last = job_at_last_step(j);
+    const char *url = poll_output(a->output, job_step_now(j)->output,
+                                  last ? POLL_WANTS_MESH : POLL_WANTS_IMAGE);
+
+    if (json_is_true(json_object_get(a->root, "data_removed")) && !url) {
+        fault_set(reterr, FAULT_OUTPUT_GONE, "the prediction's data was removed");
+        return EV_RETRY;
+    }
+    if (!url) {
+        fault_set(reterr, FAULT_OUTPUT_MISSING, "succeeded without a usable output");
+        return EV_FINAL;
+    }
+    a->usable = true;
+    if (!last)
+        return EV_STEP;
+    free(j->output_url);
+    if (!(j->output_url = strdup(url))) {
+        fault_set(reterr, FAULT_INTERNAL, "out of memory");
+        return EV_RETRY;
+    }
+    return EV_OK;
+}
+
+/* Keeps what the purchase now knows of itself, for the steps after it and for the closing. */
+static void remember(Job *j, const PollAnswer *a, uint64_t now_usec) {
+    Purchase *p = job_purchase(j);
+
+    p->finished = true;
+    p->finished_usec = now_usec;
+    p->usable = a->usable;
+    p->predict_time = json_number(a->metrics, "predict_time", -1);
+    json_decref(p->output);
+    p->output = json_incref(a->output);
+    if (!a->usable)
+        p->state = PURCHASE_ENDED;
+}
+
+JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret, Fault *reterr) {
+    PollAnswer a = { 0 };
+    JobEvent ev;
+    json_t *error;
+
+    if (reply->end == HTTP_ANSWERED && reply->code == 200)
+        a.root = json_parse(reply->body, reply->body_size);
+    a.status = json_text(a.root, "status");
+    *ret = a;
+    if (!a.status) { /* a read costs nothing: whatever came instead, it is asked again */
+        service_fault(reply, reterr);
+        return EV_WAIT;
+    }
+    a.output = json_object_get(a.root, "output");
+    a.metrics = json_object_get(a.root, "metrics");
+    error = json_object_get(a.root, "error");
+    a.error = json_is_string(error)   ? json_string_value(error)
+              : json_is_object(error) ? json_text(error, "message")
+                                      : NULL;
+    a.terminal = true;
+    if (strcmp(a.status, "succeeded") == 0)
+        ev = succeeded(j, &a, reterr);
+    else if (strcmp(a.status, "failed") == 0) {
+        failure(a.error, reterr);
+        ev = service_event(reterr);
+    } else if (strcmp(a.status, "canceled") == 0 || strcmp(a.status, "aborted") == 0) {
+        fault_set(reterr, FAULT_MODEL_TIMEOUT, "prediction %s", a.status);
+        ev = service_event(reterr);
+    } else { /* also a status that nobody knows yet: job_timeout bounds it */
+        double p = poll_progress(json_text(a.root, "logs"));
+
+        a.terminal = false;
+        if (p >= 0) {
+            double all = ((double) j->step + p) / (double) j->pipeline->n_steps;
+
+            if (all > j->progress)
+                j->progress = all;
+        }
+        ev = EV_WAIT;
+    }
+    *ret = a;
+    if (a.terminal)
+        remember(j, &a, now_usec);
+    return ev;
+}

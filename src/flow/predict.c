@@ -1,0 +1,268 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "flow/complete.h"
+#include "flow/poll.h"
+#include "flow/predict.h"
+#include "flow/service.h"
+
+#define SENT_WITHIN_SECONDS 5 /* after its intent a request leaves, or not at all */
+#define DELIVERY_SECONDS    10 /* what was sent arrives, or never does */
+
+static const Purchase *success_of(const Job *j, size_t step, uint64_t now_usec) {
+    const Purchase *found = NULL;
+
+    for (size_t i = 0; i < j->n_purchases; i++) {
+        const Purchase *p = &j->purchases[i];
+
+        if (strcmp(p->step, j->pipeline->steps[step].name) == 0 && p->state == PURCHASE_BOUGHT &&
+            p->usable && p->output && now_usec < p->finished_usec + JOB_OUTPUT_LIVES_USEC)
+            found = p;
+    }
+    return found;
+}
+
+static bool has_scheme(const char *image) {
+    size_t n = strspn(image, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+
+    return n > 0 && image[n] == ':';
+}
+
+JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
+    const Step *step = job_step_now(j);
+
+    free(TAKE(j->image_url));
+    if (!step->uses_image)
+        return EV_OK;
+    if (j->step > 0) {
+        const Purchase *before = success_of(j, j->step - 1, now_usec);
+        const Step *its = &j->pipeline->steps[j->step - 1];
+        const char *url = before ? poll_output(before->output, its->output, POLL_WANTS_IMAGE) : NULL;
+
+        if (!before) {
+            fault_set(reterr, FAULT_OUTPUT_GONE, "step %s has no output any more", its->name);
+            return EV_RETRY;
+        }
+        if (!url) {
+            fault_set(reterr, FAULT_OUTPUT_MISSING, "step %s gave no image", its->name);
+            return EV_FINAL;
+        }
+        return (j->image_url = strdup(url)) ? EV_OK : EV_RETRY;
+    }
+    if (!j->image) {
+        fault_set(reterr, FAULT_IMAGE_MISSING, "step %s needs an image", step->name);
+        return EV_FINAL;
+    }
+    if (strncasecmp(j->image, "https://", 8) == 0 || strncasecmp(j->image, "http://", 7) == 0) {
+        if (strlen(j->image) > 8192 || strpbrk(j->image, " \t\r\n")) {
+            fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL is not one");
+            return EV_FINAL;
+        }
+        return (j->image_url = strdup(j->image)) ? EV_OK : EV_RETRY;
+    }
+    if (has_scheme(j->image)) {
+        fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL has another scheme than https");
+        return EV_FINAL;
+    }
+    return EV_ELSE;
+}
+
+static const char *nonnull(const char *s) {
+    return s ? s : "";
+}
+
+int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret) {
+    const Step *step = job_step_now(j);
+    unsigned number = job_next_number(j);
+    TemplateVars vars = { .prompt = nonnull(j->prompt),
+                          .image = nonnull(j->image_url),
+                          .job_id = j->id,
+                          .asset_id = j->asset_id,
+                          .user_id = j->user_id,
+                          .project_id = j->project_id,
+                          .seed = pipeline_seed(j->id, step->name, number) };
+    _cleanup_(json_unrefp) json_t *keys = NULL;
+    _cleanup_free_ char *keys_text = NULL;
+    char hash[HASH_HEX_SIZE];
+    int r;
+
+    json_decref(TAKE(j->input));
+    if ((r = pipeline_fill(step, &vars, &j->input)) < 0 || (r = pipeline_keys(j->input, &keys)) < 0 ||
+        (r = pipeline_hash(j->input, keys, hash)) < 0)
+        return r;
+    if (!(keys_text = json_write(keys)))
+        return -ENOMEM;
+    *ret = (DbRequest) {
+        .sql = "SELECT * FROM meshify.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+    };
+    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
+        db_request_add(ret, step->name) < 0 || db_request_addf(ret, "%u", number) < 0 ||
+        db_request_addf(ret, "%u", j->attempts) < 0 || db_request_add(ret, step->model) < 0 ||
+        db_request_add(ret, hash) < 0 || db_request_add(ret, keys_text) < 0 ||
+        db_request_addf(ret, "%llu microseconds",
+                        (unsigned long long) (c->create_timeout_usec +
+                                              (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL)) < 0 ||
+        (j->give_up ? db_request_addf(ret, "%lld", (long long) j->give_up) : db_request_add(ret, NULL)) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static Purchase *purchase_by_id(Job *j, int64_t id) {
+    for (size_t i = 0; i < j->n_purchases; i++)
+        if (j->purchases[i].id == id)
+            return &j->purchases[i];
+    return NULL;
+}
+
+/* The purchase that was to be given up had been bought all the time. */
+static JobEvent bought_meanwhile(Job *j, int64_t id, const char *prediction_id) {
+    Purchase *p = purchase_by_id(j, id);
+    char *copy = service_is_id(prediction_id) ? strdup(prediction_id) : NULL;
+
+    if (!p || !copy) {
+        free(copy);
+        return EV_RETRY;
+    }
+    free(p->prediction_id);
+    p->prediction_id = copy;
+    p->state = PURCHASE_BOUGHT;
+    j->purchase = (size_t) (p - j->purchases);
+    j->has_purchase = true;
+    j->give_up = 0;
+    j->log.prediction_id = p->prediction_id;
+    return EV_ELSE;
+}
+
+JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint64_t sent_usec,
+                             Fault *reterr) {
+    const char *answer = PQntuples(res) == 1 && PQnfields(res) == 3 ? PQgetvalue(res, 0, 0) : "";
+    int64_t id = *answer ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
+    Purchase *old, p = { .id = id, .number = job_next_number(j), .state = PURCHASE_INTENDED,
+                         .intent_usec = sent_usec, .predict_time = -1 };
+    char hash[HASH_HEX_SIZE];
+
+    if (strcmp(answer, "bought") == 0)
+        return bought_meanwhile(j, id, PQgetvalue(res, 0, 2));
+    if (strcmp(answer, "ok") != 0)
+        return complete_answer(answer, reterr);
+    p.give_up_usec = sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
+    p.step = strdup(job_step_now(j)->name);
+    if (!p.step || pipeline_keys(j->input, &p.input_keys) < 0 ||
+        pipeline_hash(j->input, p.input_keys, hash) < 0 || !(p.input_hash = strdup(hash)) ||
+        job_add_purchase(j, &p) < 0) {
+        /* The row is written and nothing was sent; the next worker's look will find nothing. */
+        free(p.step);
+        free(p.input_hash);
+        json_decref(p.input_keys);
+        fault_set(reterr, FAULT_INTERNAL, "out of memory");
+        return EV_RETRY;
+    }
+    if ((old = purchase_by_id(j, j->give_up)))
+        old->state = PURCHASE_GIVEN_UP;
+    j->give_up = 0;
+    j->purchase = j->n_purchases - 1;
+    j->has_purchase = true;
+    return EV_OK;
+}
+
+int predict_ask(const Config *c, const Job *j, HttpRequest *ret) {
+    const Step *step = job_step_now(j);
+    _cleanup_(json_unrefp) json_t *body = json_object();
+    uint64_t seconds = step->timeout_usec / 1000000;
+    int r;
+
+    if (!body || json_object_set(body, "input", j->input) < 0 ||
+        (step->version && json_object_set_new(body, "version", json_string(step->version)) < 0))
+        return -ENOMEM;
+    if ((r = service_request(c, "POST", step->path, ret)) < 0)
+        return r;
+    ret->once = true;
+    ret->timeout_usec = c->create_timeout_usec;
+    ret->body = json_write(body);
+    ret->body_size = ret->body ? strlen(ret->body) : 0;
+    /* Replicate takes 5 s to 24 h. */
+    if (seconds < 5)
+        seconds = 5;
+    if (seconds > 86400)
+        seconds = 86400;
+    if (!ret->body || http_request_add(ret, str_printf("Content-Type: application/json")) < 0 ||
+        http_request_add(ret, str_printf("Cancel-After: %llu", (unsigned long long) seconds)) < 0) {
+        http_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
+    _cleanup_(json_unrefp) json_t *root = NULL;
+    const char *id;
+
+    if (reply->end == HTTP_UNSENT) {
+        service_fault(reply, reterr);
+        return EV_WAIT;
+    }
+    root = reply->end == HTTP_ANSWERED ? json_parse(reply->body, reply->body_size) : NULL;
+    id = json_text(root, "id");
+    if (reply->end == HTTP_ANSWERED && reply->code / 100 == 2 && service_is_id(id)) {
+        free(j->prediction_id);
+        return (j->prediction_id = strdup(id)) ? EV_OK : EV_UNSURE;
+    }
+    service_fault(reply, reterr);
+    /* A refusal in Replicate's own words is definite; whatever else came may hide a purchase. */
+    if (reply->end == HTTP_ANSWERED && reply->code >= 400 && reply->code < 500 && reply->code != 408 &&
+        (reply->code == 429 || json_is_object(root)))
+        return service_event(reterr);
+    return EV_UNSURE;
+}
+
+int predict_record_ask(const char *worker, const Job *j, DbRequest *ret) {
+    *ret = (DbRequest) { .sql = "SELECT meshify.record($1, $2, $3, $4)" };
+    if (db_request_add(ret, worker) < 0 ||
+        db_request_addf(ret, "%lld", (long long) job_purchase(j)->id) < 0 ||
+        db_request_add(ret, j->prediction_id) < 0 || db_request_add(ret, "starting") < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+Recorded predict_record_hear(const PGresult *res) {
+    static const struct {
+        const char *word;
+        Recorded recorded;
+    } words[] = {
+        { "ok", RECORDED },          { "taken", RECORDED_TAKEN }, { "surplus", RECORDED_SURPLUS },
+        { "cancel", RECORDED_CANCEL }, { "gone", RECORDED_GONE },
+    };
+    const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(answer, words[i].word) == 0)
+            return words[i].recorded;
+    return RECORDED_LOST;
+}
+
+static int add_json(DbRequest *r, const json_t *value) {
+    _cleanup_free_ char *text = value ? json_write(value) : NULL;
+
+    return value && !text ? -ENOMEM : db_request_add(r, text);
+}
+
+int predict_settle_ask(const Purchase *p, const char *status, const json_t *output,
+                       const json_t *metrics, const char *error, bool usable, DbRequest *ret) {
+    *ret = (DbRequest) { .sql = "SELECT meshify.settle($1, $2, $3, $4, $5, $6, $7)" };
+    if (db_request_addf(ret, "%lld", (long long) p->id) < 0 ||
+        db_request_add(ret, p->prediction_id) < 0 || db_request_add(ret, status) < 0 ||
+        add_json(ret, output) < 0 || add_json(ret, metrics) < 0 || db_request_add(ret, error) < 0 ||
+        db_request_add(ret, usable ? "t" : "f") < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}

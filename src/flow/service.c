@@ -1,0 +1,110 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "flow/service.h"
+
+#define SERVICE_REPLY_MAX    (8 * 1024 * 1024) /* a listing's page with long inputs */
+#define SERVICE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
+
+bool service_is_id(const char *id) {
+    size_t n = id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") : 0;
+
+    return n > 0 && n <= 64 && id[n] == '\0';
+}
+
+JobEvent service_event(const Fault *fault) {
+    static const JobEvent events[] = {
+        [VERDICT_WAIT] = EV_WAIT,
+        [VERDICT_RETRY] = EV_RETRY,
+        [VERDICT_FINAL] = EV_FINAL,
+    };
+
+    return events[fault_info(fault->code)->verdict];
+}
+
+/* Seconds of "… resets in ~30s." or "… available in 1 second.", 0 if the text says nothing. */
+static double seconds_in_text(const char *text) {
+    const char *at = text ? strchr(text, '~') : NULL;
+
+    if (!at && text && (at = strstr(text, "available in ")))
+        at += strlen("available in ") - 1;
+    return at ? strtod(at + 1, NULL) : 0;
+}
+
+/* What a 429 asks us to wait: the body knows it better than the header. */
+static uint64_t wait_asked(const HttpReply *reply, const json_t *root) {
+    double seconds = json_number(root, "retry_after", 0);
+
+    if (!(seconds > 0))
+        seconds = seconds_in_text(json_text(root, "detail"));
+    if (!(seconds > 0))
+        return reply->retry_after_usec;
+    return seconds > 3600 ? UINT64_C(3600000000) : (uint64_t) (seconds * 1e6);
+}
+
+void service_fault(const HttpReply *reply, Fault *reterr) {
+    _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
+    const char *detail = json_text(root, "detail");
+    int code = reply->code;
+
+    if (!detail)
+        detail = json_text(root, "title");
+    if (!detail)
+        detail = reply->end == HTTP_ANSWERED ? "no explanation" : reply->error;
+
+    if (reply->end != HTTP_ANSWERED)
+        fault_set(reterr, FAULT_SERVICE_UNREACHED, "no answer: %s", detail);
+    else if (code == 429) {
+        fault_set(reterr, FAULT_SERVICE_THROTTLED, "HTTP 429: %s", detail);
+        reterr->retry_after_usec = wait_asked(reply, root);
+    } else if (code == 402)
+        fault_set(reterr, FAULT_SERVICE_CREDIT, "HTTP 402: %s", detail);
+    else if (code == 401 || (code == 403 && json_is_object(root)))
+        fault_set(reterr, FAULT_SERVICE_AUTH, "HTTP %d: %s", code, detail);
+    else if (code == 422)
+        fault_set(reterr, FAULT_MODEL_INPUT, "HTTP 422: %s", detail);
+    /* A 403 that is not JSON comes from the edge in front of the API, not from the API. */
+    else if (code == 408 || code == 425 || code == 403 || code >= 500 || code < 400)
+        fault_set(reterr, FAULT_SERVICE_UNREACHED, "HTTP %d: %s", code, detail);
+    else
+        fault_set(reterr, FAULT_SERVICE_REFUSED, "HTTP %d: %s", code, detail);
+    if (reterr->retry_after_usec == 0)
+        reterr->retry_after_usec = reply->retry_after_usec;
+}
+
+int service_request(const Config *c, const char *method, const char *path, HttpRequest *ret) {
+    size_t n = strlen(c->replicate_url);
+
+    while (n > 0 && c->replicate_url[n - 1] == '/')
+        n--;
+    *ret = (HttpRequest) {
+        .method = method,
+        .body_max = SERVICE_REPLY_MAX,
+        .timeout_usec = SERVICE_TIMEOUT_USEC,
+        .url = str_printf("%.*s/%s", (int) n, c->replicate_url, path),
+    };
+    if (!ret->url ||
+        http_request_add(ret, str_printf("Authorization: Bearer %s", c->replicate_token.text)) < 0 ||
+        http_request_add(ret, str_printf("Accept: application/json")) < 0) {
+        http_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *ret) {
+    _cleanup_free_ char *path = str_printf("predictions/%s/cancel", prediction_id);
+
+    return path ? service_request(c, "POST", path, ret) : -ENOMEM;
+}
+
+JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr) {
+    /* 404 and 409: it is over, or was never there; there is nothing left to cancel. */
+    if (reply->end == HTTP_ANSWERED && (reply->code / 100 == 2 || reply->code == 404 || reply->code == 409))
+        return EV_OK;
+    service_fault(reply, reterr);
+    return EV_WAIT;
+}

@@ -1,0 +1,31 @@
+#include <errno.h>
+
+#include "flow/validate.h"
+
+int validate_begin(const Config *c, uint64_t size_bytes, Glb **ret) {
+    GlbLevel level = c->validate == VALIDATE_STRICT  ? GLB_STRICT
+                     : c->validate == VALIDATE_BASIC ? GLB_BASIC
+                                                     : GLB_OFF;
+
+    return glb_new(ret, size_bytes, level);
+}
+
+JobEvent validate_slice(Glb *glb, const void *bytes, size_t size, Job *j, Fault *reterr) {
+    uint64_t offset;
+    size_t wanted;
+    int r = size > 0 ? glb_feed(glb, bytes, size) : 0;
+
+    if (r == -EBADMSG) {
+        fault_set(reterr, FAULT_ASSET_INVALID, "%s", glb_error(glb));
+        return EV_FINAL;
+    }
+    if (r < 0) {
+        fault_set(reterr, FAULT_INTERNAL, "out of memory while the mesh was checked");
+        return EV_RETRY;
+    }
+    if (glb_wants(glb, &offset, &wanted))
+        return EV_WAIT;
+    j->meshes = glb_info(glb)->meshes;
+    j->triangles = glb_info(glb)->triangles;
+    return EV_OK;
+}

@@ -1,0 +1,597 @@
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "io/db.h"
+
+#define DB_CONNECT_USEC  (15 * USEC_PER_SEC)
+#define DB_CALL_USEC     (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
+#define DB_RETRY_MAX     (15 * USEC_PER_SEC)
+#define DB_RETRY_AUTH    (300 * USEC_PER_SEC) /* hosts ban addresses that guess passwords */
+#define DB_RESOLVE_USEC  (10 * USEC_PER_MSEC)
+#define DB_BATCHES_MAX   4   /* under way at once; what comes meanwhile travels together */
+#define DB_BATCH_CALLS   200 /* in one transaction */
+#define DB_PARAMS_MAX    12
+
+struct DbOp {
+    Db *db;
+    unsigned flags;
+    const char *sql; /* static */
+    char *params[DB_PARAMS_MAX];
+    int n_params;
+    DbDone done; /* NULL: cancelled */
+    void *userdata;
+    bool on_wire;
+    PGresult *res;
+    TAILQ_ENTRY(DbOp) link;
+};
+
+typedef TAILQ_HEAD(DbOps, DbOp) DbOps;
+
+typedef struct Batch {
+    DbOps ops;
+    DbOp *reading; /* the call whose results come next; NULL: the Sync comes next */
+    TAILQ_ENTRY(Batch) link;
+} Batch;
+
+typedef enum DbState { DB_AWAY, DB_RESOLVING, DB_CONNECTING, DB_UP } DbState;
+
+struct Db {
+    sd_event *event;
+    char *url, *application;
+    DbEvents events;
+    void *userdata;
+    DbState state;
+    PGconn *conn;
+    sd_event_source *io, *timer, *send;
+    int io_fd;
+    bool held;        /* between up() and db_go() */
+    bool told_down;
+    uint64_t retry_usec;
+    struct gaicb resolve, *resolve_list[1];
+    char *resolve_name;
+    DbOps queue;
+    TAILQ_HEAD(BatchHead, Batch) batches;
+    unsigned n_batches, n_pending;
+};
+
+static void lose(Db *db, const char *why, uint64_t retry_usec);
+static void connect_now(Db *db);
+
+const char *db_sqlstate(const PGresult *res) {
+    const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+
+    return state ? state : "";
+}
+
+static DbOp *op_free(DbOp *op) {
+    op->db->n_pending--;
+    for (int i = 0; i < op->n_params; i++)
+        free(op->params[i]);
+    PQclear(op->res);
+    free(op);
+    return NULL;
+}
+
+static void tell(DbOp *op, DbEnd end) {
+    if (op->done)
+        op->done(op->userdata, end, op->res);
+    op_free(op);
+}
+
+static void wake(Db *db) {
+    (void) sd_event_source_set_enabled(db->send, SD_EVENT_ONESHOT);
+}
+
+static void set_timer(Db *db, uint64_t usec) {
+    (void) sd_event_source_set_time_relative(db->timer, usec);
+    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_ONESHOT);
+}
+
+static void watch(Db *db, uint32_t events);
+
+/* Errors that mean: this server can't be worked with, another connection may. */
+static bool means_reconnect(const char *sqlstate) {
+    static const char *const states[] = { "57P01", "57P02", "57P03", "57P05", "25006" };
+
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+        if (strcmp(sqlstate, states[i]) == 0)
+            return true;
+    return strncmp(sqlstate, "08", 2) == 0;
+}
+
+/* --- sending ------------------------------------------------------------------------------- */
+
+static int send_batch(Db *db) {
+    Batch *batch = calloc(1, sizeof *batch);
+    DbOp *op, *next;
+    unsigned n = 0;
+
+    if (!batch)
+        return -ENOMEM;
+    TAILQ_INIT(&batch->ops);
+    for (op = TAILQ_FIRST(&db->queue); op && n < DB_BATCH_CALLS; op = next) {
+        next = TAILQ_NEXT(op, link);
+        if (db->held && !(op->flags & DB_FIRST))
+            continue;
+        if (n > 0 && op->flags & DB_ALONE)
+            break;
+        TAILQ_REMOVE(&db->queue, op, link);
+        if (!op->done && !op->on_wire) { /* cancelled before it was ever sent */
+            op_free(op);
+            continue;
+        }
+        TAILQ_INSERT_TAIL(&batch->ops, op, link);
+        op->on_wire = true;
+        n++;
+        if (PQsendQueryParams(db->conn, op->sql, op->n_params, NULL, (const char *const *) op->params,
+                              NULL, NULL, 0) != 1)
+            goto broken;
+        if (op->flags & DB_ALONE)
+            break;
+    }
+    if (n == 0) {
+        free(batch);
+        return 0;
+    }
+    if (PQpipelineSync(db->conn) != 1)
+        goto broken;
+    batch->reading = TAILQ_FIRST(&batch->ops);
+    TAILQ_INSERT_TAIL(&db->batches, batch, link);
+    db->n_batches++;
+    return (int) n;
+
+broken:
+    TAILQ_INSERT_TAIL(&db->batches, batch, link);
+    db->n_batches++;
+    return -EIO;
+}
+
+static void flush(Db *db) {
+    int left = PQflush(db->conn);
+
+    if (left < 0)
+        lose(db, PQerrorMessage(db->conn), 0);
+    else
+        watch(db, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
+}
+
+static int on_send(sd_event_source *source, void *userdata) {
+    Db *db = userdata;
+    int n = 1;
+
+    (void) source;
+    if (db->state != DB_UP)
+        return 0;
+    while (n > 0 && db->n_batches < DB_BATCHES_MAX && !TAILQ_EMPTY(&db->queue))
+        n = send_batch(db);
+    if (n == -EIO) {
+        lose(db, PQerrorMessage(db->conn), 0);
+        return 0;
+    }
+    if (db->n_batches > 0)
+        set_timer(db, DB_CALL_USEC);
+    flush(db);
+    return 0;
+}
+
+int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
+            void *userdata, DbOp **ret) {
+    DbOp *op = n <= DB_PARAMS_MAX ? calloc(1, sizeof *op) : NULL;
+
+    if (!op)
+        return -ENOMEM;
+    *op = (DbOp) { .db = db, .flags = flags, .sql = sql, .done = done, .userdata = userdata };
+    db->n_pending++;
+    for (; op->n_params < n; op->n_params++)
+        if (params[op->n_params] && !(op->params[op->n_params] = strdup(params[op->n_params]))) {
+            op_free(op);
+            return -ENOMEM;
+        }
+    if (flags & DB_FIRST)
+        TAILQ_INSERT_HEAD(&db->queue, op, link);
+    else
+        TAILQ_INSERT_TAIL(&db->queue, op, link);
+    wake(db);
+    if (ret)
+        *ret = op;
+    return 0;
+}
+
+DbOp *db_op_cancel(DbOp *op) {
+    if (op)
+        op->done = NULL; /* freed when its turn comes: what is on the wire can't be called back */
+    return NULL;
+}
+
+unsigned db_pending(const Db *db) {
+    return db->n_pending;
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+/* The transaction failed: each of its calls is sent again, alone and in order. */
+static void replay_alone(Db *db, Batch *batch) {
+    DbOp *op;
+
+    while ((op = TAILQ_LAST(&batch->ops, DbOps))) {
+        TAILQ_REMOVE(&batch->ops, op, link);
+        PQclear(op->res);
+        op->res = NULL;
+        op->flags |= DB_ALONE;
+        TAILQ_INSERT_HEAD(&db->queue, op, link);
+    }
+}
+
+static void end_batch(Db *db, Batch *batch) {
+    bool failed = false;
+    DbOp *op;
+
+    TAILQ_REMOVE(&db->batches, batch, link);
+    db->n_batches--;
+    TAILQ_FOREACH(op, &batch->ops, link) {
+        ExecStatusType status = PQresultStatus(op->res);
+
+        failed = failed || (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK);
+        if (failed && means_reconnect(db_sqlstate(op->res))) {
+            char why[200];
+
+            str_clean(why, sizeof why, PQresultErrorMessage(op->res));
+            TAILQ_INSERT_HEAD(&db->batches, batch, link);
+            db->n_batches++;
+            lose(db, why, 0);
+            return;
+        }
+    }
+    if (failed && TAILQ_NEXT(TAILQ_FIRST(&batch->ops), link))
+        replay_alone(db, batch);
+    while ((op = TAILQ_FIRST(&batch->ops))) {
+        TAILQ_REMOVE(&batch->ops, op, link);
+        tell(op, failed ? DB_FAILED : DB_OK);
+    }
+    free(batch);
+    wake(db);
+}
+
+/* Reads what is there. False when the connection was lost. */
+static bool read_results(Db *db) {
+    Batch *batch;
+
+    while ((batch = TAILQ_FIRST(&db->batches)) && !PQisBusy(db->conn)) {
+        PGresult *res = PQgetResult(db->conn);
+
+        if (!res) { /* the end of one call's results */
+            if (batch->reading && batch->reading->res)
+                batch->reading = TAILQ_NEXT(batch->reading, link);
+            else if (PQstatus(db->conn) != CONNECTION_OK)
+                return lose(db, PQerrorMessage(db->conn), 0), false;
+            continue;
+        }
+        if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
+            bool complete = !batch->reading;
+
+            PQclear(res);
+            if (!complete)
+                return lose(db, "an answer is missing", 0), false;
+            end_batch(db, batch);
+            if (db->state != DB_UP)
+                return false;
+            if (TAILQ_EMPTY(&db->batches))
+                (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
+        } else if (batch->reading) {
+            PQclear(batch->reading->res);
+            batch->reading->res = res;
+        } else { /* an error at commit: nothing of this transaction holds */
+            PQclear(res);
+            return lose(db, "the transaction failed at its end", 0), false;
+        }
+    }
+    return true;
+}
+
+static void read_notifications(Db *db) {
+    PGnotify *n;
+
+    while (db->state == DB_UP && (n = PQnotifies(db->conn))) {
+        if (db->events.notified)
+            db->events.notified(db->userdata, n->relname, n->extra);
+        PQfreemem(n);
+    }
+}
+
+/* --- connecting ---------------------------------------------------------------------------- */
+
+static void drop(Db *db) {
+    db->io = sd_event_source_disable_unref(db->io);
+    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
+    PQfinish(db->conn);
+    db->conn = NULL;
+    db->state = DB_AWAY;
+}
+
+/* The connection is gone: what was under way goes back to the queue's head, or is told. */
+static void lose(Db *db, const char *reason, uint64_t retry_usec) {
+    DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
+    bool was_up = db->state == DB_UP;
+    char why[200];
+    Batch *batch;
+    DbOp *op;
+
+    str_clean(why, sizeof why, reason);
+    for (size_t n = strlen(why); n > 0 && (why[n - 1] == '?' || why[n - 1] == ' ');)
+        why[--n] = '\0'; /* libpq's messages end in a line feed */
+    drop(db);
+    while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
+        TAILQ_REMOVE(&db->batches, batch, link);
+        while ((op = TAILQ_LAST(&batch->ops, DbOps))) {
+            TAILQ_REMOVE(&batch->ops, op, link);
+            PQclear(op->res);
+            op->res = NULL;
+            if (op->flags & DB_ONCE)
+                TAILQ_INSERT_HEAD(&lost, op, link);
+            else
+                TAILQ_INSERT_HEAD(&db->queue, op, link);
+        }
+        free(batch);
+    }
+    db->n_batches = 0;
+    if (retry_usec == 0) {
+        db->retry_usec = was_up ? 50 * USEC_PER_MSEC : db->retry_usec * 2;
+        if (db->retry_usec > DB_RETRY_MAX)
+            db->retry_usec = DB_RETRY_MAX;
+        retry_usec = (uint64_t) ((double) db->retry_usec * (0.5 + clock_chance() / 2));
+    }
+    set_timer(db, retry_usec);
+    if (was_up || !db->told_down) {
+        db->told_down = true;
+        if (db->events.down)
+            db->events.down(db->userdata, why);
+    }
+    while ((op = TAILQ_FIRST(&lost))) {
+        TAILQ_REMOVE(&lost, op, link);
+        tell(op, DB_LOST);
+    }
+}
+
+static void came_up(Db *db) {
+    db->state = DB_UP;
+    db->told_down = false;
+    db->retry_usec = 50 * USEC_PER_MSEC;
+    db->held = true;
+    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
+    watch(db, EPOLLIN);
+    if (db->events.up)
+        db->events.up(db->userdata);
+    wake(db);
+}
+
+static void connecting(Db *db) {
+    PostgresPollingStatusType want = PQconnectPoll(db->conn);
+
+    if (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING)
+        watch(db, want == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
+    else if (want == PGRES_POLLING_OK) {
+        if (PQsetnonblocking(db->conn, 1) < 0 || PQenterPipelineMode(db->conn) != 1)
+            lose(db, PQerrorMessage(db->conn), 0);
+        else
+            came_up(db);
+    } else {
+        const char *why = PQerrorMessage(db->conn);
+
+        lose(db, why, strstr(why, "authentication failed") ? DB_RETRY_AUTH : 0);
+    }
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+    Db *db = userdata;
+
+    (void) source;
+    (void) fd;
+    if (db->state == DB_CONNECTING) {
+        connecting(db);
+        return 0;
+    }
+    if (events & EPOLLOUT)
+        flush(db);
+    if (db->state == DB_UP && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+        if (PQconsumeInput(db->conn) != 1)
+            lose(db, PQerrorMessage(db->conn), 0);
+        else if (read_results(db))
+            read_notifications(db);
+    }
+    return 0;
+}
+
+/* libpq may change its socket while it connects, so the source follows it. */
+static void watch(Db *db, uint32_t events) {
+    int fd = PQsocket(db->conn);
+
+    if (db->io && db->io_fd == fd && sd_event_source_set_io_events(db->io, events) >= 0)
+        return;
+    db->io = sd_event_source_disable_unref(db->io);
+    db->io_fd = fd;
+    if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, on_io, db) < 0)
+        lose(db, "no socket to watch", 0);
+}
+
+/* Starts to connect; `hostaddr` is the resolved name, or NULL. */
+static void start(Db *db, const char *hostaddr) {
+    const char *keys[12], *values[12];
+    int n = 0;
+
+#define SET(k, v) (keys[n] = (k), values[n++] = (v))
+    SET("fallback_application_name", db->application);
+    SET("connect_timeout", "10");
+    SET("keepalives_idle", "30");
+    SET("keepalives_interval", "10");
+    SET("keepalives_count", "3");
+    SET("tcp_user_timeout", "20000");
+    SET("target_session_attrs", "read-write");
+    SET("dbname", db->url); /* expanded here, so that what the URL sets comes later and wins */
+    if (hostaddr)
+        SET("hostaddr", hostaddr);
+    SET(NULL, NULL);
+#undef SET
+    db->conn = PQconnectStartParams(keys, values, 1);
+    db->state = DB_CONNECTING;
+    if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
+        lose(db, db->conn ? PQerrorMessage(db->conn) : "out of memory", 0);
+        return;
+    }
+    set_timer(db, DB_CONNECT_USEC);
+    watch(db, EPOLLOUT);
+}
+
+/* The one host name that must be looked up, or NULL: sockets, addresses and lists need none of us. */
+static char *name_to_resolve(const char *url) {
+    PQconninfoOption *options = PQconninfoParse(url, NULL);
+    const char *host = getenv("PGHOST"), *hostaddr = getenv("PGHOSTADDR");
+    char *name = NULL;
+
+    for (PQconninfoOption *o = options; o && o->keyword; o++) {
+        if (o->val && strcmp(o->keyword, "host") == 0)
+            host = o->val;
+        if (o->val && strcmp(o->keyword, "hostaddr") == 0)
+            hostaddr = o->val;
+    }
+    if (host && *host && *host != '/' && *host != '@' && !strpbrk(host, ",:") &&
+        (!hostaddr || !*hostaddr) && strspn(host, "0123456789.") != strlen(host))
+        name = strdup(host);
+    PQconninfoFree(options);
+    return name;
+}
+
+/* getaddrinfo_a() resolves in a thread of the C library; its end is polled for. */
+static void resolving(Db *db) {
+    int r = gai_error(&db->resolve);
+    char address[NI_MAXHOST] = "";
+
+    if (r == EAI_INPROGRESS) {
+        set_timer(db, DB_RESOLVE_USEC);
+        return;
+    }
+    if (r == 0 && db->resolve.ar_result)
+        (void) getnameinfo(db->resolve.ar_result->ai_addr, db->resolve.ar_result->ai_addrlen, address,
+                           sizeof address, NULL, 0, NI_NUMERICHOST);
+    if (db->resolve.ar_result)
+        freeaddrinfo(db->resolve.ar_result);
+    db->resolve.ar_result = NULL;
+    if (address[0])
+        start(db, address);
+    else
+        lose(db, gai_strerror(r), 0);
+}
+
+static void connect_now(Db *db) {
+    free(db->resolve_name);
+    db->resolve_name = name_to_resolve(db->url);
+    if (!db->resolve_name) {
+        start(db, NULL);
+        return;
+    }
+    db->resolve = (struct gaicb) { .ar_name = db->resolve_name };
+    db->resolve_list[0] = &db->resolve;
+    db->state = DB_RESOLVING;
+    if (getaddrinfo_a(GAI_NOWAIT, db->resolve_list, 1, NULL) != 0)
+        lose(db, "the host name can't be looked up", 0);
+    else
+        set_timer(db, DB_RESOLVE_USEC);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    Db *db = userdata;
+
+    (void) source;
+    (void) usec;
+    if (db->state == DB_AWAY)
+        connect_now(db);
+    else if (db->state == DB_RESOLVING)
+        resolving(db);
+    else
+        lose(db, db->state == DB_CONNECTING ? "connecting took too long" : "no answer in time", 0);
+    return 0;
+}
+
+/* --- owning -------------------------------------------------------------------------------- */
+
+bool db_is_up(const Db *db) {
+    return db->state == DB_UP;
+}
+
+void db_go(Db *db) {
+    db->held = false;
+    wake(db);
+}
+
+void db_reconnect(Db *db, const char *why) {
+    if (db->state != DB_AWAY)
+        lose(db, why, 0);
+}
+
+int db_new(Db **ret, sd_event *event, const char *url, const char *application, const DbEvents *events,
+           void *userdata) {
+    Db *db = calloc(1, sizeof *db);
+
+    if (!db)
+        return -ENOMEM;
+    TAILQ_INIT(&db->queue);
+    TAILQ_INIT(&db->batches);
+    db->event = sd_event_ref(event);
+    db->events = *events;
+    db->userdata = userdata;
+    db->retry_usec = 50 * USEC_PER_MSEC;
+    if (!(db->url = strdup(url ? url : "")) || !(db->application = strdup(application)) ||
+        sd_event_add_time_relative(event, &db->timer, CLOCK_MONOTONIC, 0, 1, on_timer, db) < 0 ||
+        sd_event_add_defer(event, &db->send, on_send, db) < 0 ||
+        sd_event_source_set_enabled(db->send, SD_EVENT_OFF) < 0) {
+        db_free(db);
+        return -ENOMEM;
+    }
+    /* After what else there is to do in a turn, so that its calls travel together. */
+    (void) sd_event_source_set_priority(db->send, SD_EVENT_PRIORITY_NORMAL + 10);
+    *ret = db;
+    return 0;
+}
+
+Db *db_free(Db *db) {
+    Batch *batch;
+    DbOp *op;
+
+    if (!db)
+        return NULL;
+    db->io = sd_event_source_disable_unref(db->io);
+    PQfinish(db->conn);
+    while ((batch = TAILQ_FIRST(&db->batches))) {
+        TAILQ_REMOVE(&db->batches, batch, link);
+        TAILQ_CONCAT(&db->queue, &batch->ops, link);
+        free(batch);
+    }
+    while ((op = TAILQ_FIRST(&db->queue))) {
+        TAILQ_REMOVE(&db->queue, op, link);
+        op_free(op);
+    }
+    if (db->state == DB_RESOLVING) {
+        (void) gai_cancel(&db->resolve);
+        while (gai_error(&db->resolve) == EAI_INPROGRESS)
+            (void) gai_suspend((const struct gaicb *const *) db->resolve_list, 1, NULL);
+        if (db->resolve.ar_result)
+            freeaddrinfo(db->resolve.ar_result);
+    }
+    sd_event_source_disable_unref(db->timer);
+    sd_event_source_disable_unref(db->send);
+    sd_event_unref(db->event);
+    if (db->url)
+        explicit_bzero(db->url, strlen(db->url));
+    free(db->url);
+    free(db->resolve_name);
+    free(db->application);
+    free(db);
+    return NULL;
+}

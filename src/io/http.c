@@ -1,0 +1,464 @@
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "io/http.h"
+
+#define HTTP_CONNECT_USEC     (10 * USEC_PER_SEC)
+#define HTTP_TCP_TIMEOUT_MSEC 10000
+#define HTTP_STALL_SECONDS    60 /* no byte for so long: the transfer is dead */
+#define HTTP_KEEP             64 /* idle connections kept */
+
+struct HttpOp {
+    Http *http;
+    CURL *easy;
+    struct curl_slist *headers;
+    HttpRequest request;
+    HttpReply reply;
+    HttpDone done;
+    void *userdata;
+    size_t sent, body_room;
+    off_t written;
+    bool body_asked; /* curl took bytes of the body: from here on it may have been sent */
+    bool finished;
+    CURLcode code;
+    TAILQ_ENTRY(HttpOp) link;
+};
+
+struct Http {
+    sd_event *event;
+    CURLM *multi;
+    sd_event_source *timer, *defer;
+    char *user_agent;
+    TAILQ_HEAD(, HttpOp) running, finished;
+};
+
+static void op_free(HttpOp *op) {
+    if (op->easy) {
+        (void) curl_multi_remove_handle(op->http->multi, op->easy);
+        curl_easy_cleanup(op->easy);
+    }
+    curl_slist_free_all(op->headers);
+    http_request_done(&op->request);
+    http_reply_done(&op->reply);
+    free(op);
+}
+
+/* What curl counts as finished moves to the list that the defer source empties. */
+static void collect(Http *http) {
+    CURLMsg *msg;
+    int left;
+
+    while ((msg = curl_multi_info_read(http->multi, &left))) {
+        HttpOp *op = NULL;
+
+        if (msg->msg != CURLMSG_DONE)
+            continue;
+        (void) curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **) &op);
+        op->code = msg->data.result;
+        op->finished = true;
+        TAILQ_REMOVE(&http->running, op, link);
+        TAILQ_INSERT_TAIL(&http->finished, op, link);
+    }
+    if (!TAILQ_EMPTY(&http->finished))
+        (void) sd_event_source_set_enabled(http->defer, SD_EVENT_ONESHOT);
+}
+
+static HttpEnd end_of(const HttpOp *op) {
+    switch (op->code) {
+    case CURLE_OK:
+        return HTTP_ANSWERED;
+    case CURLE_FILESIZE_EXCEEDED:
+        return HTTP_TOO_LARGE;
+    case CURLE_WRITE_ERROR:
+        return op->reply.end == HTTP_TOO_LARGE ? HTTP_TOO_LARGE
+               : op->reply.end == HTTP_SINK    ? HTTP_SINK
+                                               : HTTP_LOST;
+    case CURLE_COULDNT_CONNECT:
+        if (op->reply.end == HTTP_PRIVATE)
+            return HTTP_PRIVATE;
+        break;
+    default:
+        break;
+    }
+    /* Of a request without a body nobody can say how far it came. */
+    return op->request.body_size > 0 && !op->body_asked ? HTTP_UNSENT
+           : op->code == CURLE_COULDNT_RESOLVE_HOST || op->code == CURLE_COULDNT_CONNECT ||
+                   op->code == CURLE_PEER_FAILED_VERIFICATION || op->code == CURLE_SSL_CONNECT_ERROR
+               ? HTTP_UNSENT
+               : HTTP_LOST;
+}
+
+static void finish(HttpOp *op) {
+    curl_off_t wait = 0;
+    char *redirect = NULL;
+    long code = 0;
+
+    op->reply.end = end_of(op);
+    (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
+    op->reply.code = op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ? (int) code : 0;
+    (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
+    op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
+    (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);
+    if (redirect)
+        op->reply.redirect = strdup(redirect);
+    if (op->code != CURLE_OK && !op->reply.error[0])
+        str_clean(op->reply.error, sizeof op->reply.error, curl_easy_strerror(op->code));
+    op->done(op->userdata, &op->reply);
+}
+
+static int on_defer(sd_event_source *source, void *userdata) {
+    Http *http = userdata;
+    HttpOp *op;
+
+    (void) source;
+    while ((op = TAILQ_FIRST(&http->finished))) {
+        TAILQ_REMOVE(&http->finished, op, link);
+        finish(op);
+        op_free(op);
+    }
+    return 0;
+}
+
+static int on_socket(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+    Http *http = userdata;
+    int what = (events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
+               (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) | (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
+    int running;
+
+    (void) source;
+    (void) curl_multi_socket_action(http->multi, fd, what, &running);
+    collect(http);
+    return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    Http *http = userdata;
+    int running;
+
+    (void) source;
+    (void) usec;
+    (void) curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    collect(http);
+    return 0;
+}
+
+/* curl tells which sockets it wants watched; `per_socket` is our event source. */
+static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata, void *per_socket) {
+    Http *http = userdata;
+    sd_event_source *source = per_socket;
+    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+
+    (void) easy;
+    if (what == CURL_POLL_REMOVE) { /* may come for a socket never announced: `source` is NULL then */
+        (void) curl_multi_assign(http->multi, fd, NULL);
+        sd_event_source_disable_unref(source);
+        return 0;
+    }
+    if (source)
+        return sd_event_source_set_io_events(source, events) < 0 ? -1 : 0;
+    if (sd_event_add_io(http->event, &source, fd, events, on_socket, http) < 0)
+        return -1;
+    (void) curl_multi_assign(http->multi, fd, source);
+    return 0;
+}
+
+static int timer_wanted(CURLM *multi, long msec, void *userdata) {
+    Http *http = userdata;
+
+    (void) multi;
+    if (msec < 0)
+        return sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ? -1 : 0;
+    return sd_event_source_set_time_relative(http->timer, (uint64_t) msec * USEC_PER_MSEC) < 0 ||
+                   sd_event_source_set_enabled(http->timer, SD_EVENT_ONESHOT) < 0
+               ? -1
+               : 0;
+}
+
+static size_t body_in(char *bytes, size_t size, size_t n, void *userdata) {
+    HttpOp *op = userdata;
+
+    size *= n;
+    if (op->request.body_max && op->reply.body_size + size > op->request.body_max) {
+        op->reply.end = HTTP_TOO_LARGE;
+        return 0;
+    }
+    if (op->request.sink_fd > 0) {
+        long code = 0;
+
+        (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
+        if (code / 100 == 2) {
+            for (size_t done = 0; done < size;) {
+                ssize_t k = pwrite(op->request.sink_fd, bytes + done, size - done, op->written);
+
+                if (k < 0 && errno == EINTR)
+                    continue;
+                if (k <= 0) {
+                    op->reply.end = HTTP_SINK;
+                    op->reply.local_errno = k < 0 ? errno : EIO;
+                    return 0;
+                }
+                done += (size_t) k;
+                op->written += k;
+            }
+            if (op->request.sink_hash && hash_update(op->request.sink_hash, bytes, size) < 0) {
+                op->reply.end = HTTP_SINK;
+                op->reply.local_errno = ENOMEM;
+                return 0;
+            }
+            op->reply.body_size += size;
+            return size;
+        }
+        if (op->reply.body_size + size > 64 * 1024) /* an error page, only for the log */
+            return size;
+    }
+    if (op->reply.body_size + size + 1 > op->body_room) {
+        size_t room = op->body_room ? op->body_room : 1024;
+        char *body;
+
+        while (room < op->reply.body_size + size + 1)
+            room *= 2;
+        if (!(body = realloc(op->reply.body, room))) {
+            op->reply.end = HTTP_SINK;
+            op->reply.local_errno = ENOMEM;
+            return 0;
+        }
+        op->reply.body = body;
+        op->body_room = room;
+    }
+    memcpy(op->reply.body + op->reply.body_size, bytes, size);
+    op->reply.body_size += size;
+    op->reply.body[op->reply.body_size] = '\0';
+    return size;
+}
+
+static size_t body_out(char *room, size_t size, size_t n, void *userdata) {
+    HttpOp *op = userdata;
+    size_t left = op->request.body_size - op->sent;
+
+    op->body_asked = true;
+    size *= n;
+    if (size > left)
+        size = left;
+    if (op->request.body_fd > 0) {
+        ssize_t k = pread(op->request.body_fd, room, size, (off_t) op->sent);
+
+        if (k < 0 || (k == 0 && size > 0))
+            return CURL_READFUNC_ABORT;
+        size = (size_t) k;
+    } else if (size > 0)
+        memcpy(room, op->request.body + op->sent, size);
+    op->sent += size;
+    return size;
+}
+
+/* curl sends a request again by itself when a reused connection dies before the answer's first
+ * byte. It must rewind the body for that, so a body that can't be rewound goes out once. */
+static int body_rewind(void *userdata, curl_off_t offset, int origin) {
+    HttpOp *op = userdata;
+
+    if (op->request.once || origin != SEEK_SET || offset < 0)
+        return CURL_SEEKFUNC_FAIL;
+    op->sent = (size_t) offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static bool address_is_private(const struct sockaddr *a) {
+    uint32_t v4;
+
+    if (a->sa_family == AF_INET6) {
+        const struct in6_addr *v6 = &((const struct sockaddr_in6 *) (const void *) a)->sin6_addr;
+
+        if (!IN6_IS_ADDR_V4MAPPED(v6))
+            return IN6_IS_ADDR_LOOPBACK(v6) || IN6_IS_ADDR_LINKLOCAL(v6) ||
+                   IN6_IS_ADDR_UNSPECIFIED(v6) || IN6_IS_ADDR_MULTICAST(v6) ||
+                   (v6->s6_addr[0] & 0xfe) == 0xfc || /* unique local, RFC 4193 */
+                   (v6->s6_addr[0] == 0 && v6->s6_addr[1] == 0x64 && v6->s6_addr[2] == 0xff &&
+                    v6->s6_addr[3] == 0x9b); /* NAT64, RFC 6052: may hide a private IPv4 */
+        memcpy(&v4, v6->s6_addr + 12, 4);
+    } else
+        memcpy(&v4, &((const struct sockaddr_in *) (const void *) a)->sin_addr, 4);
+    v4 = ntohl(v4);
+    /* RFC 6890: this network, private, shared, loopback, link-local, IETF, benchmarks, multicast. */
+    return v4 >> 24 == 0 || v4 >> 24 == 10 || v4 >> 22 == (100u << 2 | 1) || v4 >> 24 == 127 ||
+           v4 >> 16 == (169u << 8 | 254) || v4 >> 20 == (172u << 4 | 1) ||
+           v4 >> 8 == (192u << 16) || v4 >> 16 == (192u << 8 | 168) || v4 >> 17 == (198u << 7 | 9) ||
+           v4 >> 28 >= 14;
+}
+
+static curl_socket_t open_socket(void *userdata, curlsocktype purpose, struct curl_sockaddr *address) {
+    HttpOp *op = userdata;
+
+    (void) purpose;
+    if (op->request.public_only && address_is_private(&address->addr)) {
+        op->reply.end = HTTP_PRIVATE;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                  address->protocol);
+}
+
+static int tune_socket(void *userdata, curl_socket_t fd, curlsocktype purpose) {
+    unsigned msec = HTTP_TCP_TIMEOUT_MSEC;
+
+    (void) userdata;
+    (void) purpose;
+    (void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec, sizeof msec);
+    return CURL_SOCKOPT_OK;
+}
+
+static int add_header(HttpOp *op, const char *line) {
+    struct curl_slist *more = curl_slist_append(op->headers, line);
+
+    if (!more)
+        return -ENOMEM;
+    op->headers = more;
+    return 0;
+}
+
+static int op_setup(HttpOp *op) {
+    const HttpRequest *r = &op->request;
+    bool has_body = r->body || r->body_fd > 0;
+    CURL *e = op->easy;
+    CURLcode bad = CURLE_OK;
+
+#define SET(option, value) (bad = bad != CURLE_OK ? bad : curl_easy_setopt(e, option, value))
+    SET(CURLOPT_URL, r->url);
+    SET(CURLOPT_PRIVATE, op);
+    SET(CURLOPT_USERAGENT, op->http->user_agent);
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+    if (strncmp(r->url, "https:", 6) == 0)
+        SET(CURLOPT_PIPEWAIT, 1L);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_PATH_AS_IS, 1L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (HTTP_CONNECT_USEC / USEC_PER_MSEC));
+    SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+    SET(CURLOPT_LOW_SPEED_TIME, (long) HTTP_STALL_SECONDS);
+    SET(CURLOPT_TIMEOUT_MS, (long) (r->timeout_usec / USEC_PER_MSEC));
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_BUFFERSIZE, 16384L);
+    SET(CURLOPT_SOCKOPTFUNCTION, tune_socket);
+    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETDATA, op);
+    SET(CURLOPT_WRITEFUNCTION, body_in);
+    SET(CURLOPT_WRITEDATA, op);
+    if (r->body_max)
+        SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t) r->body_max);
+    if (has_body) {
+        SET(CURLOPT_READFUNCTION, body_out);
+        SET(CURLOPT_READDATA, op);
+        SET(CURLOPT_SEEKFUNCTION, body_rewind);
+        SET(CURLOPT_SEEKDATA, op);
+    }
+    if (strcmp(r->method, "POST") == 0) {
+        SET(CURLOPT_POST, 1L);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) (has_body ? r->body_size : 0));
+        if (!has_body)
+            SET(CURLOPT_POSTFIELDS, "");
+    } else if (strcmp(r->method, "PUT") == 0) {
+        SET(CURLOPT_UPLOAD, 1L);
+        SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t) r->body_size);
+    } else
+        SET(CURLOPT_CUSTOMREQUEST, r->method);
+    if (bad != CURLE_OK)
+        return -ENOMEM;
+    for (size_t i = 0; i < r->n_headers; i++)
+        if (add_header(op, r->headers[i]) < 0)
+            return -ENOMEM;
+    if (add_header(op, "Expect:") < 0) /* a round trip that no server of ours uses */
+        return -ENOMEM;
+    SET(CURLOPT_HTTPHEADER, op->headers);
+#undef SET
+    return bad == CURLE_OK ? 0 : -ENOMEM;
+}
+
+int http_send(Http *http, HttpRequest *request, HttpDone done, void *userdata, HttpOp **ret) {
+    HttpOp *op = calloc(1, sizeof *op);
+
+    if (!op) {
+        http_request_done(request);
+        return -ENOMEM;
+    }
+    *op = (HttpOp) { .http = http, .request = *request, .done = done, .userdata = userdata };
+    *request = (HttpRequest) { 0 };
+    if (!(op->easy = curl_easy_init()) || op_setup(op) < 0 ||
+        curl_multi_add_handle(http->multi, op->easy) != CURLM_OK) {
+        op_free(op);
+        return -ENOMEM;
+    }
+    TAILQ_INSERT_TAIL(&http->running, op, link);
+    *ret = op;
+    return 0;
+}
+
+HttpOp *http_op_cancel(HttpOp *op) {
+    if (!op)
+        return NULL;
+    if (op->finished)
+        TAILQ_REMOVE(&op->http->finished, op, link);
+    else
+        TAILQ_REMOVE(&op->http->running, op, link);
+    op_free(op);
+    return NULL;
+}
+
+int http_new(Http **ret, sd_event *event, const char *user_agent) {
+    _cleanup_free_ char *agent = strdup(user_agent);
+    Http *http = calloc(1, sizeof *http);
+
+    if (!http || !agent) {
+        free(http);
+        return -ENOMEM;
+    }
+    TAILQ_INIT(&http->running);
+    TAILQ_INIT(&http->finished);
+    http->user_agent = TAKE(agent);
+    http->event = sd_event_ref(event);
+    http->multi = curl_multi_init();
+    if (!http->multi ||
+        sd_event_add_time(event, &http->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, http) < 0 ||
+        sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ||
+        sd_event_add_defer(event, &http->defer, on_defer, http) < 0 ||
+        sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0) {
+        http_free(http);
+        return -ENOMEM;
+    }
+    (void) curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, socket_wanted);
+    (void) curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+    (void) curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, timer_wanted);
+    (void) curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+    (void) curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long) HTTP_KEEP);
+    *ret = http;
+    return 0;
+}
+
+Http *http_free(Http *http) {
+    HttpOp *op;
+
+    if (!http)
+        return NULL;
+    while ((op = TAILQ_FIRST(&http->running)))
+        http_op_cancel(op);
+    while ((op = TAILQ_FIRST(&http->finished)))
+        http_op_cancel(op);
+    if (http->multi)
+        curl_multi_cleanup(http->multi);
+    sd_event_source_disable_unref(http->timer);
+    sd_event_source_disable_unref(http->defer);
+    sd_event_unref(http->event);
+    free(http->user_agent);
+    free(http);
+    return NULL;
+}

@@ -1,0 +1,226 @@
+/* meshifyd: takes jobs from PostgreSQL, has meshes made by Replicate, and stores them. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sysexits.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/lease.h"
+#include "daemon/settings.h"
+#include "daemon/status.h"
+#include "daemon/worker.h"
+
+#define END_USEC (5 * USEC_PER_SEC) /* after the drain: for closings and our row */
+
+typedef struct Daemon {
+    Worker *worker;
+    Status *status;
+    sd_event *event;
+    sd_event_source *deadline, *done;
+    unsigned terms;
+    bool ending;
+} Daemon;
+
+static const char help[] =
+    "Usage: meshifyd [OPTION...]\n"
+    "Takes jobs from PostgreSQL, has meshes made by Replicate, and stores them.\n\n"
+    "  -c, --config FILE    read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR "/meshify.ini\n"
+    "  -t, --test-config    read the configuration, print every error, and exit\n"
+    "      --instance NAME  the name of this instance in logs and status\n"
+    "      --version        print the version\n"
+    "      --help           print this\n\n"
+    "Signals: TERM or INT drains and stops, a second one stops at once; USR1 logs every job in flight.\n";
+
+/* --- stopping ------------------------------------------------------------------------------ */
+
+static void end(Daemon *d) {
+    if (d->ending)
+        return;
+    d->ending = true;
+    lease_end(d->worker);
+}
+
+static int on_idle(sd_event_source *source, void *userdata) {
+    Daemon *d = userdata;
+
+    (void) source;
+    if (!worker_is_idle(d->worker))
+        return 0;
+    if (!d->ending)
+        end(d);
+    if (db_pending(d->worker->db) == 0 || !db_is_up(d->worker->db))
+        (void) sd_event_exit(d->event, 0);
+    return 0;
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
+    Daemon *d = userdata;
+
+    (void) usec;
+    if (d->worker->hurried) {
+        log_line(LOG_WARNING, STOPPED, "%u jobs could not be handed back in time; their lease will run out",
+                 d->worker->n_tasks);
+        (void) sd_event_exit(d->event, 0);
+        return 0;
+    }
+    worker_hurry(d->worker);
+    (void) sd_event_source_set_time_relative(source, END_USEC);
+    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return 0;
+}
+
+static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+    Daemon *d = userdata;
+
+    (void) source;
+    (void) si;
+    if (++d->terms > 1) {
+        log_line(LOG_WARNING, STOPPED, "A second signal: stopping at once, %u jobs are left to their lease",
+                 d->worker->n_tasks);
+        (void) sd_event_exit(d->event, 0);
+        return 0;
+    }
+    log_line(LOG_NOTICE, STOPPING, "Stopping: %u jobs in flight", d->worker->n_tasks);
+    status_stopping(d->status);
+    worker_drain(d->worker);
+    (void) sd_event_add_time_relative(d->event, &d->deadline, CLOCK_MONOTONIC,
+                                      d->worker->config->drain_timeout_usec, 0, on_deadline, d);
+    (void) sd_event_add_post(d->event, &d->done, on_idle, d);
+    /* Post sources run after others; this makes one turn come even when nothing is in flight. */
+    (void) sd_event_source_set_enabled(d->done, SD_EVENT_ON);
+    (void) sd_event_add_defer(d->event, NULL, on_idle, d);
+    return 0;
+}
+
+static int on_usr1(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+    Daemon *d = userdata;
+
+    (void) source;
+    (void) si;
+    worker_dump(d->worker);
+    return 0;
+}
+
+static void on_changed(void *userdata) {
+    Daemon *d = userdata;
+
+    if (d->status)
+        status_changed(d->status);
+}
+
+/* --- running ------------------------------------------------------------------------------- */
+
+static int run(const Config *config) {
+    Daemon d = { 0 };
+    int r;
+
+    if ((r = sd_event_default(&d.event)) < 0 ||
+        (r = sd_event_add_signal(d.event, NULL, SIGTERM, on_term, &d)) < 0 ||
+        (r = sd_event_add_signal(d.event, NULL, SIGINT, on_term, &d)) < 0 ||
+        (r = sd_event_add_signal(d.event, NULL, SIGUSR1, on_usr1, &d)) < 0 ||
+        (r = worker_new(&d.worker, d.event, config)) < 0 || (r = status_new(&d.status, d.worker)) < 0)
+        log_line(LOG_ERR, INTERNAL, "Can't start: %s", strerror(-r));
+    else {
+        d.worker->changed = on_changed;
+        d.worker->userdata = &d;
+        if (config->allow_insecure)
+            log_line(LOG_WARNING, CONFIG, "[replicate] allow_insecure is on: http and private addresses are allowed");
+        r = sd_event_loop(d.event);
+        log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled", d.worker->done,
+                 d.worker->failed, d.worker->canceled);
+    }
+    d.status = status_free(d.status);
+    d.worker = worker_free(d.worker);
+    sd_event_source_disable_unref(d.deadline);
+    sd_event_source_disable_unref(d.done);
+    sd_event_unref(d.event);
+    return r < 0 ? EX_SOFTWARE : 0;
+}
+
+int main(int argc, char **argv) {
+    enum { OPT_INSTANCE = 256, OPT_VERSION, OPT_HELP, OPT_CHECK };
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' },   { "test-config", no_argument, NULL, 't' },
+        { "instance", required_argument, NULL, OPT_INSTANCE },
+        { "check", no_argument, NULL, OPT_CHECK },    { "version", no_argument, NULL, OPT_VERSION },
+        { "help", no_argument, NULL, OPT_HELP },      { 0 },
+    };
+    const char *path = NULL, *instance = NULL;
+    bool only_test = false;
+    ConfigErrors errors = { 0 };
+    Config *config = NULL;
+    sigset_t signals;
+    int opt, r;
+
+    while ((opt = getopt_long(argc, argv, "c:t", options, NULL)) >= 0) {
+        switch (opt) {
+        case 'c':
+            path = optarg;
+            break;
+        case 't':
+            only_test = true;
+            break;
+        case OPT_INSTANCE:
+            instance = optarg;
+            break;
+        case OPT_CHECK:
+            fputs("meshifyd: --check is not supported yet\n", stderr);
+            return EX_USAGE;
+        case OPT_VERSION:
+            puts("meshifyd " VERSION);
+            return 0;
+        case OPT_HELP:
+            fputs(help, stdout);
+            return 0;
+        default:
+            fputs("Try 'meshifyd --help'.\n", stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "meshifyd: '%s' is not an option. Try 'meshifyd --help'.\n", argv[optind]);
+        return EX_USAGE;
+    }
+
+    /* Before curl starts a thread: a signal must find it blocked everywhere. */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGUSR1);
+    (void) sigprocmask(SIG_BLOCK, &signals, NULL);
+    (void) signal(SIGPIPE, SIG_IGN);
+    (void) prctl(PR_SET_DUMPABLE, 0); /* a core would hold the secrets */
+
+    r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);
+    if (r < 0) {
+        if (errors.text)
+            fputs(errors.text, stderr);
+        else
+            fprintf(stderr, "meshifyd: the configuration can't be read: %s\n", strerror(-r));
+        free(errors.text);
+        return r == -ENOMEM ? EX_SOFTWARE : EX_CONFIG;
+    }
+    free(errors.text);
+    if (only_test) {
+        puts("The configuration is good.");
+        config_free(config);
+        return 0;
+    }
+    log_open((LogTarget) config->log_target, config->log_level);
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        log_line(LOG_ERR, INTERNAL, "curl can't be initialised");
+        r = EX_SOFTWARE;
+    } else
+        r = run(config);
+    curl_global_cleanup();
+    config_free(config);
+    return r;
+}
