@@ -37,7 +37,8 @@ static const char help[] =
     "      --instance NAME  the name of this instance in logs and status\n"
     "      --version        print the version\n"
     "      --help           print this\n\n"
-    "Signals: TERM or INT drains and stops, a second one stops at once; USR1 logs every job in flight.\n";
+    "Signals: TERM or INT drains and stops, a second one stops at once; USR1 logs every job in "
+    "flight.\n";
 
 /* --- stopping ------------------------------------------------------------------------------ */
 
@@ -66,7 +67,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
 
     (void) usec;
     if (d->worker->hurried) {
-        log_line(LOG_WARNING, STOPPED, "%u jobs could not be handed back in time; their lease will run out",
+        log_line(LOG_WARNING, STOPPED,
+                 "%u jobs could not be handed back in time; their lease will run out",
                  d->worker->n_tasks);
         (void) sd_event_exit(d->event, 0);
         return 0;
@@ -83,7 +85,8 @@ static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, v
     (void) source;
     (void) si;
     if (++d->terms > 1) {
-        log_line(LOG_WARNING, STOPPED, "A second signal: stopping at once, %u jobs are left to their lease",
+        log_line(LOG_WARNING, STOPPED,
+                 "A second signal: stopping at once, %u jobs are left to their lease",
                  d->worker->n_tasks);
         (void) sd_event_exit(d->event, 0);
         return 0;
@@ -126,16 +129,18 @@ static int run(const Config *config) {
         (r = sd_event_add_signal(d.event, NULL, SIGTERM, on_term, &d)) < 0 ||
         (r = sd_event_add_signal(d.event, NULL, SIGINT, on_term, &d)) < 0 ||
         (r = sd_event_add_signal(d.event, NULL, SIGUSR1, on_usr1, &d)) < 0 ||
-        (r = worker_new(&d.worker, d.event, config)) < 0 || (r = status_new(&d.status, d.worker)) < 0)
+        (r = worker_new(&d.worker, d.event, config)) < 0 ||
+        (r = status_new(&d.status, d.worker)) < 0)
         log_line(LOG_ERR, INTERNAL, "Can't start: %s", strerror(-r));
     else {
         d.worker->changed = on_changed;
         d.worker->userdata = &d;
         if (config->allow_insecure)
-            log_line(LOG_WARNING, CONFIG, "[replicate] allow_insecure is on: http and private addresses are allowed");
+            log_line(LOG_WARNING, CONFIG,
+                     "[replicate] allow_insecure is on: http and private addresses are allowed");
         r = sd_event_loop(d.event);
-        log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled", d.worker->done,
-                 d.worker->failed, d.worker->canceled);
+        log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled",
+                 d.worker->done, d.worker->failed, d.worker->canceled);
     }
     d.status = status_free(d.status);
     d.worker = worker_free(d.worker);
@@ -146,12 +151,20 @@ static int run(const Config *config) {
 }
 
 int main(int argc, char **argv) {
-    enum { OPT_INSTANCE = 256, OPT_VERSION, OPT_HELP, OPT_CHECK };
+    enum {
+        OPT_INSTANCE = 256,
+        OPT_VERSION,
+        OPT_HELP,
+        OPT_CHECK
+    };
     static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' },   { "test-config", no_argument, NULL, 't' },
+        { "config", required_argument, NULL, 'c' },
+        { "test-config", no_argument, NULL, 't' },
         { "instance", required_argument, NULL, OPT_INSTANCE },
-        { "check", no_argument, NULL, OPT_CHECK },    { "version", no_argument, NULL, OPT_VERSION },
-        { "help", no_argument, NULL, OPT_HELP },      { 0 },
+        { "check", no_argument, NULL, OPT_CHECK },
+        { "version", no_argument, NULL, OPT_VERSION },
+        { "help", no_argument, NULL, OPT_HELP },
+        { 0 },
     };
     const char *path = NULL, *instance = NULL;
     bool only_test = false;

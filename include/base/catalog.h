@@ -1,28 +1,31 @@
 /* One id for each kind of event; each has its entry in systemd/meshify.catalog. */
 #pragma once
-#define MSG_STARTED       "dd802265a7aa42938b4729d16a5776f4" /* meshifyd has started */
-#define MSG_STOPPING      "b86987facf5949cebc3541a632a10189" /* meshifyd stops */
-#define MSG_STOPPED       "1673361a3d9d431fa72657c6bc5d37f3" /* meshifyd has stopped */
-#define MSG_DB_UP         "940d0480937b4564a84338f65ca34f3f" /* the database is connected */
-#define MSG_DB_DOWN       "deefc45d713548b1b45bcf4034e42aef" /* the database is away */
-#define MSG_LISTEN_UP     "893a2cae8c024a69a2fea60ba3235839" /* wake-ups work */
-#define MSG_LISTEN_DOWN   "07f97d53dbd54f78a7212c848de3d61d" /* wake-ups do not work, polling */
-#define MSG_LEASE_LOST    "18299479f650408b85108114570bd148" /* the lease is lost, all jobs are dropped */
-#define MSG_LEASE_STILL   "bd475b6d29024ade9bc00c50318f9ddf" /* no heartbeat, holding still */
-#define MSG_TAKEOVER      "9f0165461f014f98940680ca580aae0d" /* jobs of a dead worker were taken over */
-#define MSG_LANE_HELD     "915797388ea04e6a9cbec65cf2e41db7" /* a lane is held */
-#define MSG_LANE_OPEN     "9857ca32e8544d9b96da72f85aae902a" /* a lane is open again */
-#define MSG_JOB_CLAIMED   "244442ee49bd40b0bf33b1d5a66fca70" /* a job was claimed */
-#define MSG_JOB_MOVED     "7609262b948a42ecb1096d576b219857" /* a job moved on */
-#define MSG_JOB_BOUGHT    "8e487405e0d7444e82b37f30991d06e8" /* a prediction was bought */
-#define MSG_JOB_ADOPTED   "bacca8076d0c4d609de0e1b08a435afd" /* a prediction whose answer was lost was found */
-#define MSG_JOB_SURPLUS   "70210df027cb4cb488c54df6b632c438" /* a prediction that no job uses is cancelled */
-#define MSG_JOB_STORED    "284b3d5e8a594ac69c127fa1ce353a6e" /* a mesh was stored */
-#define MSG_JOB_RETRY     "77b733d300724f6f8b3667f7a531036c" /* a job is handed back */
-#define MSG_JOB_DONE      "febc0b64071f41d7aaeed19f8f715f74" /* a job is done */
-#define MSG_JOB_FAILED    "256637ddf9c44204adbecc59d1e7b1e4" /* a job has failed */
-#define MSG_JOB_CANCELED  "aa79d34e0f4e4c57bbaa61982bca96ee" /* a job was canceled */
-#define MSG_JOB_LOST      "e9a5dfe3f12946b2b0fd0e6bb223cbff" /* a job is another worker's now */
-#define MSG_JOB_BUG       "75760d0bd9a544138f65c597f4550e35" /* a move that the grid does not know */
-#define MSG_CONFIG        "44939a55d2524063b0c937dae4a69bf4" /* something about the configuration */
-#define MSG_INTERNAL      "6d2d1922b1f641bb92f15d38cc45defe" /* something of ours failed */
+#define MSG_STARTED "dd802265a7aa42938b4729d16a5776f4"     /* meshifyd has started */
+#define MSG_STOPPING "b86987facf5949cebc3541a632a10189"    /* meshifyd stops */
+#define MSG_STOPPED "1673361a3d9d431fa72657c6bc5d37f3"     /* meshifyd has stopped */
+#define MSG_DB_UP "940d0480937b4564a84338f65ca34f3f"       /* the database is connected */
+#define MSG_DB_DOWN "deefc45d713548b1b45bcf4034e42aef"     /* the database is away */
+#define MSG_LISTEN_UP "893a2cae8c024a69a2fea60ba3235839"   /* wake-ups work */
+#define MSG_LISTEN_DOWN "07f97d53dbd54f78a7212c848de3d61d" /* wake-ups do not work, polling */
+#define MSG_LEASE_LOST \
+    "18299479f650408b85108114570bd148" /* the lease is lost, all jobs are dropped */
+#define MSG_LEASE_STILL "bd475b6d29024ade9bc00c50318f9ddf" /* no heartbeat, holding still */
+#define MSG_TAKEOVER "9f0165461f014f98940680ca580aae0d"  /* jobs of a dead worker were taken over */
+#define MSG_LANE_HELD "915797388ea04e6a9cbec65cf2e41db7" /* a lane is held */
+#define MSG_LANE_OPEN "9857ca32e8544d9b96da72f85aae902a" /* a lane is open again */
+#define MSG_JOB_CLAIMED "244442ee49bd40b0bf33b1d5a66fca70" /* a job was claimed */
+#define MSG_JOB_MOVED "7609262b948a42ecb1096d576b219857"   /* a job moved on */
+#define MSG_JOB_BOUGHT "8e487405e0d7444e82b37f30991d06e8"  /* a prediction was bought */
+#define MSG_JOB_ADOPTED \
+    "bacca8076d0c4d609de0e1b08a435afd" /* a prediction whose answer was lost was found */
+#define MSG_JOB_SURPLUS \
+    "70210df027cb4cb488c54df6b632c438" /* a prediction that no job uses is cancelled */
+#define MSG_JOB_STORED "284b3d5e8a594ac69c127fa1ce353a6e"   /* a mesh was stored */
+#define MSG_JOB_RETRY "77b733d300724f6f8b3667f7a531036c"    /* a job is handed back */
+#define MSG_JOB_DONE "febc0b64071f41d7aaeed19f8f715f74"     /* a job is done */
+#define MSG_JOB_FAILED "256637ddf9c44204adbecc59d1e7b1e4"   /* a job has failed */
+#define MSG_JOB_CANCELED "aa79d34e0f4e4c57bbaa61982bca96ee" /* a job was canceled */
+#define MSG_JOB_LOST "e9a5dfe3f12946b2b0fd0e6bb223cbff"     /* a job is another worker's now */
+#define MSG_JOB_BUG "75760d0bd9a544138f65c597f4550e35"      /* a move that the grid does not know */
+#define MSG_CONFIG "44939a55d2524063b0c937dae4a69bf4"       /* something about the configuration */
+#define MSG_INTERNAL "6d2d1922b1f641bb92f15d38cc45defe"     /* something of ours failed */

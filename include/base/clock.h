@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 #define USEC_PER_MSEC UINT64_C(1000)
-#define USEC_PER_SEC  UINT64_C(1000000)
+#define USEC_PER_SEC UINT64_C(1000000)
 
 /* CLOCK_BOOTTIME: goes on while the machine sleeps, as leases and predictions do. */
 uint64_t clock_now_usec(void);

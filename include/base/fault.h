@@ -4,39 +4,39 @@
 
 typedef enum FaultCode {
     FAULT_NONE,
-    FAULT_PROMPT_MISSING,     /* input_data has no usable prompt, and no image */
-    FAULT_INPUT_INVALID,      /* input_data is no object, or its members have other types */
-    FAULT_IMAGE_FORBIDDEN,    /* a path that is not the user's, or nothing that could be signed */
-    FAULT_IMAGE_MISSING,      /* the path names no object */
-    FAULT_ASSET_MISSING,      /* the job has no asset row to put a mesh into */
-    FAULT_TOO_OLD,            /* waited longer than max_age */
-    FAULT_SERVICE_UNREACHED,  /* Replicate: no connection, no usable answer */
-    FAULT_SERVICE_THROTTLED,  /* 429 */
-    FAULT_SERVICE_CREDIT,     /* 402 */
-    FAULT_SERVICE_AUTH,       /* 401, 403 */
-    FAULT_SERVICE_REFUSED,    /* another 4xx: asking again cannot help */
-    FAULT_MODEL_INPUT,        /* 422: the model does not take this input */
-    FAULT_MODEL_BUSY,         /* the prediction failed for want of a machine */
-    FAULT_MODEL_FAILED,       /* the prediction ran and failed */
-    FAULT_MODEL_TIMEOUT,      /* it was ended by its Cancel-After */
-    FAULT_MODEL_CONTENT,      /* flagged by the model's safety check */
-    FAULT_OUTPUT_MISSING,     /* succeeded without a file we can use */
-    FAULT_OUTPUT_GONE,        /* the file host has it no more */
-    FAULT_OUTPUT_FORBIDDEN,   /* a host, scheme or address that is not allowed */
-    FAULT_OUTPUT_UNREACHED,   /* the file host does not answer, or breaks off */
+    FAULT_PROMPT_MISSING,    /* input_data has no usable prompt, and no image */
+    FAULT_INPUT_INVALID,     /* input_data is no object, or its members have other types */
+    FAULT_IMAGE_FORBIDDEN,   /* a path that is not the user's, or nothing that could be signed */
+    FAULT_IMAGE_MISSING,     /* the path names no object */
+    FAULT_ASSET_MISSING,     /* the job has no asset row to put a mesh into */
+    FAULT_TOO_OLD,           /* waited longer than max_age */
+    FAULT_SERVICE_UNREACHED, /* Replicate: no connection, no usable answer */
+    FAULT_SERVICE_THROTTLED, /* 429 */
+    FAULT_SERVICE_CREDIT,    /* 402 */
+    FAULT_SERVICE_AUTH,      /* 401, 403 */
+    FAULT_SERVICE_REFUSED,   /* another 4xx: asking again cannot help */
+    FAULT_MODEL_INPUT,       /* 422: the model does not take this input */
+    FAULT_MODEL_BUSY,        /* the prediction failed for want of a machine */
+    FAULT_MODEL_FAILED,      /* the prediction ran and failed */
+    FAULT_MODEL_TIMEOUT,     /* it was ended by its Cancel-After */
+    FAULT_MODEL_CONTENT,     /* flagged by the model's safety check */
+    FAULT_OUTPUT_MISSING,    /* succeeded without a file we can use */
+    FAULT_OUTPUT_GONE,       /* the file host has it no more */
+    FAULT_OUTPUT_FORBIDDEN,  /* a host, scheme or address that is not allowed */
+    FAULT_OUTPUT_UNREACHED,  /* the file host does not answer, or breaks off */
     FAULT_ASSET_TOO_LARGE,
-    FAULT_ASSET_INVALID,      /* not a mesh, or a broken one */
-    FAULT_STORE_UNREACHED,    /* storage: no connection, 5xx, read-only, locked */
-    FAULT_STORE_AUTH,         /* the key is refused */
-    FAULT_STORE_REFUSED,      /* bucket missing, name or type refused */
-    FAULT_STORE_TOO_LARGE,    /* over the bucket's limit */
-    FAULT_SPOOL_FULL,         /* no room on the local disk */
-    FAULT_PURCHASE_UNKNOWN,   /* bought or not? never found out, and not bought again */
-    FAULT_TIMEOUT,            /* job_timeout is over */
-    FAULT_CRASHED,            /* workers died over it too often */
-    FAULT_ATTEMPTS,           /* max_attempts are used up; the last fault is in the log */
-    FAULT_DATABASE,           /* a call was refused by the database */
-    FAULT_INTERNAL,           /* our own bug or shortage */
+    FAULT_ASSET_INVALID,    /* not a mesh, or a broken one */
+    FAULT_STORE_UNREACHED,  /* storage: no connection, 5xx, read-only, locked */
+    FAULT_STORE_AUTH,       /* the key is refused */
+    FAULT_STORE_REFUSED,    /* bucket missing, name or type refused */
+    FAULT_STORE_TOO_LARGE,  /* over the bucket's limit */
+    FAULT_SPOOL_FULL,       /* no room on the local disk */
+    FAULT_PURCHASE_UNKNOWN, /* bought or not? never found out, and not bought again */
+    FAULT_TIMEOUT,          /* job_timeout is over */
+    FAULT_CRASHED,          /* workers died over it too often */
+    FAULT_ATTEMPTS,         /* max_attempts are used up; the last fault is in the log */
+    FAULT_DATABASE,         /* a call was refused by the database */
+    FAULT_INTERNAL,         /* our own bug or shortage */
     _FAULT_MAX,
 } FaultCode;
 

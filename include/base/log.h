@@ -6,18 +6,22 @@
 #include "base/catalog.h"
 #include "base/log_context.h"
 
-typedef enum LogTarget { LOG_TO_AUTO, LOG_TO_JOURNAL, LOG_TO_STDERR, LOG_TO_JSON } LogTarget;
+typedef enum LogTarget {
+    LOG_TO_AUTO,
+    LOG_TO_JOURNAL,
+    LOG_TO_STDERR,
+    LOG_TO_JSON
+} LogTarget;
 
 /* AUTO: the journal when stderr is connected to it ($JOURNAL_STREAM), else stderr. */
 void log_open(LogTarget target, int level);
 bool log_wanted(int level);
 
-void log_event(int level, const char *message_id, const LogContext *ctx, const char *file,
-               int line, const char *func, const char *message, ...)
-    __attribute__((format(printf, 7, 8)));
+void log_event(int level, const char *message_id, const LogContext *ctx, const char *file, int line,
+               const char *func, const char *message, ...) __attribute__((format(printf, 7, 8)));
 
 /* log_line(LOG_NOTICE, DB_UP, "…") and, about a job with a LogContext `log`, log_job(…). */
-#define log_line(level, id, ...)                                                                   \
+#define log_line(level, id, ...) \
     log_event(level, MSG_##id, NULL, __FILE__, __LINE__, __func__, __VA_ARGS__)
-#define log_job(level, id, job, ...)                                                               \
+#define log_job(level, id, job, ...) \
     log_event(level, MSG_##id, &(job)->log, __FILE__, __LINE__, __func__, __VA_ARGS__)

@@ -16,9 +16,9 @@ typedef struct HttpRequest {
     size_t n_headers;
     char *body; /* to send; NULL: none, or from body_fd */
     size_t body_size;
-    int body_fd; /* > 0: send body_size bytes of this file from its start; borrowed */
-    int sink_fd; /* > 0: the body of a 2xx answer goes here from its start; borrowed */
-    Hash *sink_hash; /* is fed with what goes into sink_fd; borrowed */
+    int body_fd;           /* > 0: send body_size bytes of this file from its start; borrowed */
+    int sink_fd;           /* > 0: the body of a 2xx answer goes here from its start; borrowed */
+    Hash *sink_hash;       /* is fed with what goes into sink_fd; borrowed */
     uint64_t body_max;     /* a longer answer ends as HTTP_TOO_LARGE */
     uint64_t timeout_usec; /* over all; 0: no limit but that of a stalled transfer */
     bool once;             /* goes out once or not at all: it buys something */
@@ -36,10 +36,10 @@ typedef enum HttpEnd {
 
 typedef struct HttpReply {
     HttpEnd end;
-    int code;         /* 0: no answer */
-    char *body;       /* terminated; NULL when it went into sink_fd */
-    size_t body_size; /* also of what went into sink_fd */
-    char *redirect;   /* absolute, of a 3xx answer; else NULL */
+    int code;                  /* 0: no answer */
+    char *body;                /* terminated; NULL when it went into sink_fd */
+    size_t body_size;          /* also of what went into sink_fd */
+    char *redirect;            /* absolute, of a 3xx answer; else NULL */
     uint64_t retry_after_usec; /* of its header; 0: none */
     int local_errno;
     char error[160]; /* for the log: why there is no answer */
@@ -53,7 +53,7 @@ void http_reply_done(HttpReply *r);
 #define DB_REQUEST_PARAMS 12
 
 typedef struct DbRequest {
-    const char *sql; /* static */
+    const char *sql;                 /* static */
     char *params[DB_REQUEST_PARAMS]; /* text; NULL is SQL's NULL */
     int n_params;
 } DbRequest;

@@ -13,38 +13,38 @@
 
 /* Each state is named for the one thing the job waits for in it. Flow order. */
 typedef enum JobState {
-    JOB_BAD,                /* not a state: an empty cell of the grid, no such move */
-    JOB_KEEP,               /* not a state: stay, and remember the wish */
-    JOB_RESUME,             /* not a state: on to `.resume`, out of RESTING and STOPPING */
-    JOB_SIGNING,            /* http:  a URL for the job's image */
-    JOB_INTENDING,          /* db:    writing down that we are about to buy */
-    JOB_PREDICTING,         /* http:  buying: the one POST */
-    JOB_LOOKING,            /* timer, then http: was it bought? */
-    JOB_RECORDING,          /* db:    writing the prediction's id down */
-    JOB_POLLING,            /* timer, then http: is it there yet? */
-    JOB_DOWNLOADING,        /* http -> spool */
-    JOB_VALIDATING,         /* spool: is it a mesh we want to keep? */
-    JOB_SCANNING,           /* spool -> clamd: is it clean? */
-    JOB_STORING,            /* spool -> http */
-    JOB_COMPLETING,         /* db:    the closing transaction */
-    JOB_RESTING,            /* timer: before the same thing again, at most 10 s */
-    JOB_STOPPING,           /* http:  cancelling what was bought, deleting what was stored */
-    JOB_FAILING,            /* db:    the closing transaction of a failure */
-    JOB_CANCELLING,         /* db:    the closing transaction of a cancel */
-    JOB_RELEASING,          /* db:    handing it back to the queue */
-    JOB_GONE,               /* forgotten */
+    JOB_BAD,         /* not a state: an empty cell of the grid, no such move */
+    JOB_KEEP,        /* not a state: stay, and remember the wish */
+    JOB_RESUME,      /* not a state: on to `.resume`, out of RESTING and STOPPING */
+    JOB_SIGNING,     /* http:  a URL for the job's image */
+    JOB_INTENDING,   /* db:    writing down that we are about to buy */
+    JOB_PREDICTING,  /* http:  buying: the one POST */
+    JOB_LOOKING,     /* timer, then http: was it bought? */
+    JOB_RECORDING,   /* db:    writing the prediction's id down */
+    JOB_POLLING,     /* timer, then http: is it there yet? */
+    JOB_DOWNLOADING, /* http -> spool */
+    JOB_VALIDATING,  /* spool: is it a mesh we want to keep? */
+    JOB_SCANNING,    /* spool -> clamd: is it clean? */
+    JOB_STORING,     /* spool -> http */
+    JOB_COMPLETING,  /* db:    the closing transaction */
+    JOB_RESTING,     /* timer: before the same thing again, at most 10 s */
+    JOB_STOPPING,    /* http:  cancelling what was bought, deleting what was stored */
+    JOB_FAILING,     /* db:    the closing transaction of a failure */
+    JOB_CANCELLING,  /* db:    the closing transaction of a cancel */
+    JOB_RELEASING,   /* db:    handing it back to the queue */
+    JOB_GONE,        /* forgotten */
     _JOB_STATE_MAX,
 } JobState;
 
 typedef enum JobEvent {
-    EV_OK,                  /* what we waited for went well */
-    EV_STEP,                /* this step of the pipeline is done; another follows */
-    EV_ELSE,                /* the other answer; the grid's notes say which */
-    EV_WAIT,                /* not there yet, or not now: the same again later, uncounted */
-    EV_UNSURE,              /* it was sent, and its answer is lost */
-    EV_RETRY,               /* this attempt failed, another may do: counted */
-    EV_FINAL,               /* it went wrong for good */
-    EV_LOST,                /* the lease is gone or the job is another's. Wishes from here on, in the order they are granted */
+    EV_OK,     /* what we waited for went well */
+    EV_STEP,   /* this step of the pipeline is done; another follows */
+    EV_ELSE,   /* the other answer; the grid's notes say which */
+    EV_WAIT,   /* not there yet, or not now: the same again later, uncounted */
+    EV_UNSURE, /* it was sent, and its answer is lost */
+    EV_RETRY,  /* this attempt failed, another may do: counted */
+    EV_FINAL,  /* it went wrong for good */
+    EV_LOST, /* the lease is gone or the job is another's. Wishes from here on, in the order they are granted */
     EV_CANCEL,
     EV_EXPIRE,
     EV_DRAIN,
@@ -53,8 +53,8 @@ typedef enum JobEvent {
 
 typedef struct JobPos {
     JobState state;
-    JobState resume;        /* where RESTING and STOPPING lead; else JOB_BAD */
-    unsigned wishes;        /* bit per EV_LOST.. that had to wait */
+    JobState resume; /* where RESTING and STOPPING lead; else JOB_BAD */
+    unsigned wishes; /* bit per EV_LOST.. that had to wait */
 } JobPos;
 
 /* Where `ev` takes a job that is at `at`; .state is JOB_BAD if nothing leads there. */
@@ -76,8 +76,8 @@ typedef struct Purchase {
     char *step;
     unsigned number; /* within its step, from 1, never reused */
     PurchaseState state;
-    char *prediction_id;   /* NULL: unknown */
-    char *input_hash;      /* of the keys below */
+    char *prediction_id; /* NULL: unknown */
+    char *input_hash;    /* of the keys below */
     json_t *input_keys;
     uint64_t intent_usec;  /* when it was written down, on our clock */
     uint64_t give_up_usec; /* before that nobody may say that it was not bought, on our clock */
@@ -88,44 +88,45 @@ typedef struct Purchase {
     json_t *output;
 } Purchase;
 
-#define JOB_OUTPUT_LIVES_USEC (UINT64_C(3600) * 1000000) /* Replicate removes outputs after an hour */
+#define JOB_OUTPUT_LIVES_USEC \
+    (UINT64_C(3600) * 1000000) /* Replicate removes outputs after an hour */
 
 typedef struct Job {
     JobPos at;
     char id[37], user_id[37], project_id[37], asset_id[37];
     bool has_asset, cancel_asked;
-    char *prompt;         /* NULL: none */
-    char *image;          /* as the row says: URL or path in the bucket; NULL: none */
+    char *prompt; /* NULL: none */
+    char *image;  /* as the row says: URL or path in the bucket; NULL: none */
     unsigned attempts, crashes;
-    uint64_t worked_usec; /* before this claim */
+    uint64_t worked_usec;             /* before this claim */
     uint64_t claimed_usec, idle_usec; /* on our clock; waiting that does not count */
-    uint64_t age_usec;    /* when it was claimed */
+    uint64_t age_usec;                /* when it was claimed */
 
     const Pipeline *pipeline;
-    size_t step;          /* the one being worked on */
+    size_t step; /* the one being worked on */
     Purchase *purchases;
     size_t n_purchases;
-    size_t purchase;      /* index of the live one; valid while has_purchase */
+    size_t purchase; /* index of the live one; valid while has_purchase */
     bool has_purchase;
-    int64_t give_up;      /* id of the purchase that the next intent gives up; 0: none */
-    char *image_url;      /* what ${image} stands for in this step */
-    json_t *input;        /* of the purchase that is being written down */
-    char *prediction_id;  /* that an answer or a look brought, until it is recorded */
-    char **not_ours;      /* ids that look like ours but stand in other rows */
+    int64_t give_up;     /* id of the purchase that the next intent gives up; 0: none */
+    char *image_url;     /* what ${image} stands for in this step */
+    json_t *input;       /* of the purchase that is being written down */
+    char *prediction_id; /* that an answer or a look brought, until it is recorded */
+    char **not_ours;     /* ids that look like ours but stand in other rows */
     size_t n_not_ours;
-    unsigned late_looks;  /* looks made after give_up_usec */
+    unsigned late_looks; /* looks made after give_up_usec */
     uint64_t looked_usec;
-    char *look_cursor;    /* the listing's next page; NULL: from its start */
+    char *look_cursor; /* the listing's next page; NULL: from its start */
 
-    char *output_url;     /* of the mesh */
+    char *output_url; /* of the mesh */
     char sha256[HASH_HEX_SIZE];
     uint64_t size_bytes, meshes, triangles;
-    char *object;         /* its name in the store */
+    char *object; /* its name in the store */
     bool stored;
 
     double progress, progress_written;
     uint64_t started_usec; /* of the state it is in */
-    unsigned tries;       /* of this state, uncounted */
+    unsigned tries;        /* of this state, uncounted */
     Fault fault;
     LogContext log;
 } Job;

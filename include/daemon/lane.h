@@ -23,9 +23,9 @@ struct Lane {
     const char *name;
     Bucket bucket;
     unsigned max, running;
-    bool closed;             /* the lease is not to be trusted: nothing begins */
+    bool closed; /* the lease is not to be trusted: nothing begins */
     uint64_t held_until_usec;
-    unsigned holds;          /* in a row */
+    unsigned holds; /* in a row */
     FaultCode held_for;
     char held_detail[120];
     sd_event_source *timer;

@@ -45,14 +45,14 @@ typedef enum LaneName {
 } LaneName;
 
 typedef struct Lease {
-    bool registered;          /* a row of ours was there when we last heard */
-    uint64_t sent_usec;       /* the last acknowledged heartbeat was sent then */
-    uint64_t connected_usec;  /* the connection came up then */
-    bool still;               /* past 2/3 of the lease: nothing is begun */
-    bool paused;              /* claims are paused everywhere */
+    bool registered;         /* a row of ours was there when we last heard */
+    uint64_t sent_usec;      /* the last acknowledged heartbeat was sent then */
+    uint64_t connected_usec; /* the connection came up then */
+    bool still;              /* past 2/3 of the lease: nothing is begun */
+    bool paused;             /* claims are paused everywhere */
     unsigned workers, running_all;
-    bool beating;             /* a heartbeat is under way */
-    uint64_t beat_usec;       /* when it was sent */
+    bool beating;       /* a heartbeat is under way */
+    uint64_t beat_usec; /* when it was sent */
     bool comparing, reaping;
     unsigned long long lost, takeovers;
     sd_event_source *timer;
@@ -78,9 +78,9 @@ struct Worker {
     Lease lease;
     Listening listening;
     NotifyPlan plan;
-    bool only_bought;             /* the claim under way asks for bought jobs only */
+    bool only_bought; /* the claim under way asks for bought jobs only */
     bool schema_fits;
-    char trouble[200];            /* what keeps us from being ready; "": nothing */
+    char trouble[200]; /* what keeps us from being ready; "": nothing */
     bool draining, hurried;
     sd_event_source *claim_timer, *tick;
     uint64_t down_since_usec, progress_usec;

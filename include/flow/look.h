@@ -13,7 +13,8 @@ int look_ask(const Config *c, const Job *j, int64_t intent_epoch, HttpRequest *r
 /* EV_OK: found, j->prediction_id is set. EV_WAIT: look again (or on: another page when
  * j->look_cursor is set). EV_ELSE: surely not bought; j->give_up is set. EV_FINAL with a fault:
  * never found out. */
-JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now_usec, Fault *reterr);
+JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now_usec,
+                   Fault *reterr);
 
 /* The id that a look found stands in another row: not to be taken again. */
 int look_refuse(Job *j);

@@ -22,10 +22,10 @@ typedef struct Notify {
 Notify notify_read(const char *channel, const char *payload);
 
 typedef struct NotifyPlan {
-    bool woken;          /* a notification came, or a slot became free after a claim that was full */
-    bool claiming;       /* a claim is under way */
-    uint64_t woken_usec; /* when; with several workers the claim waits a little after it */
-    uint64_t due_usec;   /* when the next job comes due; UINT64_MAX: none is known */
+    bool woken;    /* a notification came, or a slot became free after a claim that was full */
+    bool claiming; /* a claim is under way */
+    uint64_t woken_usec;   /* when; with several workers the claim waits a little after it */
+    uint64_t due_usec;     /* when the next job comes due; UINT64_MAX: none is known */
     uint64_t claimed_usec; /* the last claim's answer */
 } NotifyPlan;
 

@@ -18,9 +18,13 @@ typedef struct PollAnswer { /* borrowed from `root`, which the caller unrefs */
 
 /* EV_WAIT: not there yet (with a fault when the read failed). EV_STEP: done, another step follows.
  * EV_OK: done, j->output_url is the mesh. EV_RETRY, EV_FINAL with a fault. */
-JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret, Fault *reterr);
+JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,
+                   Fault *reterr);
 
-typedef enum PollWants { POLL_WANTS_MESH, POLL_WANTS_IMAGE } PollWants;
+typedef enum PollWants {
+    POLL_WANTS_MESH,
+    POLL_WANTS_IMAGE
+} PollWants;
 
 /* The file in an output: by JSON pointer, or found by itself. NULL: none. Borrowed. */
 const char *poll_output(const json_t *output, const char *pointer, PollWants wants);

@@ -30,8 +30,8 @@ typedef enum DbEnd {
 typedef void (*DbDone)(void *userdata, DbEnd end, const PGresult *res);
 
 typedef struct DbEvents {
-    void (*up)(void *userdata);                         /* connected; calls are held until db_go() */
-    void (*down)(void *userdata, const char *why);      /* once for each loss or first failure */
+    void (*up)(void *userdata);                    /* connected; calls are held until db_go() */
+    void (*down)(void *userdata, const char *why); /* once for each loss or first failure */
     void (*notified)(void *userdata, const char *channel, const char *payload);
 } DbEvents;
 

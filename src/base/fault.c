@@ -52,7 +52,7 @@ int fault_set(Fault *reterr, FaultCode code, const char *detail, ...) {
     char text[sizeof reterr->detail];
     va_list ap;
 
-    *reterr = (Fault) { .code = code };
+    *reterr = (Fault){ .code = code };
     va_start(ap, detail);
     (void) vsnprintf(text, sizeof text, detail, ap);
     va_end(ap);

@@ -25,12 +25,12 @@ static bool stderr_is_journal(void) {
     unsigned long long dev, ino;
     struct stat st;
 
-    return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-           st.st_dev == dev && st.st_ino == ino;
+    return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
 void log_open(LogTarget target, int level) {
-    log_target = target != LOG_TO_AUTO   ? target
+    log_target = target != LOG_TO_AUTO ? target
                  : stderr_is_journal() ? LOG_TO_JOURNAL
                                        : LOG_TO_STDERR;
     log_level = level;
@@ -51,8 +51,8 @@ static void to_journal(const Field *fields, size_t n) {
     for (size_t i = 0; i < n; i++) {
         int size = snprintf(texts[i], sizeof texts[i], "%s=%s", fields[i].journal, fields[i].value);
 
-        iov[i] = (struct iovec) { texts[i], (size_t) size < sizeof texts[i] ? (size_t) size
-                                                                             : sizeof texts[i] - 1 };
+        iov[i] = (struct iovec){ texts[i], (size_t) size < sizeof texts[i] ? (size_t) size
+                                                                           : sizeof texts[i] - 1 };
     }
     (void) sd_journal_sendv(iov, (int) n);
 }
@@ -89,7 +89,8 @@ static void to_json(const Field *fields, size_t n) {
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    json_object_set_new(object, "time", json_real((double) now.tv_sec + (double) now.tv_nsec / 1e9));
+    json_object_set_new(object, "time",
+                        json_real((double) now.tv_sec + (double) now.tv_nsec / 1e9));
     for (size_t i = 0; i < n; i++)
         json_object_set_new(object, fields[i].journal, json_string(fields[i].value));
     if (json_dumpf(object, stderr, JSON_COMPACT) == 0)
@@ -112,12 +113,12 @@ void log_event(int level, const char *message_id, const LogContext *ctx, const c
     (void) snprintf(priority, sizeof priority, "%d", level);
     (void) snprintf(where, sizeof where, "%d", line);
 
-    fields[n++] = (Field) { "MESSAGE", NULL, text };
-    fields[n++] = (Field) { "PRIORITY", NULL, priority };
-    fields[n++] = (Field) { "MESSAGE_ID", NULL, message_id };
-    fields[n++] = (Field) { "CODE_FILE", NULL, file };
-    fields[n++] = (Field) { "CODE_LINE", NULL, where };
-    fields[n++] = (Field) { "CODE_FUNC", NULL, func };
+    fields[n++] = (Field){ "MESSAGE", NULL, text };
+    fields[n++] = (Field){ "PRIORITY", NULL, priority };
+    fields[n++] = (Field){ "MESSAGE_ID", NULL, message_id };
+    fields[n++] = (Field){ "CODE_FILE", NULL, file };
+    fields[n++] = (Field){ "CODE_LINE", NULL, where };
+    fields[n++] = (Field){ "CODE_FUNC", NULL, func };
     if (ctx) {
         const Field more[] = {
             { "MESHIFY_JOB_ID", "job", ctx->job_id },
@@ -132,7 +133,7 @@ void log_event(int level, const char *message_id, const LogContext *ctx, const c
             if (more[i].value && *more[i].value)
                 fields[n++] = more[i];
         (void) snprintf(attempt, sizeof attempt, "%u", ctx->attempt);
-        fields[n++] = (Field) { "MESHIFY_ATTEMPT", "attempt", attempt };
+        fields[n++] = (Field){ "MESHIFY_ATTEMPT", "attempt", attempt };
     }
     if (log_target == LOG_TO_JOURNAL)
         to_journal(fields, n);

@@ -29,13 +29,13 @@ void http_request_done(HttpRequest *r) {
         wipe(r->headers[i]);
     free(r->url);
     free(r->body);
-    *r = (HttpRequest) { 0 };
+    *r = (HttpRequest){ 0 };
 }
 
 void http_reply_done(HttpReply *r) {
     free(r->body);
     free(r->redirect);
-    *r = (HttpReply) { 0 };
+    *r = (HttpReply){ 0 };
 }
 
 int db_request_add(DbRequest *r, const char *text) {
@@ -68,5 +68,5 @@ int db_request_addf(DbRequest *r, const char *format, ...) {
 void db_request_done(DbRequest *r) {
     for (int i = 0; i < r->n_params; i++)
         free(r->params[i]);
-    *r = (DbRequest) { 0 };
+    *r = (DbRequest){ 0 };
 }

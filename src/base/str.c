@@ -122,7 +122,7 @@ int strbuf_printf(StrBuf *b, const char *format, ...) {
 
 void strbuf_done(StrBuf *b) {
     free(b->text);
-    *b = (StrBuf) { 0 };
+    *b = (StrBuf){ 0 };
 }
 
 char *str_printf(const char *format, ...) {

@@ -12,7 +12,7 @@
 
 #define AT(s) [JOB_##s]
 #define TO(s) JOB_##s
-#define NO    JOB_BAD
+#define NO JOB_BAD
 
 /*
  * ELSE: INTENDING, bought meanwhile; LOOKING, surely not bought; RECORDING, the id is in another
@@ -41,12 +41,23 @@ static const JobState grid[_JOB_STATE_MAX][_JOB_EVENT_MAX] = {
 /* clang-format on */
 
 static const char *const words[_JOB_STATE_MAX] = {
-    AT(SIGNING) = "signing", AT(INTENDING) = "intending", AT(PREDICTING) = "predicting",
-    AT(LOOKING) = "looking", AT(RECORDING) = "recording", AT(POLLING) = "polling",
-    AT(DOWNLOADING) = "downloading", AT(VALIDATING) = "validating", AT(SCANNING) = "scanning",
-    AT(STORING) = "storing", AT(COMPLETING) = "completing", AT(RESTING) = "resting",
-    AT(STOPPING) = "stopping", AT(FAILING) = "failing", AT(CANCELLING) = "cancelling",
-    AT(RELEASING) = "releasing", AT(GONE) = "gone",
+    AT(SIGNING) = "signing",
+    AT(INTENDING) = "intending",
+    AT(PREDICTING) = "predicting",
+    AT(LOOKING) = "looking",
+    AT(RECORDING) = "recording",
+    AT(POLLING) = "polling",
+    AT(DOWNLOADING) = "downloading",
+    AT(VALIDATING) = "validating",
+    AT(SCANNING) = "scanning",
+    AT(STORING) = "storing",
+    AT(COMPLETING) = "completing",
+    AT(RESTING) = "resting",
+    AT(STOPPING) = "stopping",
+    AT(FAILING) = "failing",
+    AT(CANCELLING) = "cancelling",
+    AT(RELEASING) = "releasing",
+    AT(GONE) = "gone",
 };
 
 const char *job_state_word(JobState s) {
@@ -66,14 +77,14 @@ static JobPos move(JobPos at, JobState to, JobEvent ev) {
     else if (to == JOB_STOPPING)
         resume = ev == EV_EXPIRE || ev == EV_FINAL ? JOB_FAILING : JOB_CANCELLING;
 
-    return (JobPos) { to, resume, at.wishes };
+    return (JobPos){ to, resume, at.wishes };
 }
 
 JobPos job_step(JobPos at, JobEvent ev) {
     JobState to = grid[at.state][ev];
 
     if (to == JOB_BAD)
-        return (JobPos) { .state = JOB_BAD };
+        return (JobPos){ .state = JOB_BAD };
     if (to == JOB_KEEP) {
         at.wishes |= 1u << ev;
         return at;
@@ -192,7 +203,7 @@ JobPos job_start(Job *j, uint64_t now_usec) {
     for (j->step = j->pipeline->n_steps; j->step-- > 0;) {
         find_purchase(j);
         if ((p = job_purchase(j)) && p->state == PURCHASE_BOUGHT && !p->finished)
-            return (JobPos) { .state = JOB_POLLING };
+            return (JobPos){ .state = JOB_POLLING };
     }
     for (j->step = 0;; j->step++) {
         find_purchase(j);
@@ -204,8 +215,8 @@ JobPos job_start(Job *j, uint64_t now_usec) {
         j->has_purchase = false; /* its output is gone: bought again, as the step's next purchase */
         p = NULL;
     }
-    return (JobPos) {
-        .state = !p                                ? JOB_SIGNING
+    return (JobPos){
+        .state = !p                              ? JOB_SIGNING
                  : p->state == PURCHASE_INTENDED ? JOB_LOOKING
                                                  : JOB_POLLING,
     };

@@ -62,7 +62,7 @@ static void serve_soon(Lane *lane) {
 int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max) {
     int r;
 
-    *lane = (Lane) { .name = name, .max = max };
+    *lane = (Lane){ .name = name, .max = max };
     TAILQ_INIT(&lane->queue);
     r = sd_event_add_time(event, &lane->timer, CLOCK_MONOTONIC, 0, 1, on_timer, lane);
     return r < 0 ? r : sd_event_source_set_enabled(lane->timer, SD_EVENT_OFF);
@@ -73,7 +73,7 @@ void lane_done(Lane *lane) {
 }
 
 bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata) {
-    *ticket = (LaneTicket) { .lane = lane, .go = go, .userdata = userdata };
+    *ticket = (LaneTicket){ .lane = lane, .go = go, .userdata = userdata };
     if (TAILQ_EMPTY(&lane->queue) && next_in(lane) == 0) {
         lane->running++;
         return true;
@@ -94,7 +94,7 @@ void lane_leave(LaneTicket *ticket) {
         TAILQ_REMOVE(&lane->queue, ticket, link);
     else
         lane->running--;
-    *ticket = (LaneTicket) { 0 };
+    *ticket = (LaneTicket){ 0 };
     serve_soon(lane);
 }
 
@@ -115,8 +115,8 @@ void lane_hold(Lane *lane, const Fault *fault) {
     lane->held_for = fault->code;
     (void) snprintf(lane->held_detail, sizeof lane->held_detail, "%.100s", fault->detail);
     if (!said)
-        log_line(LOG_WARNING, LANE_HELD, "Lane %s is held: %s. %s Trying again in %llu s.", lane->name,
-                 fault->detail, fault_info(fault->code)->advice,
+        log_line(LOG_WARNING, LANE_HELD, "Lane %s is held: %s. %s Trying again in %llu s.",
+                 lane->name, fault->detail, fault_info(fault->code)->advice,
                  (unsigned long long) ((wait + USEC_PER_SEC - 1) / USEC_PER_SEC));
     serve_soon(lane);
 }

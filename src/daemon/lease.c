@@ -17,7 +17,7 @@
 #include "flow/claim.h"
 
 #define SCHEMA_RETRY_USEC (5 * USEC_PER_SEC)
-#define REAP_FULL         500 /* jobs one call takes over at most; then there may be more */
+#define REAP_FULL 500 /* jobs one call takes over at most; then there may be more */
 
 bool lease_is_trusted(const Worker *w) {
     return w->lease.registered && !w->lease.still &&
@@ -99,7 +99,8 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
     w->lease.comparing = false;
     if (end != DB_OK) {
         if (end == DB_FAILED)
-            log_line(LOG_ERR, INTERNAL, "Our jobs can't be compared: %s", PQresultErrorMessage(res));
+            log_line(LOG_ERR, INTERNAL, "Our jobs can't be compared: %s",
+                     PQresultErrorMessage(res));
         return;
     }
     /* A job whose closing is on its way is missing for a good reason, which its answer will tell. */
@@ -127,7 +128,7 @@ static void compare(Worker *w) {
     if (!known || w->lease.comparing)
         return;
     TAILQ_FOREACH(t, &w->tasks, link)
-        known[n++] = t->job;
+    known[n++] = t->job;
     if (claim_ask_compare(w->id, known, n, &request) == 0 && call(w, &request, compared) == 0)
         w->lease.comparing = true;
 }
@@ -147,8 +148,8 @@ static void reaped(void *userdata, DbEnd end, const PGresult *res) {
     taken = (unsigned) number(res, 1);
     if (dead > 0 || taken > 0) {
         w->lease.takeovers += taken;
-        log_line(LOG_NOTICE, TAKEOVER, "%u workers are dead, %u jobs of theirs are in the queue again", dead,
-                 taken);
+        log_line(LOG_NOTICE, TAKEOVER,
+                 "%u workers are dead, %u jobs of theirs are in the queue again", dead, taken);
         worker_wake(w);
     }
     if (taken >= REAP_FULL)
@@ -158,8 +159,8 @@ static void reaped(void *userdata, DbEnd end, const PGresult *res) {
 static void reap(Worker *w, const char *proven) {
     DbRequest request = { .sql = "SELECT * FROM meshify.reap($1, $2)" };
 
-    if (!w->lease.reaping && db_request_add(&request, w->id) == 0 && db_request_add(&request, proven) == 0 &&
-        call(w, &request, reaped) == 0)
+    if (!w->lease.reaping && db_request_add(&request, w->id) == 0 &&
+        db_request_add(&request, proven) == 0 && call(w, &request, reaped) == 0)
         w->lease.reaping = true;
     db_request_done(&request);
 }
@@ -200,7 +201,8 @@ static void lost(Worker *w) {
     sd_id128_t id;
 
     w->lease.lost += w->n_tasks;
-    log_line(LOG_ERR, LEASE_LOST, "The lease is lost: %u jobs are another worker's now", w->n_tasks);
+    log_line(LOG_ERR, LEASE_LOST, "The lease is lost: %u jobs are another worker's now",
+             w->n_tasks);
     w->lease.registered = false;
     worker_drop_all(w);
     if (sd_id128_randomize(&id) >= 0)
@@ -229,7 +231,8 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     w->lease.beating = false;
     if (end != DB_OK) { /* a lost connection comes back by itself and beats again */
         if (end == DB_FAILED) {
-            log_line(LOG_ERR, LEASE_STILL, "The heartbeat was refused: %s", PQresultErrorMessage(res));
+            log_line(LOG_ERR, LEASE_STILL, "The heartbeat was refused: %s",
+                     PQresultErrorMessage(res));
             next_in(w, USEC_PER_SEC);
         }
         return;
@@ -264,7 +267,8 @@ static void beat(Worker *w) {
         return;
     w->lease.beat_usec = clock_now_usec();
     if (db_request_add(&request, w->id) == 0 &&
-        db_request_addf(&request, "%llu microseconds", (unsigned long long) w->config->lease_usec) == 0 &&
+        db_request_addf(&request, "%llu microseconds",
+                        (unsigned long long) w->config->lease_usec) == 0 &&
         db_request_addf(&request, "%u", w->n_tasks) == 0 &&
         db_request_add(&request, w->draining ? "t" : "f") == 0 && call(w, &request, beaten) == 0)
         w->lease.beating = true;
@@ -280,7 +284,8 @@ static void enrolled(void *userdata, DbEnd end, const PGresult *res) {
         if (end == DB_FAILED) {
             char what[160];
 
-            (void) snprintf(what, sizeof what, "the database refuses us: %s", PQresultErrorMessage(res));
+            (void) snprintf(what, sizeof what, "the database refuses us: %s",
+                            PQresultErrorMessage(res));
             trouble(w, what);
             next_in(w, SCHEMA_RETRY_USEC);
         }
@@ -315,7 +320,8 @@ static void read_line(const char *path, char *to, size_t size) {
 
 /* Registers this worker. What the row says of the machine is what proves a dead one later. */
 static void enrol(Worker *w) {
-    DbRequest r = { .sql = "SELECT * FROM meshify.register($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)" };
+    DbRequest r = { .sql =
+                        "SELECT * FROM meshify.register($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)" };
     char host[256] = "", machine[64], boot[64], pid_ns[64] = "";
     struct stat st;
 
@@ -326,9 +332,10 @@ static void enrol(Worker *w) {
         (void) snprintf(pid_ns, sizeof pid_ns, "%llu", (unsigned long long) st.st_ino);
     w->lease.beat_usec = clock_now_usec();
     if (db_request_add(&r, w->id) == 0 && db_request_add(&r, w->config->instance) == 0 &&
-        db_request_add(&r, host) == 0 && db_request_add(&r, machine) == 0 && db_request_add(&r, boot) == 0 &&
-        db_request_add(&r, pid_ns) == 0 && db_request_addf(&r, "%ld", (long) getpid()) == 0 &&
-        db_request_add(&r, VERSION) == 0 && db_request_addf(&r, "%u", w->config->max_jobs) == 0 &&
+        db_request_add(&r, host) == 0 && db_request_add(&r, machine) == 0 &&
+        db_request_add(&r, boot) == 0 && db_request_add(&r, pid_ns) == 0 &&
+        db_request_addf(&r, "%ld", (long) getpid()) == 0 && db_request_add(&r, VERSION) == 0 &&
+        db_request_addf(&r, "%u", w->config->max_jobs) == 0 &&
         db_request_addf(&r, "%llu microseconds", (unsigned long long) w->config->lease_usec) == 0)
         (void) call(w, &r, enrolled);
     db_request_done(&r);
@@ -343,14 +350,19 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
     if (end == DB_LOST)
         return;
     if (end == DB_FAILED && strcmp(db_sqlstate(res), "42501") == 0)
-        (void) snprintf(what, sizeof what, "the login role may not use the schema: GRANT meshify_worker TO it");
+        (void) snprintf(what, sizeof what,
+                        "the login role may not use the schema: GRANT meshify_worker TO it");
     else if (end == DB_FAILED || version == 0)
-        (void) snprintf(what, sizeof what, "the database has no meshify schema: run meshifyctl migrate");
+        (void) snprintf(what, sizeof what,
+                        "the database has no meshify schema: run meshifyctl migrate");
     else if (version < SCHEMA_VERSION)
-        (void) snprintf(what, sizeof what, "the schema is version %u, this program needs %u: run meshifyctl migrate",
+        (void) snprintf(what, sizeof what,
+                        "the schema is version %u, this program needs %u: run meshifyctl migrate",
                         version, SCHEMA_VERSION);
     else if (from > SCHEMA_VERSION)
-        (void) snprintf(what, sizeof what, "the schema is made for newer programs (from %u on): upgrade meshifyd", from);
+        (void) snprintf(what, sizeof what,
+                        "the schema is made for newer programs (from %u on): upgrade meshifyd",
+                        from);
     w->schema_fits = !what[0];
     if (!w->schema_fits) {
         trouble(w, what);
@@ -379,8 +391,9 @@ void lease_connected(Worker *w) {
         Task *t;
 
         TAILQ_FOREACH(t, &w->tasks, link)
-            t->job->idle_usec += away;
-        log_line(LOG_NOTICE, DB_UP, "The database is back after %llu ms", (unsigned long long) (away / 1000));
+        t->job->idle_usec += away;
+        log_line(LOG_NOTICE, DB_UP, "The database is back after %llu ms",
+                 (unsigned long long) (away / 1000));
         w->down_since_usec = 0;
     }
     check_schema(w);

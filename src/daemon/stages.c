@@ -20,10 +20,10 @@
 #include "flow/store.h"
 #include "flow/validate.h"
 
-#define REST_MAX_USEC   (10 * USEC_PER_SEC)
-#define STOP_TRIES      8 /* Cancel-After ends what can't be cancelled */
-#define SENT_USEC       (5 * USEC_PER_SEC) /* after its intent a request leaves, or not at all */
-#define SLICE_MAX       (256 * 1024)
+#define REST_MAX_USEC (10 * USEC_PER_SEC)
+#define STOP_TRIES 8                 /* Cancel-After ends what can't be cancelled */
+#define SENT_USEC (5 * USEC_PER_SEC) /* after its intent a request leaves, or not at all */
+#define SLICE_MAX (256 * 1024)
 
 /* --- small tools --------------------------------------------------------------------------- */
 
@@ -50,7 +50,8 @@ static int out_of_memory(Task *t) {
 
 /* A stage could not even ask. */
 static void give_up(Task *t, int r) {
-    fault_set(&t->job->fault, FAULT_INTERNAL, "%s: %s", job_state_word(t->job->at.state), strerror(-r));
+    fault_set(&t->job->fault, FAULT_INTERNAL, "%s: %s", job_state_word(t->job->at.state),
+              strerror(-r));
     worker_tell(t, t->job->at.state == JOB_PREDICTING ? EV_UNSURE : EV_RETRY);
 }
 
@@ -157,7 +158,8 @@ static void sign(void *userdata) {
 static int enter_signing(Task *t) {
     JobEvent ev = predict_image(t->job, clock_now_usec(), &t->job->fault);
 
-    if (ev == EV_ELSE && (ev = store_sign_check(t->worker->config, t->job, &t->job->fault)) == EV_OK) {
+    if (ev == EV_ELSE &&
+        (ev = store_sign_check(t->worker->config, t->job, &t->job->fault)) == EV_OK) {
         queue(t, LANE_STORE, sign);
         return 0;
     }
@@ -199,7 +201,8 @@ static int enter_intending(Task *t) {
     }
     /* Whoever has bought nothing does not wait here for long: another instance may have a way. */
     if (lane_is_held(create) && create->held_until_usec > clock_now_usec() + REST_MAX_USEC) {
-        fault_set(&t->job->fault, create->held_for, "lane %s is held: %s", create->name, create->held_detail);
+        fault_set(&t->job->fault, create->held_for, "lane %s is held: %s", create->name,
+                  create->held_detail);
         t->job->fault.retry_after_usec = create->held_until_usec - clock_now_usec();
         worker_tell(t, EV_RETRY);
         return 0;
@@ -220,8 +223,9 @@ static void predicted(void *userdata, HttpReply *reply) {
     else {
         service_trouble(t, LANE_CREATE);
         if (ev == EV_UNSURE)
-            log_job(LOG_WARNING, JOB_MOVED, j, "Job %s: the answer to a purchase is lost (%s), looking for it",
-                    j->id, j->fault.detail);
+            log_job(LOG_WARNING, JOB_MOVED, j,
+                    "Job %s: the answer to a purchase is lost (%s), looking for it", j->id,
+                    j->fault.detail);
         else
             not_bought(t, "refused");
     }
@@ -271,7 +275,8 @@ static void look(void *userdata) {
     Task *t = userdata;
     uint64_t age = clock_now_usec() - job_purchase(t->job)->intent_usec;
     HttpRequest request;
-    int r = look_ask(t->worker->config, t->job, time(NULL) - (time_t) (age / USEC_PER_SEC), &request);
+    int r =
+        look_ask(t->worker->config, t->job, time(NULL) - (time_t) (age / USEC_PER_SEC), &request);
 
     if (r < 0 || send_http(t, &request, looked) < 0) {
         out_of_memory(t);
@@ -297,7 +302,8 @@ static void cancelled_surplus(void *userdata, HttpReply *reply) {
 
     (void) w;
     if (service_cancel_hear(reply, &fault) != EV_OK)
-        log_line(LOG_WARNING, JOB_SURPLUS, "A surplus prediction could not be cancelled: %s", fault.detail);
+        log_line(LOG_WARNING, JOB_SURPLUS, "A surplus prediction could not be cancelled: %s",
+                 fault.detail);
 }
 
 static void cancel_surplus(Task *t) {
@@ -305,8 +311,9 @@ static void cancel_surplus(Task *t) {
     HttpOp *op;
 
     t->worker->surplus++;
-    log_job(LOG_WARNING, JOB_SURPLUS, t->job, "Job %s: prediction %s came too late and is cancelled",
-            t->job->id, t->job->prediction_id);
+    log_job(LOG_WARNING, JOB_SURPLUS, t->job,
+            "Job %s: prediction %s came too late and is cancelled", t->job->id,
+            t->job->prediction_id);
     if (service_cancel_ask(t->worker->config, t->job->prediction_id, &request) == 0)
         (void) http_send(t->worker->http, &request, cancelled_surplus, t->worker, &op);
 }
@@ -339,7 +346,8 @@ static void recorded(void *userdata, DbEnd end, const PGresult *res) {
     p->state = PURCHASE_BOUGHT;
     j->log.prediction_id = p->prediction_id;
     j->crashes = 0;
-    log_job(LOG_INFO, JOB_BOUGHT, j, "Job %s: step %s is prediction %s", j->id, p->step, p->prediction_id);
+    log_job(LOG_INFO, JOB_BOUGHT, j, "Job %s: step %s is prediction %s", j->id, p->step,
+            p->prediction_id);
     /* These wishes are kept in RECORDING, and granted by its end. */
     if (answer == RECORDED_LOST)
         worker_tell(t, EV_LOST);
@@ -354,7 +362,8 @@ static int on_record(sd_event_source *source, uint64_t usec, void *userdata) {
 
     (void) source;
     (void) usec;
-    if (predict_record_ask(t->worker->id, t->job, &request) < 0 || send_db(t, &request, recorded) < 0)
+    if (predict_record_ask(t->worker->id, t->job, &request) < 0 ||
+        send_db(t, &request, recorded) < 0)
         (void) pause_for(t, USEC_PER_SEC, on_record);
     return 0;
 }
@@ -374,10 +383,8 @@ static void polled(void *userdata, HttpReply *reply) {
     JobEvent ev;
 
     t->http = NULL;
-    j->fault = (Fault) { 0 };
+    j->fault = (Fault){ 0 };
     ev = poll_hear(reply, j, clock_now_usec(), &answer, &j->fault);
-    _cleanup_(json_unrefp) json_t *root = answer.root;
-
     if (answer.status)
         lane_open(lane(t, LANE_POLL));
     else if (reply->code != 404)
@@ -388,6 +395,7 @@ static void polled(void *userdata, HttpReply *reply) {
         if (!answer.usable)
             j->has_purchase = false;
     }
+    json_decref(answer.root);
     if (ev == EV_STEP)
         job_next_step(j);
     worker_tell_fault(t, ev);
@@ -418,7 +426,8 @@ static int enter_polling(Task *t) {
     /* A prediction that is over, or that we did not see begin, is asked for at once. */
     if (t->job->tries == 0 && (p->finished || p->intent_usec < t->job->claimed_usec))
         return pause_for(t, (uint64_t) (clock_chance() * 100) * USEC_PER_MSEC, on_poll);
-    return pause_for(t, poll_delay_usec(t->worker->config, now - p->intent_usec, clock_chance()), on_poll);
+    return pause_for(t, poll_delay_usec(t->worker->config, now - p->intent_usec, clock_chance()),
+                     on_poll);
 }
 
 void stages_poll_now(Task *t) {
@@ -473,7 +482,8 @@ static void download(void *userdata) {
         return;
     }
     if ((r = hash_new(&t->hash)) < 0 ||
-        (r = download_ask(t->worker->config, j->output_url, spool_file_fd(t->file), t->hash, &request)) < 0 ||
+        (r = download_ask(t->worker->config, j->output_url, spool_file_fd(t->file), t->hash,
+                          &request)) < 0 ||
         (r = send_http(t, &request, downloaded)) < 0)
         give_up(t, r);
 }
@@ -575,13 +585,14 @@ static void store(void *userdata) {
         return;
     }
     if (c->storage_driver == STORAGE_DIR) {
-        r = dir_put(t->worker->event, c->storage_url, t->job->object, fd, t->job->size_bytes, stored_dir, t,
-                    &t->dir);
+        r = dir_put(t->worker->event, c->storage_url, t->job->object, fd, t->job->size_bytes,
+                    stored_dir, t, &t->dir);
         if (r < 0)
             stored_dir(t, r);
         return;
     }
-    if ((r = store_ask(c, t->job, fd, &request)) < 0 || (r = send_http(t, &request, stored_http)) < 0)
+    if ((r = store_ask(c, t->job, fd, &request)) < 0 ||
+        (r = send_http(t, &request, stored_http)) < 0)
         give_up(t, r);
 }
 
@@ -644,8 +655,9 @@ static int on_close(sd_event_source *source, uint64_t usec, void *userdata) {
         HandBack how = complete_hand_back(w->config, t->job, clock_now_usec(), clock_chance());
 
         if (how.counted || t->job->fault.code != FAULT_NONE)
-            log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s goes back for %llu ms (%s): %s", t->job->id,
-                    (unsigned long long) (how.delay_usec / 1000), how.reason, t->job->fault.detail);
+            log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s goes back for %llu ms (%s): %s",
+                    t->job->id, (unsigned long long) (how.delay_usec / 1000), how.reason,
+                    t->job->fault.detail);
         r = complete_release_ask(w->id, t->job, &how, &request);
     }
     }
@@ -679,7 +691,7 @@ static int enter_resting(Task *t) {
 
 static void stopped(void *userdata, HttpReply *reply) {
     Task *t = userdata;
-    JobEvent ev = service_cancel_hear(reply, &(Fault) { 0 });
+    JobEvent ev = service_cancel_hear(reply, &(Fault){ 0 });
     Purchase *p = job_purchase(t->job);
 
     t->http = NULL;

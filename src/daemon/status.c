@@ -8,7 +8,7 @@
 #include "daemon/status.h"
 
 #define READY_USEC (10 * USEC_PER_SEC)
-#define SAY_USEC   (250 * USEC_PER_MSEC)
+#define SAY_USEC (250 * USEC_PER_MSEC)
 
 struct Status {
     Worker *worker;
@@ -26,11 +26,13 @@ static void say(Status *s) {
 
     for (int i = 0; i < _LANE_MAX && !held[0]; i++)
         if (lane_is_held(&w->lanes[i]))
-            (void) snprintf(held, sizeof held, "; lane %s held: %s", w->lanes[i].name, w->lanes[i].held_detail);
+            (void) snprintf(held, sizeof held, "; lane %s held: %s", w->lanes[i].name,
+                            w->lanes[i].held_detail);
     (void) sd_notifyf(0, "STATUS=%s%u jobs in flight, %llu done, %llu failed%s%s%s%s",
                       s->stopping ? "Stopping: " : "", w->n_tasks, w->done, w->failed,
                       w->trouble[0] ? "; not ready: " : "", w->trouble, held,
-                      !w->trouble[0] && w->config->listen != CONFIG_LISTEN_OFF && !w->listening.works
+                      !w->trouble[0] && w->config->listen != CONFIG_LISTEN_OFF &&
+                              !w->listening.works
                           ? "; polling"
                           : "");
 }
@@ -43,7 +45,8 @@ static void say_ready(Status *s) {
     say(s);
     (void) sd_notify(0, "READY=1");
     if (is_ready(s->worker))
-        log_line(LOG_NOTICE, STARTED, "meshifyd " VERSION " is ready as %s", s->worker->config->instance);
+        log_line(LOG_NOTICE, STARTED, "meshifyd " VERSION " is ready as %s",
+                 s->worker->config->instance);
     else
         log_line(LOG_WARNING, STARTED, "meshifyd " VERSION " has started, but is not ready: %s",
                  s->worker->trouble[0] ? s->worker->trouble : "the database does not answer");
@@ -89,7 +92,8 @@ int status_new(Status **ret, Worker *w) {
     if (!s)
         return -ENOMEM;
     s->worker = w;
-    r = sd_event_add_time_relative(w->event, &s->ready_timer, CLOCK_MONOTONIC, READY_USEC, 0, on_ready_timer, s);
+    r = sd_event_add_time_relative(w->event, &s->ready_timer, CLOCK_MONOTONIC, READY_USEC, 0,
+                                   on_ready_timer, s);
     if (r >= 0)
         r = sd_event_add_time(w->event, &s->say_timer, CLOCK_MONOTONIC, 0, 0, on_say_timer, s);
     if (r >= 0)

@@ -8,8 +8,8 @@
 #include "daemon/wakeup.h"
 
 #define PING_EVERY_USEC (60 * USEC_PER_SEC)
-#define PING_WAIT_USEC  (5 * USEC_PER_SEC)
-#define PING_FAILURES   2 /* in a row: polling replaces wake-ups until one comes back */
+#define PING_WAIT_USEC (5 * USEC_PER_SEC)
+#define PING_FAILURES 2 /* in a row: polling replaces wake-ups until one comes back */
 
 static void next_in(Worker *w, uint64_t usec) {
     (void) sd_event_source_set_time_relative(w->listening.timer, usec);
@@ -86,7 +86,8 @@ static void on_down(void *userdata, const char *why) {
     Worker *w = userdata;
 
     if (w->listening.works)
-        log_line(LOG_WARNING, LISTEN_DOWN, "The listening connection is lost: %s, polling until it is back", why);
+        log_line(LOG_WARNING, LISTEN_DOWN,
+                 "The listening connection is lost: %s, polling until it is back", why);
     w->listening.works = w->listening.waiting = false;
     worker_plan(w);
 }
@@ -102,8 +103,8 @@ static void pinged(void *userdata, DbEnd end, const PGresult *res) {
 void wakeup_prove(Worker *w) {
     DbRequest request = { .sql = "SELECT pg_notify('meshify_control', $1)" };
 
-    if (!w->listening.db || !db_is_up(w->listening.db) || !db_is_up(w->db) || !w->lease.registered ||
-        w->listening.waiting)
+    if (!w->listening.db || !db_is_up(w->listening.db) || !db_is_up(w->db) ||
+        !w->lease.registered || w->listening.waiting)
         return;
     if (db_request_addf(&request, "{\"ping\":\"%s\"}", w->id) == 0 &&
         db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
@@ -128,7 +129,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     if (++w->listening.failures >= PING_FAILURES) {
         if (!w->listening.said)
             log_line(LOG_WARNING, LISTEN_DOWN,
-                     "Notifications do not arrive: polling instead. If [database] url is a transaction pooler, "
+                     "Notifications do not arrive: polling instead. If [database] url is a "
+                     "transaction pooler, "
                      "set listen_url to a direct connection, or listen = off.");
         w->listening.said = true;
     }
@@ -146,11 +148,13 @@ int wakeup_init(Worker *w) {
 
     if (c->listen == CONFIG_LISTEN_OFF)
         return 0;
-    r = sd_event_add_time(w->event, &w->listening.timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC / 10, on_timer, w);
+    r = sd_event_add_time(w->event, &w->listening.timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC / 10,
+                          on_timer, w);
     if (r < 0 || (r = sd_event_source_set_enabled(w->listening.timer, SD_EVENT_OFF)) < 0)
         return r;
-    return db_new(&w->listening.db, w->event, c->listen_url.text ? c->listen_url.text : c->database_url.text,
-                  "meshifyd listen", &events, w);
+    return db_new(&w->listening.db, w->event,
+                  c->listen_url.text ? c->listen_url.text : c->database_url.text, "meshifyd listen",
+                  &events, w);
 }
 
 void wakeup_done(Worker *w) {

@@ -14,13 +14,13 @@
 #include "flow/claim.h"
 #include "flow/complete.h"
 
-#define TICK_USEC          USEC_PER_SEC
-#define PROGRESS_USEC      (5 * USEC_PER_SEC)
-#define PROGRESS_STEP      0.02
-#define RESTS_MAX          6   /* in a row in one state; then the job goes back to the queue */
-#define CLAIM_MAX          100 /* jobs at once; more follow at once */
-#define FILES_MAX          16  /* downloads, and uploads, at once */
-#define REQUESTS_MAX       64
+#define TICK_USEC USEC_PER_SEC
+#define PROGRESS_USEC (5 * USEC_PER_SEC)
+#define PROGRESS_STEP 0.02
+#define RESTS_MAX 6   /* in a row in one state; then the job goes back to the queue */
+#define CLAIM_MAX 100 /* jobs at once; more follow at once */
+#define FILES_MAX 16  /* downloads, and uploads, at once */
+#define REQUESTS_MAX 64
 
 /* --- moves --------------------------------------------------------------------------------- */
 
@@ -52,7 +52,7 @@ void worker_tell(Task *t, JobEvent ev) {
 
     if (to.state == JOB_BAD) {
         bug(t, ev);
-        to = (JobPos) { .state = JOB_RELEASING };
+        to = (JobPos){ .state = JOB_RELEASING };
     } else if (ev >= EV_LOST && to.state == from.state) { /* a wish that is kept for later */
         j->at = to;
         return;
@@ -61,8 +61,9 @@ void worker_tell(Task *t, JobEvent ev) {
         j->tries++;
     else if (from.state != JOB_RESTING)
         j->tries = 0;
-    if (ev == EV_DRAIN || (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
-        j->fault = (Fault) { 0 };
+    if (ev == EV_DRAIN ||
+        (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
+        j->fault = (Fault){ 0 };
     if ((to.state == JOB_FAILING || to.resume == JOB_FAILING) && j->fault.code == FAULT_NONE)
         fault_set(&j->fault, FAULT_TIMEOUT, "worked on for longer than job_timeout");
     if (to.state != from.state && log_wanted(LOG_DEBUG))
@@ -105,8 +106,8 @@ Task *worker_find(Worker *w, const char *job_id) {
     Task *t;
 
     TAILQ_FOREACH(t, &w->tasks, link)
-        if (strcmp(t->job->id, job_id) == 0)
-            return t;
+    if (strcmp(t->job->id, job_id) == 0)
+        return t;
     return NULL;
 }
 
@@ -136,8 +137,8 @@ void worker_take(Worker *w, const PGresult *res, int row) {
     if (t->job->cancel_asked)
         t->job->at = job_step(t->job->at, EV_CANCEL);
     t->job->log.state = job_state_word(t->job->at.state);
-    log_job(LOG_INFO, JOB_CLAIMED, t->job, "Job %s claimed, attempt %u, to begin with %s", t->job->id,
-            t->job->attempts, t->job->log.state);
+    log_job(LOG_INFO, JOB_CLAIMED, t->job, "Job %s claimed, attempt %u, to begin with %s",
+            t->job->id, t->job->attempts, t->job->log.state);
     r = stages_enter(t);
     if (r < 0) {
         fault_set(&t->job->fault, FAULT_INTERNAL, "%s", strerror(-r));
@@ -213,8 +214,8 @@ static int on_claim(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 void worker_plan(Worker *w) {
-    uint64_t when = notify_when(&w->plan, w->config, w->listening.works, w->lease.workers, free_slots(w),
-                                clock_chance());
+    uint64_t when = notify_when(&w->plan, w->config, w->listening.works, w->lease.workers,
+                                free_slots(w), clock_chance());
     uint64_t now = clock_now_usec();
 
     if (w->draining || !w->lease.registered || when == UINT64_MAX) {
@@ -238,12 +239,13 @@ void worker_wake(Worker *w) {
 static void called(void *userdata, DbEnd end, const PGresult *res) {
     (void) userdata;
     if (end == DB_FAILED)
-        log_line(LOG_WARNING, INTERNAL, "A note to the database was refused: %s", PQresultErrorMessage(res));
+        log_line(LOG_WARNING, INTERNAL, "A note to the database was refused: %s",
+                 PQresultErrorMessage(res));
 }
 
 void worker_call(Worker *w, DbRequest *request, const char *what) {
-    if (db_call(w->db, 0, request->sql, (const char *const *) request->params, request->n_params, called,
-                w, NULL) < 0)
+    if (db_call(w->db, 0, request->sql, (const char *const *) request->params, request->n_params,
+                called, w, NULL) < 0)
         log_line(LOG_ERR, INTERNAL, "Out of memory: could not %s", what);
     db_request_done(request);
 }
@@ -288,7 +290,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 
         next = TAILQ_NEXT(t, link);
         if (db_is_up(w->db) &&
-            j->worked_usec + (now - j->claimed_usec) > w->config->job_timeout_usec + j->idle_usec + waiting &&
+            j->worked_usec + (now - j->claimed_usec) >
+                w->config->job_timeout_usec + j->idle_usec + waiting &&
             !(j->at.wishes & 1u << EV_EXPIRE))
             worker_tell(t, EV_EXPIRE);
     }
@@ -306,7 +309,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 void worker_changed(Worker *w) {
     int enabled = SD_EVENT_OFF;
 
-    if (w->n_tasks > 0 && sd_event_source_get_enabled(w->tick, &enabled) >= 0 && enabled == SD_EVENT_OFF) {
+    if (w->n_tasks > 0 && sd_event_source_get_enabled(w->tick, &enabled) >= 0 &&
+        enabled == SD_EVENT_OFF) {
         (void) sd_event_source_set_time_relative(w->tick, TICK_USEC);
         (void) sd_event_source_set_enabled(w->tick, SD_EVENT_ONESHOT);
     }
@@ -352,10 +356,10 @@ void worker_dump(const Worker *w) {
     const Task *t;
 
     TAILQ_FOREACH(t, &w->tasks, link)
-        log_job(LOG_NOTICE, JOB_MOVED, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x", t->job->id,
-                job_state_word(t->job->at.state),
-                (unsigned long long) ((now - t->job->started_usec) / 1000), t->job->attempts,
-                t->job->at.wishes);
+    log_job(LOG_NOTICE, JOB_MOVED, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x",
+            t->job->id, job_state_word(t->job->at.state),
+            (unsigned long long) ((now - t->job->started_usec) / 1000), t->job->attempts,
+            t->job->at.wishes);
 }
 
 /* --- owning -------------------------------------------------------------------------------- */
@@ -376,7 +380,7 @@ static int init_lanes(Worker *w) {
         const char *name;
         unsigned max;
     } lanes[_LANE_MAX] = {
-        [LANE_CREATE] = { "create", REQUESTS_MAX }, [LANE_POLL] = { "poll", REQUESTS_MAX },
+        [LANE_CREATE] = { "create", REQUESTS_MAX },   [LANE_POLL] = { "poll", REQUESTS_MAX },
         [LANE_REQUEST] = { "request", REQUESTS_MAX }, [LANE_FILE] = { "download", FILES_MAX },
         [LANE_STORE] = { "store", FILES_MAX },
     };
@@ -405,7 +409,8 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
     (void) sd_id128_to_uuid_string(id, w->id);
     r = spool_new(&w->spool, config->spool_dir, config->spool_max_bytes, config->asset_max_bytes);
     if (r < 0) {
-        log_line(LOG_ERR, CONFIG, "[worker] spool_dir: %s: %s; it must be a directory that we may write",
+        log_line(LOG_ERR, CONFIG,
+                 "[worker] spool_dir: %s: %s; it must be a directory that we may write",
                  config->spool_dir, strerror(-r));
         goto fail;
     }

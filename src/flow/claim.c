@@ -29,7 +29,7 @@ enum { /* columns of meshify.claimed */
 
 int claim_ask(const Config *c, const char *worker, unsigned free_slots, bool only_bought,
               DbRequest *ret) {
-    *ret = (DbRequest) { .sql = "SELECT * FROM meshify.claim($1, $2, $3, $4)" };
+    *ret = (DbRequest){ .sql = "SELECT * FROM meshify.claim($1, $2, $3, $4)" };
     if (db_request_add(ret, worker) < 0 || db_request_addf(ret, "%u", free_slots) < 0 ||
         db_request_addf(ret, "%u", c->max_jobs_per_user) < 0 ||
         db_request_add(ret, only_bought ? "t" : "f") < 0) {
@@ -47,7 +47,7 @@ int claim_ask_compare(const char *worker, Job *const *known, size_t n, DbRequest
         r = strbuf_printf(&ids, "%s%s", i ? "," : "", known[i]->id);
     if (r == 0)
         r = strbuf_add(&ids, "}", 1);
-    *ret = (DbRequest) { .sql = "SELECT * FROM meshify.compare($1, $2)" };
+    *ret = (DbRequest){ .sql = "SELECT * FROM meshify.compare($1, $2)" };
     if (r < 0 || db_request_add(ret, worker) < 0 || db_request_add(ret, ids.text) < 0) {
         db_request_done(ret);
         r = -ENOMEM;
@@ -140,7 +140,7 @@ static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
 
     if (!json_is_array(all))
         return -EBADMSG;
-    json_array_foreach(all, i, row) {
+    json_array_foreach (all, i, row) {
         Purchase p;
 
         if ((r = read_purchase(row, now_usec, &p)) < 0)
@@ -183,7 +183,8 @@ static int read_input(Job *j, const char *input_data) {
         (r = read_member(input, "input_image_url", &j->image, &j->fault)) < 0)
         return r;
     if (!j->prompt && !j->image && j->fault.code == FAULT_NONE)
-        fault_set(&j->fault, FAULT_PROMPT_MISSING, "input_data has neither prompt nor input_image_url");
+        fault_set(&j->fault, FAULT_PROMPT_MISSING,
+                  "input_data has neither prompt nor input_image_url");
     return 0;
 }
 
@@ -205,7 +206,8 @@ static void check(Job *j, const Config *c, const PGresult *res, int row) {
     else if (!j->user_id[0] || !j->project_id[0] || strcmp(owner, j->user_id) != 0)
         fault_set(&j->fault, FAULT_ASSET_MISSING, "the job's asset belongs to another user");
     else if (j->crashes >= CRASHES_MAX)
-        fault_set(&j->fault, FAULT_CRASHED, "taken over %u times without getting further", j->crashes);
+        fault_set(&j->fault, FAULT_CRASHED, "taken over %u times without getting further",
+                  j->crashes);
     else if (c->max_age_usec && j->age_usec > c->max_age_usec && j->n_purchases == 0)
         fault_set(&j->fault, FAULT_TOO_OLD, "older than max_age");
 }
@@ -230,10 +232,9 @@ int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec,
     j->age_usec = number(res, row, COL_AGE);
     j->cancel_asked = text(res, row, COL_CANCEL) && text(res, row, COL_CANCEL)[0] == 't';
     j->claimed_usec = now_usec;
-    j->log = (LogContext) { .job_id = j->id,
-                            .asset_id = j->asset_id,
-                            .user_id = j->user_id,
-                            .attempt = j->attempts };
+    j->log = (LogContext){
+        .job_id = j->id, .asset_id = j->asset_id, .user_id = j->user_id, .attempt = j->attempts
+    };
     if ((r = read_input(j, text(res, row, COL_INPUT))) < 0 ||
         (r = read_purchases(j, text(res, row, COL_PURCHASES), now_usec)) < 0)
         return r;
@@ -242,8 +243,8 @@ int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec,
     j->at = job_start(j, now_usec);
     /* What may have been bought is looked up and cancelled before the job fails. */
     if (j->fault.code != FAULT_NONE)
-        j->at = (JobPos) { .state = job_purchase(j) ? JOB_STOPPING : JOB_FAILING,
-                           .resume = job_purchase(j) ? JOB_FAILING : JOB_BAD };
+        j->at = (JobPos){ .state = job_purchase(j) ? JOB_STOPPING : JOB_FAILING,
+                          .resume = job_purchase(j) ? JOB_FAILING : JOB_BAD };
     *ret = TAKE(j);
     return 0;
 }

@@ -62,24 +62,25 @@ static json_t *result_meta(const Job *j) {
                                                p->prediction_id));
     }
     json_array_append_new(urls, json_string(j->output_url));
-    meta = json_pack("{s:s*, s:s, s:f, s:o, s:s, s:o, s:I, s:I}", "replicate_prediction_id",
-                     job_purchase(j)->prediction_id, "model_version", version_of(job_step_now(j)),
-                     "processing_time", seconds, "output_urls", urls, "sha256", j->sha256, "steps", steps,
-                     "meshes", (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
+    meta =
+        json_pack("{s:s*, s:s, s:f, s:o, s:s, s:o, s:I, s:I}", "replicate_prediction_id",
+                  job_purchase(j)->prediction_id, "model_version", version_of(job_step_now(j)),
+                  "processing_time", seconds, "output_urls", urls, "sha256", j->sha256, "steps",
+                  steps, "meshes", (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
     return meta;
 }
 
 int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {
     _cleanup_(json_unrefp) json_t *meta = result_meta(j);
     _cleanup_(json_unrefp) json_t *data =
-        json_pack("{s:s, s:I, s:s}", "storage_path", j->object, "file_size", (json_int_t) j->size_bytes,
-                  "mesh_url", j->output_url);
+        json_pack("{s:s, s:I, s:s}", "storage_path", j->object, "file_size",
+                  (json_int_t) j->size_bytes, "mesh_url", j->output_url);
     _cleanup_free_ char *meta_text = meta ? json_write(meta) : NULL;
     _cleanup_free_ char *data_text = data ? json_write(data) : NULL;
 
-    *ret = (DbRequest) { .sql = "SELECT meshify.done($1, $2, $3, $4, $5, $6, $7)" };
-    if (!meta_text || !data_text || db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
-        db_request_add(ret, j->object) < 0 ||
+    *ret = (DbRequest){ .sql = "SELECT meshify.done($1, $2, $3, $4, $5, $6, $7)" };
+    if (!meta_text || !data_text || db_request_add(ret, worker) < 0 ||
+        db_request_add(ret, j->id) < 0 || db_request_add(ret, j->object) < 0 ||
         db_request_addf(ret, "%llu", (unsigned long long) j->size_bytes) < 0 ||
         db_request_add(ret, MIME) < 0 || db_request_add(ret, data_text) < 0 ||
         db_request_add(ret, meta_text) < 0) {
@@ -90,9 +91,10 @@ int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {
 }
 
 int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret) {
-    const FaultInfo *info = fault_info(j->fault.code == FAULT_NONE ? FAULT_INTERNAL : j->fault.code);
+    const FaultInfo *info =
+        fault_info(j->fault.code == FAULT_NONE ? FAULT_INTERNAL : j->fault.code);
 
-    *ret = (DbRequest) { .sql = "SELECT meshify.fail($1, $2, $3, $4)" };
+    *ret = (DbRequest){ .sql = "SELECT meshify.fail($1, $2, $3, $4)" };
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_add(ret, info->sentence) < 0 || db_request_add(ret, info->word) < 0) {
         db_request_done(ret);
@@ -102,7 +104,7 @@ int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret) {
 }
 
 int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret) {
-    *ret = (DbRequest) { .sql = "SELECT meshify.canceled($1, $2)" };
+    *ret = (DbRequest){ .sql = "SELECT meshify.canceled($1, $2)" };
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0) {
         db_request_done(ret);
         return -ENOMEM;
@@ -140,14 +142,16 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
 
     if (j->fault.code == FAULT_NONE)
         return h;
-    h.delay_usec = retry_delay_usec(c->retry_base_usec, c->retry_max_usec, h.counted ? j->attempts : 1, chance);
+    h.delay_usec = retry_delay_usec(c->retry_base_usec, c->retry_max_usec,
+                                    h.counted ? j->attempts : 1, chance);
     if (j->fault.retry_after_usec > h.delay_usec)
-        h.delay_usec = j->fault.retry_after_usec + (uint64_t) (chance * (double) c->retry_base_usec);
+        h.delay_usec =
+            j->fault.retry_after_usec + (uint64_t) (chance * (double) c->retry_base_usec);
     return h;
 }
 
 int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret) {
-    *ret = (DbRequest) { .sql = "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
+    *ret = (DbRequest){ .sql = "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_addf(ret, "%llu microseconds", (unsigned long long) how->delay_usec) < 0 ||
         db_request_add(ret, how->counted ? "t" : "f") < 0 ||

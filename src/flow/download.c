@@ -46,7 +46,7 @@ JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
 }
 
 int download_ask(const Config *c, const char *url, int sink_fd, Hash *hash, HttpRequest *ret) {
-    *ret = (HttpRequest) {
+    *ret = (HttpRequest){
         .method = "GET",
         .url = strdup(url),
         .sink_fd = sink_fd,
@@ -80,7 +80,8 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, unsigned redirec
         return EV_OK;
     if (reply->code / 100 == 3 && reply->redirect) {
         if (redirects >= DOWNLOAD_REDIRECTS_MAX) {
-            fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "more than %d redirects", DOWNLOAD_REDIRECTS_MAX);
+            fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "more than %d redirects",
+                      DOWNLOAD_REDIRECTS_MAX);
             return EV_FINAL;
         }
         return download_check(c, reply->redirect, reterr) == EV_OK ? EV_ELSE : EV_FINAL;

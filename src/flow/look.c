@@ -9,11 +9,11 @@
 #include "flow/look.h"
 #include "flow/service.h"
 
-#define SECOND             UINT64_C(1000000)
-#define LOOK_FIRST_USEC    SECOND         /* an answer that was lost: the listing knows soon */
-#define LOOK_APART_USEC    (5 * SECOND)   /* between the two looks that may give up */
-#define LOOK_SKEW_SECONDS  300            /* Replicate's clock is not PostgreSQL's */
-#define LOOK_WINDOW_USEC   (3600 * SECOND) /* inputs are removed after an hour: nothing can match */
+#define SECOND UINT64_C(1000000)
+#define LOOK_FIRST_USEC SECOND           /* an answer that was lost: the listing knows soon */
+#define LOOK_APART_USEC (5 * SECOND)     /* between the two looks that may give up */
+#define LOOK_SKEW_SECONDS 300            /* Replicate's clock is not PostgreSQL's */
+#define LOOK_WINDOW_USEC (3600 * SECOND) /* inputs are removed after an hour: nothing can match */
 
 uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {
     const Purchase *p = job_purchase(j);
@@ -85,13 +85,14 @@ static int take_cursor(const Config *c, Job *j, const json_t *root) {
     free(TAKE(j->look_cursor));
     if (!next)
         return 0;
-    if (strncmp(next, c->replicate_url, n) != 0 || (next[n] != '/' && c->replicate_url[n - 1] != '/') ||
-        strlen(next) > 4096)
+    if (strncmp(next, c->replicate_url, n) != 0 ||
+        (next[n] != '/' && c->replicate_url[n - 1] != '/') || strlen(next) > 4096)
         return -EBADMSG;
     return (j->look_cursor = strdup(next)) ? 0 : -ENOMEM;
 }
 
-JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now_usec, Fault *reterr) {
+JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now_usec,
+                   Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = NULL;
     const Purchase *p = job_purchase(j);
     json_t *results, *item;
@@ -101,8 +102,9 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
         fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "not found out within the hour");
         return EV_FINAL;
     }
-    root = reply->end == HTTP_ANSWERED && reply->code == 200 ? json_parse(reply->body, reply->body_size)
-                                                            : NULL;
+    root = reply->end == HTTP_ANSWERED && reply->code == 200
+               ? json_parse(reply->body, reply->body_size)
+               : NULL;
     results = json_object_get(root, "results");
     if (!json_is_array(results)) {
         service_fault(reply, reterr);
@@ -110,7 +112,7 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
         j->looked_usec = now_usec;
         return EV_WAIT;
     }
-    json_array_foreach(results, i, item) {
+    json_array_foreach (results, i, item) {
         if (!matches(j, item))
             continue;
         free(TAKE(j->look_cursor));

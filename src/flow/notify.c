@@ -5,10 +5,10 @@
 #include "flow/notify.h"
 #include "flow/service.h"
 
-#define PAYLOAD_MAX      1000
-#define SPREAD_USEC      2000  /* a worker, so that many do not claim at the same moment */
-#define SPREAD_MAX_USEC  50000
-#define POLL_ALONE_USEC  1000000 /* without LISTEN */
+#define PAYLOAD_MAX 1000
+#define SPREAD_USEC 2000 /* a worker, so that many do not claim at the same moment */
+#define SPREAD_MAX_USEC 50000
+#define POLL_ALONE_USEC 1000000 /* without LISTEN */
 
 Notify notify_read(const char *channel, const char *payload) {
     static const struct {
@@ -23,7 +23,7 @@ Notify notify_read(const char *channel, const char *payload) {
     Notify n = { .kind = NOTIFY_OTHER };
 
     if (strcmp(channel, "meshify_jobs") == 0)
-        return (Notify) { .kind = NOTIFY_WORK };
+        return (Notify){ .kind = NOTIFY_WORK };
     if (strcmp(channel, "meshify_control") != 0 || strnlen(payload, PAYLOAD_MAX) == PAYLOAD_MAX)
         return n;
     root = json_parse(payload, strlen(payload));

@@ -61,11 +61,11 @@ static const char *find(const json_t *value, const char *const *endings, int dep
     if (depth == 0)
         return NULL;
     if (json_is_array(value))
-        json_array_foreach(value, i, v)
+        json_array_foreach (value, i, v)
             if ((url = find(v, endings, depth - 1)))
                 return url;
     if (json_is_object(value))
-        json_object_foreach((json_t *) value, key, v)
+        json_object_foreach ((json_t *) value, key, v)
             if ((url = find(v, endings, depth - 1)))
                 return url;
     return NULL;
@@ -93,8 +93,9 @@ const char *poll_output(const json_t *output, const char *pointer, PollWants wan
         url = find(output, glb, 3);
     /* A lone string needs no ending: the bytes decide. */
     if (!url)
-        url = json_is_array(output) && json_array_size(output) == 1 ? url_of(json_array_get(output, 0))
-                                                                    : url_of(output);
+        url = json_is_array(output) && json_array_size(output) == 1
+                  ? url_of(json_array_get(output, 0))
+                  : url_of(output);
     return url;
 }
 
@@ -146,11 +147,13 @@ static bool any_in(const char *text, const char *const *words) {
 }
 
 static void failure(const char *error, Fault *reterr) {
-    static const char *const busy[] = { "(code: PA)", "E1000", "E6716", "E8367", "E8765", "E9243",
-                                        "E9825",      "E9828", "E003",  "E004",  "high demand",
-                                        "temporarily unavailable", NULL };
+    static const char *const busy[] = { "(code: PA)", "E1000",       "E6716",
+                                        "E8367",      "E8765",       "E9243",
+                                        "E9825",      "E9828",       "E003",
+                                        "E004",       "high demand", "temporarily unavailable",
+                                        NULL };
     static const char *const content[] = { "NSFW", "flagged as sensitive", "E005", NULL };
-    FaultCode code = !error                     ? FAULT_MODEL_FAILED
+    FaultCode code = !error                   ? FAULT_MODEL_FAILED
                      : any_in(error, content) ? FAULT_MODEL_CONTENT
                      : any_in(error, busy)    ? FAULT_MODEL_BUSY
                                               : FAULT_MODEL_FAILED;
@@ -160,8 +163,8 @@ static void failure(const char *error, Fault *reterr) {
 
 static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     bool last = job_at_last_step(j);
-    const char *url = poll_output(a->output, job_step_now(j)->output,
-                                  last ? POLL_WANTS_MESH : POLL_WANTS_IMAGE);
+    const char *url =
+        poll_output(a->output, job_step_now(j)->output, last ? POLL_WANTS_MESH : POLL_WANTS_IMAGE);
 
     if (json_is_true(json_object_get(a->root, "data_removed")) && !url) {
         fault_set(reterr, FAULT_OUTPUT_GONE, "the prediction's data was removed");
@@ -196,7 +199,8 @@ static void remember(Job *j, const PollAnswer *a, uint64_t now_usec) {
         p->state = PURCHASE_ENDED;
 }
 
-JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret, Fault *reterr) {
+JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,
+                   Fault *reterr) {
     PollAnswer a = { 0 };
     JobEvent ev;
     json_t *error;

@@ -11,7 +11,7 @@
 #include "flow/service.h"
 
 #define SENT_WITHIN_SECONDS 5 /* after its intent a request leaves, or not at all */
-#define DELIVERY_SECONDS    10 /* what was sent arrives, or never does */
+#define DELIVERY_SECONDS 10   /* what was sent arrives, or never does */
 
 static const Purchase *success_of(const Job *j, size_t step, uint64_t now_usec) {
     const Purchase *found = NULL;
@@ -41,7 +41,8 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
     if (j->step > 0) {
         const Purchase *before = success_of(j, j->step - 1, now_usec);
         const Step *its = &j->pipeline->steps[j->step - 1];
-        const char *url = before ? poll_output(before->output, its->output, POLL_WANTS_IMAGE) : NULL;
+        const char *url =
+            before ? poll_output(before->output, its->output, POLL_WANTS_IMAGE) : NULL;
 
         if (!before) {
             fault_set(reterr, FAULT_OUTPUT_GONE, "step %s has no output any more", its->name);
@@ -91,22 +92,24 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
     int r;
 
     json_decref(TAKE(j->input));
-    if ((r = pipeline_fill(step, &vars, &j->input)) < 0 || (r = pipeline_keys(j->input, &keys)) < 0 ||
-        (r = pipeline_hash(j->input, keys, hash)) < 0)
+    if ((r = pipeline_fill(step, &vars, &j->input)) < 0 ||
+        (r = pipeline_keys(j->input, &keys)) < 0 || (r = pipeline_hash(j->input, keys, hash)) < 0)
         return r;
     if (!(keys_text = json_write(keys)))
         return -ENOMEM;
-    *ret = (DbRequest) {
-        .sql = "SELECT * FROM meshify.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-    };
+    *ret =
+        (DbRequest){ .sql =
+                         "SELECT * FROM meshify.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)" };
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_add(ret, step->name) < 0 || db_request_addf(ret, "%u", number) < 0 ||
         db_request_addf(ret, "%u", j->attempts) < 0 || db_request_add(ret, step->model) < 0 ||
         db_request_add(ret, hash) < 0 || db_request_add(ret, keys_text) < 0 ||
-        db_request_addf(ret, "%llu microseconds",
-                        (unsigned long long) (c->create_timeout_usec +
-                                              (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL)) < 0 ||
-        (j->give_up ? db_request_addf(ret, "%lld", (long long) j->give_up) : db_request_add(ret, NULL)) < 0) {
+        db_request_addf(
+            ret, "%llu microseconds",
+            (unsigned long long) (c->create_timeout_usec +
+                                  (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL)) < 0 ||
+        (j->give_up ? db_request_addf(ret, "%lld", (long long) j->give_up)
+                    : db_request_add(ret, NULL)) < 0) {
         db_request_done(ret);
         return -ENOMEM;
     }
@@ -143,15 +146,19 @@ JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint6
                              Fault *reterr) {
     const char *answer = PQntuples(res) == 1 && PQnfields(res) == 3 ? PQgetvalue(res, 0, 0) : "";
     int64_t id = *answer ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
-    Purchase *old, p = { .id = id, .number = job_next_number(j), .state = PURCHASE_INTENDED,
-                         .intent_usec = sent_usec, .predict_time = -1 };
+    Purchase *old, p = { .id = id,
+                         .number = job_next_number(j),
+                         .state = PURCHASE_INTENDED,
+                         .intent_usec = sent_usec,
+                         .predict_time = -1 };
     char hash[HASH_HEX_SIZE];
 
     if (strcmp(answer, "bought") == 0)
         return bought_meanwhile(j, id, PQgetvalue(res, 0, 2));
     if (strcmp(answer, "ok") != 0)
         return complete_answer(answer, reterr);
-    p.give_up_usec = sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
+    p.give_up_usec =
+        sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
     p.step = strdup(job_step_now(j)->name);
     if (!p.step || pipeline_keys(j->input, &p.input_keys) < 0 ||
         pipeline_hash(j->input, p.input_keys, hash) < 0 || !(p.input_hash = strdup(hash)) ||
@@ -215,14 +222,14 @@ JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
     }
     service_fault(reply, reterr);
     /* A refusal in Replicate's own words is definite; whatever else came may hide a purchase. */
-    if (reply->end == HTTP_ANSWERED && reply->code >= 400 && reply->code < 500 && reply->code != 408 &&
-        (reply->code == 429 || json_is_object(root)))
+    if (reply->end == HTTP_ANSWERED && reply->code >= 400 && reply->code < 500 &&
+        reply->code != 408 && (reply->code == 429 || json_is_object(root)))
         return service_event(reterr);
     return EV_UNSURE;
 }
 
 int predict_record_ask(const char *worker, const Job *j, DbRequest *ret) {
-    *ret = (DbRequest) { .sql = "SELECT meshify.record($1, $2, $3, $4)" };
+    *ret = (DbRequest){ .sql = "SELECT meshify.record($1, $2, $3, $4)" };
     if (db_request_add(ret, worker) < 0 ||
         db_request_addf(ret, "%lld", (long long) job_purchase(j)->id) < 0 ||
         db_request_add(ret, j->prediction_id) < 0 || db_request_add(ret, "starting") < 0) {
@@ -237,8 +244,11 @@ Recorded predict_record_hear(const PGresult *res) {
         const char *word;
         Recorded recorded;
     } words[] = {
-        { "ok", RECORDED },          { "taken", RECORDED_TAKEN }, { "surplus", RECORDED_SURPLUS },
-        { "cancel", RECORDED_CANCEL }, { "gone", RECORDED_GONE },
+        { "ok", RECORDED },
+        { "taken", RECORDED_TAKEN },
+        { "surplus", RECORDED_SURPLUS },
+        { "cancel", RECORDED_CANCEL },
+        { "gone", RECORDED_GONE },
     };
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
 
@@ -256,7 +266,7 @@ static int add_json(DbRequest *r, const json_t *value) {
 
 int predict_settle_ask(const Purchase *p, const char *status, const json_t *output,
                        const json_t *metrics, const char *error, bool usable, DbRequest *ret) {
-    *ret = (DbRequest) { .sql = "SELECT meshify.settle($1, $2, $3, $4, $5, $6, $7)" };
+    *ret = (DbRequest){ .sql = "SELECT meshify.settle($1, $2, $3, $4, $5, $6, $7)" };
     if (db_request_addf(ret, "%lld", (long long) p->id) < 0 ||
         db_request_add(ret, p->prediction_id) < 0 || db_request_add(ret, status) < 0 ||
         add_json(ret, output) < 0 || add_json(ret, metrics) < 0 || db_request_add(ret, error) < 0 ||

@@ -6,11 +6,12 @@
 #include "base/str.h"
 #include "flow/service.h"
 
-#define SERVICE_REPLY_MAX    (8 * 1024 * 1024) /* a listing's page with long inputs */
+#define SERVICE_REPLY_MAX (8 * 1024 * 1024) /* a listing's page with long inputs */
 #define SERVICE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
 
 bool service_is_id(const char *id) {
-    size_t n = id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") : 0;
+    size_t n =
+        id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") : 0;
 
     return n > 0 && n <= 64 && id[n] == '\0';
 }
@@ -80,14 +81,15 @@ int service_request(const Config *c, const char *method, const char *path, HttpR
 
     while (n > 0 && c->replicate_url[n - 1] == '/')
         n--;
-    *ret = (HttpRequest) {
+    *ret = (HttpRequest){
         .method = method,
         .body_max = SERVICE_REPLY_MAX,
         .timeout_usec = SERVICE_TIMEOUT_USEC,
         .url = str_printf("%.*s/%s", (int) n, c->replicate_url, path),
     };
     if (!ret->url ||
-        http_request_add(ret, str_printf("Authorization: Bearer %s", c->replicate_token.text)) < 0 ||
+        http_request_add(ret, str_printf("Authorization: Bearer %s", c->replicate_token.text)) <
+            0 ||
         http_request_add(ret, str_printf("Accept: application/json")) < 0) {
         http_request_done(ret);
         return -ENOMEM;
@@ -103,7 +105,8 @@ int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *
 
 JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr) {
     /* 404 and 409: it is over, or was never there; there is nothing left to cancel. */
-    if (reply->end == HTTP_ANSWERED && (reply->code / 100 == 2 || reply->code == 404 || reply->code == 409))
+    if (reply->end == HTTP_ANSWERED &&
+        (reply->code / 100 == 2 || reply->code == 404 || reply->code == 409))
         return EV_OK;
     service_fault(reply, reterr);
     return EV_WAIT;

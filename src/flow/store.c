@@ -7,7 +7,7 @@
 #include "flow/service.h"
 #include "flow/store.h"
 
-#define STORE_REPLY_MAX    (256 * 1024)
+#define STORE_REPLY_MAX (256 * 1024)
 #define STORE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
 #define STORE_SIGN_SECONDS 86400 /* the prediction may wait long for a machine */
 
@@ -21,7 +21,8 @@ static unsigned successes_before(const Job *j) {
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        n += strcmp(p->step, live->step) == 0 && p->number < live->number && p->finished && p->usable;
+        n += strcmp(p->step, live->step) == 0 && p->number < live->number && p->finished &&
+             p->usable;
     }
     return n;
 }
@@ -62,7 +63,8 @@ int store_name(const Config *c, Job *j) {
         slash = strrchr(name.text, '/');
         if (!dot || (slash && dot < slash))
             dot = name.text + name.size;
-        whole = suffix ? str_printf("%.*s%s%s", (int) (dot - name.text), name.text, suffix, dot) : NULL;
+        whole =
+            suffix ? str_printf("%.*s%s%s", (int) (dot - name.text), name.text, suffix, dot) : NULL;
         free(suffix);
         free(name.text);
         name.text = whole;
@@ -85,8 +87,9 @@ static int add_key(const Config *c, HttpRequest *r) {
 
     if (http_request_add(r, str_printf("apikey: %s", key)) < 0)
         return -ENOMEM;
-    return strncmp(key, "sb_", 3) == 0 ? 0
-                                       : http_request_add(r, str_printf("Authorization: Bearer %s", key));
+    return strncmp(key, "sb_", 3) == 0
+               ? 0
+               : http_request_add(r, str_printf("Authorization: Bearer %s", key));
 }
 
 static int request(const Config *c, const char *method, const char *kind, const char *name,
@@ -95,11 +98,12 @@ static int request(const Config *c, const char *method, const char *kind, const 
 
     while (n > 0 && c->storage_url[n - 1] == '/')
         n--;
-    *ret = (HttpRequest) {
+    *ret = (HttpRequest){
         .method = method,
         .body_max = STORE_REPLY_MAX,
         .timeout_usec = STORE_TIMEOUT_USEC,
-        .url = str_printf("%.*s/storage/v1/%s/%s/%s", (int) n, c->storage_url, kind, c->bucket, name),
+        .url =
+            str_printf("%.*s/storage/v1/%s/%s/%s", (int) n, c->storage_url, kind, c->bucket, name),
     };
     if (!ret->url || add_key(c, ret) < 0) {
         http_request_done(ret);
@@ -131,14 +135,15 @@ int store_remove_ask(const Config *c, const Job *j, HttpRequest *ret) {
 /* Storage sends its refusals as HTTP 400 and the true status as text in the JSON. */
 static int true_status(const HttpReply *reply, const json_t *root) {
     const char *text = json_text(root, "statusCode");
-    int status = text ? (int) strtol(text, NULL, 10)
-                      : (int) json_number(root, "statusCode", reply->code);
+    int status =
+        text ? (int) strtol(text, NULL, 10) : (int) json_number(root, "statusCode", reply->code);
 
     return reply->code >= 400 && status >= 400 ? status : reply->code;
 }
 
 /* The fault of a reply that is no success. `missing`: what a 404 stands for. */
-static JobEvent refused(const HttpReply *reply, const json_t *root, FaultCode missing, Fault *reterr) {
+static JobEvent refused(const HttpReply *reply, const json_t *root, FaultCode missing,
+                        Fault *reterr) {
     const char *code = json_text(root, "code"), *message = json_text(root, "message");
     int status = true_status(reply, root);
     FaultCode fault = FAULT_STORE_REFUSED;
@@ -173,7 +178,8 @@ JobEvent store_hear(const HttpReply *reply, Fault *reterr) {
 
 /* A path in the bucket that could mean something else once it stands in a URL. */
 static bool is_plain_path(const char *path) {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_/!.*'() &$=@;:+,-";
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_/!.*'() &$=@;:+,-";
     size_t n = strlen(path);
 
     if (n == 0 || n > 900 || strspn(path, allowed) != n)
@@ -209,8 +215,9 @@ int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret) {
     int r = 0;
 
     for (const char *p = j->image; *p && r == 0; p++)
-        r = strchr(" '()!*&$=@;:+,", *p) ? strbuf_printf(&name, "%%%02X", (unsigned) (unsigned char) *p)
-                                         : strbuf_add(&name, p, 1);
+        r = strchr(" '()!*&$=@;:+,", *p)
+                ? strbuf_printf(&name, "%%%02X", (unsigned) (unsigned char) *p)
+                : strbuf_add(&name, p, 1);
     if (r == 0)
         r = request(c, "POST", "object/sign", name.text, ret);
     strbuf_done(&name);

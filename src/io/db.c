@@ -11,14 +11,14 @@
 #include "base/str.h"
 #include "io/db.h"
 
-#define DB_CONNECT_USEC  (15 * USEC_PER_SEC)
-#define DB_CALL_USEC     (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
-#define DB_RETRY_MAX     (15 * USEC_PER_SEC)
-#define DB_RETRY_AUTH    (300 * USEC_PER_SEC) /* hosts ban addresses that guess passwords */
-#define DB_RESOLVE_USEC  (10 * USEC_PER_MSEC)
-#define DB_BATCHES_MAX   4   /* under way at once; what comes meanwhile travels together */
-#define DB_BATCH_CALLS   200 /* in one transaction */
-#define DB_PARAMS_MAX    12
+#define DB_CONNECT_USEC (15 * USEC_PER_SEC)
+#define DB_CALL_USEC (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
+#define DB_RETRY_MAX (15 * USEC_PER_SEC)
+#define DB_RETRY_AUTH (300 * USEC_PER_SEC) /* hosts ban addresses that guess passwords */
+#define DB_RESOLVE_USEC (10 * USEC_PER_MSEC)
+#define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
+#define DB_BATCH_CALLS 200 /* in one transaction */
+#define DB_PARAMS_MAX 12
 
 struct DbOp {
     Db *db;
@@ -41,7 +41,12 @@ typedef struct Batch {
     TAILQ_ENTRY(Batch) link;
 } Batch;
 
-typedef enum DbState { DB_AWAY, DB_RESOLVING, DB_CONNECTING, DB_UP } DbState;
+typedef enum DbState {
+    DB_AWAY,
+    DB_RESOLVING,
+    DB_CONNECTING,
+    DB_UP
+} DbState;
 
 struct Db {
     sd_event *event;
@@ -52,7 +57,7 @@ struct Db {
     PGconn *conn;
     sd_event_source *io, *timer, *send;
     int io_fd;
-    bool held;        /* between up() and db_go() */
+    bool held; /* between up() and db_go() */
     bool told_down;
     uint64_t retry_usec;
     struct gaicb resolve, *resolve_list[1];
@@ -131,8 +136,8 @@ static int send_batch(Db *db) {
         TAILQ_INSERT_TAIL(&batch->ops, op, link);
         op->on_wire = true;
         n++;
-        if (PQsendQueryParams(db->conn, op->sql, op->n_params, NULL, (const char *const *) op->params,
-                              NULL, NULL, 0) != 1)
+        if (PQsendQueryParams(db->conn, op->sql, op->n_params, NULL,
+                              (const char *const *) op->params, NULL, NULL, 0) != 1)
             goto broken;
         if (op->flags & DB_ALONE)
             break;
@@ -188,7 +193,7 @@ int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, 
 
     if (!op)
         return -ENOMEM;
-    *op = (DbOp) { .db = db, .flags = flags, .sql = sql, .done = done, .userdata = userdata };
+    *op = (DbOp){ .db = db, .flags = flags, .sql = sql, .done = done, .userdata = userdata };
     db->n_pending++;
     for (; op->n_params < n; op->n_params++)
         if (params[op->n_params] && !(op->params[op->n_params] = strdup(params[op->n_params]))) {
@@ -478,8 +483,8 @@ static void resolving(Db *db) {
         return;
     }
     if (r == 0 && db->resolve.ar_result)
-        (void) getnameinfo(db->resolve.ar_result->ai_addr, db->resolve.ar_result->ai_addrlen, address,
-                           sizeof address, NULL, 0, NI_NUMERICHOST);
+        (void) getnameinfo(db->resolve.ar_result->ai_addr, db->resolve.ar_result->ai_addrlen,
+                           address, sizeof address, NULL, 0, NI_NUMERICHOST);
     if (db->resolve.ar_result)
         freeaddrinfo(db->resolve.ar_result);
     db->resolve.ar_result = NULL;
@@ -496,7 +501,7 @@ static void connect_now(Db *db) {
         start(db, NULL);
         return;
     }
-    db->resolve = (struct gaicb) { .ar_name = db->resolve_name };
+    db->resolve = (struct gaicb){ .ar_name = db->resolve_name };
     db->resolve_list[0] = &db->resolve;
     db->state = DB_RESOLVING;
     if (getaddrinfo_a(GAI_NOWAIT, db->resolve_list, 1, NULL) != 0)
@@ -535,8 +540,8 @@ void db_reconnect(Db *db, const char *why) {
         lose(db, why, 0);
 }
 
-int db_new(Db **ret, sd_event *event, const char *url, const char *application, const DbEvents *events,
-           void *userdata) {
+int db_new(Db **ret, sd_event *event, const char *url, const char *application,
+           const DbEvents *events, void *userdata) {
     Db *db = calloc(1, sizeof *db);
 
     if (!db)

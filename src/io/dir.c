@@ -51,7 +51,8 @@ static int open_parent(const char *root, const char *name, int *ret_fd, const ch
         char element[256];
         int next;
 
-        if (n == 0 || n >= sizeof element || strncmp(name, ".", n) == 0 || strncmp(name, "..", n) == 0) {
+        if (n == 0 || n >= sizeof element || strncmp(name, ".", n) == 0 ||
+            strncmp(name, "..", n) == 0) {
             close(fd);
             return -EINVAL;
         }
@@ -124,8 +125,12 @@ int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_
 
     if (!op)
         return -ENOMEM;
-    *op = (DirOp) { .done = done, .userdata = userdata, .dir_fd = -1, .to_fd = -1, .from_fd = fd,
-                    .size_bytes = size_bytes };
+    *op = (DirOp){ .done = done,
+                   .userdata = userdata,
+                   .dir_fd = -1,
+                   .to_fd = -1,
+                   .from_fd = fd,
+                   .size_bytes = size_bytes };
     if ((r = open_parent(root, name, &op->dir_fd, &leaf)) < 0)
         return r;
     (void) getrandom(&chance, sizeof chance, GRND_NONBLOCK);
@@ -133,7 +138,8 @@ int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_
     op->temporary = str_printf(".%.200s.%llx.tmp", leaf, chance);
     if (!op->leaf || !op->temporary)
         return -ENOMEM;
-    op->to_fd = openat(op->dir_fd, op->temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640);
+    op->to_fd = openat(op->dir_fd, op->temporary,
+                       O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (op->to_fd < 0)
         return -errno;
     if ((r = sd_event_add_defer(event, &op->turn, on_turn, op)) < 0 ||

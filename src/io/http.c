@@ -9,15 +9,15 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "io/http.h"
 
-#define HTTP_CONNECT_USEC     (10 * USEC_PER_SEC)
+#define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
 #define HTTP_TCP_TIMEOUT_MSEC 10000
-#define HTTP_STALL_SECONDS    60 /* no byte for so long: the transfer is dead */
-#define HTTP_KEEP             64 /* idle connections kept */
+#define HTTP_STALL_SECONDS 60 /* no byte for so long: the transfer is dead */
+#define HTTP_KEEP 64          /* idle connections kept */
 
 struct HttpOp {
     Http *http;
@@ -106,7 +106,8 @@ static void finish(HttpOp *op) {
 
     op->reply.end = end_of(op);
     (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
-    op->reply.code = op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ? (int) code : 0;
+    op->reply.code =
+        op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ? (int) code : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
     op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);
@@ -133,7 +134,8 @@ static int on_defer(sd_event_source *source, void *userdata) {
 static int on_socket(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     Http *http = userdata;
     int what = (events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
-               (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) | (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
+               (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+               (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
     int running;
 
     (void) source;
@@ -160,7 +162,8 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
     uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
 
     (void) easy;
-    if (what == CURL_POLL_REMOVE) { /* may come for a socket never announced: `source` is NULL then */
+    if (what ==
+        CURL_POLL_REMOVE) { /* may come for a socket never announced: `source` is NULL then */
         (void) curl_multi_assign(http->multi, fd, NULL);
         sd_event_source_disable_unref(source);
         return 0;
@@ -292,11 +295,12 @@ static bool address_is_private(const struct sockaddr *a) {
     /* RFC 6890: this network, private, shared, loopback, link-local, IETF, benchmarks, multicast. */
     return v4 >> 24 == 0 || v4 >> 24 == 10 || v4 >> 22 == (100u << 2 | 1) || v4 >> 24 == 127 ||
            v4 >> 16 == (169u << 8 | 254) || v4 >> 20 == (172u << 4 | 1) ||
-           v4 >> 8 == (192u << 16) || v4 >> 16 == (192u << 8 | 168) || v4 >> 17 == (198u << 7 | 9) ||
-           v4 >> 28 >= 14;
+           v4 >> 8 == (192u << 16) || v4 >> 16 == (192u << 8 | 168) ||
+           v4 >> 17 == (198u << 7 | 9) || v4 >> 28 >= 14;
 }
 
-static curl_socket_t open_socket(void *userdata, curlsocktype purpose, struct curl_sockaddr *address) {
+static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
+                                 struct curl_sockaddr *address) {
     HttpOp *op = userdata;
 
     (void) purpose;
@@ -391,8 +395,8 @@ int http_send(Http *http, HttpRequest *request, HttpDone done, void *userdata, H
         http_request_done(request);
         return -ENOMEM;
     }
-    *op = (HttpOp) { .http = http, .request = *request, .done = done, .userdata = userdata };
-    *request = (HttpRequest) { 0 };
+    *op = (HttpOp){ .http = http, .request = *request, .done = done, .userdata = userdata };
+    *request = (HttpRequest){ 0 };
     if (!(op->easy = curl_easy_init()) || op_setup(op) < 0 ||
         curl_multi_add_handle(http->multi, op->easy) != CURLM_OK) {
         op_free(op);
@@ -428,7 +432,8 @@ int http_new(Http **ret, sd_event *event, const char *user_agent) {
     http->event = sd_event_ref(event);
     http->multi = curl_multi_init();
     if (!http->multi ||
-        sd_event_add_time(event, &http->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, http) < 0 ||
+        sd_event_add_time(event, &http->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, http) <
+            0 ||
         sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ||
         sd_event_add_defer(event, &http->defer, on_defer, http) < 0 ||
         sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0) {

@@ -28,7 +28,7 @@ int spool_new(Spool **ret, const char *dir, uint64_t max_bytes, uint64_t file_ma
         free(s);
         return -ENOMEM;
     }
-    *s = (Spool) { .dir = TAKE(path), .max_bytes = max_bytes, .file_max_bytes = file_max_bytes };
+    *s = (Spool){ .dir = TAKE(path), .max_bytes = max_bytes, .file_max_bytes = file_max_bytes };
     (void) mkdir(dir, 0700); /* the next line says whether it can be used */
     fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0) {
