@@ -15,7 +15,7 @@ BASE   := fault str json message hash clock log
 CORE   := job config config_value pipeline retry glb
 FLOW   := notify claim service predict look poll download validate store complete
 IO     := db http spool dir
-DAEMON := settings lane worker stages lease wakeup status
+DAEMON := settings lane worker stage buying filing closing stages lease wakeup status
 CTL    := $(notdir $(basename $(wildcard src/ctl/*.c)))
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 

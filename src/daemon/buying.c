@@ -1,0 +1,321 @@
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/lease.h"
+#include "daemon/stage.h"
+#include "daemon/stages.h"
+#include "flow/look.h"
+#include "flow/poll.h"
+#include "flow/predict.h"
+#include "flow/service.h"
+#include "flow/store.h"
+
+#define HELD_MAX_USEC (10 * USEC_PER_SEC) /* whoever bought nothing does not wait here for longer */
+#define SENT_USEC (5 * USEC_PER_SEC)      /* after its intent a request leaves, or not at all */
+
+/* --- signing ------------------------------------------------------------------------------- */
+
+static void signed_url(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    JobEvent ev = store_sign_hear(t->worker->config, reply, t->job, &t->job->fault);
+
+    t->http = NULL;
+    if (ev == EV_OK)
+        lane_open(stage_lane(t, LANE_STORE));
+    else if (ev == EV_WAIT)
+        lane_hold(stage_lane(t, LANE_STORE), &t->job->fault);
+    worker_tell_fault(t, ev);
+}
+
+static void sign(void *userdata) {
+    Task *t = userdata;
+    HttpRequest request;
+    int r = store_sign_ask(t->worker->config, t->job, &request);
+
+    if (r < 0 || (r = stage_send_http(t, &request, signed_url)) < 0)
+        stage_give_up(t, r);
+}
+
+int enter_signing(Task *t) {
+    JobEvent ev = predict_image(t->job, clock_now_usec(), &t->job->fault);
+
+    if (ev == EV_ELSE &&
+        (ev = store_sign_check(t->worker->config, t->job, &t->job->fault)) == EV_OK) {
+        stage_queue(t, LANE_STORE, sign);
+        return 0;
+    }
+    worker_tell_fault(t, ev);
+    return 0;
+}
+
+/* --- buying -------------------------------------------------------------------------------- */
+
+static void intended(void *userdata, DbEnd end, const PGresult *res) {
+    Task *t = userdata;
+    JobEvent ev;
+
+    if (!stage_db_refused(t, end, res, &ev, &t->job->fault))
+        ev = predict_intend_hear(t->worker->config, t->job, res, t->sent_usec, &t->job->fault);
+    worker_tell_fault(t, ev);
+}
+
+static void intend(void *userdata) {
+    Task *t = userdata;
+    DbRequest request;
+    int r = predict_intend_ask(t->worker->config, t->worker->id, t->job, &request);
+
+    if (r < 0 || (r = stage_send_db(t, &request, intended)) < 0)
+        stage_give_up(t, r);
+}
+
+int enter_intending(Task *t) {
+    Lane *create = stage_lane(t, LANE_CREATE);
+
+    /* The prompt's other steps reach this state without SIGNING; their image is the step's before. */
+    if (!t->job->image_url && job_step_now(t->job)->uses_image) {
+        JobEvent ev = predict_image(t->job, clock_now_usec(), &t->job->fault);
+
+        if (ev != EV_OK) {
+            worker_tell_fault(t, ev == EV_ELSE ? EV_RETRY : ev);
+            return 0;
+        }
+    }
+    /* Whoever has bought nothing does not wait here for long: another instance may have a way. */
+    if (lane_is_held(create) && create->held_until_usec > clock_now_usec() + HELD_MAX_USEC) {
+        fault_set(&t->job->fault, create->held_for, "lane %s is held: %s", create->name,
+                  create->held_detail);
+        t->job->fault.retry_after_usec = create->held_until_usec - clock_now_usec();
+        worker_tell(t, EV_RETRY);
+        return 0;
+    }
+    stage_queue(t, LANE_CREATE, intend);
+    return 0;
+}
+
+static void predicted(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    Job *j = t->job;
+    JobEvent ev = predict_hear(reply, j, &j->fault);
+
+    t->http = NULL;
+    stage_unqueue(t);
+    if (ev == EV_OK)
+        lane_open(stage_lane(t, LANE_CREATE));
+    else {
+        stage_service_trouble(t, LANE_CREATE);
+        if (ev == EV_UNSURE)
+            log_job(LOG_WARNING, JOB_MOVED, j,
+                    "Job %s: the answer to a purchase is lost (%s), looking for it", j->id,
+                    j->fault.detail);
+        else
+            stage_not_bought(t, "refused");
+    }
+    worker_tell_fault(t, ev);
+}
+
+int enter_predicting(Task *t) {
+    HttpRequest request;
+    int r;
+
+    /* Checked in the same callback that hands the request to curl: nothing comes between. */
+    if (!lease_is_trusted(t->worker) ||
+        clock_now_usec() > job_purchase(t->job)->intent_usec + SENT_USEC) {
+        fault_set(&t->job->fault, FAULT_SERVICE_UNREACHED, "too late after the intent, not sent");
+        stage_not_bought(t, "not sent");
+        worker_tell(t, EV_WAIT);
+        return 0;
+    }
+    if ((r = predict_ask(t->worker->config, t->job, &request)) < 0 ||
+        (r = stage_send_http(t, &request, predicted)) < 0) {
+        stage_out_of_memory(t);
+        stage_not_bought(t, "not sent");
+        worker_tell(t, EV_RETRY);
+    }
+    return 0;
+}
+
+static void looked(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    Job *j = t->job;
+    JobEvent ev = look_hear(t->worker->config, reply, j, clock_now_usec(), &j->fault);
+
+    t->http = NULL;
+    if (reply->end == HTTP_ANSWERED && reply->code == 200)
+        lane_open(stage_lane(t, LANE_REQUEST));
+    else
+        stage_service_trouble(t, LANE_REQUEST);
+    if (ev == EV_OK) {
+        t->worker->adopted++;
+        log_job(LOG_NOTICE, JOB_ADOPTED, j, "Job %s: prediction %s was found in the listing", j->id,
+                j->prediction_id);
+    }
+    worker_tell(t, ev);
+}
+
+static void look(void *userdata) {
+    Task *t = userdata;
+    uint64_t age = clock_now_usec() - job_purchase(t->job)->intent_usec;
+    HttpRequest request;
+    int r =
+        look_ask(t->worker->config, t->job, time(NULL) - (time_t) (age / USEC_PER_SEC), &request);
+
+    if (r < 0 || stage_send_http(t, &request, looked) < 0) {
+        stage_out_of_memory(t);
+        worker_tell(t, EV_WAIT);
+    }
+}
+
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void) source;
+    (void) usec;
+    stage_queue(userdata, LANE_REQUEST, look);
+    return 0;
+}
+
+int enter_looking(Task *t) {
+    return stage_pause_for(t, look_delay_usec(t->job, clock_now_usec(), clock_chance()), on_look);
+}
+
+/* The purchase had been given up by another worker, who has the job: what we bought is cancelled. */
+static void cancelled_surplus(void *userdata, HttpReply *reply) {
+    Worker *w = userdata;
+    Fault fault;
+
+    (void) w;
+    if (service_cancel_hear(reply, &fault) != EV_OK)
+        log_line(LOG_WARNING, JOB_SURPLUS, "A surplus prediction could not be cancelled: %s",
+                 fault.detail);
+}
+
+static void cancel_surplus(Task *t) {
+    HttpRequest request;
+    HttpOp *op;
+
+    t->worker->surplus++;
+    log_job(LOG_WARNING, JOB_SURPLUS, t->job,
+            "Job %s: prediction %s came too late and is cancelled", t->job->id,
+            t->job->prediction_id);
+    if (service_cancel_ask(t->worker->config, t->job->prediction_id, &request) == 0)
+        (void) http_send(t->worker->http, &request, cancelled_surplus, t->worker, &op);
+}
+
+static void recorded(void *userdata, DbEnd end, const PGresult *res) {
+    Task *t = userdata;
+    Job *j = t->job;
+    Purchase *p = job_purchase(j);
+    JobEvent ev;
+
+    if (stage_db_refused(t, end, res, &ev, &j->fault)) {
+        worker_tell(t, ev);
+        return;
+    }
+    Recorded answer = predict_record_hear(res);
+
+    if (answer == RECORDED_TAKEN) {
+        (void) look_refuse(j);
+        worker_tell(t, EV_ELSE);
+        return;
+    }
+    if (answer == RECORDED_SURPLUS) {
+        cancel_surplus(t);
+        worker_tell(t, EV_LOST); /* kept until the next line */
+        worker_tell(t, EV_OK);
+        return;
+    }
+    free(p->prediction_id);
+    p->prediction_id = TAKE(j->prediction_id);
+    p->state = PURCHASE_BOUGHT;
+    j->log.prediction_id = p->prediction_id;
+    j->crashes = 0;
+    log_job(LOG_INFO, JOB_BOUGHT, j, "Job %s: step %s is prediction %s", j->id, p->step,
+            p->prediction_id);
+    /* These wishes are kept in RECORDING, and granted by its end. */
+    if (answer == RECORDED_LOST)
+        worker_tell(t, EV_LOST);
+    else if (answer == RECORDED_CANCEL || answer == RECORDED_GONE)
+        worker_tell(t, EV_CANCEL);
+    worker_tell(t, EV_OK);
+}
+
+static int on_record(sd_event_source *source, uint64_t usec, void *userdata) {
+    Task *t = userdata;
+    DbRequest request;
+
+    (void) source;
+    (void) usec;
+    if (predict_record_ask(t->worker->id, t->job, &request) < 0 ||
+        stage_send_db(t, &request, recorded) < 0)
+        (void) stage_pause_for(t, USEC_PER_SEC, on_record);
+    return 0;
+}
+
+int enter_recording(Task *t) {
+    if (t->job->tries > 0)
+        return stage_pause_for(t, stage_short_delay(t), on_record);
+    return on_record(NULL, 0, t);
+}
+
+/* --- polling ------------------------------------------------------------------------------- */
+
+static void polled(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    Job *j = t->job;
+    PollAnswer answer;
+    JobEvent ev;
+
+    t->http = NULL;
+    j->fault = (Fault){ 0 };
+    ev = poll_hear(reply, j, clock_now_usec(), &answer, &j->fault);
+    if (answer.status)
+        lane_open(stage_lane(t, LANE_POLL));
+    else if (reply->code != 404)
+        stage_service_trouble(t, LANE_POLL);
+    if (answer.terminal) {
+        stage_settle(t, answer.status, answer.usable ? answer.output : NULL, answer.metrics,
+                     answer.error ? answer.error : j->fault.detail, answer.usable);
+        if (!answer.usable)
+            j->has_purchase = false;
+    }
+    json_decref(answer.root);
+    if (ev == EV_STEP)
+        job_next_step(j);
+    worker_tell_fault(t, ev);
+}
+
+static void poll_now(void *userdata) {
+    Task *t = userdata;
+    HttpRequest request;
+    int r = poll_ask(t->worker->config, t->job, &request);
+
+    if (r < 0 || stage_send_http(t, &request, polled) < 0) {
+        stage_out_of_memory(t);
+        worker_tell(t, EV_WAIT);
+    }
+}
+
+static int on_poll(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void) source;
+    (void) usec;
+    stage_queue(userdata, LANE_POLL, poll_now);
+    return 0;
+}
+
+int enter_polling(Task *t) {
+    const Purchase *p = job_purchase(t->job);
+    uint64_t now = clock_now_usec();
+
+    /* A prediction that is over, or that we did not see begin, is asked for at once. */
+    if (t->job->tries == 0 && (p->finished || p->intent_usec < t->job->claimed_usec))
+        return stage_pause_for(t, (uint64_t) (clock_chance() * 100) * USEC_PER_MSEC, on_poll);
+    return stage_pause_for(
+        t, poll_delay_usec(t->worker->config, now - p->intent_usec, clock_chance()), on_poll);
+}
+
+void stages_poll_now(Task *t) {
+    if (t->job->at.state == JOB_POLLING && !t->http && !t->ticket.lane)
+        (void) stage_pause_for(t, 0, on_poll);
+}

@@ -1,0 +1,160 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/retry.h"
+#include "daemon/stage.h"
+#include "flow/complete.h"
+#include "flow/service.h"
+#include "flow/store.h"
+
+#define REST_MAX_USEC (10 * USEC_PER_SEC)
+#define STOP_TRIES 8 /* Cancel-After ends what can't be cancelled */
+
+/* --- closing ------------------------------------------------------------------------------- */
+
+static void closed(void *userdata, DbEnd end, const PGresult *res) {
+    Task *t = userdata;
+    Job *j = t->job;
+    JobState state = j->at.state;
+    Worker *w = t->worker;
+    Fault trouble = { 0 }; /* not the job's, whose fault is what is being written down */
+    JobEvent ev;
+
+    if (!stage_db_refused(t, end, res, &ev, &trouble))
+        ev = complete_hear(res, state == JOB_COMPLETING, &trouble);
+    if (ev == EV_RETRY)
+        ev = EV_FINAL;
+    if (ev == EV_FINAL && state == JOB_COMPLETING)
+        j->fault = trouble;
+    if (ev == EV_OK && state == JOB_COMPLETING) {
+        w->done++;
+        log_job(LOG_NOTICE, JOB_DONE, j, "Job %s is done: %s, %llu triangles", j->id, j->object,
+                (unsigned long long) j->triangles);
+    } else if (ev == EV_OK && state == JOB_FAILING) {
+        w->failed++;
+        log_job(LOG_NOTICE, JOB_FAILED, j, "Job %s has failed (%s): %s", j->id,
+                fault_info(j->fault.code)->word, j->fault.detail);
+    } else if (ev == EV_OK && state == JOB_CANCELLING) {
+        w->canceled++;
+        log_job(LOG_NOTICE, JOB_CANCELED, j, "Job %s is canceled", j->id);
+    } else if (ev == EV_LOST && state != JOB_RELEASING)
+        w->zombies++;
+    worker_tell(t, ev);
+}
+
+static int on_close(sd_event_source *source, uint64_t usec, void *userdata) {
+    Task *t = userdata;
+    Worker *w = t->worker;
+    DbRequest request;
+    int r;
+
+    (void) source;
+    (void) usec;
+    switch (t->job->at.state) {
+    case JOB_COMPLETING:
+        r = complete_done_ask(w->id, t->job, &request);
+        break;
+    case JOB_FAILING:
+        r = complete_fail_ask(w->id, t->job, &request);
+        break;
+    case JOB_CANCELLING:
+        r = complete_canceled_ask(w->id, t->job, &request);
+        break;
+    default: {
+        HandBack how = complete_hand_back(w->config, t->job, clock_now_usec(), clock_chance());
+
+        if (how.counted || t->job->fault.code != FAULT_NONE)
+            log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s goes back for %llu ms (%s): %s",
+                    t->job->id, (unsigned long long) (how.delay_usec / 1000), how.reason,
+                    t->job->fault.detail);
+        r = complete_release_ask(w->id, t->job, &how, &request);
+    }
+    }
+    if (r < 0 || stage_send_db(t, &request, closed) < 0)
+        (void) stage_pause_for(t, USEC_PER_SEC, on_close);
+    return 0;
+}
+
+/* A closing that met a lock or a shortage rests before it is sent again. */
+int enter_closing(Task *t) {
+    if (t->job->tries > 0)
+        return stage_pause_for(t, stage_short_delay(t), on_close);
+    return on_close(NULL, 0, t);
+}
+
+/* --- resting and stopping ------------------------------------------------------------------ */
+
+static int on_rest(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void) source;
+    (void) usec;
+    worker_tell(userdata, EV_OK);
+    return 0;
+}
+
+int enter_resting(Task *t) {
+    uint64_t usec = retry_delay_usec(USEC_PER_SEC, REST_MAX_USEC, t->job->tries, clock_chance());
+
+    t->job->idle_usec += usec;
+    return stage_pause_for(t, usec, on_rest);
+}
+
+static void stopped(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    JobEvent ev = service_cancel_hear(reply, &(Fault){ 0 });
+    Purchase *p = job_purchase(t->job);
+
+    t->http = NULL;
+    if (ev == EV_OK && p) {
+        stage_settle(t, "canceled", NULL, NULL, NULL, false);
+        p->state = PURCHASE_ENDED;
+        t->job->has_purchase = false;
+    }
+    worker_tell(t, ev == EV_WAIT && t->job->tries >= STOP_TRIES ? EV_FINAL : ev);
+}
+
+static void stop_bought(void *userdata) {
+    Task *t = userdata;
+    HttpRequest request;
+
+    if (service_cancel_ask(t->worker->config, job_purchase(t->job)->prediction_id, &request) < 0 ||
+        stage_send_http(t, &request, stopped) < 0)
+        worker_tell(t, EV_FINAL);
+}
+
+static void removed(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+
+    (void) reply; /* what is left behind is named by no row */
+    t->http = NULL;
+    worker_tell(t, EV_OK);
+}
+
+static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {
+    Task *t = userdata;
+    const Purchase *p = job_purchase(t->job);
+    HttpRequest request;
+
+    (void) source;
+    (void) usec;
+    if (p && p->state == PURCHASE_BOUGHT && !p->finished) {
+        stage_queue(t, LANE_REQUEST, stop_bought);
+        return 0;
+    }
+    if (t->job->stored && t->worker->config->storage_driver == STORAGE_SUPABASE) {
+        t->job->stored = false;
+        if (store_remove_ask(t->worker->config, t->job, &request) == 0 &&
+            stage_send_http(t, &request, removed) == 0)
+            return 0;
+    }
+    worker_tell(t, EV_OK);
+    return 0;
+}
+
+int enter_stopping(Task *t) {
+    if (t->job->tries > 0)
+        return stage_pause_for(t, stage_short_delay(t), on_stop);
+    return on_stop(NULL, 0, t);
+}

@@ -1,0 +1,116 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/retry.h"
+#include "daemon/stage.h"
+#include "flow/predict.h"
+
+#define REST_MAX_USEC (10 * USEC_PER_SEC)
+
+Lane *stage_lane(Task *t, LaneName name) {
+    return &t->worker->lanes[name];
+}
+
+/* Queues for a lane; `go` runs at once or later. */
+void stage_queue(Task *t, LaneName name, void (*go)(void *userdata)) {
+    if (lane_enter(stage_lane(t, name), &t->ticket, go, t))
+        go(t);
+}
+
+/* Leaves the lane; what was waited there does not count as work. */
+void stage_unqueue(Task *t) {
+    t->job->idle_usec += t->ticket.waited_usec;
+    lane_leave(&t->ticket);
+}
+
+int stage_out_of_memory(Task *t) {
+    fault_set(&t->job->fault, FAULT_INTERNAL, "out of memory");
+    return -ENOMEM;
+}
+
+/* A stage could not even ask. */
+void stage_give_up(Task *t, int r) {
+    fault_set(&t->job->fault, FAULT_INTERNAL, "%s: %s", job_state_word(t->job->at.state),
+              strerror(-r));
+    worker_tell(t, t->job->at.state == JOB_PREDICTING ? EV_UNSURE : EV_RETRY);
+}
+
+/* Before the same thing again, which costs nothing. */
+uint64_t stage_short_delay(const Task *t) {
+    return retry_delay_usec(USEC_PER_SEC / 5, REST_MAX_USEC, t->job->tries, clock_chance());
+}
+
+int stage_pause_for(Task *t, uint64_t usec, sd_event_time_handler_t then) {
+    if (t->timer)
+        t->timer = sd_event_source_disable_unref(t->timer);
+    return sd_event_add_time_relative(t->worker->event, &t->timer, CLOCK_MONOTONIC, usec,
+                                      usec < 100 * USEC_PER_MSEC ? 1 : 0, then, t);
+}
+
+int stage_send_http(Task *t, HttpRequest *request, HttpDone heard) {
+    t->sent_usec = clock_now_usec();
+    return http_send(t->worker->http, request, heard, t, &t->http);
+}
+
+int stage_send_db(Task *t, DbRequest *request, DbDone heard) {
+    int r = db_call(t->worker->db, 0, request->sql, (const char *const *) request->params,
+                    request->n_params, heard, t, &t->db);
+
+    t->sent_usec = clock_now_usec();
+    db_request_done(request);
+    return r;
+}
+
+/* The answer of a database call is here: what an error of the server means for the job. */
+bool stage_db_refused(Task *t, DbEnd end, const PGresult *res, JobEvent *ret_ev, Fault *reterr) {
+    const char *state = db_sqlstate(res);
+
+    t->db = NULL;
+    if (end == DB_OK)
+        return false;
+    fault_set(reterr, FAULT_DATABASE, "database: %s %s", state,
+              res ? PQresultErrorMessage(res) : "connection lost");
+    /* Locks, serialisation, shortage, an operator's hand: the same again may do. */
+    *ret_ev = end == DB_LOST || !strncmp(state, "40", 2) || !strncmp(state, "53", 2) ||
+                      !strncmp(state, "55", 2) || !strncmp(state, "57", 2)
+                  ? EV_WAIT
+                  : EV_FINAL;
+    if (*ret_ev == EV_FINAL)
+        log_job(LOG_ERR, INTERNAL, t->job, "The database refused a call for job %s: %s", t->job->id,
+                reterr->detail);
+    return true;
+}
+
+/* Replicate's other answers: what holds a lane, holds it. */
+void stage_service_trouble(Task *t, LaneName name) {
+    FaultCode code = t->job->fault.code;
+
+    if (code == FAULT_SERVICE_CREDIT || code == FAULT_SERVICE_AUTH) {
+        lane_hold(stage_lane(t, LANE_CREATE), &t->job->fault);
+        if (name != LANE_CREATE && code == FAULT_SERVICE_AUTH)
+            lane_hold(stage_lane(t, name), &t->job->fault);
+    } else if (code == FAULT_SERVICE_THROTTLED || code == FAULT_SERVICE_UNREACHED)
+        lane_hold(stage_lane(t, name), &t->job->fault);
+}
+
+/* Writes down what became of the live purchase; nobody waits for it. */
+void stage_settle(Task *t, const char *status, const json_t *output, const json_t *metrics,
+                  const char *error, bool usable) {
+    DbRequest r;
+    const Purchase *p = job_purchase(t->job);
+
+    if (p && predict_settle_ask(p, status, output, metrics, error, usable, &r) == 0)
+        worker_call(t->worker, &r, "settle a purchase");
+}
+
+/* The live purchase was never sent, or was refused: nothing was bought. */
+void stage_not_bought(Task *t, const char *status) {
+    Purchase *p = job_purchase(t->job);
+
+    stage_settle(t, status, NULL, NULL, t->job->fault.detail, false);
+    p->state = PURCHASE_ENDED;
+    t->job->has_purchase = false;
+}
