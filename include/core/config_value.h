@@ -1,0 +1,66 @@
+/* One value of the configuration: text to field, by the row of its key. Pure. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/config.h"
+
+typedef enum ConfigKind {
+    CONFIG_UINT,      /* unsigned, min to max */
+    CONFIG_DURATION,  /* uint64_t, microseconds, min to max */
+    CONFIG_SIZE,      /* uint64_t, bytes, min to max */
+    CONFIG_RATE,      /* unsigned, per minute, min to max */
+    CONFIG_SWITCH,    /* bool */
+    CONFIG_WORD,      /* enum: the n-th of `words` is min + n */
+    CONFIG_LABEL,     /* char *: letters, digits, "._@-", at most 64 */
+    CONFIG_BUCKET,    /* char *: letters, digits, "._-", at most 100 */
+    CONFIG_PATH,      /* char *: absolute */
+    CONFIG_URL,       /* char *: http(s)://HOST[:PORT][/PATH] */
+    CONFIG_PLACE,     /* char *: CONFIG_URL or CONFIG_PATH */
+    CONFIG_HOSTS,     /* char *: words HOST[:PORT] or *.DOMAIN */
+    CONFIG_OBJECT,    /* char *: an object's name with {placeholders} */
+    CONFIG_TEXT,      /* char *: anything */
+    CONFIG_DATABASE,  /* Secret: libpq's URI or conninfo */
+    CONFIG_KEY,       /* Secret: what can stand in a header */
+} ConfigKind;
+
+enum {
+    CONFIG_RELOADABLE = 1, /* a reload may change it */
+    CONFIG_LATER = 2,      /* only its default is supported yet */
+};
+
+typedef struct ConfigKey {
+    const char *name; /* "section.key" */
+    ConfigKind kind;
+    size_t field; /* its offset in Config */
+    uint64_t min, max;
+    const char *words;
+    const char *standard; /* "": none */
+    unsigned flags;
+    const char *env;        /* variable that overrides it; NULL: none */
+    const char *credential; /* file that overrides both; NULL: none */
+    const char *help;
+} ConfigKey;
+
+#define USEC_PER_MILLISECOND UINT64_C(1000)
+#define USEC_PER_SECOND      UINT64_C(1000000)
+#define USEC_PER_MINUTE      (60 * USEC_PER_SECOND)
+#define USEC_PER_HOUR        (60 * USEC_PER_MINUTE)
+#define USEC_PER_DAY         (24 * USEC_PER_HOUR)
+
+/* "90s" to microseconds, "8MiB" to bytes, "600/min" to a number per minute. False: it is none. */
+bool config_read_duration(const char *text, uint64_t *ret_usec);
+bool config_read_size(const char *text, uint64_t *ret_bytes);
+bool config_read_rate(const char *text, uint64_t *ret_per_minute);
+
+/* Sets the field from a text of at least one byte; what was in it is freed. 0, -EINVAL, -ENOMEM. */
+int config_value_set(const ConfigKey *key, Config *c, const char *text);
+
+/* Frees a text or a secret and unsets it; leaves others alone. */
+void config_value_done(const ConfigKey *key, Config *c);
+
+bool config_value_is_secret(const ConfigKey *key);
+
+/* "a duration from 1s to 1h …": what can be written. Returns `to`. */
+const char *config_value_allowed(const ConfigKey *key, char *to, size_t room);

@@ -1,0 +1,422 @@
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/config_value.h"
+
+#define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+/* --- numbers with units ---------------------------------------------------------------------- */
+
+typedef struct Unit {
+    const char *word;
+    uint64_t factor;
+} Unit;
+
+static const Unit durations[] = {
+    { "d", USEC_PER_DAY },
+    { "h", USEC_PER_HOUR },
+    { "min", USEC_PER_MINUTE },
+    { "s", USEC_PER_SECOND },
+    { "ms", USEC_PER_MILLISECOND },
+    { NULL, 0 },
+};
+
+static const Unit sizes[] = {
+    { "TiB", UINT64_C(1) << 40 },
+    { "GiB", UINT64_C(1) << 30 },
+    { "MiB", UINT64_C(1) << 20 },
+    { "KiB", UINT64_C(1) << 10 },
+    { "B", 1 },
+    { NULL, 0 },
+};
+
+static const Unit rates[] = {
+    { "/min", 1 },
+    { "/s", 60 },
+    { NULL, 0 },
+};
+
+/* Digits alone, so that no sign, no space and no other base comes in; `end` is what follows. */
+static bool read_number(const char *text, uint64_t *ret, const char **end) {
+    uint64_t n = 0;
+
+    if (!isdigit((unsigned char) *text))
+        return false;
+    for (; isdigit((unsigned char) *text); text++)
+        if (__builtin_mul_overflow(n, (uint64_t) 10, &n) ||
+            __builtin_add_overflow(n, (uint64_t) (*text - '0'), &n))
+            return false;
+    *ret = n;
+    *end = text;
+    return true;
+}
+
+/* Zero needs no unit, everything else does: 30 what? */
+static bool read_units(const char *text, const Unit *units, uint64_t *ret) {
+    const char *unit;
+    uint64_t n;
+
+    if (!read_number(text, &n, &unit))
+        return false;
+    unit += strspn(unit, " \t");
+    if (n == 0 && *unit == '\0') {
+        *ret = 0;
+        return true;
+    }
+    for (; units->word; units++)
+        if (strcmp(unit, units->word) == 0)
+            return !__builtin_mul_overflow(n, units->factor, ret);
+    return false;
+}
+
+bool config_read_duration(const char *text, uint64_t *ret_usec) {
+    return read_units(text, durations, ret_usec);
+}
+
+bool config_read_size(const char *text, uint64_t *ret_bytes) {
+    return read_units(text, sizes, ret_bytes);
+}
+
+bool config_read_rate(const char *text, uint64_t *ret_per_minute) {
+    return read_units(text, rates, ret_per_minute);
+}
+
+static bool read_whole(const char *text, uint64_t *ret) {
+    const char *end;
+
+    return read_number(text, ret, &end) && *end == '\0';
+}
+
+static bool read_switch(const char *text, uint64_t *ret) {
+    *ret = strcmp(text, "on") == 0;
+    return *ret || strcmp(text, "off") == 0;
+}
+
+static bool read_word(const char *words, const char *text, uint64_t *ret) {
+    size_t size = strlen(text);
+
+    for (uint64_t i = 0; *words; i++) {
+        size_t n = strcspn(words, " ");
+
+        if (n == size && strncmp(words, text, n) == 0) {
+            *ret = i;
+            return true;
+        }
+        words += n;
+        words += *words == ' ';
+    }
+    return false;
+}
+
+/* --- texts ----------------------------------------------------------------------------------- */
+
+static bool is_made_of(const char *text, const char *allowed, size_t max) {
+    size_t n = strspn(text, allowed);
+
+    return n > 0 && n <= max && text[n] == '\0';
+}
+
+static bool is_dots(const char *s, size_t n) {
+    return (n == 1 && s[0] == '.') || (n == 2 && s[0] == '.' && s[1] == '.');
+}
+
+/* HOST or HOST:PORT of `n` bytes. */
+static bool is_host(const char *s, size_t n) {
+    const char *colon = memchr(s, ':', n);
+    size_t name = colon ? (size_t) (colon - s) : n;
+    unsigned port = 0;
+
+    if (name == 0 || name > 253 || s[0] == '.' || s[0] == '-')
+        return false;
+    for (size_t i = 0; i < name; i++)
+        if (!isalnum((unsigned char) s[i]) && (!strchr("-_.", s[i]) || (s[i] == '.' && s[i - 1] == '.')))
+            return false;
+    if (!colon)
+        return true;
+    if (n - name < 2 || n - name > 6)
+        return false;
+    for (size_t i = name + 1; i < n; i++) {
+        if (!isdigit((unsigned char) s[i]))
+            return false;
+        port = port * 10 + (unsigned) (s[i] - '0');
+    }
+    return port > 0 && port < 65536;
+}
+
+static bool is_url(const char *text) {
+    size_t scheme = strncmp(text, "https://", 8) == 0 ? 8 : strncmp(text, "http://", 7) == 0 ? 7 : 0;
+    const char *host = text + scheme, *path = host + strcspn(host, "/");
+
+    return scheme > 0 && is_host(host, (size_t) (path - host)) && !strstr(path, "/..") &&
+           (*path == '\0' || is_made_of(path, ALPHANUMERIC "/._~-", 1024));
+}
+
+static bool is_path(const char *text) {
+    if (text[0] != '/' || strlen(text) > 1024)
+        return false;
+    for (const char *p = text; *p; p++)
+        if (iscntrl((unsigned char) *p))
+            return false;
+    return true;
+}
+
+static bool is_hosts(const char *text) {
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, " ");
+        size_t star = n > 2 && p[0] == '*' && p[1] == '.' ? 2 : 0;
+
+        if (!is_host(p + star, n - star))
+            return false;
+        p += n;
+        p += *p == ' ';
+    }
+    return true;
+}
+
+/* The name is put into URLs as it is; each placeholder becomes a UUID of 36 characters. */
+static bool is_object(const char *text) {
+    static const struct {
+        const char *word;
+        bool own; /* makes names of different jobs different */
+    } placeholders[] = {
+        { "{asset_id}", true },
+        { "{job_id}", true },
+        { "{user_id}", false },
+        { "{project_id}", false },
+    };
+    size_t size = 0, element = 0;
+    bool own = false;
+
+    for (const char *p = text; *p;) {
+        size_t i, n = strcspn(p, "}") + 1;
+
+        if (*p == '{') {
+            for (i = 0; i < sizeof placeholders / sizeof *placeholders; i++)
+                if (strlen(placeholders[i].word) == n && strncmp(p, placeholders[i].word, n) == 0)
+                    break;
+            if (i == sizeof placeholders / sizeof *placeholders)
+                return false;
+            own |= placeholders[i].own;
+            size += 36;
+            element += 36;
+            p += n;
+        } else if (*p == '/') {
+            if (element == 0)
+                return false;
+            element = 0;
+            size++;
+            p++;
+        } else {
+            n = strcspn(p, "/");
+            /* Elements "." and "..": leaving the user's folder, or a URL that means another. */
+            if (element == 0 && is_dots(p, n))
+                return false;
+            if (!strchr(ALPHANUMERIC "._-", *p))
+                return false;
+            element++;
+            size++;
+            p++;
+        }
+        /* Room for a "_2" that a name may get, in an element of 255 bytes as file systems have it. */
+        if (size > 500 || element > 240)
+            return false;
+    }
+    return own && element > 0;
+}
+
+static bool is_printable(const char *text, bool spaces) {
+    for (; *text; text++)
+        if (*text < (spaces ? ' ' : '!') || *text == 0x7f)
+            return false;
+    return true;
+}
+
+/* libpq's own check would repeat what it does not like, a password perhaps. */
+static bool is_database(const char *text) {
+    const char *scheme = strstr(text, "://");
+    bool uri = scheme && scheme == text + strspn(text, ALPHANUMERIC "+.-");
+
+    if (strlen(text) > 8192 || !is_printable(text, true))
+        return false;
+    if (uri)
+        return strncmp(text, "postgres://", 11) == 0 || strncmp(text, "postgresql://", 13) == 0;
+    return strchr(text, '=') != NULL;
+}
+
+static bool is_text(ConfigKind kind, const char *text) {
+    switch (kind) {
+    case CONFIG_LABEL:
+        return is_made_of(text, ALPHANUMERIC "._@-", 64);
+    case CONFIG_BUCKET:
+        return is_made_of(text, ALPHANUMERIC "._-", 100) && !is_dots(text, strlen(text));
+    case CONFIG_PATH:
+        return is_path(text);
+    case CONFIG_URL:
+        return is_url(text);
+    case CONFIG_PLACE:
+        return is_url(text) || is_path(text);
+    case CONFIG_HOSTS:
+        return is_hosts(text);
+    case CONFIG_OBJECT:
+        return is_object(text);
+    case CONFIG_DATABASE:
+        return is_database(text);
+    case CONFIG_KEY:
+        return strlen(text) <= 8192 && is_printable(text, false);
+    default:
+        return true;
+    }
+}
+
+/* A list may be written with commas, tabs and any number of spaces. */
+static void tidy_list(char *text) {
+    char *to = text;
+
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, " \t\r\n,");
+
+        if (n > 0 && to > text)
+            *to++ = ' ';
+        memmove(to, p, n);
+        to += n;
+        p += n;
+        p += strspn(p, " \t\r\n,");
+    }
+    *to = '\0';
+}
+
+/* --- fields ---------------------------------------------------------------------------------- */
+
+static void *field_of(const ConfigKey *key, Config *c) {
+    return (char *) c + key->field;
+}
+
+static int set_text(const ConfigKey *key, Config *c, const char *text) {
+    char *copy = strdup(text);
+
+    if (!copy)
+        return -ENOMEM;
+    if (key->kind == CONFIG_HOSTS)
+        tidy_list(copy);
+    if (!*copy || !is_text(key->kind, copy)) {
+        explicit_bzero(copy, strlen(copy));
+        free(copy);
+        return -EINVAL;
+    }
+    config_value_done(key, c);
+    if (config_value_is_secret(key))
+        ((Secret *) field_of(key, c))->text = copy;
+    else
+        *(char **) field_of(key, c) = copy;
+    return 0;
+}
+
+int config_value_set(const ConfigKey *key, Config *c, const char *text) {
+    uint64_t n = 0;
+    bool good;
+
+    switch (key->kind) {
+    case CONFIG_UINT:
+        good = read_whole(text, &n);
+        break;
+    case CONFIG_DURATION:
+        good = config_read_duration(text, &n);
+        break;
+    case CONFIG_SIZE:
+        good = config_read_size(text, &n);
+        break;
+    case CONFIG_RATE:
+        good = config_read_rate(text, &n);
+        break;
+    case CONFIG_SWITCH:
+        if (!read_switch(text, &n))
+            return -EINVAL;
+        *(bool *) field_of(key, c) = n;
+        return 0;
+    case CONFIG_WORD:
+        if (!read_word(key->words, text, &n))
+            return -EINVAL;
+        *(int *) field_of(key, c) = (int) (key->min + n);
+        return 0;
+    default:
+        return set_text(key, c, text);
+    }
+    if (!good || n < key->min || n > key->max)
+        return -EINVAL;
+    if (key->kind == CONFIG_UINT || key->kind == CONFIG_RATE)
+        *(unsigned *) field_of(key, c) = (unsigned) n;
+    else
+        *(uint64_t *) field_of(key, c) = n;
+    return 0;
+}
+
+void config_value_done(const ConfigKey *key, Config *c) {
+    if (config_value_is_secret(key))
+        secret_done(field_of(key, c));
+    else if (key->kind >= CONFIG_LABEL) {
+        free(*(char **) field_of(key, c));
+        *(char **) field_of(key, c) = NULL;
+    }
+}
+
+bool config_value_is_secret(const ConfigKey *key) {
+    return key->kind == CONFIG_DATABASE || key->kind == CONFIG_KEY;
+}
+
+static const char *write_units(uint64_t n, const Unit *units, char *to, size_t room) {
+    while (units[1].word && (n % units->factor != 0 || n == 0))
+        units++;
+    snprintf(to, room, "%llu%s", (unsigned long long) (n / units->factor), n == 0 ? "" : units->word);
+    return to;
+}
+
+const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
+    static const char *const texts[] = {
+        [CONFIG_SWITCH] = "on or off",
+        [CONFIG_LABEL] = "1 to 64 letters, digits and the characters . _ @ -",
+        [CONFIG_BUCKET] = "1 to 100 letters, digits and the characters . _ -",
+        [CONFIG_PATH] = "an absolute path",
+        [CONFIG_URL] = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]",
+        [CONFIG_PLACE] = "https://HOST[:PORT], or with driver = dir an absolute path",
+        [CONFIG_HOSTS] = "HOST, HOST:PORT or *.DOMAIN, with spaces between them",
+        [CONFIG_OBJECT] = "letters, digits and . _ - / with {user_id}, {project_id}, {asset_id} and "
+                          "{job_id}; one of the last two is needed; no empty, . or .. elements; "
+                          "500 characters once filled in",
+        [CONFIG_TEXT] = "a text",
+        [CONFIG_DATABASE] = "postgresql://USER@HOST:PORT/NAME or host=HOST dbname=NAME ...",
+        [CONFIG_KEY] = "printable ASCII without spaces",
+    };
+    char low[32], high[32];
+
+    switch (key->kind) {
+    case CONFIG_UINT:
+        snprintf(to, room, "a whole number from %llu to %llu", (unsigned long long) key->min,
+                 (unsigned long long) key->max);
+        break;
+    case CONFIG_RATE:
+        snprintf(to, room, "a rate from %llu/min to %llu/min (units: /min, /s)",
+                 (unsigned long long) key->min, (unsigned long long) key->max);
+        break;
+    case CONFIG_DURATION:
+        snprintf(to, room, "a duration from %s to %s (units: ms, s, min, h, d)",
+                 write_units(key->min, durations, low, sizeof low),
+                 write_units(key->max, durations, high, sizeof high));
+        break;
+    case CONFIG_SIZE:
+        snprintf(to, room, "a size from %s to %s (units: B, KiB, MiB, GiB, TiB)",
+                 write_units(key->min, sizes, low, sizeof low),
+                 write_units(key->max, sizes, high, sizeof high));
+        break;
+    case CONFIG_WORD:
+        snprintf(to, room, "one of: %s", key->words);
+        break;
+    default:
+        snprintf(to, room, "%s", texts[key->kind]);
+        break;
+    }
+    return to;
+}
