@@ -18,7 +18,8 @@
 #include "daemon/status.h"
 #include "daemon/worker.h"
 
-#define END_USEC (5 * USEC_PER_SEC) /* after the drain: for closings and our row */
+/* Of drain_timeout, what is left for closings and our row after uploads were let go. */
+#define END_USEC (5 * USEC_PER_SEC)
 
 typedef struct Daemon {
     Worker *worker;
@@ -64,6 +65,7 @@ static int on_idle(sd_event_source *source, void *userdata) {
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     Daemon *d = userdata;
+    uint64_t drain_usec = d->worker->config->drain_timeout_usec;
 
     (void) usec;
     if (d->worker->hurried) {
@@ -74,13 +76,15 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
     }
     worker_hurry(d->worker);
-    (void) sd_event_source_set_time_relative(source, END_USEC);
+    (void) sd_event_source_set_time_relative(
+        source, drain_usec > 2 * END_USEC ? END_USEC : drain_usec / 2);
     (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;
 }
 
 static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
     Daemon *d = userdata;
+    uint64_t drain_usec = d->worker->config->drain_timeout_usec;
 
     (void) source;
     (void) si;
@@ -95,7 +99,9 @@ static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, v
     status_stopping(d->status);
     worker_drain(d->worker);
     (void) sd_event_add_time_relative(d->event, &d->deadline, CLOCK_MONOTONIC,
-                                      d->worker->config->drain_timeout_usec, 0, on_deadline, d);
+                                      drain_usec > 2 * END_USEC ? drain_usec - END_USEC
+                                                                : drain_usec / 2,
+                                      0, on_deadline, d);
     (void) sd_event_add_post(d->event, &d->done, on_idle, d);
     /* Post sources run after others; this makes one turn come even when nothing is in flight. */
     (void) sd_event_source_set_enabled(d->done, SD_EVENT_ON);
@@ -218,10 +224,10 @@ int main(int argc, char **argv) {
             fputs(errors.text, stderr);
         else
             fprintf(stderr, "meshifyd: the configuration can't be read: %s\n", strerror(-r));
-        free(errors.text);
+        config_errors_done(&errors);
         return r == -ENOMEM ? EX_SOFTWARE : EX_CONFIG;
     }
-    free(errors.text);
+    config_errors_done(&errors);
     if (only_test) {
         puts("The configuration is good.");
         config_free(config);

@@ -224,7 +224,7 @@ JobPos job_start(Job *j, uint64_t now_usec) {
 
 void job_next_step(Job *j) {
     j->step++;
-    find_purchase(j);
-    /* What was bought of it used another output of the step before. */
+    free(TAKE(j->image_url)); /* the step's image is this step's output now */
+    /* What was bought of the next step before used another output of this one. */
     j->has_purchase = false;
 }

@@ -98,9 +98,11 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
 
     w->lease.comparing = false;
     if (end != DB_OK) {
-        if (end == DB_FAILED)
+        if (end == DB_FAILED) { /* the next heartbeat brings another try */
             log_line(LOG_ERR, INTERNAL, "Our jobs can't be compared: %s",
                      PQresultErrorMessage(res));
+            next_in(w, USEC_PER_SEC);
+        }
         return;
     }
     /* A job whose closing is on its way is missing for a good reason, which its answer will tell. */
@@ -115,7 +117,8 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
         worker_take(w, res, row);
     if (w->draining)
         worker_drain(w);
-    db_go(w->db); /* what was held since the connection came up may go now */
+    w->lease.rejoining = false;
+    db_go(w->db);
     worker_wake(w);
 }
 
@@ -251,7 +254,7 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
         worker_wake(w);
     w->lease.paused = paused;
     take_cancels(w, value(res, 4));
-    if (number(res, 1) != w->n_tasks || w->lease.connected_usec == w->lease.beat_usec)
+    if (number(res, 1) != w->n_tasks || w->lease.rejoining)
         compare(w);
     /* Whoever came back just now can't tell the dead from those who were cut off with it. */
     if (clock_now_usec() > w->lease.connected_usec + w->config->lease_usec)
@@ -297,7 +300,7 @@ static void enrolled(void *userdata, DbEnd end, const PGresult *res) {
     }
     w->lease.registered = true;
     w->lease.workers = (unsigned) number(res, 1);
-    w->lease.sent_usec = w->lease.connected_usec = w->lease.beat_usec;
+    w->lease.sent_usec = w->lease.beat_usec;
     still(w, false);
     share_limits(w);
     trouble(w, "");
@@ -372,7 +375,6 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
     if (w->lease.registered) {
         w->lease.beating = false;
         beat(w);
-        w->lease.connected_usec = w->lease.beat_usec; /* makes its answer compare */
         wakeup_prove(w);
         trouble(w, "");
     } else
@@ -386,6 +388,8 @@ static void check_schema(Worker *w) {
 }
 
 void lease_connected(Worker *w) {
+    w->lease.rejoining = true;
+    w->lease.connected_usec = clock_now_usec();
     if (w->down_since_usec) { /* waiting for the database does not count as work */
         uint64_t away = clock_now_usec() - w->down_since_usec;
         Task *t;

@@ -175,14 +175,15 @@ static int on_send(sd_event_source *source, void *userdata) {
     (void) source;
     if (db->state != DB_UP)
         return 0;
-    while (n > 0 && db->n_batches < DB_BATCHES_MAX && !TAILQ_EMPTY(&db->queue))
+    while (n > 0 && db->n_batches < DB_BATCHES_MAX && !TAILQ_EMPTY(&db->queue)) {
         n = send_batch(db);
+        if (n > 0 && db->n_batches == 1)
+            set_timer(db, DB_CALL_USEC);
+    }
     if (n == -EIO) {
         lose(db, PQerrorMessage(db->conn), 0);
         return 0;
     }
-    if (db->n_batches > 0)
-        set_timer(db, DB_CALL_USEC);
     flush(db);
     return 0;
 }
@@ -290,6 +291,8 @@ static bool read_results(Db *db) {
                 return false;
             if (TAILQ_EMPTY(&db->batches))
                 (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
+            else
+                set_timer(db, DB_CALL_USEC); /* the next one's time begins */
         } else if (batch->reading) {
             PQclear(batch->reading->res);
             batch->reading->res = res;
