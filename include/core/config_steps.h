@@ -3,6 +3,7 @@
 #include "core/config.h"
 
 typedef struct ConfigWhere {
+    const char *kind; /* "environment " …; NULL: a file */
     const char *file; /* borrowed */
     unsigned line;    /* 0: nowhere in particular */
 } ConfigWhere;

@@ -43,6 +43,14 @@ typedef struct ConfigKey {
     const char *help;
 } ConfigKey;
 
+/* core/config_table.c: one row a key, in the order a user meets them. */
+#define CONFIG_KEYS 43
+extern const ConfigKey config_table[];
+extern const char config_builtin_text[];
+
+/* The row of "section.key"; CONFIG_KEYS: there is none. */
+size_t config_row(const char *name);
+
 #define USEC_PER_MILLISECOND UINT64_C(1000)
 #define USEC_PER_SECOND      UINT64_C(1000000)
 #define USEC_PER_MINUTE      (60 * USEC_PER_SECOND)

@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -232,6 +233,17 @@ void text_add_time(Buf *b, int64_t time_usec, unsigned digits, unsigned noise) {
     snprintf(fraction, sizeof fraction, "%06u%03u", (unsigned) (time_usec % 1000000), noise % 1000);
     buf_printf(b, "%04d-%02d-%02dT%02d:%02d:%02d%s%.*sZ", tm.tm_year + 1900, tm.tm_mon + 1,
                tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, digits ? "." : "", (int) digits, fraction);
+}
+
+void text_add_http_time(Buf *b, int64_t time_usec) {
+    static const char days[] = "SunMonTueWedThuFriSat";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t seconds = (time_t) (time_usec / 1000000);
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    buf_printf(b, "%.3s, %02d %.3s %d %02d:%02d:%02d GMT", days + (ptrdiff_t) 3 * tm.tm_wday, tm.tm_mday,
+               months + (ptrdiff_t) 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 bool text_parse_time(const char *text, int64_t *ret_usec) {

@@ -28,6 +28,7 @@ char *text_decode_base64(const char *text, size_t size, size_t *ret_size); /* bo
 
 /* ISO 8601 in UTC with `digits` (0 to 9) of a second's fraction; below microseconds by `noise`. */
 void text_add_time(Buf *b, int64_t time_usec, unsigned digits, unsigned noise);
+void text_add_http_time(Buf *b, int64_t time_usec); /* as in Last-Modified */
 bool text_parse_time(const char *text, int64_t *ret_usec);
 bool text_parse_lifetime(const char *text, int64_t *ret_usec); /* 30, 30s, 5m, 2h, 1h30m45s */
 

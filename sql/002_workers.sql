@@ -1,0 +1,114 @@
+-- One lease a worker: registering, the heartbeat, and what becomes of the jobs of the dead.
+
+CREATE OR REPLACE FUNCTION meshify.register(
+    p_worker uuid, p_instance text, p_host text, p_machine_id text, p_boot_id text, p_pid_ns text, p_pid int,
+    p_version text, p_max_jobs int, p_lease interval)
+    RETURNS TABLE (answer text, workers int, lease_usec bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    INSERT INTO meshify.workers AS w (id, instance, host, machine_id, boot_id, pid_ns, pid, version, max_jobs, expires_at)
+    VALUES (p_worker, left(p_instance, 200), left(p_host, 200), left(p_machine_id, 100), left(p_boot_id, 100),
+            left(p_pid_ns, 100), p_pid, left(p_version, 50), p_max_jobs, now() + p_lease)
+    ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), expires_at = now() + p_lease WHERE NOT w.dead;
+    answer := CASE WHEN FOUND THEN 'ok' ELSE 'lost' END;
+    SELECT count(*) INTO workers FROM meshify.workers w WHERE NOT w.dead AND w.expires_at > now();
+    lease_usec := (extract(epoch FROM p_lease) * 1000000)::bigint;
+    RETURN NEXT;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.unregister(p_worker uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    DELETE FROM meshify.workers w WHERE w.id = p_worker;
+    RETURN CASE WHEN FOUND THEN 'ok' ELSE 'lost' END;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.heartbeat(p_worker uuid, p_lease interval, p_running int, p_draining boolean)
+    RETURNS TABLE (answer text, held int, workers int, running_all int, cancels uuid[], paused boolean)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    UPDATE meshify.workers w
+    SET heartbeat_at = now(), expires_at = now() + p_lease, running = p_running, draining = p_draining
+    WHERE w.id = p_worker AND NOT w.dead;
+    IF NOT FOUND THEN
+        answer := 'lost';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    answer := 'ok';
+    SELECT count(*), coalesce(array_agg(j.id) FILTER (WHERE j.cancel_requested_at IS NOT NULL), '{}')
+    INTO held, cancels
+    FROM public.jobs j WHERE j.worker_id = p_worker AND j.type = 'meshify' AND j.status = 'running';
+    SELECT count(*), coalesce(sum(w.running), 0) INTO workers, running_all
+    FROM meshify.workers w WHERE NOT w.dead AND w.expires_at > now();
+    paused := meshify.setting('paused') = 'on';
+    RETURN NEXT;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.predecessors(p_worker uuid) RETURNS TABLE (worker uuid, pid int)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT o.id, o.pid
+    FROM meshify.workers o
+    JOIN meshify.workers me ON me.id = p_worker
+    WHERE o.id <> me.id AND o.machine_id = me.machine_id AND o.boot_id = me.boot_id AND o.pid_ns = me.pid_ns
+      AND me.machine_id <> '' AND me.boot_id <> '' AND me.pid_ns <> ''
+$$;
+
+-- Declares dead what has run out or is proven dead, and puts its jobs back into the queue, at most
+-- 500 a call. Within a lease of the server's start nobody has had the chance to be heard.
+CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[]) RETURNS TABLE (dead int, taken int)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_lease interval;
+BEGIN
+    dead := 0;
+    taken := 0;
+    SELECT w.expires_at - w.heartbeat_at INTO v_lease
+    FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead AND w.expires_at > now();
+    IF NOT FOUND THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    UPDATE meshify.workers w SET dead = true
+    WHERE w.id <> p_worker AND NOT w.dead
+      AND (w.id = ANY (p_proven)
+           OR (w.expires_at < now()
+               AND pg_catalog.pg_postmaster_start_time() + greatest(v_lease, w.expires_at - w.heartbeat_at) < now()));
+    GET DIAGNOSTICS dead = ROW_COUNT;
+
+    WITH picked AS (
+        SELECT j.id, w.heartbeat_at
+        FROM public.jobs j LEFT JOIN meshify.workers w ON w.id = j.worker_id
+        WHERE j.type = 'meshify' AND j.status = 'running' AND j.worker_id IS NOT NULL AND (w.id IS NULL OR w.dead)
+        LIMIT 500
+        FOR UPDATE OF j SKIP LOCKED
+    ), back AS (
+        UPDATE public.jobs j
+        SET status = 'pending', worker_id = NULL, run_after = now(), attempts = greatest(j.attempts - 1, 0),
+            crashes = j.crashes + 1,
+            worked = j.worked + greatest(least(coalesce(p.heartbeat_at, now()), now()) - j.claimed_at, '0'::interval)
+        FROM picked p WHERE j.id = p.id
+        RETURNING j.id
+    ), noted AS (
+        INSERT INTO meshify.events (job_id, event, detail)
+        SELECT b.id, 'taken_over', jsonb_build_object('by', p_worker) FROM back b
+        RETURNING 1
+    )
+    SELECT count(*) INTO taken FROM noted;
+
+    DELETE FROM meshify.workers w
+    WHERE w.dead AND NOT EXISTS (SELECT FROM public.jobs j
+                                 WHERE j.worker_id = w.id AND j.type = 'meshify' AND j.status = 'running');
+    IF taken > 0 THEN
+        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    END IF;
+    RETURN NEXT;
+END $$;
+
+SELECT meshify.only_for('meshify.register(uuid, text, text, text, text, text, int, text, int, interval)', 'meshify_worker');
+SELECT meshify.only_for('meshify.unregister(uuid)', 'meshify_worker');
+SELECT meshify.only_for('meshify.heartbeat(uuid, interval, int, boolean)', 'meshify_worker');
+SELECT meshify.only_for('meshify.predecessors(uuid)', 'meshify_worker');
+SELECT meshify.only_for('meshify.reap(uuid, uuid[])', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 2, applied_at = now() WHERE version < 2;

@@ -1,0 +1,145 @@
+-- Jobs come from the queue, and what a worker holds is compared with what it thinks it holds.
+
+DO $$
+BEGIN
+    IF to_regtype('meshify.claimed') IS NULL THEN
+        CREATE TYPE meshify.claimed AS (
+            job_id uuid, user_id uuid, project_id uuid, asset_id uuid, owner_id uuid, input_data text,
+            attempts int, crashes int, worked_usec bigint, age_usec bigint, cancel_asked boolean,
+            purchases text, next_usec bigint, missing uuid[]);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.usec(p interval) RETURNS bigint
+    LANGUAGE sql IMMUTABLE SET search_path = '' AS
+$$ SELECT (extract(epoch FROM p) * 1000000)::bigint $$;
+
+CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT coalesce(json_agg(json_build_object(
+        'id', p.id, 'step', p.step, 'purchase', p.purchase, 'attempt', p.attempt, 'state', p.state,
+        'intent_age_usec', meshify.usec(now() - p.intent_at),
+        'give_up_in_usec', meshify.usec(p.give_up_after - now()),
+        'prediction_id', p.prediction_id, 'status', p.status, 'model', p.model, 'input_hash', p.input_hash,
+        'input_keys', p.input_keys, 'output', p.output, 'finished', p.finished_at IS NOT NULL,
+        'finished_age_usec', meshify.usec(now() - p.finished_at),
+        'predict_time', CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number'
+                             THEN p.metrics -> 'predict_time' END) ORDER BY p.id)::text, '[]')
+    FROM meshify.predictions p WHERE p.job_id = p_job
+$$;
+
+-- A job as a worker takes it up.
+CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts, j.crashes,
+           meshify.usec(j.worked), meshify.usec(now() - j.created_at), j.cancel_requested_at IS NOT NULL,
+           meshify.purchases_of(j.id), NULL::bigint, NULL::uuid[]
+    FROM public.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
+    WHERE j.id = ANY (p_jobs)
+    ORDER BY j.priority DESC, j.run_after, j.created_at
+$$;
+
+-- Which jobs a claim takes. With a limit a user, users are walked one by one, so that the backlog of
+-- one who has reached it costs nothing.
+CREATE OR REPLACE FUNCTION meshify.pick(p_free int, p_max_per_user int, p_only_bought boolean) RETURNS uuid[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    v_picked uuid[] := '{}';
+    v_some uuid[];
+    v_user uuid;
+    v_running int;
+BEGIN
+    IF p_only_bought THEN
+        -- From the purchases' side: few are open, however long the queue is.
+        RETURN ARRAY(
+            SELECT j.id FROM public.jobs j
+            WHERE j.type = 'meshify' AND j.status = 'pending' AND j.run_after <= now()
+              AND (j.id IN (SELECT p.job_id FROM meshify.predictions p
+                            WHERE p.state IN ('intended', 'bought') AND (p.finished_at IS NULL OR p.finished_at > now() - interval '1 hour'))
+                   OR j.cancel_requested_at IS NOT NULL)
+            ORDER BY j.priority DESC, j.run_after, j.created_at
+            LIMIT p_free FOR UPDATE SKIP LOCKED);
+    END IF;
+    IF p_max_per_user <= 0 THEN
+        RETURN ARRAY(
+            SELECT j.id FROM public.jobs j
+            WHERE j.type = 'meshify' AND j.status = 'pending' AND j.run_after <= now()
+            ORDER BY j.priority DESC, j.run_after, j.created_at
+            LIMIT p_free FOR UPDATE SKIP LOCKED);
+    END IF;
+
+    SELECT min(j.user_id::text)::uuid INTO v_user FROM public.jobs j WHERE j.type = 'meshify' AND j.status = 'pending';
+    WHILE v_user IS NOT NULL AND cardinality(v_picked) < p_free LOOP
+        SELECT count(*) INTO v_running FROM public.jobs j
+        WHERE j.type = 'meshify' AND j.status = 'running' AND j.user_id = v_user;
+        IF v_running < p_max_per_user THEN
+            v_some := ARRAY(
+                SELECT j.id FROM public.jobs j
+                WHERE j.type = 'meshify' AND j.status = 'pending' AND j.run_after <= now() AND j.user_id = v_user
+                ORDER BY j.priority DESC, j.run_after, j.created_at
+                LIMIT least(p_max_per_user - v_running, p_free - cardinality(v_picked)) FOR UPDATE SKIP LOCKED);
+            v_picked := v_picked || v_some;
+        END IF;
+        SELECT j.user_id INTO v_user FROM public.jobs j
+        WHERE j.type = 'meshify' AND j.status = 'pending' AND j.user_id > v_user
+        ORDER BY j.user_id LIMIT 1;
+    END LOOP;
+    RETURN v_picked;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_user int, p_only_bought boolean)
+    RETURNS SETOF meshify.claimed
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    v_picked uuid[] := '{}';
+    v_info meshify.claimed;
+BEGIN
+    -- The intent's commit makes the claim durable too; a claim alone is worth no wait for the disk.
+    PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
+    IF p_max_per_user > 0 THEN
+        PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('meshify.claim'));
+    END IF;
+    PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR SHARE;
+    IF FOUND AND meshify.setting('paused') IS DISTINCT FROM 'on' THEN
+        v_picked := meshify.pick(p_free, p_max_per_user, p_only_bought);
+        UPDATE public.jobs j
+        SET status = 'running', worker_id = p_worker, attempts = j.attempts + 1, claimed_at = now(),
+            started_at = coalesce(j.started_at, now())
+        WHERE j.id = ANY (v_picked);
+        UPDATE public.mesh_assets a SET status = 'running'
+        FROM public.jobs j WHERE j.id = ANY (v_picked) AND a.id = j.asset_id AND a.status = 'pending';
+        INSERT INTO meshify.events (job_id, event, detail)
+        SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_picked) p;
+    END IF;
+    v_info.next_usec := (
+        SELECT CASE WHEN count(*) > 0 THEN greatest(meshify.usec(min(n.run_after) - now()), 0) END FROM (
+            SELECT j.run_after FROM public.jobs j
+            WHERE j.type = 'meshify' AND j.status = 'pending'
+            ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
+        WHERE cardinality(v_picked) >= p_free OR n.run_after > now());
+    RETURN NEXT v_info;
+    IF cardinality(v_picked) > 0 THEN
+        RETURN QUERY SELECT * FROM meshify.as_claimed(v_picked);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.compare(p_worker uuid, p_known uuid[]) RETURNS SETOF meshify.claimed
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    v_held uuid[];
+    v_info meshify.claimed;
+BEGIN
+    v_held := ARRAY(SELECT j.id FROM public.jobs j
+                    WHERE j.worker_id = p_worker AND j.type = 'meshify' AND j.status = 'running');
+    v_info.missing := ARRAY(SELECT unnest(p_known) EXCEPT SELECT unnest(v_held));
+    RETURN NEXT v_info;
+    RETURN QUERY SELECT * FROM meshify.as_claimed(ARRAY(SELECT unnest(v_held) EXCEPT SELECT unnest(p_known)));
+END $$;
+
+SELECT meshify.only_for('meshify.usec(interval)');
+SELECT meshify.only_for('meshify.purchases_of(uuid)');
+SELECT meshify.only_for('meshify.as_claimed(uuid[])');
+SELECT meshify.only_for('meshify.pick(int, int, boolean)');
+SELECT meshify.only_for('meshify.claim(uuid, int, int, boolean)', 'meshify_worker');
+SELECT meshify.only_for('meshify.compare(uuid, uuid[])', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 3, applied_at = now() WHERE version < 3;

@@ -1,0 +1,164 @@
+-- Closing: asset, job, notification, refund and event change together or not at all. All lock the
+-- asset, then the job, then the profile.
+
+-- Gives the credits of a job back, if they are not back already. Answers what was given.
+CREATE OR REPLACE FUNCTION meshify.refund(p_job uuid, p_user uuid, p_asset uuid) RETURNS numeric
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_cost numeric;
+    v_owner uuid;
+    v_sum numeric;
+    v_n int;
+BEGIN
+    SELECT coalesce(sum(r.credits), 0), coalesce(max(r.n), 0) INTO v_sum, v_n FROM meshify.refunds r WHERE r.job_id = p_job;
+    SELECT a.credits_cost, a.owner_id INTO v_cost, v_owner FROM public.mesh_assets a WHERE a.id = p_asset;
+    IF meshify.setting('refund') IS DISTINCT FROM 'on' OR v_sum <> 0 OR v_cost IS NULL OR v_cost <= 0
+       OR v_owner IS DISTINCT FROM p_user THEN
+        RETURN 0;
+    END IF;
+    IF v_cost > meshify.setting('refund_max')::numeric THEN
+        PERFORM meshify.note(p_job, 'refund_refused', jsonb_build_object('credits', v_cost));
+        RETURN 0;
+    END IF;
+    UPDATE public.profiles p
+    SET credits_remaining = p.credits_remaining + v_cost, credits_used = p.credits_used - v_cost
+    WHERE p.id = p_user;
+    IF NOT FOUND THEN
+        v_cost := 0; -- the profile was deleted: written down, so that it is not tried again
+    END IF;
+    INSERT INTO meshify.refunds (job_id, n, user_id, credits) VALUES (p_job, v_n + 1, p_user, v_cost);
+    RETURN v_cost;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    IF p_user IS NOT NULL THEN
+        INSERT INTO public.notifications (user_id, type, title, message) VALUES (p_user, p_type, p_title, p_message);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = '' AS
+$$ SELECT left(CASE WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;
+
+-- Ends a job that got no mesh. The caller holds the locks and knows that it may.
+CREATE OR REPLACE FUNCTION meshify.end_without(p_job uuid, p_status text, p_sentence text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    j record;
+BEGIN
+    UPDATE public.jobs x
+    SET status = p_status, error = CASE WHEN p_status = 'error' THEN p_sentence END, completed_at = now()
+    WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
+    UPDATE public.mesh_assets a SET status = 'error' WHERE a.id = j.asset_id AND a.status <> 'done';
+    IF p_status = 'canceled' THEN
+        PERFORM meshify.notify_user(j.user_id, 'info', 'Mesh Generation Canceled', 'Your 3D mesh generation was canceled.');
+    ELSE
+        PERFORM meshify.notify_user(j.user_id, 'error', 'Mesh Generation Failed', 'Failed to generate 3D mesh: ' || p_sentence);
+    END IF;
+    PERFORM meshify.note(p_job, p_status, jsonb_strip_nulls(jsonb_build_object(
+        'reason', p_reason, 'refund', meshify.refund(j.id, j.user_id, j.asset_id))));
+END $$;
+
+-- The asset's row is locked before the job's.
+CREATE OR REPLACE FUNCTION meshify.fence_closing(p_worker uuid, p_job uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+BEGIN
+    PERFORM FROM public.mesh_assets a
+    WHERE a.id = (SELECT j.asset_id FROM public.jobs j WHERE j.id = p_job) FOR UPDATE;
+    RETURN meshify.fence(p_worker, p_job);
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.done(
+    p_worker uuid, p_job uuid, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_answer text := meshify.fence_closing(p_worker, p_job);
+    j record;
+BEGIN
+    IF v_answer <> 'ok' THEN
+        RETURN v_answer;
+    END IF;
+    UPDATE public.jobs x
+    SET status = 'done', output_data = p_output_data, error = NULL, completed_at = now(), progress = 1
+    WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id, x.input_data INTO j;
+    UPDATE public.mesh_assets a
+    SET status = 'done', output_path = p_path, size = p_size, mime = p_mime, result_meta = p_result_meta
+    WHERE a.id = j.asset_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'job % has no asset', p_job USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    PERFORM meshify.notify_user(j.user_id, 'success', 'Mesh Generation Complete',
+        'Your 3D mesh "' || meshify.prompt_of(j.input_data) || '" has been generated successfully and is ready for download.');
+    PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_path, 'size', p_size));
+    RETURN 'ok';
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.fail(p_worker uuid, p_job uuid, p_sentence text, p_reason text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_answer text := meshify.fence_closing(p_worker, p_job);
+BEGIN
+    IF v_answer NOT IN ('ok', 'cancel') THEN
+        RETURN v_answer;
+    END IF;
+    PERFORM meshify.end_without(p_job, 'error', p_sentence, p_reason);
+    RETURN 'ok';
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.canceled(p_worker uuid, p_job uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_answer text := meshify.fence_closing(p_worker, p_job);
+BEGIN
+    IF v_answer NOT IN ('ok', 'cancel') THEN
+        RETURN v_answer;
+    END IF;
+    PERFORM meshify.end_without(p_job, 'canceled', 'canceled', 'canceled');
+    RETURN 'ok';
+END $$;
+
+-- May something that was bought for this job still run?
+CREATE OR REPLACE FUNCTION meshify.may_run(p_job uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT EXISTS (SELECT FROM meshify.predictions p
+                   WHERE p.job_id = p_job AND p.state IN ('intended', 'bought', 'surplus') AND p.finished_at IS NULL)
+$$;
+
+CREATE OR REPLACE FUNCTION meshify.hand_back(
+    p_worker uuid, p_job uuid, p_delay interval, p_counted boolean, p_worked interval, p_reason text)
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_answer text := meshify.fence_closing(p_worker, p_job);
+BEGIN
+    IF v_answer NOT IN ('ok', 'cancel') THEN
+        RETURN v_answer;
+    END IF;
+    IF v_answer = 'cancel' AND NOT meshify.may_run(p_job) THEN
+        PERFORM meshify.end_without(p_job, 'canceled', 'canceled', 'canceled');
+        RETURN 'closed';
+    END IF;
+    UPDATE public.jobs j
+    SET status = 'pending', worker_id = NULL, worked = j.worked + p_worked,
+        run_after = CASE WHEN v_answer = 'cancel' THEN now() ELSE now() + p_delay END,
+        attempts = CASE WHEN p_counted THEN j.attempts ELSE greatest(j.attempts - 1, 0) END
+    WHERE j.id = p_job;
+    PERFORM meshify.note(p_job, 'handed_back', jsonb_build_object('reason', p_reason, 'delay', p_delay, 'counted', p_counted));
+    IF p_delay <= interval '0' OR v_answer = 'cancel' THEN
+        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    END IF;
+    RETURN 'ok';
+END $$;
+
+SELECT meshify.only_for('meshify.refund(uuid, uuid, uuid)');
+SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
+SELECT meshify.only_for('meshify.prompt_of(jsonb)');
+SELECT meshify.only_for('meshify.end_without(uuid, text, text, text)');
+SELECT meshify.only_for('meshify.fence_closing(uuid, uuid)');
+SELECT meshify.only_for('meshify.may_run(uuid)');
+SELECT meshify.only_for('meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)', 'meshify_worker');
+SELECT meshify.only_for('meshify.fail(uuid, uuid, text, text)', 'meshify_worker');
+SELECT meshify.only_for('meshify.canceled(uuid, uuid)', 'meshify_worker');
+SELECT meshify.only_for('meshify.hand_back(uuid, uuid, interval, boolean, interval, text)', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 5, applied_at = now() WHERE version < 5;

@@ -1,0 +1,146 @@
+-- What others call: enqueue, cancel, prediction_changed; and the triggers on the existing tables.
+
+CREATE OR REPLACE FUNCTION meshify.notify_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    -- Once a statement, and only for jobs of ours: NOTIFY makes commits queue up.
+    IF EXISTS (SELECT FROM fresh WHERE fresh.type = 'meshify' AND fresh.status = 'pending') THEN
+        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    END IF;
+    RETURN NULL;
+END $$;
+DROP TRIGGER IF EXISTS meshify_notify ON public.jobs;
+CREATE TRIGGER meshify_notify AFTER INSERT ON public.jobs REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION meshify.notify_jobs();
+
+CREATE OR REPLACE FUNCTION meshify.enqueue(
+    user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false,
+    OUT asset_id uuid, OUT job_id uuid)
+    RETURNS record LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+#variable_conflict use_column
+DECLARE
+    v_user uuid := enqueue.user_id;
+    v_project uuid := enqueue.project_id;
+    v_prompt text := nullif(btrim(enqueue.prompt), '');
+    v_image text := nullif(btrim(enqueue.image_url), '');
+    v_price numeric := CASE WHEN enqueue.free THEN 0 ELSE meshify.setting('price')::numeric END;
+    v_max int := meshify.setting('max_pending_jobs')::int;
+    v_asset uuid;
+    v_job uuid;
+BEGIN
+    IF v_user IS NULL OR v_project IS NULL OR (v_prompt IS NULL AND v_image IS NULL) THEN
+        RAISE EXCEPTION 'user_id, project_id and a prompt or an image are needed' USING ERRCODE = 'MF400';
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.projects p WHERE p.id = v_project) THEN
+        RAISE EXCEPTION 'project % does not exist', v_project USING ERRCODE = 'MF400';
+    END IF;
+    IF v_max > 0 AND (SELECT count(*) FROM public.jobs j
+                      WHERE j.user_id = v_user AND j.type = 'meshify' AND j.status = 'pending') >= v_max THEN
+        RAISE EXCEPTION 'the user has % pending jobs already', v_max USING ERRCODE = 'MF429';
+    END IF;
+    IF v_price > 0 THEN
+        UPDATE public.profiles p
+        SET credits_remaining = p.credits_remaining - v_price, credits_used = p.credits_used + v_price
+        WHERE p.id = v_user AND p.credits_remaining >= v_price;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'too few credits: % are needed', v_price USING ERRCODE = 'MF402';
+        END IF;
+    END IF;
+    INSERT INTO public.mesh_assets (project_id, owner_id, prompt, input_image_path, status, credits_cost)
+    VALUES (v_project, v_user, v_prompt, v_image, 'pending', v_price) RETURNING id INTO v_asset;
+    INSERT INTO public.jobs (type, user_id, project_id, asset_id, status, input_data)
+    VALUES ('meshify', v_user, v_project, v_asset, 'pending',
+            jsonb_strip_nulls(jsonb_build_object('prompt', v_prompt, 'input_image_url', v_image)))
+    RETURNING id INTO v_job;
+    PERFORM meshify.notify_user(v_user, 'info', 'Mesh Generation Started',
+        'Your 3D mesh "' || left(coalesce(v_prompt, ''), 100) || '" is being generated.');
+    enqueue.asset_id := v_asset;
+    enqueue.job_id := v_job;
+END $$;
+
+-- Ends a pending job at once where nothing may still run; else asks its worker, or makes it due.
+CREATE OR REPLACE FUNCTION meshify.cancel(job_id uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+#variable_conflict use_column
+DECLARE
+    v_job uuid := cancel.job_id;
+    v_status text;
+BEGIN
+    PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT j.asset_id FROM public.jobs j WHERE j.id = v_job) FOR UPDATE;
+    SELECT j.status::text INTO v_status FROM public.jobs j WHERE j.id = v_job AND j.type = 'meshify' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'gone';
+    ELSIF v_status NOT IN ('pending', 'running') THEN
+        RETURN 'ended';
+    ELSIF v_status = 'pending' AND NOT meshify.may_run(v_job) THEN
+        UPDATE public.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
+        PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'canceled');
+        RETURN 'canceled';
+    END IF;
+    UPDATE public.jobs j
+    SET cancel_requested_at = coalesce(j.cancel_requested_at, now()),
+        run_after = CASE WHEN v_status = 'pending' THEN least(j.run_after, now()) ELSE j.run_after END
+    WHERE j.id = v_job;
+    PERFORM meshify.note(v_job, 'cancel_asked');
+    PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', v_job)::text);
+    IF v_status = 'pending' THEN
+        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    END IF;
+    RETURN 'asked';
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.prediction_changed(prediction_id text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+BEGIN
+    IF EXISTS (SELECT FROM meshify.predictions p
+               WHERE p.prediction_id = prediction_changed.prediction_id AND p.finished_at IS NULL) THEN
+        PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('prediction', prediction_changed.prediction_id)::text);
+    END IF;
+END $$;
+
+-- A deleted asset: its unfinished job ends with it and the credits go back; what was bought is
+-- cancelled by the worker that has the job, or by the next that looks.
+CREATE OR REPLACE FUNCTION meshify.asset_deleted() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_job uuid;
+BEGIN
+    FOR v_job IN SELECT j.id FROM public.jobs j
+                 WHERE j.asset_id = OLD.id AND j.type = 'meshify' AND j.status IN ('pending', 'running') FOR UPDATE LOOP
+        UPDATE public.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
+        PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'asset deleted');
+        PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', v_job)::text);
+    END LOOP;
+    RETURN OLD;
+END $$;
+DROP TRIGGER IF EXISTS meshify_asset_deleted ON public.mesh_assets;
+CREATE TRIGGER meshify_asset_deleted BEFORE DELETE ON public.mesh_assets
+    FOR EACH ROW EXECUTE FUNCTION meshify.asset_deleted();
+
+-- PostgREST serves exposed schemas only: twins in public, for the service role alone.
+CREATE OR REPLACE FUNCTION public.meshify_enqueue(
+    user_id uuid, project_id uuid, prompt text, image_url text DEFAULT NULL, free boolean DEFAULT false,
+    OUT asset_id uuid, OUT job_id uuid)
+    RETURNS record LANGUAGE sql SECURITY DEFINER SET search_path = '' AS
+$$ SELECT e.asset_id, e.job_id FROM meshify.enqueue($1, $2, $3, $4, $5) e $$;
+CREATE OR REPLACE FUNCTION public.meshify_cancel(job_id uuid) RETURNS text
+    LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT meshify.cancel($1) $$;
+CREATE OR REPLACE FUNCTION public.meshify_prediction_changed(prediction_id text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT meshify.prediction_changed($1) $$;
+
+SELECT meshify.only_for('meshify.notify_jobs()');
+SELECT meshify.only_for('meshify.asset_deleted()');
+SELECT meshify.only_for('meshify.enqueue(uuid, uuid, text, text, boolean)', 'service_role', 'meshify_worker');
+SELECT meshify.only_for('meshify.cancel(uuid)', 'service_role', 'meshify_worker');
+SELECT meshify.only_for('meshify.prediction_changed(text)', 'service_role', 'meshify_worker');
+SELECT meshify.only_for('public.meshify_enqueue(uuid, uuid, text, text, boolean)', 'service_role');
+SELECT meshify.only_for('public.meshify_cancel(uuid)', 'service_role');
+SELECT meshify.only_for('public.meshify_prediction_changed(text)', 'service_role');
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'service_role') THEN
+        GRANT USAGE ON SCHEMA meshify TO service_role;
+    END IF;
+END $$;
+UPDATE meshify.schema_version SET version = 6, applied_at = now() WHERE version < 6;

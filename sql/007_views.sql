@@ -1,0 +1,72 @@
+-- What operators look at.
+
+CREATE OR REPLACE VIEW meshify.stats WITH (security_barrier) AS
+SELECT count(*) FILTER (WHERE j.status = 'pending') AS pending,
+       count(*) FILTER (WHERE j.status = 'running') AS running,
+       count(*) FILTER (WHERE j.status = 'running' AND j.worker_id IS NULL) AS running_without_worker,
+       extract(epoch FROM now() - min(j.created_at) FILTER (WHERE j.status = 'pending'))::float8 AS oldest_pending_seconds,
+       count(*) FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 hour') AS done_hour,
+       count(*) FILTER (WHERE j.status = 'error' AND j.completed_at > now() - interval '1 hour') AS error_hour,
+       count(*) FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS done_day,
+       count(*) FILTER (WHERE j.status = 'error' AND j.completed_at > now() - interval '1 day') AS error_day,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM j.completed_at - j.started_at)::float8)
+           FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS p50_seconds,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM j.completed_at - j.started_at)::float8)
+           FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS p95_seconds
+FROM public.jobs j WHERE j.type = 'meshify';
+
+CREATE OR REPLACE VIEW meshify.storage_usage WITH (security_barrier) AS
+SELECT a.owner_id AS owner, count(*) AS count, coalesce(sum(a.size::bigint), 0) AS bytes
+FROM public.mesh_assets a WHERE a.status = 'done' GROUP BY a.owner_id;
+
+CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit int)
+    RETURNS TABLE (id uuid, user_id uuid, status text, attempts int, progress real, created_at timestamptz,
+                   started_at timestamptz, completed_at timestamptz, prompt text, error text, output_path text, worker text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT j.id, j.user_id, j.status::text, j.attempts, j.progress, j.created_at, j.started_at, j.completed_at,
+           meshify.prompt_of(j.input_data), j.error, a.output_path, w.instance
+    FROM public.jobs j
+    LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
+    LEFT JOIN meshify.workers w ON w.id = j.worker_id
+    WHERE j.type = 'meshify' AND (p_status IS NULL OR j.status::text = p_status) AND (p_user IS NULL OR j.user_id = p_user)
+    ORDER BY j.created_at DESC LIMIT least(greatest(p_limit, 1), 10000)
+$$;
+
+CREATE OR REPLACE FUNCTION meshify.show_job(p_job uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT jsonb_build_object(
+        'job', to_jsonb(j), 'asset', to_jsonb(a),
+        'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.id), '[]') FROM meshify.predictions p WHERE p.job_id = j.id),
+        'refunds', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.n), '[]') FROM meshify.refunds r WHERE r.job_id = j.id),
+        'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'job_id' ORDER BY e.id), '[]') FROM meshify.events e WHERE e.job_id = j.id))
+    FROM public.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
+    WHERE j.id = p_job AND j.type = 'meshify'
+$$;
+
+CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT jsonb_build_object(
+        'schema_version', (SELECT v.version FROM meshify.schema_version v),
+        'queue', (SELECT to_jsonb(s) FROM meshify.stats s),
+        'settings', (SELECT jsonb_object_agg(s.key, s.value) FROM meshify.settings s),
+        'workers', (SELECT coalesce(jsonb_agg(to_jsonb(w) || jsonb_build_object(
+                        'lease_left_seconds', extract(epoch FROM w.expires_at - now())::float8) ORDER BY w.started_at), '[]')
+                    FROM meshify.workers w))
+$$;
+
+REVOKE ALL ON meshify.stats, meshify.storage_usage FROM PUBLIC;
+GRANT SELECT ON meshify.stats, meshify.storage_usage TO meshify_worker;
+DO $$
+DECLARE
+    r text;
+BEGIN
+    FOREACH r IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
+        IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
+            EXECUTE format('REVOKE ALL ON meshify.stats, meshify.storage_usage FROM %I', r);
+        END IF;
+    END LOOP;
+END $$;
+SELECT meshify.only_for('meshify.list_jobs(text, uuid, int)', 'meshify_worker');
+SELECT meshify.only_for('meshify.show_job(uuid)', 'meshify_worker');
+SELECT meshify.only_for('meshify.status()', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 7, applied_at = now() WHERE version < 7;

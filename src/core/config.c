@@ -1,0 +1,490 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/config_ini.h"
+#include "core/config_steps.h"
+#include "core/config_value.h"
+
+#define ERRORS_MAX 100
+
+/* --- errors ---------------------------------------------------------------------------------- */
+
+static int add_error(ConfigErrors *e, char *line) {
+    _cleanup_free_ char *owned = line;
+    StrBuf buf = { .text = e->text };
+
+    if (!owned)
+        return -ENOMEM;
+    if (++e->n > ERRORS_MAX)
+        return 0;
+    buf.size = e->text ? strlen(e->text) : 0;
+    buf.room = e->text ? buf.size + 1 : 0;
+    if (strbuf_add(&buf, owned, strlen(owned)) < 0 || strbuf_add(&buf, "\n", 1) < 0) {
+        e->text = buf.text;
+        return -ENOMEM;
+    }
+    e->text = buf.text;
+    return 0;
+}
+
+int config_errors_add(ConfigErrors *e, const char *format, ...) {
+    char *line = NULL;
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vasprintf(&line, format, ap);
+    va_end(ap);
+    return n < 0 ? -ENOMEM : add_error(e, line);
+}
+
+int config_errors_at(ConfigErrors *e, ConfigWhere at, const char *section, const char *key,
+                     const char *format, ...) {
+    _cleanup_free_ char *what = NULL;
+    char *line = NULL, number[16] = "";
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vasprintf(&line, format, ap);
+    va_end(ap);
+    if (n < 0)
+        return -ENOMEM;
+    what = line;
+    if (at.line > 0)
+        snprintf(number, sizeof number, ":%u", at.line);
+    return add_error(e, str_printf("%s%s%s: [%s] %s%s%s", at.kind ? at.kind : "", at.file, number, section, key ? key : "",
+                                   key ? ": " : "", what));
+}
+
+void config_errors_done(ConfigErrors *e) {
+    free(e->text);
+    *e = (ConfigErrors) { 0 };
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+typedef struct Parse {
+    const ConfigSource *src;
+    Config *c;
+    ConfigErrors *errors;
+    ConfigDrafts drafts;
+    struct {
+        ConfigWhere at;  /* file NULL: it has its default */
+        unsigned source; /* of `at` */
+        bool bad;        /* an error is told already */
+    } rows[CONFIG_KEYS];
+    unsigned source; /* which text is being read */
+    ConfigText text;
+    char section[32]; /* "": a draft's */
+} Parse;
+
+static ConfigWhere where(const Parse *p, size_t row) {
+    if (p->rows[row].at.file)
+        return p->rows[row].at;
+    return (ConfigWhere) { .file = p->src->file.name ? p->src->file.name : "configuration" };
+}
+
+/* An error about row `i`. */
+static int error_row(Parse *p, size_t i, ConfigWhere at, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static int error_row(Parse *p, size_t i, ConfigWhere at, const char *format, ...) {
+    const char *dot = strchr(config_table[i].name, '.');
+    _cleanup_free_ char *section = strndup(config_table[i].name, (size_t) (dot - config_table[i].name));
+    char *what = NULL;
+    va_list ap;
+    int r;
+
+    va_start(ap, format);
+    r = vasprintf(&what, format, ap);
+    va_end(ap);
+    if (r < 0)
+        return -ENOMEM;
+    p->rows[i].bad = true;
+    r = section ? config_errors_at(p->errors, at, section, dot + 1, "%s", what) : -ENOMEM;
+    free(what);
+    return r;
+}
+
+/* Sets row `i` from a text that came from outside. */
+static int set_row(Parse *p, size_t i, const char *text, ConfigWhere at) {
+    const ConfigKey *key = &config_table[i];
+    bool listen = key->field == offsetof(Config, metrics_listen);
+    char allowed[256], shown[64];
+    int r;
+
+    p->rows[i].at = at;
+    p->rows[i].source = p->source;
+    p->rows[i].bad = false;
+    if (!*text && (!*key->standard || listen)) {
+        config_value_done(key, p->c);
+        return listen && !(p->c->metrics_listen = strdup("")) ? -ENOMEM : 0;
+    }
+    if (key->flags & CONFIG_LATER && strcmp(text, key->standard) != 0)
+        return error_row(p, i, at, "is not supported yet; leave it out");
+    r = *text ? config_value_set(key, p->c, text) : -EINVAL;
+    if (r != -EINVAL)
+        return r;
+    config_value_allowed(key, allowed, sizeof allowed);
+    if (!*text)
+        return error_row(p, i, at, "is empty; allowed is %s", allowed);
+    if (config_value_is_secret(key))
+        return error_row(p, i, at, "is not what it should be; allowed is %s", allowed);
+    return error_row(p, i, at, "'%s' is not possible; allowed is %s", str_clean(shown, sizeof shown, text),
+                 allowed);
+}
+
+static int set_defaults(Parse *p) {
+    int r = 0;
+
+    for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++)
+        if (*config_table[i].standard)
+            r = config_value_set(&config_table[i], p->c, config_table[i].standard);
+    return r;
+}
+
+/* --- texts ----------------------------------------------------------------------------------- */
+
+static ConfigWhere here(const Parse *p, unsigned line) {
+    return (ConfigWhere) { .file = p->text.name ? p->text.name : "configuration", .line = line };
+}
+
+static int take_section(void *userdata, unsigned line, const char *header, bool *ret_wanted) {
+    Parse *p = userdata;
+    ConfigWhere at = here(p, line);
+    size_t size = strlen(header);
+    int r;
+
+    for (size_t i = 0; i < CONFIG_KEYS; i++)
+        if (strncmp(config_table[i].name, header, size) == 0 && config_table[i].name[size] == '.') {
+            snprintf(p->section, sizeof p->section, "%s", header);
+            *ret_wanted = p->src->needs == CONFIG_FOR_DAEMON || strcmp(header, "database") == 0;
+            return 0;
+        }
+    p->section[0] = '\0';
+    r = config_drafts_begin(&p->drafts, header, p->source, at);
+    *ret_wanted = r == 0 && p->src->needs == CONFIG_FOR_DAEMON;
+    if (r == -EEXIST && p->src->needs == CONFIG_FOR_TOOL)
+        return 0;
+    if (r == -EEXIST)
+        return config_errors_at(p->errors, at, header, NULL,
+                                "is there twice in this file; write it once");
+    if (r == -E2BIG)
+        return config_errors_at(p->errors, at, header, NULL, "is one section too many");
+    if (r == -EINVAL) {
+        char shown[64];
+
+        return config_errors_at(p->errors, at, str_clean(shown, sizeof shown, header), NULL,
+                                "is not a section; sections are worker, database, replicate, storage, "
+                                "asset, metrics, log, pipeline text, pipeline image and step NAME");
+    }
+    return r;
+}
+
+/* Half of a token that was broken over two lines looks like a key; so only what reads like the name
+ * of a key is repeated. */
+static const char *shown_name(const char *name) {
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz_.");
+
+    return n > 0 && n < 32 && name[n] == '\0' ? name : "this key";
+}
+
+static int unknown_key(Parse *p, unsigned line, const char *name) {
+    StrBuf known = { 0 };
+    size_t size = strlen(p->section);
+    int r = 0;
+
+    for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++)
+        if (strncmp(config_table[i].name, p->section, size) == 0 && config_table[i].name[size] == '.')
+            r = strbuf_printf(&known, "%s%s", known.size > 0 ? ", " : "", config_table[i].name + size + 1);
+    if (r == 0)
+        r = config_errors_at(p->errors, here(p, line), p->section, shown_name(name),
+                             "is not a key of this section; its keys are %s", known.text);
+    strbuf_done(&known);
+    return r;
+}
+
+static int take_key(void *userdata, unsigned line, const char *name, const char *value, bool cut) {
+    Parse *p = userdata;
+    ConfigWhere at = here(p, line);
+    char full[96];
+    size_t i;
+    int r;
+
+    if (!p->section[0]) {
+        const char *section = p->drafts.drafts[p->drafts.open].section;
+
+        r = config_drafts_add(&p->drafts, name, value, cut, at);
+        if (r == -EEXIST)
+            return config_errors_at(p->errors, at, section, shown_name(name),
+                                    "is there twice; write it once");
+        return r == -E2BIG ? config_errors_at(p->errors, at, section, NULL, "holds too many keys") : r;
+    }
+    snprintf(full, sizeof full, "%s.%.60s", p->section, name);
+    i = config_row(full);
+    if (i == CONFIG_KEYS)
+        return unknown_key(p, line, name);
+    if (p->rows[i].at.file && p->rows[i].source == p->source)
+        return error_row(p, i, at, "is there twice, first in line %u; write it once", p->rows[i].at.line);
+    return set_row(p, i, value, at);
+}
+
+static int take_more(void *userdata, unsigned line, const char *value, bool cut) {
+    Parse *p = userdata;
+
+    if (!p->section[0] && config_drafts_takes_more(&p->drafts))
+        return config_drafts_more(&p->drafts, value, cut);
+    return config_errors_at(p->errors, here(p, line),
+                            p->section[0] ? p->section : p->drafts.drafts[p->drafts.open].section, NULL,
+                            "an indented line goes on with the value above it, which only input.NAME "
+                            "may have; take the blanks at its beginning away");
+}
+
+static int take_bad(void *userdata, unsigned line, const char *why) {
+    Parse *p = userdata;
+
+    return config_errors_add(p->errors, "%s:%u: %s", here(p, line).file, line, why);
+}
+
+static int read_text(Parse *p, ConfigText text) {
+    static const ConfigIni ini = { take_section, take_key, take_more, take_bad };
+
+    p->source++;
+    p->text = text;
+    return text.text ? config_ini_read(&text, &ini, p) : 0;
+}
+
+/* --- environment and credentials ------------------------------------------------------------- */
+
+static const char *variable(const Parse *p, const char *name) {
+    size_t size = strlen(name);
+
+    for (char *const *v = p->src->environ; v && *v; v++)
+        if (strncmp(*v, name, size) == 0 && (*v)[size] == '=')
+            return *v + size + 1;
+    return NULL;
+}
+
+/* Does what stands in the environment for this key count at all? */
+static bool counts(const Parse *p, const ConfigKey *key) {
+    bool storage = strncmp(key->name, "storage.", 8) == 0;
+    bool aws = key->env && strncmp(key->env, "AWS_", 4) == 0;
+
+    if (p->src->needs == CONFIG_FOR_TOOL && strncmp(key->name, "database.", 9) != 0)
+        return false;
+    return !storage || p->c->storage_driver == (aws ? STORAGE_S3 : STORAGE_SUPABASE);
+}
+
+static int read_variables(Parse *p) {
+    int r = 0;
+
+    p->source++;
+    for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++) {
+        const char *value = config_table[i].env ? variable(p, config_table[i].env) : NULL;
+
+        if (value && *value && counts(p, &config_table[i]))
+            r = set_row(p, i, value, (ConfigWhere) { .kind = "environment ", .file = config_table[i].env });
+    }
+    return r;
+}
+
+static const ConfigText *find_credential(const Parse *p, const char *name) {
+    static const char prefix[] = "meshifyd.";
+    const ConfigText *found = NULL;
+
+    for (size_t i = 0; i < p->src->n_credentials; i++) {
+        const ConfigText *c = &p->src->credentials[i];
+
+        if (strcmp(c->name, name) == 0)
+            return c;
+        if (strncmp(c->name, prefix, strlen(prefix)) == 0 && strcmp(c->name + strlen(prefix), name) == 0)
+            found = c;
+    }
+    return found;
+}
+
+static int read_credentials(Parse *p) {
+    int r = 0;
+
+    p->source++;
+    for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++) {
+        const ConfigText *c = config_table[i].credential ? find_credential(p, config_table[i].credential) : NULL;
+        Secret copy = { 0 };
+        size_t size = c && c->text ? c->size : 0;
+
+        /* Files end in a newline more often than not. */
+        while (size > 0 && strchr(" \t\r\n", c->text[size - 1]))
+            size--;
+        if (size == 0 || !counts(p, &config_table[i]))
+            continue;
+        if (!(copy.text = strndup(c->text, size)))
+            return -ENOMEM;
+        r = set_row(p, i, copy.text, (ConfigWhere) { .kind = "credential ", .file = c->name });
+        secret_done(&copy);
+    }
+    return r;
+}
+
+/* --- what follows from several values -------------------------------------------------------- */
+
+/* "host@instance", of what a label may hold. */
+static int set_instance(Parse *p) {
+    const char *host = p->src->host && *p->src->host ? p->src->host : "localhost";
+    const char *instance = p->src->instance ? p->src->instance : "";
+    size_t room = 64 - (strlen(instance) < 32 ? strlen(instance) : 32) - 1;
+    char *label;
+
+    if (p->c->instance)
+        return 0;
+    if (!(label = str_printf("%.*s%s%.32s", (int) room, host, *instance ? "@" : "", instance)))
+        return -ENOMEM;
+    for (char *s = label; *s; s++)
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@-", *s))
+            *s = '-';
+    p->c->instance = label;
+    return 0;
+}
+
+static int set_late_defaults(Parse *p) {
+    Config *c = p->c;
+    const char *cache = variable(p, "CACHE_DIRECTORY");
+    size_t spool = config_row("worker.spool_dir");
+
+    /* systemd gives several directories with colons between them. */
+    if (!p->rows[spool].at.file && cache && *cache == '/') {
+        free(c->spool_dir);
+        if (!(c->spool_dir = strndup(cache, strcspn(cache, ":"))))
+            return -ENOMEM;
+    }
+    if (c->listen == CONFIG_LISTEN_OFF && !p->rows[config_row("database.poll_interval")].at.file)
+        c->poll_interval_usec = USEC_PER_SECOND;
+    if (!c->listen_url.text && c->database_url.text &&
+        !(c->listen_url.text = strdup(c->database_url.text)))
+        return -ENOMEM;
+    return set_instance(p);
+}
+
+/* `name` must be set, and is not. */
+static int missing(Parse *p, const char *name, const char *what) {
+    size_t i = config_row(name);
+
+    if (p->rows[i].bad)
+        return 0;
+    if (config_table[i].credential)
+        return error_row(p, i, where(p, i),
+                     "is not set; write %s here, or set the environment variable %s, or give the "
+                     "systemd credential %s",
+                     what, config_table[i].env, config_table[i].credential);
+    return error_row(p, i, where(p, i), "is not set; write %s here%s%s", what,
+                 p->c->storage_driver == STORAGE_SUPABASE ? ", or set the environment variable " : "",
+                 p->c->storage_driver == STORAGE_SUPABASE ? config_table[i].env : "");
+}
+
+static int check_storage(Parse *p) {
+    const Config *c = p->c;
+    size_t url = config_row("storage.url"), driver = config_row("storage.driver");
+    int r = 0;
+
+    if (c->storage_driver == STORAGE_S3)
+        return error_row(p, driver, where(p, driver), "s3 is not supported yet; allowed is supabase or dir");
+    if (!c->storage_url)
+        r = missing(p, "storage.url",
+                    c->storage_driver == STORAGE_DIR ? "an absolute path" : "https://PROJECT.supabase.co");
+    else if (c->storage_driver == STORAGE_DIR && c->storage_url[0] != '/')
+        r = error_row(p, url, where(p, url), "is not a directory; with driver = dir it is an absolute path");
+    else if (c->storage_driver == STORAGE_SUPABASE &&
+             (c->storage_url[0] == '/' || strstr(c->storage_url, "/storage/v1")))
+        r = error_row(p, url, where(p, url),
+                  "is not a Supabase project; with driver = supabase it is https://HOST without "
+                  "/storage/v1");
+    if (r == 0 && c->storage_driver == STORAGE_SUPABASE && !c->storage_key.text)
+        r = missing(p, "storage.key", "the service role key");
+    return r;
+}
+
+/* Row `low` may not be above row `high`. */
+static int check_order(Parse *p, const char *low, uint64_t low_value, const char *high,
+                       uint64_t high_value) {
+    size_t i = config_row(low), k = config_row(high);
+    size_t at = p->rows[i].at.file ? i : k;
+
+    if (low_value <= high_value || p->rows[i].bad || p->rows[k].bad)
+        return 0;
+    return error_row(p, at, where(p, at), "%s is larger than %s; raise the one or lower the other", low, high);
+}
+
+static int check_replicate(Parse *p) {
+    const Config *c = p->c;
+    size_t url = config_row("replicate.url"), insecure = config_row("replicate.allow_insecure");
+    bool secure = strncmp(c->replicate_url, "https://", 8) == 0;
+    int r = 0;
+
+    if (p->rows[url].bad || p->rows[insecure].bad)
+        r = 0;
+    else if (secure && c->allow_insecure)
+        r = error_row(p, insecure, where(p, insecure), "cannot be on while url is https; allowed is off");
+    else if (!secure && !c->allow_insecure)
+        r = error_row(p, url, where(p, url),
+                      "http would show the token to everyone on the way; allowed is https, or, for "
+                      "tests, http with allow_insecure = on");
+    if (r == 0 && !c->replicate_token.text)
+        r = missing(p, "replicate.token", "the token");
+    return r;
+}
+
+static int check(Parse *p) {
+    Config *c = p->c;
+    int r;
+
+    if ((r = check_order(p, "worker.retry_base", c->retry_base_usec, "worker.retry_max",
+                         c->retry_max_usec)) < 0 ||
+        (r = check_order(p, "replicate.poll_min", c->poll_min_usec, "replicate.poll_max",
+                         c->poll_max_usec)) < 0 ||
+        (r = check_order(p, "asset.max_size", c->asset_max_bytes, "worker.spool_max",
+                         c->spool_max_bytes)) < 0 ||
+        (r = check_replicate(p)) < 0 || (r = check_storage(p)) < 0)
+        return r;
+    return config_drafts_build(&p->drafts, p->errors, &c->text, &c->image);
+}
+
+int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
+    const ConfigText standard = { "built-in", config_builtin_text, strlen(config_builtin_text) };
+    _cleanup_(config_freep) Config *c = calloc(1, sizeof *c);
+    ConfigErrors errors = { 0 };
+    Parse p = { .src = src, .c = c, .errors = &errors };
+    int r;
+
+    if (!c)
+        return -ENOMEM;
+    if ((r = set_defaults(&p)) == 0 && (r = read_text(&p, standard)) == 0 &&
+        (r = read_text(&p, src->file)) == 0 && (r = read_text(&p, src->dropin)) == 0 &&
+        (r = read_variables(&p)) == 0 && (r = read_credentials(&p)) == 0 &&
+        (r = set_late_defaults(&p)) == 0 && src->needs == CONFIG_FOR_DAEMON)
+        r = check(&p);
+    config_drafts_done(&p.drafts);
+    if (r == 0 && errors.n > 0) {
+        *reterr = errors;
+        return -EINVAL;
+    }
+    config_errors_done(&errors);
+    if (r < 0)
+        return r;
+    *ret = TAKE(c);
+    return 0;
+}
+
+Config *config_free(Config *c) {
+    if (!c)
+        return NULL;
+    for (size_t i = 0; i < CONFIG_KEYS; i++)
+        config_value_done(&config_table[i], c);
+    pipeline_free(c->text);
+    pipeline_free(c->image);
+    free(c);
+    return NULL;
+}

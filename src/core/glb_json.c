@@ -1,0 +1,520 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/glb_json.h"
+#include "core/scan.h"
+
+#define ITEMS_MAX 65536 /* of one kind: bounds memory at some megabytes */
+
+/* Where in the document we are; what lies elsewhere is skipped. */
+typedef enum Place {
+    IN_SKIPPED,
+    IN_TOP, /* around the root */
+    IN_ROOT,
+    IN_ASSET,
+    IN_BUFFERS,
+    IN_BUFFER,
+    IN_BUFFER_EXTENSIONS,
+    IN_VIEWS,
+    IN_VIEW,
+    IN_ACCESSORS,
+    IN_ACCESSOR,
+    IN_SPARSE,
+    IN_SPARSE_INDICES,
+    IN_SPARSE_VALUES,
+    IN_MESHES,
+    IN_MESH,
+    IN_PRIMITIVES,
+    IN_PRIMITIVE,
+    IN_ATTRIBUTES,
+    IN_TARGETS,
+    IN_TARGET,
+    IN_IMAGES,
+    IN_IMAGE,
+    _PLACE_MAX,
+} Place;
+
+/* A member that we read; its value is -1 where it is missing. */
+typedef enum Field {
+    NO_FIELD,
+    ASSET_VERSION, /* the major number */
+    BUFFER_LENGTH,
+    BUFFER_URI, /* 1: data:, 0: another */
+    BUFFER_EMPTY, /* stands for what an extension unpacks */
+    VIEW_BUFFER,
+    VIEW_OFFSET,
+    VIEW_LENGTH,
+    VIEW_STRIDE,
+    ACCESSOR_VIEW,
+    ACCESSOR_OFFSET,
+    ACCESSOR_COUNT,
+    ACCESSOR_COMPONENT,
+    ACCESSOR_TYPE, /* index in types[] */
+    SPARSE_COUNT,
+    INDICES_VIEW,
+    INDICES_OFFSET,
+    INDICES_COMPONENT,
+    VALUES_VIEW,
+    VALUES_OFFSET,
+    PRIMITIVE_MODE,
+    PRIMITIVE_INDICES,
+    PRIMITIVE_POSITION,
+    ATTRIBUTE,  /* the largest of all primitives */
+    IMAGE_VIEW, /* the largest of all images */
+    _FIELD_MAX,
+} Field;
+
+typedef struct Rule {
+    Place in;
+    const char *key; /* NULL: any element or member */
+    ScanToken token; /* what it must be */
+    Place to;        /* of an object or array */
+    Field field;     /* of a string or number */
+} Rule;
+
+/* clang-format off */
+static const Rule rules[] = {
+    { IN_TOP,               NULL,            SCAN_OBJECT, IN_ROOT,              NO_FIELD },
+    { IN_ROOT,              "asset",         SCAN_OBJECT, IN_ASSET,             NO_FIELD },
+    { IN_ROOT,              "buffers",       SCAN_ARRAY,  IN_BUFFERS,           NO_FIELD },
+    { IN_ROOT,              "bufferViews",   SCAN_ARRAY,  IN_VIEWS,             NO_FIELD },
+    { IN_ROOT,              "accessors",     SCAN_ARRAY,  IN_ACCESSORS,         NO_FIELD },
+    { IN_ROOT,              "meshes",        SCAN_ARRAY,  IN_MESHES,            NO_FIELD },
+    { IN_ASSET,             "version",       SCAN_STRING, IN_SKIPPED,           ASSET_VERSION },
+    { IN_BUFFERS,           NULL,            SCAN_OBJECT, IN_BUFFER,            NO_FIELD },
+    { IN_BUFFER,            "byteLength",    SCAN_NUMBER, IN_SKIPPED,           BUFFER_LENGTH },
+    { IN_BUFFER,            "uri",           SCAN_STRING, IN_SKIPPED,           BUFFER_URI },
+    { IN_BUFFER,            "extensions",    SCAN_OBJECT, IN_BUFFER_EXTENSIONS, NO_FIELD },
+    { IN_BUFFER_EXTENSIONS, "EXT_meshopt_compression", SCAN_OBJECT, IN_SKIPPED, BUFFER_EMPTY },
+    { IN_BUFFER_EXTENSIONS, "KHR_meshopt_compression", SCAN_OBJECT, IN_SKIPPED, BUFFER_EMPTY },
+    { IN_VIEWS,             NULL,            SCAN_OBJECT, IN_VIEW,              NO_FIELD },
+    { IN_VIEW,              "buffer",        SCAN_NUMBER, IN_SKIPPED,           VIEW_BUFFER },
+    { IN_VIEW,              "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           VIEW_OFFSET },
+    { IN_VIEW,              "byteLength",    SCAN_NUMBER, IN_SKIPPED,           VIEW_LENGTH },
+    { IN_VIEW,              "byteStride",    SCAN_NUMBER, IN_SKIPPED,           VIEW_STRIDE },
+    { IN_ACCESSORS,         NULL,            SCAN_OBJECT, IN_ACCESSOR,          NO_FIELD },
+    { IN_ACCESSOR,          "bufferView",    SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_VIEW },
+    { IN_ACCESSOR,          "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_OFFSET },
+    { IN_ACCESSOR,          "count",         SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_COUNT },
+    { IN_ACCESSOR,          "componentType", SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_COMPONENT },
+    { IN_ACCESSOR,          "type",          SCAN_STRING, IN_SKIPPED,           ACCESSOR_TYPE },
+    { IN_ACCESSOR,          "sparse",        SCAN_OBJECT, IN_SPARSE,            NO_FIELD },
+    { IN_SPARSE,            "count",         SCAN_NUMBER, IN_SKIPPED,           SPARSE_COUNT },
+    { IN_SPARSE,            "indices",       SCAN_OBJECT, IN_SPARSE_INDICES,    NO_FIELD },
+    { IN_SPARSE,            "values",        SCAN_OBJECT, IN_SPARSE_VALUES,     NO_FIELD },
+    { IN_SPARSE_INDICES,    "bufferView",    SCAN_NUMBER, IN_SKIPPED,           INDICES_VIEW },
+    { IN_SPARSE_INDICES,    "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           INDICES_OFFSET },
+    { IN_SPARSE_INDICES,    "componentType", SCAN_NUMBER, IN_SKIPPED,           INDICES_COMPONENT },
+    { IN_SPARSE_VALUES,     "bufferView",    SCAN_NUMBER, IN_SKIPPED,           VALUES_VIEW },
+    { IN_SPARSE_VALUES,     "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           VALUES_OFFSET },
+    { IN_MESHES,            NULL,            SCAN_OBJECT, IN_MESH,              NO_FIELD },
+    { IN_MESH,              "primitives",    SCAN_ARRAY,  IN_PRIMITIVES,        NO_FIELD },
+    { IN_PRIMITIVES,        NULL,            SCAN_OBJECT, IN_PRIMITIVE,         NO_FIELD },
+    { IN_PRIMITIVE,         "mode",          SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_MODE },
+    { IN_PRIMITIVE,         "indices",       SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_INDICES },
+    { IN_PRIMITIVE,         "attributes",    SCAN_OBJECT, IN_ATTRIBUTES,        NO_FIELD },
+    { IN_ATTRIBUTES,        "POSITION",      SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_POSITION },
+    { IN_ATTRIBUTES,        NULL,            SCAN_NUMBER, IN_SKIPPED,           ATTRIBUTE },
+    { IN_PRIMITIVE,         "targets",       SCAN_ARRAY,  IN_TARGETS,           NO_FIELD },
+    { IN_TARGETS,           NULL,            SCAN_OBJECT, IN_TARGET,            NO_FIELD },
+    { IN_TARGET,            NULL,            SCAN_NUMBER, IN_SKIPPED,           ATTRIBUTE },
+    { IN_ROOT,              "images",        SCAN_ARRAY,  IN_IMAGES,            NO_FIELD },
+    { IN_IMAGES,            NULL,            SCAN_OBJECT, IN_IMAGE,             NO_FIELD },
+    { IN_IMAGE,             "bufferView",    SCAN_NUMBER, IN_SKIPPED,           IMAGE_VIEW },
+};
+/* clang-format on */
+
+static const struct {
+    const char *name;
+    unsigned rows, columns;
+} types[] = {
+    { "SCALAR", 1, 1 }, { "VEC2", 2, 1 }, { "VEC3", 3, 1 }, { "VEC4", 4, 1 },
+    { "MAT2", 2, 2 },   { "MAT3", 3, 3 }, { "MAT4", 4, 4 },
+};
+
+typedef struct Buffer {
+    uint64_t size;
+    bool own; /* the BIN chunk's, not a data: URI */
+} Buffer;
+
+typedef struct View {
+    uint64_t offset, size, stride;
+    uint64_t buffer;
+} View;
+
+typedef struct Accessor {
+    int64_t view; /* -1: none */
+    uint64_t offset, count;
+    uint16_t component;
+    uint8_t type;
+    bool sparse;
+    uint64_t sparse_count, indices_offset, values_offset;
+    uint32_t indices_view, values_view;
+    uint16_t indices_component;
+} Accessor;
+
+typedef struct Primitive {
+    uint32_t mode;
+    int64_t indices, position; /* -1: none */
+} Primitive;
+
+typedef struct Items {
+    void *items;
+    size_t n, room;
+} Items;
+
+struct GlbJson {
+    Scan scan;
+    Place places[SCAN_DEPTH_MAX + 2]; /* one a level */
+    unsigned depth;
+    const Rule *rule; /* what the last key leads to; NULL: nothing of ours */
+    uint32_t seen;    /* bit per place: arrays of the root that were there */
+    int64_t fields[_FIELD_MAX];
+    Items buffers, views, accessors, primitives;
+    GlbInfo info;
+    char error[128];
+};
+
+GlbJson *glb_json_free(GlbJson *j) {
+    if (j) {
+        free(j->buffers.items);
+        free(j->views.items);
+        free(j->accessors.items);
+        free(j->primitives.items);
+        free(j);
+    }
+    return NULL;
+}
+
+const char *glb_json_error(const GlbJson *j) {
+    return j->error;
+}
+
+const GlbInfo *glb_json_info(const GlbJson *j) {
+    return &j->info;
+}
+
+static int fail(GlbJson *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static int fail(GlbJson *j, const char *format, ...) {
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(j->error, sizeof j->error, format, ap);
+    va_end(ap);
+    return -EBADMSG;
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+static int add_item(GlbJson *j, Items *to, const void *item, size_t size) {
+    if (to->n == to->room) {
+        size_t room = to->room ? 2 * to->room : 16;
+        void *items;
+
+        if (to->n == ITEMS_MAX)
+            return fail(j, "more than %d accessors, views, buffers or primitives", ITEMS_MAX);
+        if (!(items = reallocarray(to->items, room, size)))
+            return -ENOMEM;
+        to->items = items;
+        to->room = room;
+    }
+    memcpy((char *) to->items + to->n++ * size, item, size);
+    return 0;
+}
+
+static uint64_t or_zero(int64_t value) {
+    return value < 0 ? 0 : (uint64_t) value;
+}
+
+static int end_buffer(GlbJson *j) {
+    const int64_t *f = j->fields;
+    Buffer b = { .size = or_zero(f[BUFFER_LENGTH]), .own = f[BUFFER_URI] < 0 };
+
+    if (f[BUFFER_LENGTH] < 1)
+        return fail(j, "buffer %zu has no length", j->buffers.n);
+    if (f[BUFFER_URI] == 0)
+        return fail(j, "buffer %zu lies in another file", j->buffers.n);
+    if (b.own && j->buffers.n > 0) {
+        if (f[BUFFER_EMPTY] < 0)
+            return fail(j, "buffer %zu has no data", j->buffers.n);
+        b.own = false;
+    }
+    return add_item(j, &j->buffers, &b, sizeof b);
+}
+
+static int end_view(GlbJson *j) {
+    const int64_t *f = j->fields;
+    View v = { .offset = or_zero(f[VIEW_OFFSET]),
+               .size = or_zero(f[VIEW_LENGTH]),
+               .stride = or_zero(f[VIEW_STRIDE]),
+               .buffer = or_zero(f[VIEW_BUFFER]) };
+
+    if (f[VIEW_BUFFER] < 0 || f[VIEW_LENGTH] < 1)
+        return fail(j, "buffer view %zu has no buffer or no length", j->views.n);
+    if (v.stride > 252)
+        return fail(j, "buffer view %zu has a stride above 252", j->views.n);
+    return add_item(j, &j->views, &v, sizeof v);
+}
+
+static unsigned component_size(int64_t component) {
+    switch (component) {
+    case 5120: /* byte */
+    case 5121:
+        return 1;
+    case 5122: /* short */
+    case 5123:
+        return 2;
+    case 5125: /* unsigned int */
+    case 5126: /* float */
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+static int end_accessor(GlbJson *j) {
+    const int64_t *f = j->fields;
+    Accessor a = { .view = f[ACCESSOR_VIEW],
+                   .offset = or_zero(f[ACCESSOR_OFFSET]),
+                   .count = or_zero(f[ACCESSOR_COUNT]),
+                   .component = (uint16_t) f[ACCESSOR_COMPONENT],
+                   .type = (uint8_t) f[ACCESSOR_TYPE],
+                   .sparse = f[SPARSE_COUNT] >= 0,
+                   .sparse_count = or_zero(f[SPARSE_COUNT]),
+                   .indices_offset = or_zero(f[INDICES_OFFSET]),
+                   .values_offset = or_zero(f[VALUES_OFFSET]),
+                   .indices_view = (uint32_t) f[INDICES_VIEW],
+                   .values_view = (uint32_t) f[VALUES_VIEW],
+                   .indices_component = (uint16_t) f[INDICES_COMPONENT] };
+
+    if (f[ACCESSOR_COUNT] < 1 || f[ACCESSOR_COUNT] > UINT32_MAX)
+        return fail(j, "accessor %zu has no count, or one that can't be", j->accessors.n);
+    if (component_size(f[ACCESSOR_COMPONENT]) == 0 || f[ACCESSOR_TYPE] < 0)
+        return fail(j, "accessor %zu has no type, or an unknown one", j->accessors.n);
+    if (a.sparse && (a.sparse_count < 1 || a.sparse_count > a.count || f[INDICES_VIEW] < 0 ||
+                     f[INDICES_VIEW] > UINT32_MAX || f[VALUES_VIEW] < 0 || f[VALUES_VIEW] > UINT32_MAX ||
+                     (f[INDICES_COMPONENT] != 5121 && f[INDICES_COMPONENT] != 5123 &&
+                      f[INDICES_COMPONENT] != 5125)))
+        return fail(j, "accessor %zu is sparse and does not say how", j->accessors.n);
+    return add_item(j, &j->accessors, &a, sizeof a);
+}
+
+static int end_primitive(GlbJson *j) {
+    const int64_t *f = j->fields;
+    Primitive p = { .mode = f[PRIMITIVE_MODE] < 0 ? 4 : (uint32_t) f[PRIMITIVE_MODE],
+                    .indices = f[PRIMITIVE_INDICES],
+                    .position = f[PRIMITIVE_POSITION] };
+
+    if (f[PRIMITIVE_MODE] > 6)
+        return fail(j, "primitive %zu has an unknown mode", j->primitives.n);
+    return add_item(j, &j->primitives, &p, sizeof p);
+}
+
+/* Which fields belong to an item, and what becomes of them at its end. */
+static const struct {
+    Field first, last;
+    int (*end)(GlbJson *j);
+} items[_PLACE_MAX] = {
+    [IN_BUFFER] = { BUFFER_LENGTH, BUFFER_EMPTY, end_buffer },
+    [IN_VIEW] = { VIEW_BUFFER, VIEW_STRIDE, end_view },
+    [IN_ACCESSOR] = { ACCESSOR_VIEW, VALUES_OFFSET, end_accessor },
+    [IN_PRIMITIVE] = { PRIMITIVE_MODE, PRIMITIVE_POSITION, end_primitive },
+};
+
+static int open_place(GlbJson *j, Place place) {
+    if (place == IN_MESH)
+        j->info.meshes++;
+    /* Readers differ in which of two equal names they take, so the check would be of the other. */
+    if (j->places[j->depth] == IN_ROOT && place != IN_SKIPPED) {
+        if (j->seen & UINT32_C(1) << place)
+            return fail(j, "a member of the root is there twice");
+        j->seen |= UINT32_C(1) << place;
+    }
+    j->places[++j->depth] = place;
+    if (items[place].end)
+        for (Field f = items[place].first; f <= items[place].last; f++)
+            j->fields[f] = -1;
+    return 0;
+}
+
+static int set_string(GlbJson *j, Field field, const char *text) {
+    size_t i = 0;
+
+    switch (field) {
+    case ASSET_VERSION:
+        j->fields[field] = strncmp(text, "2.", 2) == 0 ? 2 : 0;
+        return 0;
+    case BUFFER_URI:
+        j->fields[field] = strncmp(text, "data:", 5) == 0;
+        return 0;
+    default: /* ACCESSOR_TYPE */
+        while (i < sizeof types / sizeof *types && strcmp(types[i].name, text) != 0)
+            i++;
+        j->fields[field] = i < sizeof types / sizeof *types ? (int64_t) i : -1;
+        return 0;
+    }
+}
+
+static bool is_largest(Field field) {
+    return field == ATTRIBUTE || field == IMAGE_VIEW;
+}
+
+/* All numbers that we read are counts or indices; they may be written as 1.0 or 1e3. */
+static int set_number(GlbJson *j, Field field, const char *text) {
+    double value = strtod(text, NULL);
+
+    if (!(value >= 0 && value <= 9007199254740992.0) || value != (double) (int64_t) value)
+        return fail(j, "a count, an offset or an index is no whole number");
+    if (!is_largest(field) || (int64_t) value > j->fields[field])
+        j->fields[field] = (int64_t) value;
+    return 0;
+}
+
+static const Rule *find_rule(Place in, const char *key) {
+    if (in != IN_SKIPPED)
+        for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+            if (rules[i].in == in && (!rules[i].key || (key && strcmp(rules[i].key, key) == 0)))
+                return &rules[i];
+    return NULL;
+}
+
+static bool is_array(Place place) {
+    return place == IN_TOP || place == IN_BUFFERS || place == IN_VIEWS || place == IN_ACCESSORS ||
+           place == IN_MESHES || place == IN_PRIMITIVES || place == IN_TARGETS || place == IN_IMAGES;
+}
+
+static int told(void *userdata, ScanToken token, const char *text) {
+    GlbJson *j = userdata;
+    Place place = j->places[j->depth];
+    const Rule *rule = is_array(place) ? find_rule(place, NULL) : j->rule;
+
+    j->rule = NULL;
+    if (token == SCAN_KEY) {
+        j->rule = find_rule(place, text);
+        return 0;
+    }
+    if (token == SCAN_END) {
+        j->depth--;
+        return items[place].end ? items[place].end(j) : 0;
+    }
+    if (rule && rule->token != token)
+        return fail(j, "%s is of the wrong type", rule->key ? rule->key : "an element");
+    if (rule && rule->field == BUFFER_EMPTY)
+        j->fields[BUFFER_EMPTY] = 1;
+    if (token == SCAN_OBJECT || token == SCAN_ARRAY)
+        return open_place(j, rule ? rule->to : IN_SKIPPED);
+    if (!rule)
+        return 0;
+    return token == SCAN_STRING ? set_string(j, rule->field, text) : set_number(j, rule->field, text);
+}
+
+GlbJson *glb_json_new(void) {
+    GlbJson *j = calloc(1, sizeof *j);
+
+    if (!j)
+        return NULL;
+    scan_init(&j->scan, told, j);
+    j->places[0] = IN_TOP;
+    j->fields[ASSET_VERSION] = j->fields[ATTRIBUTE] = j->fields[IMAGE_VIEW] = -1;
+    return j;
+}
+
+static int scanned(GlbJson *j, int r) {
+    return r == -EBADMSG && !j->error[0] ? fail(j, "the JSON chunk is not JSON") : r;
+}
+
+int glb_json_feed(GlbJson *j, const void *bytes, size_t size) {
+    return scanned(j, scan_feed(&j->scan, bytes, size));
+}
+
+int glb_json_end(GlbJson *j) {
+    return scanned(j, scan_end(&j->scan));
+}
+
+/* --- checking -------------------------------------------------------------------------------- */
+
+/* Do `count` elements of `size` bytes, `stride` apart, lie within `room` from `offset` on? */
+static bool fits(uint64_t offset, uint64_t count, uint64_t stride, uint64_t size, uint64_t room) {
+    uint64_t end; /* count < 2^32, stride < 2^8: no overflow but with the offset */
+
+    return !__builtin_add_overflow(offset, (count - 1) * stride + size, &end) && end <= room;
+}
+
+static uint64_t element_size(const Accessor *a) {
+    uint64_t column = types[a->type].rows * (uint64_t) component_size(a->component);
+
+    /* The columns of a matrix begin at multiples of 4. */
+    return types[a->type].columns > 1 ? types[a->type].columns * ((column + 3) / 4 * 4) : column;
+}
+
+static bool in_view(const GlbJson *j, uint64_t view, uint64_t offset, uint64_t count, uint64_t size,
+                    bool strided) {
+    const View *v = (const View *) j->views.items + view;
+
+    if (view >= j->views.n || (strided && v->stride > 0 && v->stride < size))
+        return false;
+    return fits(offset, count, strided && v->stride > 0 ? v->stride : size, size, v->size);
+}
+
+static uint64_t triangles(const Primitive *p, uint64_t count) {
+    if (p->mode == 4)
+        return count / 3;
+    return (p->mode == 5 || p->mode == 6) && count > 2 ? count - 2 : 0;
+}
+
+static int check_primitives(GlbJson *j) {
+    const Primitive *primitives = j->primitives.items;
+    const Accessor *accessors = j->accessors.items;
+
+    if (j->primitives.n == 0)
+        return fail(j, "there is no mesh in it");
+    if (j->fields[ATTRIBUTE] >= (int64_t) j->accessors.n)
+        return fail(j, "a primitive has an attribute that is not there");
+    for (size_t i = 0; i < j->primitives.n; i++) {
+        const Primitive *p = &primitives[i];
+        int64_t counted = p->indices >= 0 ? p->indices : p->position;
+
+        if (p->indices >= (int64_t) j->accessors.n || p->position >= (int64_t) j->accessors.n)
+            return fail(j, "primitive %zu has indices or positions that are not there", i);
+        if (p->indices >= 0 && (accessors[p->indices].type != 0 || accessors[p->indices].component == 5126))
+            return fail(j, "primitive %zu has indices that are no indices", i);
+        if (counted >= 0)
+            j->info.triangles += triangles(p, accessors[counted].count);
+    }
+    return 0;
+}
+
+int glb_json_check(GlbJson *j, bool has_bin, uint64_t bin_bytes) {
+    const Buffer *buffers = j->buffers.items;
+    const View *views = j->views.items;
+    const Accessor *accessors = j->accessors.items;
+
+    if (j->fields[ASSET_VERSION] != 2)
+        return fail(j, "asset.version is not 2");
+    for (size_t i = 0; i < j->buffers.n; i++)
+        if (buffers[i].own && (!has_bin || buffers[i].size > bin_bytes))
+            return fail(j, "buffer %zu reaches beyond the BIN chunk", i);
+    for (size_t i = 0; i < j->views.n; i++)
+        if (views[i].buffer >= j->buffers.n ||
+            !fits(views[i].offset, 1, 0, views[i].size, buffers[views[i].buffer].size))
+            return fail(j, "buffer view %zu reaches beyond its buffer", i);
+    for (size_t i = 0; i < j->accessors.n; i++) {
+        const Accessor *a = &accessors[i];
+        uint64_t size = element_size(a);
+
+        if (a->view >= 0 && !in_view(j, (uint64_t) a->view, a->offset, a->count, size, true))
+            return fail(j, "accessor %zu reaches beyond its buffer view", i);
+        if (a->sparse &&
+            (!in_view(j, a->indices_view, a->indices_offset, a->sparse_count,
+                      component_size(a->indices_component), false) ||
+             !in_view(j, a->values_view, a->values_offset, a->sparse_count, size, false)))
+            return fail(j, "accessor %zu has values that reach beyond their buffer view", i);
+    }
+    if (j->fields[IMAGE_VIEW] >= (int64_t) j->views.n)
+        return fail(j, "an image has a buffer view that is not there");
+    return check_primitives(j);
+}

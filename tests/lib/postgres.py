@@ -1,0 +1,123 @@
+"""A private PostgreSQL: in a temporary directory, on a unix socket and a free loopback port."""
+
+import atexit
+import glob
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+
+import psycopg2
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SUPERUSER = "supabase_admin"  # as on Supabase, "postgres" is an ordinary role
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def newest_bin():
+    found = glob.glob("/usr/lib/postgresql/*/bin/initdb")
+    if not found:
+        raise SystemExit("PostgreSQL is not installed: run tests/setup")
+    return os.path.dirname(max(found, key=lambda p: int(p.split("/")[4])))
+
+
+class Postgres:
+    def __init__(self, fsync=True, settings=()):
+        self.bin = newest_bin()
+        self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        self.dir = tempfile.mkdtemp(prefix="meshify-pg-")
+        self.data = os.path.join(self.dir, "data")
+        self.port = free_port()
+        self.running = False
+        if self.user:
+            os.chown(self.dir, self.user.pw_uid, self.user.pw_gid)
+        atexit.register(self.remove)
+        self.run("initdb", "-D", self.data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8",
+                 "--locale=C.UTF-8", "--no-sync")
+        with open(os.path.join(self.data, "postgresql.conf"), "a") as conf:
+            conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n"
+                       f"unix_socket_directories = '{self.dir}'\nfsync = {'on' if fsync else 'off'}\n"
+                       "max_connections = 100\nlog_min_messages = warning\n")
+            for line in settings:
+                conf.write(line + "\n")
+
+    def run(self, program, *args, check=True):
+        """Runs one of PostgreSQL's programs, as the user that may."""
+        command = [os.path.join(self.bin, program), *args]
+        extra = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
+        result = subprocess.run(command, cwd=self.dir, capture_output=True, text=True, **extra)
+        if check and result.returncode != 0:
+            raise RuntimeError(f"{program}: {result.stdout}{result.stderr}")
+        return result
+
+    def start(self):
+        log = os.path.join(self.dir, "log")
+        result = self.run("pg_ctl", "-D", self.data, "-l", log, "-w", "-t", "60", "start", check=False)
+        if result.returncode != 0:
+            tail = open(log).read()[-2000:] if os.path.exists(log) else ""
+            raise RuntimeError(f"pg_ctl: {result.stdout}{result.stderr}{tail}")
+        self.running = True
+        return self
+
+    def stop(self, mode="fast"):
+        if self.running:
+            self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "60", "stop", check=False)
+            self.running = False
+
+    def restart(self, mode="fast"):
+        self.stop(mode)
+        self.start()
+
+    def remove(self):
+        self.stop("immediate")
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def url(self, user="postgres", db="meshify", tcp=False):
+        if tcp:
+            return f"postgresql://{user}@127.0.0.1:{self.port}/{db}"
+        return f"postgresql:///{db}?host={self.dir}&port={self.port}&user={user}"
+
+    def connect(self, user="postgres", db="meshify", autocommit=True):
+        connection = psycopg2.connect(self.url(user, db))
+        connection.autocommit = autocommit
+        return connection
+
+    def psql(self, path, user="postgres", db="meshify", one_transaction=False):
+        """Runs a file; an error stops it and is raised."""
+        args = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-p", str(self.port), "-U", user, "-d", db]
+        with open(path) as text:
+            return subprocess.run([os.path.join(self.bin, "psql"), *args, *(["-1"] if one_transaction else [])],
+                                  stdin=text, capture_output=True, text=True, check=False)
+
+    def create_database(self, name="meshify", supabase=True, migrate=False):
+        """An empty database, a Supabase project, or one with the daemon's schema."""
+        self.execute(f'CREATE DATABASE "{name}"', SUPERUSER, "postgres")
+        if supabase:
+            self.apply(os.path.join(ROOT, "sql/dev/supabase.sql"), SUPERUSER, name)
+        if migrate:
+            for path in sorted(glob.glob(os.path.join(ROOT, "sql/[0-9][0-9][0-9]_*.sql"))):
+                self.apply(path, "postgres", name, one_transaction=True)
+            self.grant(name)
+
+    def grant(self, name="meshify"):
+        """The login role of the daemon may do what a worker may."""
+        self.execute("GRANT meshify_worker TO meshifyd", "postgres", name)
+
+    def execute(self, sql, user="postgres", db="meshify"):
+        connection = self.connect(user, db)
+        try:
+            connection.cursor().execute(sql)
+        finally:
+            connection.close()
+
+    def apply(self, path, user, db, one_transaction=False):
+        result = self.psql(path, user, db, one_transaction)
+        if result.returncode != 0:
+            raise RuntimeError(f"{path}: {result.stderr}")

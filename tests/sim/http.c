@@ -1,0 +1,415 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fault.h"
+
+#define BODY_MAX        (16u << 20) /* of a request that is not an upload */
+#define BLOCK_BYTES     (64u << 10) /* handed to the network at once */
+#define CONNECTIONS_MAX 30000u
+
+/* What libmicrohttpd keeps for us with a connection. */
+typedef struct Peer {
+    unsigned requests;
+} Peer;
+
+void reply_reset(Reply *reply) {
+    buf_done(&reply->body);
+    glb_free(reply->glb);
+    for (unsigned i = 0; i < reply->n_headers; i++)
+        free(reply->headers[i].value);
+    *reply = (Reply){ .size = UINT64_MAX, .cut = UINT64_MAX, .stall_at = UINT64_MAX };
+}
+
+void reply_header(Reply *reply, const char *name, const char *value) {
+    if (reply->n_headers == sizeof reply->headers / sizeof reply->headers[0] || !value)
+        return;
+    snprintf(reply->headers[reply->n_headers].name, sizeof reply->headers[0].name, "%s", name);
+    if ((reply->headers[reply->n_headers].value = strdup(value)))
+        reply->n_headers++;
+}
+
+void reply_text(Reply *reply, unsigned status, const char *type, const char *text) {
+    reply_reset(reply);
+    reply->status = status;
+    if (type)
+        reply_header(reply, "Content-Type", type);
+    buf_add_text(&reply->body, text);
+}
+
+void reply_json(Reply *reply, unsigned status, json_t *value) {
+    _cleanup_free_ char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+
+    json_decref(value);
+    reply_text(reply, status, "application/json; charset=utf-8", text ? text : "null");
+}
+
+static uint64_t reply_size(const Reply *reply) {
+    return reply->size != UINT64_MAX ? reply->size
+           : reply->glb              ? glb_size(reply->glb)
+                                     : reply->body.size;
+}
+
+void reply_range(Reply *reply, const Request *r, uint64_t total, const char *etag) {
+    const char *range = request_header(r, "Range"), *condition = request_header(r, "If-Range");
+    unsigned long long first, last;
+    char text[80];
+    int n = 0;
+
+    reply->status = 200;
+    if (!range || strncmp(range, "bytes=", 6) != 0 || (condition && strcmp(condition, etag) != 0))
+        return;
+    range += 6;
+    if (sscanf(range, "-%llu%n", &last, &n) == 1 && n && !range[n]) {
+        first = last < total ? total - last : 0;
+        if (last == 0)
+            first = total; /* nothing can satisfy it */
+        last = total - 1;
+    } else if (sscanf(range, "%llu-%llu%n", &first, &last, &n) == 2 && n && !range[n]) {
+        if (last < first)
+            return;
+    } else if (n = 0, sscanf(range, "%llu-%n", &first, &n) == 1 && n && !range[n]) {
+        last = UINT64_MAX;
+    } else {
+        return; /* several ranges, or not one at all: the whole */
+    }
+    if (first >= total) {
+        reply_reset(reply);
+        reply->status = 416;
+        snprintf(text, sizeof text, "bytes */%llu", (unsigned long long) total);
+        reply_header(reply, "Content-Range", text);
+        return;
+    }
+    if (last >= total)
+        last = total - 1;
+    reply->status = 206;
+    reply->offset = first;
+    reply->size = last - first + 1;
+    snprintf(text, sizeof text, "bytes %llu-%llu/%llu", first, last, (unsigned long long) total);
+    reply_header(reply, "Content-Range", text);
+}
+
+const char *request_header(const Request *r, const char *name) {
+    return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+char *request_query(const Request *r, const char *name) {
+    size_t size = strlen(name);
+    const char *p = r->query;
+    bool bad;
+
+    while (p && *p) {
+        size_t n = strcspn(p, "&");
+
+        if (n > size && strncmp(p, name, size) == 0 && p[size] == '=')
+            return text_decode_url(p + size + 1, n - size - 1, &bad);
+        p += n;
+        p += *p == '&';
+    }
+    return NULL;
+}
+
+unsigned request_split(Request *r, const char *prefix, unsigned max) {
+    size_t size = strlen(prefix);
+    unsigned n = 0;
+
+    free(r->part_text);
+    r->part_text = NULL;
+    memset(r->part, 0, sizeof r->part);
+    if (!r->path || strncmp(r->path, prefix, size) != 0 || !(r->part_text = strdup(r->path + size)))
+        return 0;
+    for (char *p = r->part_text; p && n < max; n++) {
+        r->part[n] = p;
+        if (n + 1 < max && (p = strchr(p, '/')))
+            *p++ = '\0';
+        else
+            p = NULL;
+    }
+    return n;
+}
+
+/* Asked by libmicrohttpd for the next bytes of a body. */
+static ssize_t on_read(void *cls, uint64_t at, char *to, size_t max) {
+    Request *r = cls;
+    Reply *reply = &r->reply;
+    uint64_t size = reply_size(reply);
+
+    if (at == reply->stall_at && !r->stalled) {
+        request_stall(r);
+        return 0;
+    }
+    if (at >= reply->cut || (at >= size && reply->promised))
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (at >= size)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (max > size - at)
+        max = (size_t) (size - at);
+    if (max > reply->cut - at)
+        max = (size_t) (reply->cut - at);
+    if (at < reply->stall_at && max > reply->stall_at - at)
+        max = (size_t) (reply->stall_at - at);
+
+    if (reply->glb)
+        glb_read(reply->glb, reply->offset + at, to, max);
+    else
+        memcpy(to, reply->body.text + reply->offset + at, max);
+    return (ssize_t) max;
+}
+
+static enum MHD_Result send_reply(Request *r) {
+    Reply *reply = &r->reply;
+    struct MHD_Response *response;
+    enum MHD_Result queued;
+
+    if (reply->stall_usec > 0 && reply->stall_at == UINT64_MAX && !r->stalled) {
+        request_stall(r);
+        return MHD_YES;
+    }
+    if (reply->status == 0 || reply->body.failed)
+        return MHD_NO; /* libmicrohttpd closes the connection */
+
+    if (!reply->glb && reply->size == UINT64_MAX && reply->cut == UINT64_MAX &&
+        reply->stall_at == UINT64_MAX && !reply->promised && !reply->chunked)
+        response = reply->body.size ? MHD_create_response_from_buffer(reply->body.size,
+                                                                      TAKE(reply->body.text),
+                                                                      MHD_RESPMEM_MUST_FREE)
+                                    : MHD_create_response_from_buffer(0, (void *) "",
+                                                                      MHD_RESPMEM_PERSISTENT);
+    else
+        response = MHD_create_response_from_callback(
+            reply->chunked ? MHD_SIZE_UNKNOWN : reply_size(reply) + reply->promised, BLOCK_BYTES,
+            on_read, r, NULL);
+    if (!response)
+        return MHD_NO;
+    for (unsigned i = 0; i < reply->n_headers; i++)
+        (void) MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
+    queued = MHD_queue_response(r->connection, reply->status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+static void prepare(Request *r) {
+    r->endpoint = EP_OTHER;
+    if (r->listener == LISTENER_FILES)
+        files_prepare(r->sim, r);
+    else if (r->path && strncmp(r->path, "/_sim/", 6) == 0)
+        r->endpoint = EP_CONTROL;
+    else if (r->path && strncmp(r->path, "/storage/v1/", 12) == 0)
+        storage_prepare(r);
+    else
+        replicate_prepare(r->sim, r);
+}
+
+static void route(Request *r) {
+    if (r->listener == LISTENER_FILES) {
+        files_route(r->sim, r, &r->reply);
+        return;
+    }
+    pthread_mutex_lock(&r->sim->lock);
+    if (r->endpoint == EP_CONTROL)
+        control_route(r->sim, r, &r->reply);
+    else if (r->path && strncmp(r->path, "/storage/v1/", 12) == 0)
+        storage_route(r->sim, r, &r->reply);
+    else
+        replicate_route(r->sim, r, &r->reply);
+    pthread_mutex_unlock(&r->sim->lock);
+}
+
+static enum MHD_Result finish(Request *r) {
+    Sim *sim = r->sim;
+
+    pthread_mutex_lock(&sim->lock);
+    sim->stats.requests[r->endpoint][r->reply.status < CODE_MAX ? r->reply.status : 0]++;
+    if (r->listener == LISTENER_FILES && r->reply.status)
+        sim->stats.file_bytes += reply_size(&r->reply);
+    pthread_mutex_unlock(&sim->lock);
+    r->answered = true;
+    return send_reply(r);
+}
+
+/* Takes the fault for this request, if any; true: and that is the whole answer. */
+static bool meet_fault(Request *r, bool early) {
+    Sim *sim = r->sim;
+
+    pthread_mutex_lock(&sim->lock);
+    prepare(r);
+    if (!early) {
+        sim->stats.received[r->endpoint]++;
+        sim->stats.reused += r->on_connection > 1;
+    }
+    if (r->endpoint != EP_CONTROL && !r->fault)
+        r->fault = fault_take(sim, r, early);
+    pthread_mutex_unlock(&sim->lock);
+    return r->fault && fault_prevents(r->fault);
+}
+
+static enum MHD_Result answer(Request *r) {
+    bool prevented = meet_fault(r, false);
+
+    if (!prevented) {
+        if (r->oversized)
+            reply_text(&r->reply, 413, "application/json", "{\"detail\":\"too large\",\"status\":413}");
+        else
+            route(r);
+    }
+    if (r->fault)
+        fault_apply(r->fault, r, &r->reply);
+    return finish(r);
+}
+
+static enum MHD_Result begin(Request *r, const char *method) {
+    int64_t keep_bytes;
+    bool faults;
+
+    r->begun = true;
+    if (!(r->method = strdup(method)))
+        return MHD_NO;
+    pthread_mutex_lock(&r->sim->lock);
+    keep_bytes = r->sim->set.keep_bytes;
+    faults = r->sim->faults;
+    pthread_mutex_unlock(&r->sim->lock);
+    if (faults && meet_fault(r, true)) {
+        pthread_mutex_lock(&r->sim->lock);
+        r->sim->stats.received[r->endpoint]++;
+        pthread_mutex_unlock(&r->sim->lock);
+        fault_apply(r->fault, r, &r->reply);
+        return finish(r); /* before the body is read, which nobody will do any more */
+    }
+    if (storage_is_upload(r) && !(r->upload = upload_new(keep_bytes)))
+        return MHD_NO;
+    return MHD_YES;
+}
+
+static enum MHD_Result feed(Request *r, const char *bytes, size_t size) {
+    if (r->upload)
+        return upload_feed(r->upload, bytes, size) ? MHD_YES : MHD_NO;
+    if (r->body.size + size > BODY_MAX)
+        r->oversized = true;
+    else
+        buf_add(&r->body, bytes, size);
+    return r->body.failed ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *bytes,
+                                  size_t *size, void **request) {
+    Request *r = *request;
+
+    (void) cls, (void) connection, (void) url, (void) version;
+    if (!r)
+        return MHD_NO;
+    if (r->answered)
+        return send_reply(r); /* it was stalled */
+    if (!r->begun)
+        return begin(r, method);
+    if (*size) {
+        enum MHD_Result fed = feed(r, bytes, *size);
+
+        *size = 0;
+        return fed;
+    }
+    return answer(r);
+}
+
+/* Called as soon as the first line of a request is there. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connection) {
+    Listener *l = cls;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    Peer *peer = info ? info->socket_context : NULL;
+    Request *r = calloc(1, sizeof *r);
+    bool bad;
+
+    if (!r)
+        return NULL;
+    *r = (Request){ .sim = l->sim, .listener = l->kind, .connection = connection };
+    r->arrived_usec = text_now_usec();
+    r->on_connection = peer ? ++peer->requests : 1;
+    reply_reset(&r->reply);
+    if (!(r->uri = strdup(uri))) {
+        free(r);
+        return NULL;
+    }
+    r->path = text_decode_url(uri, strcspn(uri, "?"), &bad);
+    if ((r->query = strchr(r->uri, '?')))
+        r->query++;
+    return r;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode code) {
+    Request *r = *request;
+    Sim *sim;
+
+    (void) cls, (void) connection, (void) code;
+    if (!r)
+        return;
+    *request = NULL;
+    sim = r->sim;
+    pthread_mutex_lock(&sim->lock);
+    if (r->fault)
+        fault_unref(r->fault);
+    pthread_mutex_unlock(&sim->lock);
+    reply_reset(&r->reply);
+    upload_free(r->upload);
+    json_decref(r->json);
+    buf_done(&r->body);
+    free(r->match_text);
+    free(r->part_text);
+    free(r->method);
+    free(r->uri);
+    free(r->path);
+    free(r);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+    Listener *l = cls;
+
+    (void) connection;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = calloc(1, sizeof(Peer));
+        pthread_mutex_lock(&l->sim->lock);
+        l->sim->stats.connections[l->kind]++;
+        pthread_mutex_unlock(&l->sim->lock);
+    } else {
+        free(*context);
+        *context = NULL;
+    }
+}
+
+int listener_start(Listener *l, Sim *sim, ListenerKind kind, const struct sockaddr *address,
+                   socklen_t size) {
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), yes = 1;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+
+    if (fd < 0)
+        return -errno;
+    (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (bind(fd, address, size) < 0 || listen(fd, 4096) < 0) {
+        int e = -errno;
+
+        close(fd);
+        return e;
+    }
+    *l = (Listener){ .sim = sim, .kind = kind };
+    l->daemon = MHD_start_daemon(
+        flags | (address->sa_family == AF_INET6 ? (unsigned) MHD_USE_IPv6 : 0), 0, NULL, NULL,
+        on_request, l, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, l,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
+        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t) BLOCK_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 120u, MHD_OPTION_END);
+    if (!l->daemon) {
+        close(fd);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void listener_stop(Listener *l) {
+    if (l->daemon)
+        MHD_stop_daemon(l->daemon); /* closes the socket */
+    l->daemon = NULL;
+}
