@@ -148,11 +148,13 @@ static bool is_host(const char *s, size_t n) {
 }
 
 static bool is_url(const char *text) {
-    size_t scheme = strncmp(text, "https://", 8) == 0 ? 8 : strncmp(text, "http://", 7) == 0 ? 7 : 0;
-    const char *host = text + scheme, *path = host + strcspn(host, "/");
+    const char *host = strncmp(text, "https://", 8) == 0  ? text + 8
+                       : strncmp(text, "http://", 7) == 0 ? text + 7
+                                                          : NULL;
+    size_t size = host ? strcspn(host, "/") : 0;
 
-    return scheme > 0 && is_host(host, (size_t) (path - host)) && !strstr(path, "/..") &&
-           (*path == '\0' || is_made_of(path, ALPHANUMERIC "/._~-", 1024));
+    return host && is_host(host, size) && !strstr(host + size, "/..") &&
+           (host[size] == '\0' || is_made_of(host + size, ALPHANUMERIC "/._~-", 1024));
 }
 
 static bool is_path(const char *text) {

@@ -133,7 +133,8 @@ int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_
                    .size_bytes = size_bytes };
     if ((r = open_parent(root, name, &op->dir_fd, &leaf)) < 0)
         return r;
-    (void) getrandom(&chance, sizeof chance, GRND_NONBLOCK);
+    if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) < 0)
+        chance = 0; /* O_EXCL tells if the name is taken */
     op->leaf = strdup(leaf);
     op->temporary = str_printf(".%.200s.%llx.tmp", leaf, chance);
     if (!op->leaf || !op->temporary)

@@ -296,7 +296,7 @@ static void steps(void **state) {
 }
 
 static void long_lines(void **state) {
-    char text[20000], line[17000];
+    char text[40000], line[17000];
     Config *c;
     ConfigErrors e = { 0 };
 
