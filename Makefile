@@ -16,7 +16,7 @@ CORE   := job config config_table config_ini config_steps config_value pipeline 
 FLOW   := notify claim service predict look poll download validate store complete
 IO     := db http spool dir
 DAEMON := settings lane worker stage buying filing closing stages lease wakeup status
-CTL    := $(notdir $(basename $(wildcard src/ctl/*.c)))
+CTL    := ctl migrate jobs
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
 SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))

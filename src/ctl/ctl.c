@@ -1,0 +1,84 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <wchar.h>
+
+#include "base/str.h"
+#include "ctl/ctl.h"
+
+int ctl_connect(Ctl *c) {
+    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
+    const char *values[] = { "meshifyctl", "10",
+                             c->config->database_url.text ? c->config->database_url.text : "", NULL };
+
+    c->conn = PQconnectdbParams(keys, values, 1);
+    if (PQstatus(c->conn) == CONNECTION_OK) {
+        (void) PQsetClientEncoding(c->conn, "UTF8");
+        return 0;
+    }
+    fprintf(stderr, "meshifyctl: the database can't be reached: %s",
+            c->conn ? PQerrorMessage(c->conn) : "out of memory\n");
+    fputs("Check [database] url in the configuration, or DATABASE_URL.\n", stderr);
+    return EX_UNAVAILABLE;
+}
+
+PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
+    PGresult *res = PQexecParams(c->conn, sql, n, NULL, params, NULL, NULL, 0);
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+    if (PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK)
+        return res;
+    *ret_exit = CTL_REFUSED;
+    if (PQstatus(c->conn) != CONNECTION_OK) {
+        fprintf(stderr, "meshifyctl: the connection was lost: %s", PQerrorMessage(c->conn));
+        *ret_exit = EX_UNAVAILABLE;
+    } else if (state && (!strcmp(state, "3F000") || !strcmp(state, "42883") || !strcmp(state, "42P01")))
+        fputs("meshifyctl: the database has no meshify schema, or an older one: run meshifyctl migrate\n",
+              stderr);
+    else if (state && !strcmp(state, "42501"))
+        fprintf(stderr, "meshifyctl: %s\nThe login role needs: GRANT meshify_worker TO it\n",
+                PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+    else {
+        const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+        fputs("meshifyctl: ", stderr);
+        ctl_print(stderr, message ? message : PQerrorMessage(c->conn), 0);
+        fputc('\n', stderr);
+    }
+    PQclear(res);
+    return NULL;
+}
+
+void ctl_print(FILE *to, const char *text, int width) {
+    char clean[512];
+    int columns = 0;
+
+    str_clean(clean, sizeof clean, text);
+    for (const char *p = clean; *p; p++)
+        columns += ((unsigned char) *p & 0xc0) != 0x80;
+    if (width > 0 && columns > width) { /* cut on a character's border */
+        char *p = clean;
+
+        for (int n = 0; *p && n < width; p++)
+            n += ((unsigned char) p[1] & 0xc0) != 0x80;
+        *p = '\0';
+        columns = width;
+    }
+    fputs(clean, to);
+    for (; columns < width; columns++)
+        fputc(' ', to);
+}
+
+const char *ctl_age(double seconds, char to[static 16]) {
+    if (seconds < 0)
+        seconds = 0;
+    if (seconds < 120)
+        (void) snprintf(to, 16, "%.0fs", seconds);
+    else if (seconds < 7200)
+        (void) snprintf(to, 16, "%.0fmin", seconds / 60);
+    else if (seconds < 172800)
+        (void) snprintf(to, 16, "%.0fh", seconds / 3600);
+    else
+        (void) snprintf(to, 16, "%.0fd", seconds / 86400);
+    return to;
+}

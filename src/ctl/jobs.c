@@ -1,0 +1,244 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "ctl/ctl.h"
+
+static int usage(const char *what) {
+    fprintf(stderr, "meshifyctl: %s. Try 'meshifyctl --help'.\n", what);
+    return EX_USAGE;
+}
+
+static void print_json(const json_t *value) {
+    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    fputc('\n', stdout);
+}
+
+/* A column as JSON: numbers stay numbers. */
+static json_t *column(const PGresult *res, int row, int i) {
+    const char *text = PQgetvalue(res, row, i);
+
+    if (PQgetisnull(res, row, i))
+        return json_null();
+    switch (PQftype(res, i)) {
+    case 20: /* int8, int4, float4, float8, numeric */
+    case 23:
+    case 700:
+    case 701:
+    case 1700:
+        return json_loads(text, JSON_DECODE_ANY, NULL);
+    default:
+        return json_string(text);
+    }
+}
+
+static json_t *rows_as_json(const PGresult *res) {
+    json_t *rows = json_array();
+
+    for (int row = 0; row < PQntuples(res); row++) {
+        json_t *object = json_object();
+
+        for (int i = 0; i < PQnfields(res); i++)
+            json_object_set_new(object, PQfname(res, i), column(res, row, i));
+        json_array_append_new(rows, object);
+    }
+    return rows;
+}
+
+int ctl_enqueue(Ctl *c) {
+    const char *params[] = { c->user, c->project, c->prompt, c->image, c->free ? "t" : "f" };
+    int status = 0;
+    PGresult *res;
+
+    if (!c->user || !c->project || (!c->prompt && !c->image))
+        return usage("enqueue needs --user, --project and --prompt or --image");
+    if (!str_is_uuid(c->user) || !str_is_uuid(c->project))
+        return usage("--user and --project are UUIDs");
+    res = ctl_query(c, "SELECT asset_id, job_id FROM meshify.enqueue($1, $2, $3, $4, $5)", params, 5, &status);
+    if (!res)
+        return status;
+    if (c->json) {
+        _cleanup_(json_unrefp) json_t *rows = rows_as_json(res);
+
+        print_json(json_array_get(rows, 0));
+    } else
+        printf("job %s, asset %s\n", PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 0));
+    PQclear(res);
+    return 0;
+}
+
+int ctl_jobs(Ctl *c) {
+    const char *params[] = { c->status, c->user, c->limit ? c->limit : "50" };
+    int status = 0;
+    PGresult *res;
+
+    if (c->user && !str_is_uuid(c->user))
+        return usage("--user is a UUID");
+    if (c->limit && (strspn(c->limit, "0123456789") != strlen(c->limit) || strlen(c->limit) > 5 ||
+                     strtol(c->limit, NULL, 10) < 1))
+        return usage("--limit is a number from 1 to 10000");
+    res = ctl_query(c,
+                    "SELECT *, extract(epoch FROM now() - created_at)::float8 AS age_seconds"
+                    " FROM meshify.list_jobs($1, $2, $3)",
+                    params, 3, &status);
+    if (!res)
+        return status;
+    if (c->json) {
+        _cleanup_(json_unrefp) json_t *rows = rows_as_json(res);
+
+        print_json(rows);
+    } else {
+        int state = PQfnumber(res, "status"), age = PQfnumber(res, "age_seconds"),
+            progress = PQfnumber(res, "progress"), prompt = PQfnumber(res, "prompt"),
+            error = PQfnumber(res, "error"), path = PQfnumber(res, "output_path");
+
+        printf("%-36s  %-8s %8s %5s  %-30s  %s\n", "JOB", "STATUS", "AGE", "%", "PROMPT", "RESULT");
+        for (int row = 0; row < PQntuples(res); row++) {
+            const char *p = PQgetvalue(res, row, progress), *e = PQgetvalue(res, row, error);
+            char old[16], percent[8] = "";
+
+            if (*p)
+                (void) snprintf(percent, sizeof percent, "%.0f", strtod(p, NULL) * 100);
+            printf("%s  %-8s %8s %5s  ", PQgetvalue(res, row, 0), PQgetvalue(res, row, state),
+                   ctl_age(strtod(PQgetvalue(res, row, age), NULL), old), percent);
+            ctl_print(stdout, PQgetvalue(res, row, prompt), 30);
+            fputs("  ", stdout);
+            ctl_print(stdout, *e ? e : PQgetvalue(res, row, path), 0);
+            fputc('\n', stdout);
+        }
+    }
+    PQclear(res);
+    return 0;
+}
+
+static void print_members(const json_t *object, const char *const *names) {
+    for (; *names; names++) {
+        json_t *value = json_object_get(object, *names);
+        _cleanup_free_ char *text = NULL;
+
+        if (!value || json_is_null(value))
+            continue;
+        text = json_is_string(value) ? strdup(json_string_value(value)) : json_write(value);
+        printf("  %-15s ", *names);
+        ctl_print(stdout, text, 0);
+        fputc('\n', stdout);
+    }
+}
+
+static void print_list(const json_t *list, const char *title, const char *const *names) {
+    json_t *item;
+    size_t i;
+
+    if (json_array_size(list) == 0)
+        return;
+    printf("%s\n", title);
+    json_array_foreach(list, i, item) {
+        const char *separator = "  ";
+
+        for (const char *const *n = names; *n; n++) {
+            json_t *value = json_object_get(item, *n);
+            _cleanup_free_ char *text = NULL;
+
+            if (!value || json_is_null(value))
+                continue;
+            text = json_is_string(value) ? strdup(json_string_value(value)) : json_write(value);
+            fputs(separator, stdout);
+            ctl_print(stdout, text, 0);
+            separator = "  ";
+        }
+        fputc('\n', stdout);
+    }
+}
+
+/* One JSON document from a function, or NULL with the exit status. */
+static json_t *document(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
+    PGresult *res = ctl_query(c, sql, params, n, ret_exit);
+    json_t *root = NULL;
+
+    if (!res)
+        return NULL;
+    *ret_exit = CTL_REFUSED;
+    if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
+        root = json_parse(PQgetvalue(res, 0, 0), (size_t) PQgetlength(res, 0, 0));
+    PQclear(res);
+    return root;
+}
+
+int ctl_show(Ctl *c) {
+    static const char *const job[] = { "id", "status", "user_id", "asset_id", "attempts", "crashes", "progress",
+                                       "created_at", "started_at", "completed_at", "worker_id", "error",
+                                       "input_data", NULL };
+    static const char *const asset[] = { "status", "output_path", "size", "credits_cost", "result_meta", NULL };
+    static const char *const purchases[] = { "step", "purchase", "state", "prediction_id", "status", "model",
+                                             "error", NULL };
+    static const char *const refunds[] = { "n", "at", "credits", NULL };
+    static const char *const events[] = { "at", "event", "detail", NULL };
+    int status = 0;
+
+    if (c->argc != 1 || !str_is_uuid(c->argv[0]))
+        return usage("show needs the id of one job");
+    const char *params[] = { c->argv[0] };
+    _cleanup_(json_unrefp) json_t *root = document(c, "SELECT meshify.show_job($1)", params, 1, &status);
+
+    if (!root) {
+        if (status == CTL_REFUSED)
+            fprintf(stderr, "meshifyctl: there is no job %s\n", c->argv[0]);
+        return status;
+    }
+    if (c->json) {
+        print_json(root);
+        return 0;
+    }
+    puts("job");
+    print_members(json_object_get(root, "job"), job);
+    puts("asset");
+    print_members(json_object_get(root, "asset"), asset);
+    print_list(json_object_get(root, "purchases"), "purchases", purchases);
+    print_list(json_object_get(root, "refunds"), "refunds", refunds);
+    print_list(json_object_get(root, "events"), "events", events);
+    return 0;
+}
+
+int ctl_status(Ctl *c) {
+    int status = 0;
+    _cleanup_(json_unrefp) json_t *root = document(c, "SELECT meshify.status()", NULL, 0, &status);
+    json_t *queue = json_object_get(root, "queue"), *worker;
+    char age[16];
+    size_t i;
+
+    if (!root)
+        return status;
+    if (c->json) {
+        print_json(root);
+        return 0;
+    }
+    printf("queue    %.0f pending, %.0f running, the oldest pending for %s\n", json_number(queue, "pending", 0),
+           json_number(queue, "running", 0), ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
+    if (json_number(queue, "running_without_worker", 0) > 0)
+        printf("         %.0f running without a worker: left by another program\n",
+               json_number(queue, "running_without_worker", 0));
+    printf("an hour  %.0f done, %.0f failed\n", json_number(queue, "done_hour", 0), json_number(queue, "error_hour", 0));
+    printf("a day    %.0f done, %.0f failed, p50 %.1f s, p95 %.1f s\n", json_number(queue, "done_day", 0),
+           json_number(queue, "error_day", 0), json_number(queue, "p50_seconds", 0), json_number(queue, "p95_seconds", 0));
+    printf("workers  %zu\n", json_array_size(json_object_get(root, "workers")));
+    json_array_foreach(json_object_get(root, "workers"), i, worker) {
+        double left = json_number(worker, "lease_left_seconds", 0);
+        const char *state = json_is_true(json_object_get(worker, "dead")) ? "dead"
+                            : left <= 0                                   ? "lease run out"
+                            : json_is_true(json_object_get(worker, "draining")) ? "draining"
+                                                                                : "alive";
+
+        fputs("  ", stdout);
+        ctl_print(stdout, json_text(worker, "instance"), 24);
+        printf(" %-13s %5.0f of %.0f jobs, pid %.0f on ", state, json_number(worker, "running", 0),
+               json_number(worker, "max_jobs", 0), json_number(worker, "pid", 0));
+        ctl_print(stdout, json_text(worker, "host"), 0);
+        fputc('\n', stdout);
+    }
+    if (strcmp(json_text(json_object_get(root, "settings"), "paused") ? json_text(json_object_get(root, "settings"), "paused") : "", "on") == 0)
+        puts("claims are paused");
+    return 0;
+}

@@ -1,0 +1,148 @@
+/* meshifyctl: the operator's tool. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ctl/ctl.h"
+#include "daemon/settings.h"
+
+typedef struct Command {
+    const char *name;
+    int (*run)(Ctl *c); /* NULL: comes later */
+    const char *arguments, *help;
+} Command;
+
+/* clang-format off */
+static const Command commands[] = {
+    { "status",    ctl_status,  "[--json]", "workers, queue, rates" },
+    { "jobs",      ctl_jobs,    "[--status S] [--user ID] [--limit N] [--json]", "the newest jobs" },
+    { "show",      ctl_show,    "JOB [--json]", "one job with its purchases and its history" },
+    { "enqueue",   ctl_enqueue, "--user ID --project ID --prompt TEXT [--image URL] [--free] [--json]", "a new job" },
+    { "migrate",   ctl_migrate, "[--dry-run]", "brings the database to what meshifyd needs" },
+    { "top",       NULL, "", "" },
+    { "retry",     NULL, "", "" },
+    { "cancel",    NULL, "", "" },
+    { "purchases", NULL, "", "" },
+    { "pause",     NULL, "", "" },
+    { "resume",    NULL, "", "" },
+    { "settings",  NULL, "", "" },
+    { "drain",     NULL, "", "" },
+    { "doctor",    NULL, "", "" },
+    { "stats",     NULL, "", "" },
+};
+/* clang-format on */
+
+static void print_help(void) {
+    puts("Usage: meshifyctl [-c FILE] COMMAND [OPTION...]\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (commands[i].run)
+            printf("  %-8s %s\n           %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+    puts("\n  -c, --config FILE  read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR "/meshify.ini ([database] only)\n"
+         "      --version      print the version\n"
+         "      --help         print this\n\n"
+         "Exit status: 0 done, 1 not found or refused, 64 usage, 69 database unreachable, 78 bad configuration.");
+}
+
+static const Command *find(const char *name) {
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    enum { OPT_JSON = 256, OPT_STATUS, OPT_USER, OPT_LIMIT, OPT_PROJECT, OPT_PROMPT, OPT_IMAGE, OPT_FREE,
+           OPT_DRY_RUN, OPT_VERSION, OPT_HELP };
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' },         { "json", no_argument, NULL, OPT_JSON },
+        { "status", required_argument, NULL, OPT_STATUS },  { "user", required_argument, NULL, OPT_USER },
+        { "limit", required_argument, NULL, OPT_LIMIT },    { "project", required_argument, NULL, OPT_PROJECT },
+        { "prompt", required_argument, NULL, OPT_PROMPT },  { "image", required_argument, NULL, OPT_IMAGE },
+        { "free", no_argument, NULL, OPT_FREE },            { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+        { "version", no_argument, NULL, OPT_VERSION },      { "help", no_argument, NULL, OPT_HELP },
+        { 0 },
+    };
+    const char *path = NULL;
+    const Command *command;
+    ConfigErrors errors = { 0 };
+    Ctl c = { 0 };
+    int opt, status;
+
+    while ((opt = getopt_long(argc, argv, "c:", options, NULL)) >= 0) {
+        switch (opt) {
+        case 'c':
+            path = optarg;
+            break;
+        case OPT_JSON:
+            c.json = true;
+            break;
+        case OPT_STATUS:
+            c.status = optarg;
+            break;
+        case OPT_USER:
+            c.user = optarg;
+            break;
+        case OPT_LIMIT:
+            c.limit = optarg;
+            break;
+        case OPT_PROJECT:
+            c.project = optarg;
+            break;
+        case OPT_PROMPT:
+            c.prompt = optarg;
+            break;
+        case OPT_IMAGE:
+            c.image = optarg;
+            break;
+        case OPT_FREE:
+            c.free = true;
+            break;
+        case OPT_DRY_RUN:
+            c.dry_run = true;
+            break;
+        case OPT_VERSION:
+            puts("meshifyctl " VERSION);
+            return 0;
+        case OPT_HELP:
+            print_help();
+            return 0;
+        default:
+            fputs("Try 'meshifyctl --help'.\n", stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind >= argc) {
+        fputs("meshifyctl: a command is missing. Try 'meshifyctl --help'.\n", stderr);
+        return EX_USAGE;
+    }
+    if (!(command = find(argv[optind]))) {
+        fprintf(stderr, "meshifyctl: '%s' is not a command. Try 'meshifyctl --help'.\n", argv[optind]);
+        return EX_USAGE;
+    }
+    if (!command->run) {
+        fprintf(stderr, "meshifyctl: %s is not supported yet\n", command->name);
+        return EX_USAGE;
+    }
+    c.argc = argc - optind - 1;
+    c.argv = argv + optind + 1;
+    if (c.argc > 0 && command->run != ctl_show) {
+        fprintf(stderr, "meshifyctl: '%s' is too much. Try 'meshifyctl --help'.\n", c.argv[0]);
+        return EX_USAGE;
+    }
+
+    status = settings_load(path, NULL, CONFIG_FOR_TOOL, &c.config, &errors);
+    if (status < 0) {
+        fputs(errors.text ? errors.text : "meshifyctl: the configuration can't be read\n", stderr);
+        config_errors_done(&errors);
+        return EX_CONFIG;
+    }
+    config_errors_done(&errors);
+    status = ctl_connect(&c);
+    if (status == 0)
+        status = command->run(&c);
+    PQfinish(c.conn);
+    config_free(c.config);
+    return status;
+}
