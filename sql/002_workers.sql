@@ -89,7 +89,9 @@ BEGIN
             crashes = j.crashes + 1,
             worked = j.worked + greatest(least(coalesce(p.heartbeat_at, now()), now()) - j.claimed_at, '0'::interval)
         FROM picked p WHERE j.id = p.id
-        RETURNING j.id
+        RETURNING j.id, j.asset_id
+    ), assets AS (
+        UPDATE public.mesh_assets a SET status = 'pending' FROM back b WHERE a.id = b.asset_id AND a.status = 'running'
     ), noted AS (
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT b.id, 'taken_over', jsonb_build_object('by', p_worker) FROM back b

@@ -144,6 +144,8 @@ BEGIN
         run_after = CASE WHEN v_answer = 'cancel' THEN now() ELSE now() + p_delay END,
         attempts = CASE WHEN p_counted THEN j.attempts ELSE greatest(j.attempts - 1, 0) END
     WHERE j.id = p_job;
+    UPDATE public.mesh_assets a SET status = 'pending'
+    FROM public.jobs j WHERE j.id = p_job AND a.id = j.asset_id AND a.status = 'running';
     PERFORM meshify.note(p_job, 'handed_back', jsonb_build_object('reason', p_reason, 'delay', p_delay, 'counted', p_counted));
     IF p_delay <= interval '0' OR v_answer = 'cancel' THEN
         PERFORM pg_catalog.pg_notify('meshify_jobs', '');

@@ -1,0 +1,61 @@
+#!/usr/bin/python3
+"""Hundreds of jobs, with one instance and with four: every job done, everything accounted for."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import accounts
+import lab as testing
+from lab import Lab, is_, ok, wait_for
+
+JOBS = int(os.environ.get("FLOW_JOBS", "500"))
+
+
+def spool_is_empty(lab, label):
+    left = [os.path.join(d, f) for d in os.listdir(lab.dir) if d.startswith("spool-")
+            for f in os.listdir(os.path.join(lab.dir, d))]
+    is_(left, [], f"{label}nothing is left in the spool")
+
+
+def insert(lab, n):
+    """Two thirds text in two steps, one third with an image in one step."""
+    jobs = []
+    for i in range(n):
+        image = f"https://images.example/{i}.png" if i % 3 == 2 else None
+        jobs.append(lab.insert_job(f"a chair of kind {i}", image))
+    return jobs
+
+
+def run(instances, label):
+    lab = Lab()
+    lab.sim.config(starting_ms=50, processing_ms=200)
+    daemons = []
+    jobs = insert(lab, JOBS // 2)
+    for i in range(instances): # started at different moments, while jobs come in
+        daemons.append(lab.daemon(f"i{i}", wait=False, **{"replicate.poll_min": "100ms"}))
+        jobs += insert(lab, JOBS // 2 // instances)
+    jobs += insert(lab, JOBS - len(jobs))
+    lab.wait_all_ended(240)
+    accounts.check(lab, jobs, label)
+    accounts.no_second_purchase(lab, label)
+    is_(lab.sim.stats()["file_authorizations"], 0, f"{label}no token went to the file host")
+    if instances > 1:
+        workers = lab.value("SELECT count(DISTINCT worker_id) FROM public.jobs")
+        ok(workers > 1, f"{label}more than one worker had jobs", workers)
+    for d in daemons:
+        is_(d.stop(), 0, f"{label}an instance stops cleanly")
+    is_(lab.value("SELECT count(*) FROM meshify.workers"), 0, f"{label}no worker's row is left")
+    spool_is_empty(lab, label)
+    lab.sim.stop()
+
+
+def one_instance():
+    run(1, "one: ")
+
+
+def four_instances():
+    run(4, "four: ")
+
+
+testing.main(one_instance, four_instances)

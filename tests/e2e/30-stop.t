@@ -1,0 +1,91 @@
+#!/usr/bin/python3
+"""Stopping and dying with a hundred jobs in flight: nothing is lost, nothing is bought twice."""
+
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import accounts
+import lab as testing
+from lab import Lab, is_, ok, wait_for
+
+JOBS = 100
+
+
+def start(lab, **keys):
+    jobs = [lab.insert_job(f"job {i}", "https://images.example/x.png" if i % 2 else None) for i in range(JOBS)]
+    lab.sim.config(starting_ms=200, processing_ms=1500)
+    first = lab.daemon("first", **keys)
+    wait_for(lambda: lab.count("running") == JOBS, 30, "all jobs in flight")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") > JOBS // 2,
+             30, "half of them bought")
+    return jobs, first
+
+
+def sigterm_hands_over():
+    lab = Lab()
+    jobs, first = start(lab, **{"worker.drain_timeout": "20s"})
+    began = time.monotonic()
+    first.signal(signal.SIGTERM)
+    is_(first.wait(40), 0, "term: the first instance ends cleanly")
+    ok(time.monotonic() - began < 20, "term: within drain_timeout")
+    is_(lab.count("running"), 0, "term: no job is left running")
+    lab.daemon("second")
+    lab.wait_all_ended(120)
+    accounts.check(lab, jobs, "term: ")
+    accounts.no_second_purchase(lab, "term: ")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "term: a stop costs no attempt")
+    lab.sim.stop()
+
+
+def sigkill_and_restart():
+    lab = Lab()
+    # Some answers to purchases are lost just before.
+    lab.sim.fault("create", {"lose_answer": True}, skip=10, count=10)
+    jobs, first = start(lab)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    ok(lab.count("running") > 0, "kill: jobs were left running")
+    began = time.monotonic()
+    lab.daemon("first")
+    wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE crashes > 0 OR status <> 'running'") >= 0
+             and lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") > 0, 10,
+             "the restart to take its predecessor's jobs")
+    ok(time.monotonic() - began < 10, "kill: a proven dead predecessor's jobs are taken at once")
+    lab.wait_all_ended(180)
+    accounts.check(lab, jobs, "kill: ")
+    accounts.no_second_purchase(lab, "kill: ")
+    lab.sim.stop()
+
+
+def a_lost_answer_is_looked_for():
+    lab = Lab()
+    lab.sim.fault("create", {"lose_answer": True}, count=1)
+    daemon = lab.daemon()
+    job, _ = lab.insert_job("lost", "https://images.example/x.png")
+    lab.wait_status(job, "done", seconds=60)
+    is_(len(lab.sim.predictions()), 1, "lost answer: one prediction")
+    is_(lab.sim.stats()["received"]["create"], 1, "lost answer: one POST")
+    ok(daemon.wait_line("was found in the listing", 5), "lost answer: the log says that it was found")
+    lab.sim.stop()
+
+
+def curl_does_not_repeat_a_purchase():
+    lab = Lab()
+    daemon = lab.daemon(**{"worker.max_jobs": "1"})
+    first, _ = lab.insert_job("one", "https://images.example/1.png")
+    lab.wait_status(first, "done")
+    # The reused connection dies before a byte of the answer: curl would send the request again.
+    lab.sim.fault("create", {"close_on_reuse": True}, count=1)
+    before = lab.sim.stats()["received"]["create"]
+    second, _ = lab.insert_job("two", "https://images.example/2.png")
+    wait_for(lambda: lab.sim.stats()["received"]["create"] > before, 20, "the second purchase")
+    daemon.wait_line("the answer to a purchase is lost", 20)
+    is_(lab.sim.stats()["received"]["create"], before + 1, "reuse: the POST went out once")
+    daemon.kill()
+    lab.sim.stop()
+
+
+testing.main(sigterm_hands_over, sigkill_and_restart, a_lost_answer_is_looked_for, curl_does_not_repeat_a_purchase)
