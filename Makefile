@@ -97,7 +97,7 @@ check-unit: $(UNIT) $(BUILD)/libpure.a       ## unit tests of the pure modules
 	prove -e '' $(UNIT)
 
 check-sql: all                               ## pgTAP tests of the SQL functions
-	BUILD=$(BUILD) prove -e '' tests/sql/run $(wildcard tests/sql/*.t)
+	prove -e tests/sql/run $(wildcard tests/sql/*.sql)
 
 check-e2e: all                               ## the real programs together (E2E=tests/e2e/NN-name.t for one)
 	BUILD=$(BUILD) prove -e '' $(or $(E2E),$(sort $(wildcard tests/e2e/*.t)))

@@ -43,7 +43,9 @@ CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
 $$ SELECT left(CASE WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;
 
 -- Ends a job that got no mesh. The caller holds the locks and knows that it may.
-CREATE OR REPLACE FUNCTION meshify.end_without(p_job uuid, p_status text, p_sentence text, p_reason text) RETURNS void
+CREATE OR REPLACE FUNCTION meshify.end_without(
+    p_job uuid, p_status text, p_sentence text, p_reason text, p_asset_stays boolean DEFAULT true)
+    RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
 DECLARE
     j record;
@@ -51,7 +53,9 @@ BEGIN
     UPDATE public.jobs x
     SET status = p_status, error = CASE WHEN p_status = 'error' THEN p_sentence END, completed_at = now()
     WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
-    UPDATE public.mesh_assets a SET status = 'error' WHERE a.id = j.asset_id AND a.status <> 'done';
+    IF p_asset_stays THEN
+        UPDATE public.mesh_assets a SET status = 'error' WHERE a.id = j.asset_id AND a.status <> 'done';
+    END IF;
     IF p_status = 'canceled' THEN
         PERFORM meshify.notify_user(j.user_id, 'info', 'Mesh Generation Canceled', 'Your 3D mesh generation was canceled.');
     ELSE
@@ -156,7 +160,7 @@ END $$;
 SELECT meshify.only_for('meshify.refund(uuid, uuid, uuid)');
 SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.prompt_of(jsonb)');
-SELECT meshify.only_for('meshify.end_without(uuid, text, text, text)');
+SELECT meshify.only_for('meshify.end_without(uuid, text, text, text, boolean)');
 SELECT meshify.only_for('meshify.fence_closing(uuid, uuid)');
 SELECT meshify.only_for('meshify.may_run(uuid)');
 SELECT meshify.only_for('meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)', 'meshify_worker');

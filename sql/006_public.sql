@@ -109,7 +109,7 @@ BEGIN
     FOR v_job IN SELECT j.id FROM public.jobs j
                  WHERE j.asset_id = OLD.id AND j.type = 'meshify' AND j.status IN ('pending', 'running') FOR UPDATE LOOP
         UPDATE public.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
-        PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'asset deleted');
+        PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'asset deleted', false);
         PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', v_job)::text);
     END LOOP;
     RETURN OLD;

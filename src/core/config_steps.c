@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "core/config_steps.h"
 #include "core/config_value.h"
+#include "core/scan.h"
 
 #define DRAFTS_MAX     64
 #define DRAFT_KEYS_MAX 64
@@ -136,19 +137,38 @@ int config_drafts_more(ConfigDrafts *d, const char *text, bool cut) {
 
 /* --- building -------------------------------------------------------------------------------- */
 
+static int ignore(void *userdata, ScanToken token, const char *text) {
+    (void) userdata;
+    (void) token;
+    (void) text;
+    return 0;
+}
+
+static bool is_json(const char *text) {
+    Scan s;
+
+    scan_init(&s, ignore, NULL);
+    return scan_feed(&s, text, strlen(text)) == 0 && scan_end(&s) == 0;
+}
+
 /* A value that parses as JSON is that JSON, else it is a string. */
 static int build_input(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErrors *e, Step *s) {
     const char *name = key->name + strlen(input), *bad;
     char text[64], shown[64];
     json_t *value;
-    json_error_t error;
+    json_error_t error = { 0 };
 
     if (!*name)
         return config_errors_at(e, key->at, d->section, key->name,
                                 "names nothing; write input.NAME = VALUE");
     value = json_loads(key->text, JSON_DECODE_ANY, &error);
-    if (!value && json_error_code(&error) == json_error_out_of_memory)
-        return -ENOMEM;
+    /* Never a string instead, also where it is for want of memory, which jansson does not tell. */
+    if (!value && is_json(key->text))
+        return !*error.text || json_error_code(&error) == json_error_out_of_memory
+                   ? -ENOMEM
+                   : config_errors_at(e, key->at, d->section, key->name,
+                                      "is JSON that cannot be sent; allowed are numbers of 64 bits, "
+                                      "and strings without \\u0000 and half surrogate pairs");
     if (!value && key->cut && strchr("[{\"", *key->text))
         return config_errors_at(e, key->at, d->section, key->name,
                                 "begins as JSON does and is cut off at \" ;\", where a comment begins; "

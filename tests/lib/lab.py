@@ -146,12 +146,12 @@ class Sim(Process):
 class Lab:
     """A Supabase project with Meshify's tables, a simulator, a user with credits."""
 
-    def __init__(self, fsync=False, driver="supabase", settings=()):
+    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True):
         self.dir = tempfile.mkdtemp(prefix="meshify-lab-")
         atexit.register(shutil.rmtree, self.dir, True)
         self.driver = driver
         self.postgres = Postgres(fsync=fsync, settings=settings).start()
-        self.postgres.create_database(migrate=True)
+        self.postgres.create_database(migrate=migrate)
         self.sim = Sim()
         self.db = self.postgres.connect()
         self.user, self.project = self.add_user()

@@ -89,11 +89,11 @@ class Postgres:
         connection.autocommit = autocommit
         return connection
 
-    def psql(self, path, user="postgres", db="meshify", one_transaction=False):
-        """Runs a file; an error stops it and is raised."""
-        args = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-p", str(self.port), "-U", user, "-d", db]
+    def psql(self, path, user="postgres", db="meshify", *options):
+        """Runs a file; an error stops it."""
+        args = ["-X", "-q", *options, "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-p", str(self.port), "-U", user, "-d", db]
         with open(path) as text:
-            return subprocess.run([os.path.join(self.bin, "psql"), *args, *(["-1"] if one_transaction else [])],
+            return subprocess.run([os.path.join(self.bin, "psql"), *args],
                                   stdin=text, capture_output=True, text=True, check=False)
 
     def create_database(self, name="meshify", supabase=True, migrate=False):
@@ -118,6 +118,6 @@ class Postgres:
             connection.close()
 
     def apply(self, path, user, db, one_transaction=False):
-        result = self.psql(path, user, db, one_transaction)
+        result = self.psql(path, user, db, *(["-1"] if one_transaction else []))
         if result.returncode != 0:
             raise RuntimeError(f"{path}: {result.stderr}")

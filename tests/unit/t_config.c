@@ -1,16 +1,14 @@
 /* The configuration: values, their sources and order, and one error for each thing that can be wrong.
  * `t_config --print-table` prints keys and defaults for tests/lint/options. */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <cmocka.h>
 #include <syslog.h>
 
 #include "core/config.h"
 #include "core/config_value.h"
+#include "torture.h"
 
 /* Enough for a daemon. */
 #define GOOD                                                                                       \
@@ -442,6 +440,8 @@ static const struct {
     { "[step a]\nmodel = x/y\ninput.p = ${promt}\n", "f.ini:3: [step a] input.p: holds the unknown variable '${promt}'" },
     { "[step a]\nmodel = x/y\ninput.p = [[\"a ${x\"]]\n", "f.ini:3: [step a] input.p: holds the unknown variable '${x'" },
     { "[step a]\nmodel = x/y\ninput.p = [\"a ;b\"]\n", "f.ini:3: [step a] input.p: begins as JSON does and is cut off" },
+    { "[step a]\nmodel = x/y\ninput.p = 99999999999999999999\n", "f.ini:3: [step a] input.p: is JSON that cannot be sent" },
+    { "[step a]\nmodel = x/y\ninput.p = [\"\\ud800\"]\n", "f.ini:3: [step a] input.p: is JSON that cannot be sent" },
     { "[step a]\nmodel = x/y\n  z\n", "f.ini:3: [step a] an indented line" },
 };
 
@@ -538,6 +538,37 @@ static void errors_are_bounded(void **state) {
     config_errors_done(&e);
 }
 
+static void without_memory(void **state) {
+    char *environ_[] = { "DATABASE_URL=postgres://x/", "CACHE_DIRECTORY=/c", NULL };
+    ConfigText credential = { "replicate_api_token", "t\n", 2 };
+    ConfigSource src = { .environ = environ_, .credentials = &credential, .n_credentials = 1 };
+    long hits = 0;
+
+    (void) state;
+    torture (n) {
+        ConfigErrors e = { 0 };
+        Config *c = NULL;
+        int r = parse_all(&src, GOOD "[step b]\nmodel = a/b\ninput.x = [1,\n  \"a\"]\noutput = /a\n", &c, &e);
+
+        /* jansson may call it bad JSON; but what is no JSON now must not become a string. */
+        assert_true(torture_failed() ? r == -ENOMEM || (r == -EINVAL && strstr(e.text, "is JSON that"))
+                                     : r == 0);
+        config_errors_done(&e);
+        config_free(c);
+        hits = n;
+    }
+    assert_true(hits > 100);
+    torture (n) {
+        ConfigErrors e = { 0 };
+        Config *c = NULL;
+        int r = parse_all(&src, "[worker]\nx = 1\nmax_jobs = 0\n[x]\n[step a]\n", &c, &e);
+
+        assert_int_equal(r, torture_failed() ? -ENOMEM : -EINVAL);
+        assert_int_equal(e.n, r == -EINVAL ? 6 : 0);
+        config_errors_done(&e);
+    }
+}
+
 static int print_table(void) {
     ConfigHelp h;
 
@@ -561,10 +592,12 @@ int main(int argc, char **argv) {
         cmocka_unit_test(errors_all_at_once),
         cmocka_unit_test(missing),
         cmocka_unit_test(errors_are_bounded),
+        cmocka_unit_test(without_memory),
     };
 
     if (argc > 1 && strcmp(argv[1], "--print-table") == 0)
         return print_table();
+    torture_json();
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

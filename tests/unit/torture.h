@@ -30,11 +30,11 @@ TORTURE(reallocarray, (void *p, size_t n, size_t size), (p, n, size))
 TORTURE(strdup, (const char *s), (s))
 TORTURE(strndup, (const char *s, size_t n), (s, n))
 
-static void *torture_malloc(size_t n) {
+__attribute__((unused)) static void *torture_malloc(size_t n) {
     return torture_hit() ? NULL : malloc(n);
 }
 
-static void torture_json(void) {
+__attribute__((unused)) static void torture_json(void) {
     json_object_seed(1); /* else its first object reads a file */
     json_set_alloc_funcs(torture_malloc, free);
 }

@@ -1,0 +1,65 @@
+-- Claiming and comparing.
+SELECT no_plan();
+SELECT t.worker(1), t.worker(2);
+
+CREATE TEMP TABLE jobs AS SELECT n, t.job('job ' || n) AS id FROM generate_series(1, 5) n;
+SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(1), 0, 0, false)), 1, 'with no free slot only the row about the queue comes');
+CREATE TEMP TABLE first AS SELECT * FROM meshify.claim(t.w(1), 2, 0, false);
+SELECT is((SELECT count(*)::int FROM first WHERE job_id IS NOT NULL), 2, 'as many as there are free slots');
+SELECT is((SELECT next_usec FROM first WHERE job_id IS NULL), 0::bigint, 'more are ready now');
+SELECT results_eq('SELECT job_id FROM first WHERE job_id IS NOT NULL ORDER BY job_id', 'SELECT id FROM jobs WHERE n <= 2 ORDER BY id', 'the oldest first');
+SELECT is((SELECT count(*)::int FROM t.claim(2)), 3, 'another worker takes the rest');
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(2), 9, 0, false)), NULL, 'nothing waits');
+SELECT results_eq('SELECT DISTINCT status, attempts, started_at IS NOT NULL, claimed_at IS NOT NULL FROM public.jobs',
+    $$VALUES ('running', 1, true, true)$$, 'running, one attempt, with its times');
+SELECT results_eq('SELECT DISTINCT status FROM public.mesh_assets', $$VALUES ('running')$$, 'the asset follows');
+SELECT is((SELECT input_data::jsonb ->> 'prompt' FROM first WHERE job_id = (SELECT id FROM jobs WHERE n = 1)), 'job 1', 'the input comes along');
+SELECT is((SELECT owner_id FROM first WHERE job_id IS NOT NULL LIMIT 1), '00000000-0000-0000-0000-00000000000a'::uuid, 'the owner of the asset comes along');
+SELECT is((SELECT purchases FROM first WHERE job_id IS NOT NULL LIMIT 1), '[]', 'no purchases yet');
+
+-- Comparing.
+SELECT results_eq($$SELECT job_id FROM meshify.compare(t.w(1), ARRAY[(SELECT id FROM jobs WHERE n = 1), t.w(77)]) WHERE job_id IS NOT NULL$$,
+    'SELECT id FROM jobs WHERE n = 2', 'a job of ours that we do not know is taken up');
+SELECT is((SELECT missing FROM meshify.compare(t.w(1), ARRAY[(SELECT id FROM jobs WHERE n = 1), t.w(77)]) WHERE job_id IS NULL), ARRAY[t.w(77)], 'one that is not ours is missing');
+SELECT is((SELECT attempts FROM public.jobs WHERE id = (SELECT id FROM jobs WHERE n = 2)), 1, 'taking up counts no attempt');
+
+-- Order, due time, other types, pause, an unknown worker.
+UPDATE public.jobs SET status = 'error';
+CREATE TEMP TABLE later AS SELECT t.job('later') AS id;
+UPDATE public.jobs SET run_after = now() + interval '90 s' WHERE id = (SELECT id FROM later);
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(1), 5, 0, false)) BETWEEN 80000000 AND 90000000, true, 'when the next comes due');
+SELECT is((SELECT count(*)::int FROM t.claim(1)), 0, 'a job that is not due is left');
+INSERT INTO public.jobs (type, status, user_id) VALUES ('thumbnail', 'pending', '00000000-0000-0000-0000-00000000000a');
+SELECT is((SELECT count(*)::int FROM t.claim(1)), 0, 'a job of another type is left');
+CREATE TEMP TABLE two AS SELECT t.job('low') AS low, t.job('high') AS high;
+UPDATE public.jobs SET priority = 5 WHERE id = (SELECT high FROM two);
+SELECT is((SELECT array_agg(c) FROM t.claim(1, 1) c), ARRAY[(SELECT high FROM two)], 'higher priority first');
+SELECT is((SELECT count(*)::int FROM t.claim(9)), 0, 'a worker without a row claims nothing');
+UPDATE meshify.settings SET value = 'on' WHERE key = 'paused';
+SELECT is((SELECT count(*)::int FROM t.claim(1)), 0, 'paused: nothing is claimed');
+UPDATE meshify.settings SET value = 'off' WHERE key = 'paused';
+SELECT is((SELECT array_agg(c) FROM t.claim(1) c), ARRAY[(SELECT low FROM two)], 'resumed: the other one');
+
+-- Only what was bought.
+CREATE TEMP TABLE more AS SELECT t.job('plain') AS plain, t.claimed(1, 'bought') AS bought;
+SELECT t.intend(1, (SELECT bought FROM more));
+SELECT meshify.hand_back(t.w(1), id, '0', false, '1 s', 'test') FROM public.jobs WHERE status = 'running';
+SELECT results_eq($$SELECT job_id FROM meshify.claim(t.w(1), 9, 0, true) WHERE job_id IS NOT NULL$$, 'SELECT bought FROM more', 'only bought: nothing else is claimed');
+
+-- A limit a user.
+SELECT meshify.hand_back(t.w(1), id, '0', false, '1 s', 'test') FROM public.jobs WHERE status = 'running';
+SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(1), 9, 2, false) WHERE job_id IS NOT NULL), 2, 'at most two of one user');
+SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(2), 9, 2, false) WHERE job_id IS NOT NULL), 0, 'over all workers');
+
+-- The plan, without statistics: the partial index, in its order.
+CREATE FUNCTION t.plan() RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY EXECUTE 'EXPLAIN SELECT j.id FROM public.jobs j WHERE j.type = ''meshify'' AND j.status = ''pending'' AND j.run_after <= now()
+        ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 10 FOR UPDATE SKIP LOCKED';
+END $$;
+INSERT INTO public.jobs (type, status, user_id) SELECT 'meshify', 'pending', t.w(n % 50) FROM generate_series(1, 20000) n;
+INSERT INTO public.jobs (type, status, user_id) SELECT 'meshify', 'done', t.w(n % 50) FROM generate_series(1, 20000) n;
+SELECT isnt((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Index Scan using meshify_jobs_pending%'), 0, 'the claim walks the partial index');
+SELECT is((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Sort%'), 0, 'and sorts nothing');
+
+SELECT * FROM finish();

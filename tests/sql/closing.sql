@@ -1,0 +1,80 @@
+-- Closings, refunds, hand-backs.
+SELECT no_plan();
+SELECT t.worker(1), t.worker(2);
+CREATE FUNCTION pg_temp.credits() RETURNS numeric LANGUAGE sql AS $$ SELECT credits_remaining FROM public.profiles WHERE id = '00000000-0000-0000-0000-00000000000a' $$;
+
+CREATE TEMP TABLE d AS SELECT t.claimed(1, repeat('ä', 150)) AS id;
+SELECT is(t.done(2, (SELECT id FROM d)), 'lost', 'only the holder closes');
+SELECT is(t.done(1, t.w(99)), 'gone', 'a job that is not there');
+SELECT is(t.done(1, (SELECT id FROM d)), 'ok', 'done');
+SELECT is(t.done(1, (SELECT id FROM d)), 'closed', 'once');
+SELECT results_eq('SELECT status, output_data, progress, completed_at IS NOT NULL, worker_id, error FROM public.jobs',
+    $$VALUES ('done', '{"storage_path":"u/p/mesh.glb"}'::jsonb, 1::real, true, t.w(1), NULL::text)$$, 'the job');
+SELECT results_eq('SELECT status, output_path, size, mime, result_meta FROM public.mesh_assets',
+    $$VALUES ('done', 'u/p/mesh.glb', 3000000000, 'model/gltf-binary', '{"sha256":"x"}'::jsonb)$$, 'the asset');
+SELECT results_eq('SELECT type, title, message FROM public.notifications',
+    $$VALUES ('success', 'Mesh Generation Complete', 'Your 3D mesh "' || repeat('ä', 100) || '" has been generated successfully and is ready for download.')$$, 'the notification');
+SELECT is((SELECT count(*)::int FROM meshify.refunds), 0, 'no refund');
+
+-- Failing, with the credits back, once.
+CREATE TEMP TABLE f AS SELECT t.claimed(1, 'fails') AS id;
+SELECT is(meshify.fail(t.w(2), (SELECT id FROM f), 'It broke down.', 'word'), 'lost', 'only the holder fails a job');
+SELECT is(meshify.fail(t.w(1), (SELECT id FROM f), 'It broke down.', 'word'), 'ok', 'failed');
+SELECT is(meshify.fail(t.w(1), (SELECT id FROM f), 'It broke down.', 'word'), 'closed', 'once');
+SELECT results_eq('SELECT status, error FROM public.jobs WHERE id = (SELECT id FROM f)', $$VALUES ('error', 'It broke down.')$$, 'the job says why');
+SELECT is((SELECT status FROM public.mesh_assets WHERE prompt = 'fails'), 'error', 'the asset follows');
+SELECT results_eq('SELECT title, message FROM public.notifications WHERE type = ''error''', $$VALUES ('Mesh Generation Failed', 'Failed to generate 3D mesh: It broke down.')$$, 'the user is told');
+SELECT is(pg_temp.credits(), 1025::numeric, 'the credits are back');
+SELECT results_eq('SELECT n, credits FROM meshify.refunds', 'VALUES (1, 25::numeric)', 'the ledger knows');
+
+-- Bounds of a refund.
+SELECT meshify.fail(t.w(1), t.claimed(1, 'dear', 101), 'It broke down.', 'word');
+SELECT is(pg_temp.credits(), 1025::numeric, 'above refund_max nothing is given');
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'refund_refused'), 1, 'and it is written down');
+CREATE TEMP TABLE s AS SELECT t.claimed(1, 'stolen') AS id;
+UPDATE public.mesh_assets SET owner_id = '00000000-0000-0000-0000-00000000000b' WHERE prompt = 'stolen';
+SELECT meshify.fail(t.w(1), (SELECT id FROM s), 'It broke down.', 'word');
+SELECT is((SELECT sum(credits_remaining) FROM public.profiles), 1035::numeric, 'nobody is paid for an asset that is not theirs');
+UPDATE meshify.settings SET value = 'off' WHERE key = 'refund';
+SELECT meshify.fail(t.w(1), t.claimed(1, 'no refund'), 'It broke down.', 'word');
+SELECT is(pg_temp.credits(), 1025::numeric, 'refund off');
+UPDATE meshify.settings SET value = 'on' WHERE key = 'refund';
+CREATE TEMP TABLE u AS SELECT t.claimed(1, 'user gone') AS id;
+CREATE TEMP TABLE kept AS SELECT * FROM public.profiles;
+DELETE FROM public.profiles;
+SELECT is(meshify.fail(t.w(1), (SELECT id FROM u), 'It broke down.', 'word'), 'ok', 'the profile was deleted');
+SELECT is((SELECT credits FROM meshify.refunds WHERE job_id = (SELECT id FROM u)), 0::numeric, 'recorded with 0 credits');
+INSERT INTO public.profiles SELECT * FROM kept;
+
+-- Hand-back.
+CREATE TEMP TABLE h AS SELECT t.claimed(1, 'back') AS id;
+SELECT is(meshify.hand_back(t.w(2), (SELECT id FROM h), '0', false, '1 s', 'x'), 'lost', 'only the holder hands back');
+SELECT is(meshify.hand_back(t.w(1), (SELECT id FROM h), '10 s', true, '3 s', 'x'), 'ok', 'handed back, counted');
+SELECT results_eq('SELECT status, worker_id, attempts, worked, run_after > now() + interval ''9 s'' FROM public.jobs WHERE id = (SELECT id FROM h)',
+    $$VALUES ('pending', NULL::uuid, 1, interval '3 s', true)$$, 'later, with its attempt');
+UPDATE public.jobs SET run_after = now() WHERE id = (SELECT id FROM h);
+SELECT t.claim(1);
+SELECT is(meshify.hand_back(t.w(1), (SELECT id FROM h), '0', false, '4 s', 'x'), 'ok', 'handed back, uncounted');
+SELECT results_eq('SELECT attempts, worked FROM public.jobs WHERE id = (SELECT id FROM h)', $$VALUES (1, interval '7 s')$$, 'the attempt is given back');
+SELECT is((SELECT status FROM public.mesh_assets WHERE prompt = 'back'), 'pending', 'the asset follows');
+SELECT is(meshify.hand_back(t.w(1), (SELECT id FROM h), '0', false, '4 s', 'x'), 'lost', 'once');
+SELECT t.claim(1);
+UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (SELECT id FROM h);
+SELECT is(t.done(1, (SELECT id FROM h)), 'cancel', 'a cancel that came first is told');
+SELECT is((SELECT status FROM public.jobs WHERE id = (SELECT id FROM h)), 'running', 'and nothing was written');
+SELECT is(meshify.hand_back(t.w(1), (SELECT id FROM h), '9 s', false, '0', 'x'), 'closed', 'a cancelled job without a purchase ends at once');
+SELECT is((SELECT status FROM public.jobs WHERE id = (SELECT id FROM h)), 'canceled', 'as canceled');
+CREATE TEMP TABLE b AS SELECT t.claimed(1, 'bought') AS id;
+SELECT t.intend(1, (SELECT id FROM b));
+UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (SELECT id FROM b);
+SELECT is(meshify.hand_back(t.w(1), (SELECT id FROM b), '9 s', false, '0', 'x'), 'ok', 'one with a purchase goes to a worker that cancels it');
+SELECT is((SELECT run_after <= now() FROM public.jobs WHERE id = (SELECT id FROM b)), true, 'at once');
+
+-- An asset that is gone.
+CREATE TEMP TABLE g AS SELECT t.claimed(1, 'gone') AS id;
+ALTER TABLE public.mesh_assets DISABLE TRIGGER meshify_asset_deleted;
+DELETE FROM public.mesh_assets WHERE prompt = 'gone';
+ALTER TABLE public.mesh_assets ENABLE TRIGGER meshify_asset_deleted;
+SELECT throws_ok($$SELECT t.done(1, (SELECT id FROM g))$$, '23503', NULL, 'done without an asset is refused');
+SELECT is(meshify.fail(t.w(1), (SELECT id FROM g), 'It broke down.', 'word'), 'ok', 'but it can fail');
+SELECT * FROM finish();

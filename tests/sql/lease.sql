@@ -1,0 +1,48 @@
+-- Workers, heartbeats, and what becomes of the jobs of the dead.
+SELECT no_plan();
+
+SELECT is((SELECT answer FROM meshify.register(t.w(1), 'i', 'h', 'm', 'b', 'n', 1, 'v', 5, '60 s')), 'ok', 'a worker registers');
+SELECT is((SELECT answer FROM meshify.register(t.w(1), 'i', 'h', 'm', 'b', 'n', 1, 'v', 5, '60 s')), 'ok', 'twice, when the answer was lost');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(1), '60 s', 3, false)), 'ok', 'its heart beats');
+SELECT results_eq('SELECT running, draining, expires_at - heartbeat_at FROM meshify.workers', $$VALUES (3, false, interval '60 s')$$, 'and says how it is');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(2), '60 s', 0, false)), 'lost', 'who has no row is lost');
+SELECT t.worker(2);
+SELECT is((SELECT workers FROM meshify.heartbeat(t.w(2), '60 s', 0, false)), 2, 'it hears how many live');
+
+CREATE TEMP TABLE j AS SELECT t.claimed(1, 'one') AS one, t.claimed(1, 'two') AS two;
+SELECT is((SELECT held FROM meshify.heartbeat(t.w(1), '60 s', 2, false)), 2, 'and how many jobs it holds');
+UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (SELECT one FROM j);
+SELECT is((SELECT cancels FROM meshify.heartbeat(t.w(1), '60 s', 2, false)), ARRAY[(SELECT one FROM j)], 'and which of them are to be cancelled');
+UPDATE public.jobs SET cancel_requested_at = NULL;
+
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(2), ''{}'')', 'VALUES (0, 0)', 'the living are left alone');
+UPDATE meshify.workers SET expires_at = now() - interval '1 s' WHERE id = t.w(1);
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(2), ''{}'')', 'VALUES (0, 0)', 'within a lease of the server''s start nobody is declared dead');
+UPDATE meshify.workers SET heartbeat_at = expires_at - interval '1 ms';
+UPDATE meshify.workers SET expires_at = now() + interval '1 ms', heartbeat_at = now() WHERE id = t.w(2);
+SELECT pg_sleep(0) FROM generate_series(1, 1);
+SELECT is((SELECT taken FROM meshify.reap(t.w(3), '{}')), 0, 'who is no worker reaps nothing');
+
+-- Proven dead: at once.
+SELECT t.worker(3);
+SELECT results_eq('SELECT worker, pid FROM meshify.predecessors(t.w(3)) ORDER BY 1', $$SELECT t.w(2), 1$$, 'others of this machine, boot and pid namespace');
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(3), ARRAY[t.w(1)])', 'VALUES (1, 2)', 'who is proven dead loses its jobs at once');
+SELECT results_eq('SELECT DISTINCT status, worker_id, attempts, crashes FROM public.jobs', $$VALUES ('pending', NULL::uuid, 0, 1)$$, 'pending again, the attempt given back, a crash counted');
+SELECT results_eq('SELECT DISTINCT status FROM public.mesh_assets', $$VALUES ('pending')$$, 'the assets follow');
+SELECT is((SELECT count(*)::int FROM meshify.workers WHERE id = t.w(1)), 0, 'its row is gone');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(1), '60 s', 2, false)), 'lost', 'and its heartbeat finds none');
+SELECT is(t.done(1, (SELECT one FROM j)), 'lost', 'the zombie can close nothing');
+SELECT is(t.intend(1, (SELECT one FROM j)), 'lost', 'nor buy');
+SELECT is(meshify.hand_back(t.w(1), (SELECT one FROM j), '0', false, '0', 'x'), 'lost', 'nor hand back');
+SELECT is(meshify.progress(t.w(1), ARRAY[(SELECT one FROM j)], ARRAY[0.5]::real[]), 0, 'nor tell of progress');
+
+-- Orphans: running, with a worker that has no row.
+SELECT is((SELECT count(*)::int FROM t.claim(3)), 2, 'another takes them');
+DELETE FROM meshify.workers WHERE id = t.w(3);
+SELECT t.worker(4);
+SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}')), 2, 'jobs of a worker without a row are taken over');
+UPDATE public.jobs SET status = 'running' WHERE id = (SELECT one FROM j);
+SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}')), 0, 'running jobs without a worker are another program''s, and left');
+SELECT is(meshify.unregister(t.w(4)), 'ok', 'a clean stop');
+SELECT is(meshify.unregister(t.w(4)), 'lost', 'happens once');
+SELECT * FROM finish();
