@@ -43,7 +43,7 @@ typedef struct ConfigKey {
     const char *help;
 } ConfigKey;
 
-/* core/config_table.c: one row a key, in the order a user meets them. */
+/* core/config_table.c: one row a key. */
 #define CONFIG_KEYS 43
 extern const ConfigKey config_table[];
 extern const char config_builtin_text[];

@@ -2,7 +2,7 @@
 
 #include "core/config_value.h"
 
-/* One row a key, in the order a user meets them. etc/meshify.ini has the same rows; a test compares. */
+/* One row a key. etc/meshify.ini has the same keys and defaults; tests/lint/options compares. */
 /* clang-format off */
 #define F(field)       offsetof(Config, field)
 #define MS             USEC_PER_MILLISECOND
