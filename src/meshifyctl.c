@@ -38,11 +38,14 @@ static void print_help(void) {
     puts("Usage: meshifyctl [-c FILE] COMMAND [OPTION...]\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (commands[i].run)
-            printf("  %-8s %s\n           %s\n", commands[i].name, commands[i].arguments, commands[i].help);
-    puts("\n  -c, --config FILE  read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR "/meshify.ini ([database] only)\n"
+            printf("  %-8s %s\n           %s\n", commands[i].name, commands[i].arguments,
+                   commands[i].help);
+    puts("\n  -c, --config FILE  read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR
+         "/meshify.ini ([database] only)\n"
          "      --version      print the version\n"
          "      --help         print this\n\n"
-         "Exit status: 0 done, 1 not found or refused, 64 usage, 69 database unreachable, 78 bad configuration.");
+         "Exit status: 0 done, 1 not found or refused, 64 usage, 69 database unreachable, 78 bad "
+         "configuration.");
 }
 
 static const Command *find(const char *name) {
@@ -53,15 +56,32 @@ static const Command *find(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    enum { OPT_JSON = 256, OPT_STATUS, OPT_USER, OPT_LIMIT, OPT_PROJECT, OPT_PROMPT, OPT_IMAGE, OPT_FREE,
-           OPT_DRY_RUN, OPT_VERSION, OPT_HELP };
+    enum {
+        OPT_JSON = 256,
+        OPT_STATUS,
+        OPT_USER,
+        OPT_LIMIT,
+        OPT_PROJECT,
+        OPT_PROMPT,
+        OPT_IMAGE,
+        OPT_FREE,
+        OPT_DRY_RUN,
+        OPT_VERSION,
+        OPT_HELP
+    };
     static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' },         { "json", no_argument, NULL, OPT_JSON },
-        { "status", required_argument, NULL, OPT_STATUS },  { "user", required_argument, NULL, OPT_USER },
-        { "limit", required_argument, NULL, OPT_LIMIT },    { "project", required_argument, NULL, OPT_PROJECT },
-        { "prompt", required_argument, NULL, OPT_PROMPT },  { "image", required_argument, NULL, OPT_IMAGE },
-        { "free", no_argument, NULL, OPT_FREE },            { "dry-run", no_argument, NULL, OPT_DRY_RUN },
-        { "version", no_argument, NULL, OPT_VERSION },      { "help", no_argument, NULL, OPT_HELP },
+        { "config", required_argument, NULL, 'c' },
+        { "json", no_argument, NULL, OPT_JSON },
+        { "status", required_argument, NULL, OPT_STATUS },
+        { "user", required_argument, NULL, OPT_USER },
+        { "limit", required_argument, NULL, OPT_LIMIT },
+        { "project", required_argument, NULL, OPT_PROJECT },
+        { "prompt", required_argument, NULL, OPT_PROMPT },
+        { "image", required_argument, NULL, OPT_IMAGE },
+        { "free", no_argument, NULL, OPT_FREE },
+        { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+        { "version", no_argument, NULL, OPT_VERSION },
+        { "help", no_argument, NULL, OPT_HELP },
         { 0 },
     };
     const char *path = NULL;
@@ -118,7 +138,8 @@ int main(int argc, char **argv) {
         return EX_USAGE;
     }
     if (!(command = find(argv[optind]))) {
-        fprintf(stderr, "meshifyctl: '%s' is not a command. Try 'meshifyctl --help'.\n", argv[optind]);
+        fprintf(stderr, "meshifyctl: '%s' is not a command. Try 'meshifyctl --help'.\n",
+                argv[optind]);
         return EX_USAGE;
     }
     if (!command->run) {

@@ -76,8 +76,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
     }
     worker_hurry(d->worker);
-    (void) sd_event_source_set_time_relative(
-        source, drain_usec > 2 * END_USEC ? END_USEC : drain_usec / 2);
+    (void) sd_event_source_set_time_relative(source,
+                                             drain_usec > 2 * END_USEC ? END_USEC : drain_usec / 2);
     (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;
 }
@@ -98,10 +98,9 @@ static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, v
     log_line(LOG_NOTICE, STOPPING, "Stopping: %u jobs in flight", d->worker->n_tasks);
     status_stopping(d->status);
     worker_drain(d->worker);
-    (void) sd_event_add_time_relative(d->event, &d->deadline, CLOCK_MONOTONIC,
-                                      drain_usec > 2 * END_USEC ? drain_usec - END_USEC
-                                                                : drain_usec / 2,
-                                      0, on_deadline, d);
+    (void) sd_event_add_time_relative(
+        d->event, &d->deadline, CLOCK_MONOTONIC,
+        drain_usec > 2 * END_USEC ? drain_usec - END_USEC : drain_usec / 2, 0, on_deadline, d);
     (void) sd_event_add_post(d->event, &d->done, on_idle, d);
     /* Post sources run after others; this makes one turn come even when nothing is in flight. */
     (void) sd_event_source_set_enabled(d->done, SD_EVENT_ON);

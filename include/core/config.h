@@ -9,9 +9,21 @@
 #include "base/secret.h"
 #include "core/pipeline.h"
 
-typedef enum ConfigListen { CONFIG_LISTEN_AUTO, CONFIG_LISTEN_ON, CONFIG_LISTEN_OFF } ConfigListen;
-typedef enum ConfigStorage { STORAGE_SUPABASE, STORAGE_S3, STORAGE_DIR } ConfigStorage;
-typedef enum ConfigValidate { VALIDATE_OFF, VALIDATE_BASIC, VALIDATE_STRICT } ConfigValidate;
+typedef enum ConfigListen {
+    CONFIG_LISTEN_AUTO,
+    CONFIG_LISTEN_ON,
+    CONFIG_LISTEN_OFF
+} ConfigListen;
+typedef enum ConfigStorage {
+    STORAGE_SUPABASE,
+    STORAGE_S3,
+    STORAGE_DIR
+} ConfigStorage;
+typedef enum ConfigValidate {
+    VALIDATE_OFF,
+    VALIDATE_BASIC,
+    VALIDATE_STRICT
+} ConfigValidate;
 typedef enum ConfigLogTarget {
     LOG_TARGET_AUTO,
     LOG_TARGET_JOURNAL,
@@ -72,7 +84,10 @@ typedef struct ConfigText {
 
 /* CONFIG_FOR_TOOL: only [database] counts. Other known sections are not looked at, pipelines are not
  * built and no secret is asked for. */
-enum { CONFIG_FOR_TOOL, CONFIG_FOR_DAEMON };
+enum {
+    CONFIG_FOR_TOOL,
+    CONFIG_FOR_DAEMON
+};
 
 typedef struct ConfigSource { /* borrowed; later wins */
     ConfigText file, dropin;
@@ -93,7 +108,8 @@ typedef struct ConfigErrors {
 void config_errors_done(ConfigErrors *e);
 
 /* Adds a line. Past a hundred lines only the number grows. 0, -ENOMEM. */
-int config_errors_add(ConfigErrors *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int config_errors_add(ConfigErrors *e, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* 0, -EINVAL with errors, -ENOMEM. */
 int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr);

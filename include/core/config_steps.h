@@ -35,7 +35,8 @@ typedef struct ConfigDrafts {
 int config_drafts_begin(ConfigDrafts *d, const char *header, unsigned source, ConfigWhere at);
 
 /* A key of it, and more text for the last one, on a line of its own. -EEXIST: it is there already. */
-int config_drafts_add(ConfigDrafts *d, const char *name, const char *text, bool cut, ConfigWhere at);
+int config_drafts_add(ConfigDrafts *d, const char *name, const char *text, bool cut,
+                      ConfigWhere at);
 int config_drafts_more(ConfigDrafts *d, const char *text, bool cut);
 
 /* Text may go on over several lines only where it is a model's input. */

@@ -7,22 +7,22 @@
 #include "core/config.h"
 
 typedef enum ConfigKind {
-    CONFIG_UINT,      /* unsigned, min to max */
-    CONFIG_DURATION,  /* uint64_t, microseconds, min to max */
-    CONFIG_SIZE,      /* uint64_t, bytes, min to max */
-    CONFIG_RATE,      /* unsigned, per minute, min to max */
-    CONFIG_SWITCH,    /* bool */
-    CONFIG_WORD,      /* enum: the n-th of `words` is min + n */
-    CONFIG_LABEL,     /* char *: letters, digits, "._@-", at most 64 */
-    CONFIG_BUCKET,    /* char *: letters, digits, "._-", at most 100 */
-    CONFIG_PATH,      /* char *: absolute */
-    CONFIG_URL,       /* char *: http(s)://HOST[:PORT][/PATH] */
-    CONFIG_PLACE,     /* char *: CONFIG_URL or CONFIG_PATH */
-    CONFIG_HOSTS,     /* char *: words HOST[:PORT] or *.DOMAIN */
-    CONFIG_OBJECT,    /* char *: an object's name with {placeholders} */
-    CONFIG_TEXT,      /* char *: anything */
-    CONFIG_DATABASE,  /* Secret: libpq's URI or conninfo */
-    CONFIG_KEY,       /* Secret: what can stand in a header */
+    CONFIG_UINT,     /* unsigned, min to max */
+    CONFIG_DURATION, /* uint64_t, microseconds, min to max */
+    CONFIG_SIZE,     /* uint64_t, bytes, min to max */
+    CONFIG_RATE,     /* unsigned, per minute, min to max */
+    CONFIG_SWITCH,   /* bool */
+    CONFIG_WORD,     /* enum: the n-th of `words` is min + n */
+    CONFIG_LABEL,    /* char *: letters, digits, "._@-", at most 64 */
+    CONFIG_BUCKET,   /* char *: letters, digits, "._-", at most 100 */
+    CONFIG_PATH,     /* char *: absolute */
+    CONFIG_URL,      /* char *: http(s)://HOST[:PORT][/PATH] */
+    CONFIG_PLACE,    /* char *: CONFIG_URL or CONFIG_PATH */
+    CONFIG_HOSTS,    /* char *: words HOST[:PORT] or *.DOMAIN */
+    CONFIG_OBJECT,   /* char *: an object's name with {placeholders} */
+    CONFIG_TEXT,     /* char *: anything */
+    CONFIG_DATABASE, /* Secret: libpq's URI or conninfo */
+    CONFIG_KEY,      /* Secret: what can stand in a header */
 } ConfigKind;
 
 enum {
@@ -52,10 +52,10 @@ extern const char config_builtin_text[];
 size_t config_row(const char *name);
 
 #define USEC_PER_MILLISECOND UINT64_C(1000)
-#define USEC_PER_SECOND      UINT64_C(1000000)
-#define USEC_PER_MINUTE      (60 * USEC_PER_SECOND)
-#define USEC_PER_HOUR        (60 * USEC_PER_MINUTE)
-#define USEC_PER_DAY         (24 * USEC_PER_HOUR)
+#define USEC_PER_SECOND UINT64_C(1000000)
+#define USEC_PER_MINUTE (60 * USEC_PER_SECOND)
+#define USEC_PER_HOUR (60 * USEC_PER_MINUTE)
+#define USEC_PER_DAY (24 * USEC_PER_HOUR)
 
 /* "90s" to microseconds, "8MiB" to bytes, "600/min" to a number per minute. False: it is none. */
 bool config_read_duration(const char *text, uint64_t *ret_usec);

@@ -43,7 +43,8 @@ typedef struct TemplateVars { /* borrowed, UTF-8; NULL reads as "" */
 int pipeline_set_model(Step *s, const char *model);
 
 /* NULL if all ${…} in the strings of `value` are known, else the first that is not (cut to `room`). */
-const char *pipeline_check_template(const json_t *value, char *to, size_t room, bool *ret_uses_image);
+const char *pipeline_check_template(const json_t *value, char *to, size_t room,
+                                    bool *ret_uses_image);
 
 /* True for a JSON pointer (RFC 6901): "" or "/…" with only ~0 and ~1 after a tilde. */
 bool pipeline_is_pointer(const char *text);

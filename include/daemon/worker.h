@@ -53,7 +53,7 @@ typedef struct Lease {
     unsigned workers, running_all;
     bool beating;       /* a heartbeat is under way */
     uint64_t beat_usec; /* when it was sent */
-    bool rejoining; /* connected, and our jobs not yet compared: other calls are held */
+    bool rejoining;     /* connected, and our jobs not yet compared: other calls are held */
     bool comparing, reaping;
     unsigned long long lost, takeovers;
     sd_event_source *timer;

@@ -57,13 +57,13 @@ int config_errors_at(ConfigErrors *e, ConfigWhere at, const char *section, const
     what = line;
     if (at.line > 0)
         snprintf(number, sizeof number, ":%u", at.line);
-    return add_error(e, str_printf("%s%s%s: [%s] %s%s%s", at.kind ? at.kind : "", at.file, number, section, key ? key : "",
-                                   key ? ": " : "", what));
+    return add_error(e, str_printf("%s%s%s: [%s] %s%s%s", at.kind ? at.kind : "", at.file, number,
+                                   section, key ? key : "", key ? ": " : "", what));
 }
 
 void config_errors_done(ConfigErrors *e) {
     free(e->text);
-    *e = (ConfigErrors) { 0 };
+    *e = (ConfigErrors){ 0 };
 }
 
 /* --- values ---------------------------------------------------------------------------------- */
@@ -86,7 +86,7 @@ typedef struct Parse {
 static ConfigWhere where(const Parse *p, size_t row) {
     if (p->rows[row].at.file)
         return p->rows[row].at;
-    return (ConfigWhere) { .file = p->src->file.name ? p->src->file.name : "configuration" };
+    return (ConfigWhere){ .file = p->src->file.name ? p->src->file.name : "configuration" };
 }
 
 /* An error about row `i`. */
@@ -95,7 +95,8 @@ static int error_row(Parse *p, size_t i, ConfigWhere at, const char *format, ...
 
 static int error_row(Parse *p, size_t i, ConfigWhere at, const char *format, ...) {
     const char *dot = strchr(config_table[i].name, '.');
-    _cleanup_free_ char *section = strndup(config_table[i].name, (size_t) (dot - config_table[i].name));
+    _cleanup_free_ char *section =
+        strndup(config_table[i].name, (size_t) (dot - config_table[i].name));
     char *what = NULL;
     va_list ap;
     int r;
@@ -135,8 +136,8 @@ static int set_row(Parse *p, size_t i, const char *text, ConfigWhere at) {
         return error_row(p, i, at, "is empty; allowed is %s", allowed);
     if (config_value_is_secret(key))
         return error_row(p, i, at, "is not what it should be; allowed is %s", allowed);
-    return error_row(p, i, at, "'%s' is not possible; allowed is %s", str_clean(shown, sizeof shown, text),
-                 allowed);
+    return error_row(p, i, at, "'%s' is not possible; allowed is %s",
+                     str_clean(shown, sizeof shown, text), allowed);
 }
 
 static int set_defaults(Parse *p) {
@@ -151,7 +152,7 @@ static int set_defaults(Parse *p) {
 /* --- texts ----------------------------------------------------------------------------------- */
 
 static ConfigWhere here(const Parse *p, unsigned line) {
-    return (ConfigWhere) { .file = p->text.name ? p->text.name : "configuration", .line = line };
+    return (ConfigWhere){ .file = p->text.name ? p->text.name : "configuration", .line = line };
 }
 
 static int take_section(void *userdata, unsigned line, const char *header, bool *ret_wanted) {
@@ -179,9 +180,10 @@ static int take_section(void *userdata, unsigned line, const char *header, bool 
     if (r == -EINVAL) {
         char shown[64];
 
-        return config_errors_at(p->errors, at, str_clean(shown, sizeof shown, header), NULL,
-                                "is not a section; sections are worker, database, replicate, storage, "
-                                "asset, metrics, log, pipeline text, pipeline image and step NAME");
+        return config_errors_at(
+            p->errors, at, str_clean(shown, sizeof shown, header), NULL,
+            "is not a section; sections are worker, database, replicate, storage, "
+            "asset, metrics, log, pipeline text, pipeline image and step NAME");
     }
     return r;
 }
@@ -200,8 +202,10 @@ static int unknown_key(Parse *p, unsigned line, const char *name) {
     int r = 0;
 
     for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++)
-        if (strncmp(config_table[i].name, p->section, size) == 0 && config_table[i].name[size] == '.')
-            r = strbuf_printf(&known, "%s%s", known.size > 0 ? ", " : "", config_table[i].name + size + 1);
+        if (strncmp(config_table[i].name, p->section, size) == 0 &&
+            config_table[i].name[size] == '.')
+            r = strbuf_printf(&known, "%s%s", known.size > 0 ? ", " : "",
+                              config_table[i].name + size + 1);
     if (r == 0)
         r = config_errors_at(p->errors, here(p, line), p->section, shown_name(name),
                              "is not a key of this section; its keys are %s", known.text);
@@ -223,14 +227,16 @@ static int take_key(void *userdata, unsigned line, const char *name, const char 
         if (r == -EEXIST)
             return config_errors_at(p->errors, at, section, shown_name(name),
                                     "is there twice; write it once");
-        return r == -E2BIG ? config_errors_at(p->errors, at, section, NULL, "holds too many keys") : r;
+        return r == -E2BIG ? config_errors_at(p->errors, at, section, NULL, "holds too many keys")
+                           : r;
     }
     snprintf(full, sizeof full, "%s.%.60s", p->section, name);
     i = config_row(full);
     if (i == CONFIG_KEYS)
         return unknown_key(p, line, name);
     if (p->rows[i].at.file && p->rows[i].source == p->source)
-        return error_row(p, i, at, "is there twice, first in line %u; write it once", p->rows[i].at.line);
+        return error_row(p, i, at, "is there twice, first in line %u; write it once",
+                         p->rows[i].at.line);
     return set_row(p, i, value, at);
 }
 
@@ -239,10 +245,11 @@ static int take_more(void *userdata, unsigned line, const char *value, bool cut)
 
     if (!p->section[0] && config_drafts_takes_more(&p->drafts))
         return config_drafts_more(&p->drafts, value, cut);
-    return config_errors_at(p->errors, here(p, line),
-                            p->section[0] ? p->section : p->drafts.drafts[p->drafts.open].section, NULL,
-                            "an indented line goes on with the value above it, which only input.NAME "
-                            "may have; take the blanks at its beginning away");
+    return config_errors_at(
+        p->errors, here(p, line),
+        p->section[0] ? p->section : p->drafts.drafts[p->drafts.open].section, NULL,
+        "an indented line goes on with the value above it, which only input.NAME "
+        "may have; take the blanks at its beginning away");
 }
 
 static int take_bad(void *userdata, unsigned line, const char *why) {
@@ -288,7 +295,8 @@ static int read_variables(Parse *p) {
         const char *value = config_table[i].env ? variable(p, config_table[i].env) : NULL;
 
         if (value && *value && counts(p, &config_table[i]))
-            r = set_row(p, i, value, (ConfigWhere) { .kind = "environment ", .file = config_table[i].env });
+            r = set_row(p, i, value,
+                        (ConfigWhere){ .kind = "environment ", .file = config_table[i].env });
     }
     return r;
 }
@@ -302,7 +310,8 @@ static const ConfigText *find_credential(const Parse *p, const char *name) {
 
         if (strcmp(c->name, name) == 0)
             return c;
-        if (strncmp(c->name, prefix, strlen(prefix)) == 0 && strcmp(c->name + strlen(prefix), name) == 0)
+        if (strncmp(c->name, prefix, strlen(prefix)) == 0 &&
+            strcmp(c->name + strlen(prefix), name) == 0)
             found = c;
     }
     return found;
@@ -313,7 +322,8 @@ static int read_credentials(Parse *p) {
 
     p->source++;
     for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++) {
-        const ConfigText *c = config_table[i].credential ? find_credential(p, config_table[i].credential) : NULL;
+        const ConfigText *c =
+            config_table[i].credential ? find_credential(p, config_table[i].credential) : NULL;
         Secret copy = { 0 };
         size_t size = c && c->text ? c->size : 0;
 
@@ -324,7 +334,7 @@ static int read_credentials(Parse *p) {
             continue;
         if (!(copy.text = strndup(c->text, size)))
             return -ENOMEM;
-        r = set_row(p, i, copy.text, (ConfigWhere) { .kind = "credential ", .file = c->name });
+        r = set_row(p, i, copy.text, (ConfigWhere){ .kind = "credential ", .file = c->name });
         secret_done(&copy);
     }
     return r;
@@ -376,13 +386,15 @@ static int missing(Parse *p, const char *name, const char *what) {
     if (p->rows[i].bad)
         return 0;
     if (config_table[i].credential)
-        return error_row(p, i, where(p, i),
-                     "is not set; write %s here, or set the environment variable %s, or give the "
-                     "systemd credential %s",
-                     what, config_table[i].env, config_table[i].credential);
+        return error_row(
+            p, i, where(p, i),
+            "is not set; write %s here, or set the environment variable %s, or give the "
+            "systemd credential %s",
+            what, config_table[i].env, config_table[i].credential);
     return error_row(p, i, where(p, i), "is not set; write %s here%s%s", what,
-                 p->c->storage_driver == STORAGE_SUPABASE ? ", or set the environment variable " : "",
-                 p->c->storage_driver == STORAGE_SUPABASE ? config_table[i].env : "");
+                     p->c->storage_driver == STORAGE_SUPABASE ? ", or set the environment variable "
+                                                              : "",
+                     p->c->storage_driver == STORAGE_SUPABASE ? config_table[i].env : "");
 }
 
 static int check_storage(Parse *p) {
@@ -391,17 +403,21 @@ static int check_storage(Parse *p) {
     int r = 0;
 
     if (c->storage_driver == STORAGE_S3)
-        return error_row(p, driver, where(p, driver), "s3 is not supported yet; allowed is supabase or dir");
+        return error_row(p, driver, where(p, driver),
+                         "s3 is not supported yet; allowed is supabase or dir");
     if (!c->storage_url)
         r = missing(p, "storage.url",
-                    c->storage_driver == STORAGE_DIR ? "an absolute path" : "https://PROJECT.supabase.co");
+                    c->storage_driver == STORAGE_DIR ? "an absolute path"
+                                                     : "https://PROJECT.supabase.co");
     else if (c->storage_driver == STORAGE_DIR && c->storage_url[0] != '/')
-        r = error_row(p, url, where(p, url), "is not a directory; with driver = dir it is an absolute path");
+        r = error_row(p, url, where(p, url),
+                      "is not a directory; with driver = dir it is an absolute path");
     else if (c->storage_driver == STORAGE_SUPABASE &&
              (c->storage_url[0] == '/' || strstr(c->storage_url, "/storage/v1")))
-        r = error_row(p, url, where(p, url),
-                  "is not a Supabase project; with driver = supabase it is https://HOST without "
-                  "/storage/v1");
+        r = error_row(
+            p, url, where(p, url),
+            "is not a Supabase project; with driver = supabase it is https://HOST without "
+            "/storage/v1");
     if (r == 0 && c->storage_driver == STORAGE_SUPABASE && !c->storage_key.text)
         r = missing(p, "storage.key", "the service role key");
     return r;
@@ -415,7 +431,8 @@ static int check_order(Parse *p, const char *low, uint64_t low_value, const char
 
     if (low_value <= high_value || p->rows[i].bad || p->rows[k].bad)
         return 0;
-    return error_row(p, at, where(p, at), "%s is larger than %s; raise the one or lower the other", low, high);
+    return error_row(p, at, where(p, at), "%s is larger than %s; raise the one or lower the other",
+                     low, high);
 }
 
 static int check_replicate(Parse *p) {
@@ -427,7 +444,8 @@ static int check_replicate(Parse *p) {
     if (p->rows[url].bad || p->rows[insecure].bad)
         r = 0;
     else if (secure && c->allow_insecure)
-        r = error_row(p, insecure, where(p, insecure), "cannot be on while url is https; allowed is off");
+        r = error_row(p, insecure, where(p, insecure),
+                      "cannot be on while url is https; allowed is off");
     else if (!secure && !c->allow_insecure)
         r = error_row(p, url, where(p, url),
                       "http would show the token to everyone on the way; allowed is https, or, for "

@@ -8,11 +8,11 @@
 #include "core/config_value.h"
 #include "core/scan.h"
 
-#define DRAFTS_MAX     64
+#define DRAFTS_MAX 64
 #define DRAFT_KEYS_MAX 64
 #define NAME_MAX_BYTES 32
 
-#define STEP_TIMEOUT_USEC     (15 * USEC_PER_MINUTE)
+#define STEP_TIMEOUT_USEC (15 * USEC_PER_MINUTE)
 #define STEP_TIMEOUT_MIN_USEC USEC_PER_SECOND
 #define STEP_TIMEOUT_MAX_USEC USEC_PER_DAY /* Replicate's limit */
 
@@ -37,7 +37,7 @@ void config_drafts_done(ConfigDrafts *d) {
         free(d->drafts[i].name);
     }
     free(d->drafts);
-    *d = (ConfigDrafts) { 0 };
+    *d = (ConfigDrafts){ 0 };
 }
 
 static bool is_name(const char *s, size_t size) {
@@ -63,7 +63,8 @@ int config_drafts_begin(ConfigDrafts *d, const char *header, unsigned source, Co
     if (!is_step && strncmp(header, "pipeline ", 9) != 0)
         return -EINVAL;
     name += strspn(name, " \t");
-    if (is_step ? !is_name(name, strlen(name)) : strcmp(name, "text") != 0 && strcmp(name, "image") != 0)
+    if (is_step ? !is_name(name, strlen(name))
+                : strcmp(name, "text") != 0 && strcmp(name, "image") != 0)
         return -EINVAL;
     found = (ConfigDraft *) find_draft(d, is_step, name, strlen(name));
     if (found) {
@@ -92,7 +93,8 @@ int config_drafts_begin(ConfigDrafts *d, const char *header, unsigned source, Co
     return 0;
 }
 
-int config_drafts_add(ConfigDrafts *d, const char *name, const char *text, bool cut, ConfigWhere at) {
+int config_drafts_add(ConfigDrafts *d, const char *name, const char *text, bool cut,
+                      ConfigWhere at) {
     ConfigDraft *draft = &d->drafts[d->open];
     ConfigDraftKey *keys, key = { .at = at, .cut = cut };
 
@@ -166,13 +168,15 @@ static int build_input(const ConfigDraft *d, const ConfigDraftKey *key, ConfigEr
     if (!value && is_json(key->text))
         return !*error.text || json_error_code(&error) == json_error_out_of_memory
                    ? -ENOMEM
-                   : config_errors_at(e, key->at, d->section, key->name,
-                                      "is JSON that cannot be sent; allowed are numbers of 64 bits, "
-                                      "and strings without \\u0000 and half surrogate pairs");
+                   : config_errors_at(
+                         e, key->at, d->section, key->name,
+                         "is JSON that cannot be sent; allowed are numbers of 64 bits, "
+                         "and strings without \\u0000 and half surrogate pairs");
     if (!value && key->cut && strchr("[{\"", *key->text))
-        return config_errors_at(e, key->at, d->section, key->name,
-                                "begins as JSON does and is cut off at \" ;\", where a comment begins; "
-                                "write \\u003b for a semicolon in a JSON string");
+        return config_errors_at(
+            e, key->at, d->section, key->name,
+            "begins as JSON does and is cut off at \" ;\", where a comment begins; "
+            "write \\u003b for a semicolon in a JSON string");
     if (!value && !(value = json_string(key->text)))
         return -ENOMEM;
     bad = pipeline_check_template(value, text, sizeof text, &s->uses_image);
@@ -202,9 +206,10 @@ static int build_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErro
     }
     if (strcmp(key->name, "output") == 0) {
         if (!pipeline_is_pointer(key->text))
-            return config_errors_at(e, key->at, d->section, key->name,
-                                    "is not a JSON pointer; write /NAME, /INDEX or several of them, "
-                                    "with ~1 for / and ~0 for ~");
+            return config_errors_at(
+                e, key->at, d->section, key->name,
+                "is not a JSON pointer; write /NAME, /INDEX or several of them, "
+                "with ~1 for / and ~0 for ~");
         return *key->text && !(s->output = strdup(key->text)) ? -ENOMEM : 0;
     }
     if (strcmp(key->name, "timeout") == 0) {
@@ -215,8 +220,9 @@ static int build_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErro
                                     "(units: ms, s, min, h, d)");
         return 0;
     }
-    return config_errors_at(e, key->at, d->section, NULL,
-                            "holds an unknown key; known are model, input.NAME, output and timeout");
+    return config_errors_at(
+        e, key->at, d->section, NULL,
+        "holds an unknown key; known are model, input.NAME, output and timeout");
 }
 
 static int build_step(const ConfigDraft *d, ConfigErrors *e, Step *ret) {
@@ -253,7 +259,8 @@ static bool names_twice(const char *list, const char *at, size_t size) {
 }
 
 static int add_step(const ConfigDrafts *d, const ConfigDraft *of, const ConfigDraftKey *key,
-                    const char *name, size_t size, const Step *steps, ConfigErrors *e, Pipeline *p) {
+                    const char *name, size_t size, const Step *steps, ConfigErrors *e,
+                    Pipeline *p) {
     const ConfigDraft *draft = find_draft(d, true, name, size);
     const Step *step = draft ? &steps[draft - d->drafts] : NULL;
 
@@ -264,21 +271,23 @@ static int add_step(const ConfigDrafts *d, const ConfigDraft *of, const ConfigDr
                                 NAME_MAX_BYTES);
     if (names_twice(key->text, name, size))
         return config_errors_at(e, key->at, of->section, key->name,
-                                "names step '%.*s' twice; each step can be done once", (int) size, name);
+                                "names step '%.*s' twice; each step can be done once", (int) size,
+                                name);
     if (!draft)
         return config_errors_at(e, key->at, of->section, key->name,
-                                "names the unknown step '%.*s'; write a section [step %.*s]", (int) size,
-                                name, (int) size, name);
+                                "names the unknown step '%.*s'; write a section [step %.*s]",
+                                (int) size, name, (int) size, name);
     if (p->n_steps == PIPELINE_STEPS_MAX)
-        return config_errors_at(e, key->at, of->section, key->name, "names too many steps; at most %d",
-                                PIPELINE_STEPS_MAX);
+        return config_errors_at(e, key->at, of->section, key->name,
+                                "names too many steps; at most %d", PIPELINE_STEPS_MAX);
     if (!step->name)
         return 0; /* its errors are told already */
     if (strcmp(of->name, "text") == 0 && p->n_steps == 0 && name == key->text && step->uses_image)
-        return config_errors_at(e, key->at, of->section, key->name,
-                                "begins with step '%s', which uses ${image}, and its jobs have none; "
-                                "begin with a step that makes one",
-                                step->name);
+        return config_errors_at(
+            e, key->at, of->section, key->name,
+            "begins with step '%s', which uses ${image}, and its jobs have none; "
+            "begin with a step that makes one",
+            step->name);
     if (pipeline_copy_step(&p->steps[p->n_steps], step) < 0)
         return -ENOMEM;
     p->n_steps++;

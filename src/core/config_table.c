@@ -107,9 +107,9 @@ const char *config_builtin(void) {
 bool config_help(size_t i, ConfigHelp *ret) {
     if (i >= CONFIG_KEYS)
         return false;
-    *ret = (ConfigHelp) { .name = config_table[i].name,
-                          .standard = config_table[i].standard,
-                          .help = config_table[i].help,
-                          .reloadable = config_table[i].flags & CONFIG_RELOADABLE };
+    *ret = (ConfigHelp){ .name = config_table[i].name,
+                         .standard = config_table[i].standard,
+                         .help = config_table[i].help,
+                         .reloadable = config_table[i].flags & CONFIG_RELOADABLE };
     return true;
 }

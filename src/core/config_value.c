@@ -17,12 +17,8 @@ typedef struct Unit {
 } Unit;
 
 static const Unit durations[] = {
-    { "d", USEC_PER_DAY },
-    { "h", USEC_PER_HOUR },
-    { "min", USEC_PER_MINUTE },
-    { "s", USEC_PER_SECOND },
-    { "ms", USEC_PER_MILLISECOND },
-    { NULL, 0 },
+    { "d", USEC_PER_DAY },    { "h", USEC_PER_HOUR },         { "min", USEC_PER_MINUTE },
+    { "s", USEC_PER_SECOND }, { "ms", USEC_PER_MILLISECOND }, { NULL, 0 },
 };
 
 static const Unit sizes[] = {
@@ -133,7 +129,8 @@ static bool is_host(const char *s, size_t n) {
     if (name == 0 || name > 253 || s[0] == '.' || s[0] == '-')
         return false;
     for (size_t i = 0; i < name; i++)
-        if (!isalnum((unsigned char) s[i]) && (!strchr("-_.", s[i]) || (s[i] == '.' && s[i - 1] == '.')))
+        if (!isalnum((unsigned char) s[i]) &&
+            (!strchr("-_.", s[i]) || (s[i] == '.' && s[i - 1] == '.')))
             return false;
     if (!colon)
         return true;
@@ -372,7 +369,8 @@ bool config_value_is_secret(const ConfigKey *key) {
 static const char *write_units(uint64_t n, const Unit *units, char *to, size_t room) {
     while (units[1].word && (n % units->factor != 0 || n == 0))
         units++;
-    snprintf(to, room, "%llu%s", (unsigned long long) (n / units->factor), n == 0 ? "" : units->word);
+    snprintf(to, room, "%llu%s", (unsigned long long) (n / units->factor),
+             n == 0 ? "" : units->word);
     return to;
 }
 
@@ -385,9 +383,10 @@ const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
         [CONFIG_URL] = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]",
         [CONFIG_PLACE] = "https://HOST[:PORT], or with driver = dir an absolute path",
         [CONFIG_HOSTS] = "HOST, HOST:PORT or *.DOMAIN, with spaces between them",
-        [CONFIG_OBJECT] = "letters, digits and . _ - / with {user_id}, {project_id}, {asset_id} and "
-                          "{job_id}; one of the last two is needed; no empty, . or .. elements; "
-                          "500 characters once filled in",
+        [CONFIG_OBJECT] =
+            "letters, digits and . _ - / with {user_id}, {project_id}, {asset_id} and "
+            "{job_id}; one of the last two is needed; no empty, . or .. elements; "
+            "500 characters once filled in",
         [CONFIG_TEXT] = "a text",
         [CONFIG_DATABASE] = "postgresql://USER@HOST:PORT/NAME or host=HOST dbname=NAME ...",
         [CONFIG_KEY] = "printable ASCII without spaces",

@@ -7,13 +7,18 @@
 #include "core/glb.h"
 #include "core/glb_json.h"
 
-#define MAGIC      0x46546c67 /* "glTF" */
-#define TYPE_JSON  0x4e4f534a
-#define TYPE_BIN   0x004e4942
+#define MAGIC 0x46546c67 /* "glTF" */
+#define TYPE_JSON 0x4e4f534a
+#define TYPE_BIN 0x004e4942
 #define CHUNKS_MAX 64
-#define JSON_MAX   (8 * 1024 * 1024)
+#define JSON_MAX (8 * 1024 * 1024)
 
-typedef enum Phase { AT_HEADER, AT_CHUNK, IN_JSON, AT_END } Phase;
+typedef enum Phase {
+    AT_HEADER,
+    AT_CHUNK,
+    IN_JSON,
+    AT_END
+} Phase;
 
 struct Glb {
     uint64_t size_bytes; /* of the file */
@@ -74,8 +79,8 @@ static int fail(Glb *g, const char *format, ...) {
 
 bool glb_wants(const Glb *g, uint64_t *ret_offset, size_t *ret_size) {
     uint64_t left = g->size_bytes - g->at;
-    uint64_t size = g->phase == AT_HEADER ? 12 - g->have
-                    : g->phase == AT_CHUNK ? 8 - g->have
+    uint64_t size = g->phase == AT_HEADER          ? 12 - g->have
+                    : g->phase == AT_CHUNK         ? 8 - g->have
                     : g->json_left < GLB_SLICE_MAX ? g->json_left
                                                    : GLB_SLICE_MAX;
 

@@ -42,7 +42,7 @@ typedef enum Field {
     NO_FIELD,
     ASSET_VERSION, /* the major number */
     BUFFER_LENGTH,
-    BUFFER_URI, /* 1: data:, 0: another */
+    BUFFER_URI,   /* 1: data:, 0: another */
     BUFFER_EMPTY, /* stands for what an extension unpacks */
     VIEW_BUFFER,
     VIEW_OFFSET,
@@ -295,10 +295,11 @@ static int end_accessor(GlbJson *j) {
         return fail(j, "accessor %zu has no count, or one that can't be", j->accessors.n);
     if (component_size(f[ACCESSOR_COMPONENT]) == 0 || f[ACCESSOR_TYPE] < 0)
         return fail(j, "accessor %zu has no type, or an unknown one", j->accessors.n);
-    if (a.sparse && (a.sparse_count < 1 || a.sparse_count > a.count || f[INDICES_VIEW] < 0 ||
-                     f[INDICES_VIEW] > UINT32_MAX || f[VALUES_VIEW] < 0 || f[VALUES_VIEW] > UINT32_MAX ||
-                     (f[INDICES_COMPONENT] != 5121 && f[INDICES_COMPONENT] != 5123 &&
-                      f[INDICES_COMPONENT] != 5125)))
+    if (a.sparse &&
+        (a.sparse_count < 1 || a.sparse_count > a.count || f[INDICES_VIEW] < 0 ||
+         f[INDICES_VIEW] > UINT32_MAX || f[VALUES_VIEW] < 0 || f[VALUES_VIEW] > UINT32_MAX ||
+         (f[INDICES_COMPONENT] != 5121 && f[INDICES_COMPONENT] != 5123 &&
+          f[INDICES_COMPONENT] != 5125)))
         return fail(j, "accessor %zu is sparse and does not say how", j->accessors.n);
     return add_item(j, &j->accessors, &a, sizeof a);
 }
@@ -384,7 +385,8 @@ static const Rule *find_rule(Place in, const char *key) {
 
 static bool is_array(Place place) {
     return place == IN_TOP || place == IN_BUFFERS || place == IN_VIEWS || place == IN_ACCESSORS ||
-           place == IN_MESHES || place == IN_PRIMITIVES || place == IN_TARGETS || place == IN_IMAGES;
+           place == IN_MESHES || place == IN_PRIMITIVES || place == IN_TARGETS ||
+           place == IN_IMAGES;
 }
 
 static int told(void *userdata, ScanToken token, const char *text) {
@@ -409,7 +411,8 @@ static int told(void *userdata, ScanToken token, const char *text) {
         return open_place(j, rule ? rule->to : IN_SKIPPED);
     if (!rule)
         return 0;
-    return token == SCAN_STRING ? set_string(j, rule->field, text) : set_number(j, rule->field, text);
+    return token == SCAN_STRING ? set_string(j, rule->field, text)
+                                : set_number(j, rule->field, text);
 }
 
 GlbJson *glb_json_new(void) {
@@ -480,7 +483,8 @@ static int check_primitives(GlbJson *j) {
 
         if (p->indices >= (int64_t) j->accessors.n || p->position >= (int64_t) j->accessors.n)
             return fail(j, "primitive %zu has indices or positions that are not there", i);
-        if (p->indices >= 0 && (accessors[p->indices].type != 0 || accessors[p->indices].component == 5126))
+        if (p->indices >= 0 &&
+            (accessors[p->indices].type != 0 || accessors[p->indices].component == 5126))
             return fail(j, "primitive %zu has indices that are no indices", i);
         if (counted >= 0)
             j->info.triangles += triangles(p, accessors[counted].count);

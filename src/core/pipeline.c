@@ -94,7 +94,7 @@ void pipeline_step_done(Step *s) {
     free(s->version);
     free(s->output);
     json_decref(s->input);
-    *s = (Step) { 0 };
+    *s = (Step){ 0 };
 }
 
 Pipeline *pipeline_free(Pipeline *p) {
@@ -140,10 +140,10 @@ typedef enum Variable {
 } Variable;
 
 static const char *const variables[_VAR_MAX] = {
-    [VAR_PROMPT] = "${prompt}",         [VAR_IMAGE] = "${image}",
-    [VAR_JOB_ID] = "${job_id}",         [VAR_ASSET_ID] = "${asset_id}",
-    [VAR_USER_ID] = "${user_id}",       [VAR_PROJECT_ID] = "${project_id}",
-    [VAR_SEED] = "${seed}",             [VAR_SEED16] = "${seed16}",
+    [VAR_PROMPT] = "${prompt}",   [VAR_IMAGE] = "${image}",
+    [VAR_JOB_ID] = "${job_id}",   [VAR_ASSET_ID] = "${asset_id}",
+    [VAR_USER_ID] = "${user_id}", [VAR_PROJECT_ID] = "${project_id}",
+    [VAR_SEED] = "${seed}",       [VAR_SEED16] = "${seed16}",
 };
 
 /* Which variable stands at `at`; _VAR_MAX: none that is known. */
@@ -170,10 +170,10 @@ const char *pipeline_check_template(const json_t *value, char *to, size_t room,
             bad = to;
         }
     }
-    json_array_foreach(value, i, member)
+    json_array_foreach (value, i, member)
         if (!bad)
             bad = pipeline_check_template(member, to, room, ret_uses_image);
-    json_object_foreach((json_t *) value, key, member)
+    json_object_foreach ((json_t *) value, key, member)
         if (!bad)
             bad = pipeline_check_template(member, to, room, ret_uses_image);
     return bad;
@@ -181,9 +181,9 @@ const char *pipeline_check_template(const json_t *value, char *to, size_t room,
 
 static const char *text_of(const TemplateVars *vars, Variable v, char number[static 16]) {
     const char *const texts[_VAR_MAX] = {
-        [VAR_PROMPT] = vars->prompt,     [VAR_IMAGE] = vars->image,
-        [VAR_JOB_ID] = vars->job_id,     [VAR_ASSET_ID] = vars->asset_id,
-        [VAR_USER_ID] = vars->user_id,   [VAR_PROJECT_ID] = vars->project_id,
+        [VAR_PROMPT] = vars->prompt,   [VAR_IMAGE] = vars->image,
+        [VAR_JOB_ID] = vars->job_id,   [VAR_ASSET_ID] = vars->asset_id,
+        [VAR_USER_ID] = vars->user_id, [VAR_PROJECT_ID] = vars->project_id,
     };
 
     if (v == VAR_SEED || v == VAR_SEED16) {
@@ -241,7 +241,7 @@ static int fill(const json_t *from, const TemplateVars *vars, json_t **ret) {
     case JSON_ARRAY:
         if (!(copy = json_array()))
             return -ENOMEM;
-        json_array_foreach(from, i, member) {
+        json_array_foreach (from, i, member) {
             if ((r = fill(member, vars, &filled)) < 0)
                 return r;
             if (json_array_append_new(copy, filled) < 0)
@@ -251,7 +251,7 @@ static int fill(const json_t *from, const TemplateVars *vars, json_t **ret) {
     case JSON_OBJECT:
         if (!(copy = json_object()))
             return -ENOMEM;
-        json_object_foreach((json_t *) from, key, member) {
+        json_object_foreach ((json_t *) from, key, member) {
             if ((r = fill(member, vars, &filled)) < 0)
                 return r;
             if (json_object_set_new_nocheck(copy, key, filled) < 0)
@@ -285,7 +285,7 @@ static int names_of(const json_t *object, const char ***ret, size_t *ret_n) {
 
     if (!names)
         return -ENOMEM;
-    json_object_foreach((json_t *) object, key, member)
+    json_object_foreach ((json_t *) object, key, member)
         names[n++] = key;
     qsort(names, n, sizeof *names, by_name);
     *ret = names;
@@ -330,7 +330,7 @@ static int hash_value(Hash *h, const json_t *value) {
     case JSON_ARRAY:
         r = hash_update(h, text,
                         (size_t) snprintf(text, sizeof text, "a%zu:", json_array_size(value)));
-        json_array_foreach(value, i, member)
+        json_array_foreach (value, i, member)
             if (r == 0)
                 r = hash_value(h, member);
         return r;
@@ -362,7 +362,7 @@ int pipeline_hash(const json_t *input, const json_t *keys, char ret_hex[static H
         json_t *key;
         size_t k;
 
-        json_array_foreach(keys, k, key)
+        json_array_foreach (keys, k, key)
             ours |= json_is_string(key) && strcmp(json_string_value(key), names[i]) == 0;
         if (ours)
             names[kept++] = names[i];
@@ -444,7 +444,7 @@ json_t *pipeline_pointer(const json_t *root, const char *pointer) {
         if (json_is_array(at))
             found = json_array_get(at, token_index(token, size));
         else if (json_is_object(at))
-            json_object_foreach((json_t *) at, name, member)
+            json_object_foreach ((json_t *) at, name, member)
                 if (!found && token_is(name, token, size))
                     found = member;
         at = found;

@@ -10,17 +10,17 @@ enum {
     IN_KEY,         /* a key must come */
     IN_FIRST_KEY,   /* a key or } */
     IN_COLON,
-    IN_NEXT,        /* a comma, ] or } */
+    IN_NEXT, /* a comma, ] or } */
     IN_STRING,
     IN_ESCAPE,
     IN_HEX,
     IN_NUMBER,
     IN_WORD,
-    IN_NOTHING,     /* only blanks */
+    IN_NOTHING, /* only blanks */
 };
 
 void scan_init(Scan *s, ScanTold told, void *userdata) {
-    *s = (Scan) { .told = told, .userdata = userdata, .state = IN_VALUE };
+    *s = (Scan){ .told = told, .userdata = userdata, .state = IN_VALUE };
 }
 
 static void keep(Scan *s, unsigned c) {

@@ -9,7 +9,8 @@
 int ctl_connect(Ctl *c) {
     const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
     const char *values[] = { "meshifyctl", "10",
-                             c->config->database_url.text ? c->config->database_url.text : "", NULL };
+                             c->config->database_url.text ? c->config->database_url.text : "",
+                             NULL };
 
     c->conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(c->conn) == CONNECTION_OK) {
@@ -32,8 +33,10 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
     if (PQstatus(c->conn) != CONNECTION_OK) {
         fprintf(stderr, "meshifyctl: the connection was lost: %s", PQerrorMessage(c->conn));
         *ret_exit = EX_UNAVAILABLE;
-    } else if (state && (!strcmp(state, "3F000") || !strcmp(state, "42883") || !strcmp(state, "42P01")))
-        fputs("meshifyctl: the database has no meshify schema, or an older one: run meshifyctl migrate\n",
+    } else if (state &&
+               (!strcmp(state, "3F000") || !strcmp(state, "42883") || !strcmp(state, "42P01")))
+        fputs("meshifyctl: the database has no meshify schema, or an older one: run meshifyctl "
+              "migrate\n",
               stderr);
     else if (state && !strcmp(state, "42501"))
         fprintf(stderr, "meshifyctl: %s\nThe login role needs: GRANT meshify_worker TO it\n",

@@ -57,7 +57,8 @@ int ctl_enqueue(Ctl *c) {
         return usage("enqueue needs --user, --project and --prompt or --image");
     if (!str_is_uuid(c->user) || !str_is_uuid(c->project))
         return usage("--user and --project are UUIDs");
-    res = ctl_query(c, "SELECT asset_id, job_id FROM meshify.enqueue($1, $2, $3, $4, $5)", params, 5, &status);
+    res = ctl_query(c, "SELECT asset_id, job_id FROM meshify.enqueue($1, $2, $3, $4, $5)", params,
+                    5, &status);
     if (!res)
         return status;
     if (c->json) {
@@ -135,7 +136,7 @@ static void print_list(const json_t *list, const char *title, const char *const 
     if (json_array_size(list) == 0)
         return;
     printf("%s\n", title);
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         const char *separator = "  ";
 
         for (const char *const *n = names; *n; n++) {
@@ -168,12 +169,15 @@ static json_t *document(Ctl *c, const char *sql, const char *const *params, int 
 }
 
 int ctl_show(Ctl *c) {
-    static const char *const job[] = { "id", "status", "user_id", "asset_id", "attempts", "crashes", "progress",
-                                       "created_at", "started_at", "completed_at", "worker_id", "error",
-                                       "input_data", NULL };
-    static const char *const asset[] = { "status", "output_path", "size", "credits_cost", "result_meta", NULL };
-    static const char *const purchases[] = { "step", "purchase", "state", "prediction_id", "status", "model",
-                                             "error", NULL };
+    static const char *const job[] = { "id",           "status",     "user_id",
+                                       "asset_id",     "attempts",   "crashes",
+                                       "progress",     "created_at", "started_at",
+                                       "completed_at", "worker_id",  "error",
+                                       "input_data",   NULL };
+    static const char *const asset[] = { "status",       "output_path", "size",
+                                         "credits_cost", "result_meta", NULL };
+    static const char *const purchases[] = { "step",   "purchase", "state", "prediction_id",
+                                             "status", "model",    "error", NULL };
     static const char *const refunds[] = { "n", "at", "credits", NULL };
     static const char *const events[] = { "at", "event", "detail", NULL };
     int status = 0;
@@ -181,7 +185,8 @@ int ctl_show(Ctl *c) {
     if (c->argc != 1 || !str_is_uuid(c->argv[0]))
         return usage("show needs the id of one job");
     const char *params[] = { c->argv[0] };
-    _cleanup_(json_unrefp) json_t *root = document(c, "SELECT meshify.show_job($1)", params, 1, &status);
+    _cleanup_(json_unrefp) json_t *root =
+        document(c, "SELECT meshify.show_job($1)", params, 1, &status);
 
     if (!root) {
         if (status == CTL_REFUSED)
@@ -215,19 +220,22 @@ int ctl_status(Ctl *c) {
         print_json(root);
         return 0;
     }
-    printf("queue    %.0f pending, %.0f running, the oldest pending for %s\n", json_number(queue, "pending", 0),
-           json_number(queue, "running", 0), ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
+    printf("queue    %.0f pending, %.0f running, the oldest pending for %s\n",
+           json_number(queue, "pending", 0), json_number(queue, "running", 0),
+           ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
     if (json_number(queue, "running_without_worker", 0) > 0)
         printf("         %.0f running without a worker: left by another program\n",
                json_number(queue, "running_without_worker", 0));
-    printf("an hour  %.0f done, %.0f failed\n", json_number(queue, "done_hour", 0), json_number(queue, "error_hour", 0));
-    printf("a day    %.0f done, %.0f failed, p50 %.1f s, p95 %.1f s\n", json_number(queue, "done_day", 0),
-           json_number(queue, "error_day", 0), json_number(queue, "p50_seconds", 0), json_number(queue, "p95_seconds", 0));
+    printf("an hour  %.0f done, %.0f failed\n", json_number(queue, "done_hour", 0),
+           json_number(queue, "error_hour", 0));
+    printf("a day    %.0f done, %.0f failed, p50 %.1f s, p95 %.1f s\n",
+           json_number(queue, "done_day", 0), json_number(queue, "error_day", 0),
+           json_number(queue, "p50_seconds", 0), json_number(queue, "p95_seconds", 0));
     printf("workers  %zu\n", json_array_size(json_object_get(root, "workers")));
-    json_array_foreach(json_object_get(root, "workers"), i, worker) {
+    json_array_foreach (json_object_get(root, "workers"), i, worker) {
         double left = json_number(worker, "lease_left_seconds", 0);
-        const char *state = json_is_true(json_object_get(worker, "dead")) ? "dead"
-                            : left <= 0                                   ? "lease run out"
+        const char *state = json_is_true(json_object_get(worker, "dead"))       ? "dead"
+                            : left <= 0                                         ? "lease run out"
                             : json_is_true(json_object_get(worker, "draining")) ? "draining"
                                                                                 : "alive";
 
@@ -238,7 +246,10 @@ int ctl_status(Ctl *c) {
         ctl_print(stdout, json_text(worker, "host"), 0);
         fputc('\n', stdout);
     }
-    if (strcmp(json_text(json_object_get(root, "settings"), "paused") ? json_text(json_object_get(root, "settings"), "paused") : "", "on") == 0)
+    if (strcmp(json_text(json_object_get(root, "settings"), "paused")
+                   ? json_text(json_object_get(root, "settings"), "paused")
+                   : "",
+               "on") == 0)
         puts("claims are paused");
     return 0;
 }

@@ -16,7 +16,8 @@ static int number_of(const Migration *m) {
 /* The version of the schema that is there; 0: none. -1: it can't be read, which has been said. */
 static int version_there(Ctl *c, int *ret_exit) {
     int version;
-    PGresult *res = ctl_query(c, "SELECT to_regclass('meshify.schema_version') IS NOT NULL", NULL, 0, ret_exit);
+    PGresult *res =
+        ctl_query(c, "SELECT to_regclass('meshify.schema_version') IS NOT NULL", NULL, 0, ret_exit);
     bool there = res && PQgetvalue(res, 0, 0)[0] == 't';
 
     if (!res)
@@ -90,12 +91,16 @@ int ctl_migrate(Ctl *c) {
     for (const Migration *m = migrations_files; m->name; m++)
         last = number_of(m);
     if (there > last) {
-        fprintf(stderr, "meshifyctl: the schema is version %d, this program knows %d: upgrade the program\n",
-                there, last);
+        fprintf(
+            stderr,
+            "meshifyctl: the schema is version %d, this program knows %d: upgrade the program\n",
+            there, last);
         return CTL_REFUSED;
     }
     if ((missing = missing_table(c, &status))) {
-        fprintf(stderr, "meshifyctl: table %s is missing: is this the database of a Meshify project?\n", missing);
+        fprintf(stderr,
+                "meshifyctl: table %s is missing: is this the database of a Meshify project?\n",
+                missing);
         return status ? status : CTL_REFUSED;
     }
     for (const Migration *m = migrations_files; m->name; m++) {

@@ -276,7 +276,10 @@ static void polled(void *userdata, HttpReply *reply) {
         stage_service_trouble(t, LANE_POLL);
     if (answer.terminal) {
         stage_settle(t, answer.status, answer.usable ? answer.output : NULL, answer.metrics,
-                     answer.error ? answer.error : j->fault.detail, answer.usable);
+                     answer.error         ? answer.error
+                     : j->fault.detail[0] ? j->fault.detail
+                                          : NULL,
+                     answer.usable);
         if (!answer.usable)
             j->has_purchase = false;
     }

@@ -10,9 +10,9 @@
 #include "base/str.h"
 #include "daemon/settings.h"
 
-#define FILE_MAX_BYTES   (1024 * 1024)
-#define CREDENTIALS_MAX  64
-#define STANDARD_FILE    "/etc/meshify.ini"
+#define FILE_MAX_BYTES (1024 * 1024)
+#define CREDENTIALS_MAX 64
+#define STANDARD_FILE "/etc/meshify.ini"
 
 typedef struct Texts { /* what the ConfigSource borrows */
     char *file, *dropin;
@@ -38,7 +38,8 @@ static int read_file(int dir_fd, const char *path, char **ret, size_t *ret_size)
 
     if (fd < 0)
         return -errno;
-    if (fstat(fd, &st) < 0 || S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_size > FILE_MAX_BYTES)) {
+    if (fstat(fd, &st) < 0 || S_ISDIR(st.st_mode) ||
+        (S_ISREG(st.st_mode) && st.st_size > FILE_MAX_BYTES)) {
         r = S_ISDIR(st.st_mode) ? -EISDIR : -EFBIG;
         close(fd);
         return r;
@@ -84,7 +85,8 @@ static int complain(ConfigErrors *e, const char *path, int r) {
 }
 
 /* A file of the configuration; `optional`: it may be missing. Errors go to `e`. 0, -ENOMEM. */
-static int load(const char *path, bool optional, char **ret, ConfigText *ret_text, ConfigErrors *e) {
+static int load(const char *path, bool optional, char **ret, ConfigText *ret_text,
+                ConfigErrors *e) {
     int r = read_file(AT_FDCWD, path, ret, &ret_text->size);
 
     ret_text->name = path;
@@ -113,7 +115,7 @@ static int load_credential(int dir_fd, const char *name, Texts *t, ConfigErrors 
         wipe(text, size);
         return -ENOMEM;
     }
-    t->credentials[t->n_credentials++] = (ConfigText) { .name = copy, .text = text, .size = size };
+    t->credentials[t->n_credentials++] = (ConfigText){ .name = copy, .text = text, .size = size };
     return 0;
 }
 
@@ -176,8 +178,9 @@ int settings_load(const char *path, const char *instance, unsigned needs, Config
     if (named && !path && !*named)
         named = NULL;
     if (instance && !is_instance(instance)) {
-        if (config_errors_add(&errors, "--instance: is no name; allowed are 1 to 32 letters, digits and "
-                                       "the characters . _ @ -") < 0)
+        if (config_errors_add(&errors,
+                              "--instance: is no name; allowed are 1 to 32 letters, digits and "
+                              "the characters . _ @ -") < 0)
             return -ENOMEM;
         *reterr = errors;
         return -EINVAL;
@@ -186,7 +189,8 @@ int settings_load(const char *path, const char *instance, unsigned needs, Config
         return -ENOMEM;
     gethostname(host, sizeof host - 1);
 
-    if ((r = load(named ? named : STANDARD_FILE, !named, &texts.file, &src.file, &errors)) == 0 && dropin)
+    if ((r = load(named ? named : STANDARD_FILE, !named, &texts.file, &src.file, &errors)) == 0 &&
+        dropin)
         r = load(dropin, true, &texts.dropin, &src.dropin, &errors);
     if (r == 0)
         r = load_credentials(getenv("CREDENTIALS_DIRECTORY"), &texts, &errors);

@@ -32,10 +32,11 @@ static void crc_prepare(void) {
 
 static uint32_t crc_add(uint32_t crc, const unsigned char *p, size_t size) {
     for (; size >= 8; size -= 8, p += 8) {
-        crc ^= (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
-        crc = crc_table[7][crc & 255] ^ crc_table[6][crc >> 8 & 255] ^ crc_table[5][crc >> 16 & 255] ^
-              crc_table[4][crc >> 24] ^ crc_table[3][p[4]] ^ crc_table[2][p[5]] ^
-              crc_table[1][p[6]] ^ crc_table[0][p[7]];
+        crc ^=
+            (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
+        crc = crc_table[7][crc & 255] ^ crc_table[6][crc >> 8 & 255] ^
+              crc_table[5][crc >> 16 & 255] ^ crc_table[4][crc >> 24] ^ crc_table[3][p[4]] ^
+              crc_table[2][p[5]] ^ crc_table[1][p[6]] ^ crc_table[0][p[7]];
     }
     for (; size; size--)
         crc = crc >> 8 ^ crc_table[0][(crc ^ *p++) & 255];

@@ -114,7 +114,7 @@ bool fault_add(Sim *sim, const json_t *script, Buf *reterr_why) {
     f->final = -1;
     f->cut = f->after = f->late_list_usec = f->starting_usec = f->processing_usec = -1;
 
-    json_object_foreach(copy, key, value) {
+    json_object_foreach (copy, key, value) {
         bool good;
 
         if (strcmp(key, "endpoint") == 0) {
@@ -133,7 +133,7 @@ bool fault_add(Sim *sim, const json_t *script, Buf *reterr_why) {
             json_t *what;
 
             good = json_is_object(value) && json_object_size(value);
-            json_object_foreach(value, word, what)
+            json_object_foreach (value, word, what)
                 if (!read_do(f, word, what)) {
                     buf_printf(reterr_why, "do: %.40s: unknown, or not such a value", word);
                     return false;
@@ -169,10 +169,10 @@ json_t *faults_list(const Sim *sim) {
     json_t *list = json_array();
 
     for (const Fault *f = sim->faults; f; f = f->next)
-        json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:I, s:O}", "id", (int) f->id,
-                                              "left", (json_int_t) f->count, "skip",
-                                              (json_int_t) f->skip, "hits", (json_int_t) f->hits,
-                                              "script", f->script));
+        json_array_append_new(list,
+                              json_pack("{s:i, s:I, s:I, s:I, s:O}", "id", (int) f->id, "left",
+                                        (json_int_t) f->count, "skip", (json_int_t) f->skip, "hits",
+                                        (json_int_t) f->hits, "script", f->script));
     return list;
 }
 
@@ -278,7 +278,7 @@ void fault_apply(const Fault *f, const Request *r, Reply *reply) {
         reply_reset(reply);
         reply->status = 0;
     }
-    json_object_foreach(f->headers, name, value)
+    json_object_foreach (f->headers, name, value)
         reply_header(reply, name, json_string_value(value));
     if (f->cut >= 0)
         reply->cut = (uint64_t) f->cut;

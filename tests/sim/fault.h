@@ -13,7 +13,7 @@ struct Fault {
     unsigned status; /* 0: none */
     json_t *body, *headers;
     bool lose_answer, close, close_on_reuse, done, early;
-    int64_t cut, stall_usec, after;                  /* < 0: none */
+    int64_t cut, stall_usec, after;                         /* < 0: none */
     int64_t late_list_usec, starting_usec, processing_usec; /* < 0: none */
     bool never_started;
     json_t *output;
@@ -31,5 +31,5 @@ json_t *faults_list(const Sim *sim);
 Fault *fault_take(Sim *sim, const Request *r, bool early);
 Fault *fault_unref(Fault *f);
 
-bool fault_prevents(const Fault *f); /* the request is not done */
+bool fault_prevents(const Fault *f);                              /* the request is not done */
 void fault_apply(const Fault *f, const Request *r, Reply *reply); /* to the right answer, or none */

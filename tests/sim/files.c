@@ -6,8 +6,9 @@
 
 #define SLICE (256u << 10)
 
-const char *const bad_file_names[_FILE_MAX] = { "good",         "truncated", "html",    "empty", "not_glb",
-                                                "wrong_length", "no_length", "bad_hash" };
+const char *const bad_file_names[_FILE_MAX] = {
+    "good", "truncated", "html", "empty", "not_glb", "wrong_length", "no_length", "bad_hash"
+};
 
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
@@ -80,7 +81,9 @@ static const char *make_content(Reply *reply, const char *name, uint64_t seed, u
     }
     if (ends_with(name, ".png") || ends_with(name, ".jpg") || ends_with(name, ".webp")) {
         png_make(seed, &reply->body);
-        return ends_with(name, ".jpg") ? "image/jpeg" : ends_with(name, ".webp") ? "image/webp" : "image/png";
+        return ends_with(name, ".jpg")    ? "image/jpeg"
+               : ends_with(name, ".webp") ? "image/webp"
+                                          : "image/png";
     }
     buf_printf(&reply->body, "meshify-sim: %s, number %llu\n", name, (unsigned long long) seed);
     return ends_with(name, ".mp4") ? "video/mp4" : "application/octet-stream";
@@ -125,7 +128,8 @@ static bool make_bad(Reply *reply, BadFile bad, Digest *d) {
 void files_route(Sim *sim, Request *r, Reply *reply) {
     const char *name = r->part[1], *type;
     bool there = false, mesh = name && ends_with(name, ".glb");
-    bool picture = name && (ends_with(name, ".png") || ends_with(name, ".jpg") || ends_with(name, ".webp"));
+    bool picture =
+        name && (ends_with(name, ".png") || ends_with(name, ".jpg") || ends_with(name, ".webp"));
     Prediction *p;
     Digest digest = { 0 };
     uint64_t seed = 0, bytes = 0, total;
@@ -138,7 +142,8 @@ void files_route(Sim *sim, Request *r, Reply *reply) {
     if (name && *name && (p = prediction_find(sim, r->part[0]))) {
         int64_t now = sim_now(sim);
 
-        there = prediction_status(p, now) == STATUS_SUCCEEDED && !prediction_data_removed(sim, p, now);
+        there =
+            prediction_status(p, now) == STATUS_SUCCEEDED && !prediction_data_removed(sim, p, now);
         seed = p->seed;
         bytes = p->glb_bytes;
         ended_usec = p->ended_usec;

@@ -10,7 +10,14 @@ struct Glb {
     uint64_t size, seed;
 };
 
-typedef enum Shape { SHAPE_BOX, SHAPE_SPHERE, SHAPE_TORUS, SHAPE_CONE, SHAPE_CYLINDER, _SHAPE_MAX } Shape;
+typedef enum Shape {
+    SHAPE_BOX,
+    SHAPE_SPHERE,
+    SHAPE_TORUS,
+    SHAPE_CONE,
+    SHAPE_CYLINDER,
+    _SHAPE_MAX
+} Shape;
 
 static const char *const shape_names[_SHAPE_MAX] = { "box", "sphere", "torus", "cone", "cylinder" };
 
@@ -108,22 +115,23 @@ static void make_surface(Mesh *m, Shape shape, double a, double b, unsigned nu, 
 static void add_document(Buf *b, const Mesh *m, Shape shape, uint64_t seed, uint64_t fill) {
     size_t points = m->points.size, indices = m->indices.size, padded = (indices + 3) & ~(size_t) 3;
 
-    buf_printf(b,
-               "{\"asset\":{\"version\":\"2.0\",\"generator\":\"meshify-sim\"},\"scene\":0,"
-               "\"scenes\":[{\"nodes\":[0]}],\"nodes\":[{\"mesh\":0,\"name\":\"%s\"}],"
-               "\"materials\":[{\"pbrMetallicRoughness\":{\"baseColorFactor\":[%.3f,%.3f,%.3f,1]}}],"
-               "\"meshes\":[{\"primitives\":[{\"attributes\":{\"POSITION\":0},\"indices\":1,"
-               "\"material\":0,\"mode\":4}]}],"
-               "\"accessors\":[{\"bufferView\":0,\"componentType\":5126,\"count\":%u,"
-               "\"type\":\"VEC3\",\"min\":[%.9g,%.9g,%.9g],\"max\":[%.9g,%.9g,%.9g]},"
-               "{\"bufferView\":1,\"componentType\":5123,\"count\":%u,\"type\":\"SCALAR\","
-               "\"min\":[0],\"max\":[%u]}],"
-               "\"bufferViews\":[{\"buffer\":0,\"byteOffset\":0,\"byteLength\":%zu,\"target\":34962},"
-               "{\"buffer\":0,\"byteOffset\":%zu,\"byteLength\":%zu,\"target\":34963}",
-               shape_names[shape], chance(seed, 20), chance(seed, 21), chance(seed, 22),
-               m->n_points, (double) m->min[0], (double) m->min[1], (double) m->min[2],
-               (double) m->max[0], (double) m->max[1], (double) m->max[2], m->n_indices,
-               m->n_points - 1, points, points, indices);
+    buf_printf(
+        b,
+        "{\"asset\":{\"version\":\"2.0\",\"generator\":\"meshify-sim\"},\"scene\":0,"
+        "\"scenes\":[{\"nodes\":[0]}],\"nodes\":[{\"mesh\":0,\"name\":\"%s\"}],"
+        "\"materials\":[{\"pbrMetallicRoughness\":{\"baseColorFactor\":[%.3f,%.3f,%.3f,1]}}],"
+        "\"meshes\":[{\"primitives\":[{\"attributes\":{\"POSITION\":0},\"indices\":1,"
+        "\"material\":0,\"mode\":4}]}],"
+        "\"accessors\":[{\"bufferView\":0,\"componentType\":5126,\"count\":%u,"
+        "\"type\":\"VEC3\",\"min\":[%.9g,%.9g,%.9g],\"max\":[%.9g,%.9g,%.9g]},"
+        "{\"bufferView\":1,\"componentType\":5123,\"count\":%u,\"type\":\"SCALAR\","
+        "\"min\":[0],\"max\":[%u]}],"
+        "\"bufferViews\":[{\"buffer\":0,\"byteOffset\":0,\"byteLength\":%zu,\"target\":34962},"
+        "{\"buffer\":0,\"byteOffset\":%zu,\"byteLength\":%zu,\"target\":34963}",
+        shape_names[shape], chance(seed, 20), chance(seed, 21), chance(seed, 22), m->n_points,
+        (double) m->min[0], (double) m->min[1], (double) m->min[2], (double) m->max[0],
+        (double) m->max[1], (double) m->max[2], m->n_indices, m->n_points - 1, points, points,
+        indices);
     if (fill)
         buf_printf(b, ",{\"buffer\":0,\"byteOffset\":%zu,\"byteLength\":%llu}", points + padded,
                    (unsigned long long) fill);

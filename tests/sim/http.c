@@ -6,8 +6,8 @@
 
 #include "fault.h"
 
-#define BODY_MAX        (16u << 20) /* of a request that is not an upload */
-#define BLOCK_BYTES     (64u << 10) /* handed to the network at once */
+#define BODY_MAX (16u << 20)    /* of a request that is not an upload */
+#define BLOCK_BYTES (64u << 10) /* handed to the network at once */
 #define CONNECTIONS_MAX 30000u
 
 /* What libmicrohttpd keeps for us with a connection. */
@@ -172,11 +172,10 @@ static enum MHD_Result send_reply(Request *r) {
 
     if (!reply->glb && reply->size == UINT64_MAX && reply->cut == UINT64_MAX &&
         reply->stall_at == UINT64_MAX && !reply->promised && !reply->chunked)
-        response = reply->body.size ? MHD_create_response_from_buffer(reply->body.size,
-                                                                      TAKE(reply->body.text),
-                                                                      MHD_RESPMEM_MUST_FREE)
-                                    : MHD_create_response_from_buffer(0, (void *) "",
-                                                                      MHD_RESPMEM_PERSISTENT);
+        response = reply->body.size
+                       ? MHD_create_response_from_buffer(reply->body.size, TAKE(reply->body.text),
+                                                         MHD_RESPMEM_MUST_FREE)
+                       : MHD_create_response_from_buffer(0, (void *) "", MHD_RESPMEM_PERSISTENT);
     else
         response = MHD_create_response_from_callback(
             reply->chunked ? MHD_SIZE_UNKNOWN : reply_size(reply) + reply->promised, BLOCK_BYTES,
@@ -250,7 +249,8 @@ static enum MHD_Result answer(Request *r) {
 
     if (!prevented) {
         if (r->oversized)
-            reply_text(&r->reply, 413, "application/json", "{\"detail\":\"too large\",\"status\":413}");
+            reply_text(&r->reply, 413, "application/json",
+                       "{\"detail\":\"too large\",\"status\":413}");
         else
             route(r);
     }
@@ -398,8 +398,8 @@ int listener_start(Listener *l, Sim *sim, ListenerKind kind, const struct sockad
     l->daemon = MHD_start_daemon(
         flags | (address->sa_family == AF_INET6 ? (unsigned) MHD_USE_IPv6 : 0), 0, NULL, NULL,
         on_request, l, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_uri, l,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
-        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        l, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t) BLOCK_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 120u, MHD_OPTION_END);
     if (!l->daemon) {
         close(fd);

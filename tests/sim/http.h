@@ -5,7 +5,10 @@
 
 #include "sim.h"
 
-typedef enum ListenerKind { LISTENER_API, LISTENER_FILES } ListenerKind;
+typedef enum ListenerKind {
+    LISTENER_API,
+    LISTENER_FILES
+} ListenerKind;
 
 /* An answer in the making. What it points to is its own. */
 struct Reply {
@@ -19,10 +22,10 @@ struct Reply {
         char *value;
     } headers[16];
     unsigned n_headers;
-    uint64_t promised;          /* Content-Length is larger by this */
-    bool chunked;               /* no Content-Length */
-    uint64_t cut;               /* close after so many bytes of the body; UINT64_MAX: don't */
-    uint64_t stall_at;          /* rest before this byte of the body; UINT64_MAX: before the answer */
+    uint64_t promised; /* Content-Length is larger by this */
+    bool chunked;      /* no Content-Length */
+    uint64_t cut;      /* close after so many bytes of the body; UINT64_MAX: don't */
+    uint64_t stall_at; /* rest before this byte of the body; UINT64_MAX: before the answer */
     int64_t stall_usec;
 };
 
@@ -32,16 +35,16 @@ struct Request {
     struct MHD_Connection *connection;
     int64_t arrived_usec;
     char *method;
-    char *uri, *path; /* as sent; decoded, without the query; NULL: broken escapes */
-    char *query;      /* inside uri, or NULL */
+    char *uri, *path;       /* as sent; decoded, without the query; NULL: broken escapes */
+    char *query;            /* inside uri, or NULL */
     unsigned on_connection; /* 1: the first on its connection */
     bool begun, answered, oversized;
     Endpoint endpoint;
     Buf body;
     Upload *upload;
-    json_t *json;      /* of a create, when it parses */
-    char *match_text;  /* what a fault's "match" is looked for in, besides the uri */
-    char *part[5];     /* of the path, as a route needs it; inside part_text */
+    json_t *json;     /* of a create, when it parses */
+    char *match_text; /* what a fault's "match" is looked for in, besides the uri */
+    char *part[5];    /* of the path, as a route needs it; inside part_text */
     char *part_text;
     Fault *fault;
     Reply reply;
@@ -66,12 +69,13 @@ struct Timers *timers_new(void);
 struct Timers *timers_free(struct Timers *t);
 int timers_fd(const struct Timers *t);
 void timers_run(struct Timers *t);
-void timers_stop(struct Timers *t);  /* all become due, none is taken any more */
-void request_stall(Request *r);      /* for reply.stall_usec; the handler is called again after it */
+void timers_stop(struct Timers *t); /* all become due, none is taken any more */
+void request_stall(Request *r);     /* for reply.stall_usec; the handler is called again after it */
 
 const char *request_header(const Request *r, const char *name);
 char *request_query(const Request *r, const char *name); /* decoded, allocated; NULL: not there */
-unsigned request_split(Request *r, const char *prefix, unsigned max); /* parts, the last takes all */
+unsigned request_split(Request *r, const char *prefix,
+                       unsigned max); /* parts, the last takes all */
 
 void reply_header(Reply *reply, const char *name, const char *value);
 void reply_text(Reply *reply, unsigned status, const char *type, const char *text);

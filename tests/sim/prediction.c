@@ -68,9 +68,9 @@ void text_of_json(Buf *b, const json_t *value) {
         buf_add_text(b, json_string_value(value));
         buf_add_text(b, "\n");
     }
-    json_object_foreach(list, key, member)
+    json_object_foreach (list, key, member)
         text_of_json(b, member);
-    json_array_foreach(list, i, member)
+    json_array_foreach (list, i, member)
         text_of_json(b, member);
 }
 
@@ -229,9 +229,9 @@ Prediction *prediction_find(const Sim *sim, const char *id) {
 }
 
 Status prediction_status(const Prediction *p, int64_t now_usec) {
-    return now_usec >= p->ended_usec                       ? p->end
+    return now_usec >= p->ended_usec                        ? p->end
            : p->started_usec && now_usec >= p->started_usec ? STATUS_PROCESSING
-                                                           : STATUS_STARTING;
+                                                            : STATUS_STARTING;
 }
 
 void prediction_cancel(Prediction *p, int64_t now_usec) {

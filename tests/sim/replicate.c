@@ -6,8 +6,8 @@
 
 #include "fault.h"
 
-#define PAGE             100
-#define PROBLEM          "application/problem+json"
+#define PAGE 100
+#define PROBLEM "application/problem+json"
 #define CANCEL_AFTER_MAX (24 * HOUR_USEC)
 
 static void problem(Reply *reply, unsigned status, const char *title, const char *detail) {
@@ -24,8 +24,9 @@ static void not_found(Reply *reply) {
 }
 
 static void bad_version(Reply *reply) {
-    problem(reply, 422, "Invalid version or not permitted",
-            "The specified version does not exist (or perhaps you don't have permission to use it?)");
+    problem(
+        reply, 422, "Invalid version or not permitted",
+        "The specified version does not exist (or perhaps you don't have permission to use it?)");
 }
 
 static void invalid(Reply *reply, const char *type, const char *field, const char *what) {
@@ -34,8 +35,9 @@ static void invalid(Reply *reply, const char *type, const char *field, const cha
     buf_printf(&detail, "- %s%s%s\n", field, *field ? ": " : "", what);
     reply_text(reply, 422, PROBLEM, "{\"detail\":");
     buf_add_json(&reply->body, detail.text);
-    buf_add_text(&reply->body,
-                 ",\"status\":422,\"title\":\"Input validation failed\",\"invalid_fields\":[{\"type\":");
+    buf_add_text(
+        &reply->body,
+        ",\"status\":422,\"title\":\"Input validation failed\",\"invalid_fields\":[{\"type\":");
     buf_add_json(&reply->body, type);
     buf_add_text(&reply->body, ",\"field\":");
     buf_add_json(&reply->body, field);
@@ -94,10 +96,11 @@ static bool admitted(Sim *sim, Endpoint endpoint, Reply *reply) {
     } else {
         buf_add_text(&detail, "Request was throttled. ");
         if (endpoint == EP_CREATE && b->per_minute <= 6)
-            buf_printf(&detail,
-                       "Your rate limit for creating predictions is reduced to %.0f requests per "
-                       "minute with a burst of %.0f requests while you have less than $5.0 in credit. ",
-                       b->per_minute, b->burst);
+            buf_printf(
+                &detail,
+                "Your rate limit for creating predictions is reduced to %.0f requests per "
+                "minute with a burst of %.0f requests while you have less than $5.0 in credit. ",
+                b->per_minute, b->burst);
         buf_printf(&detail, "Your rate limit resets in ~%us.", wait);
     }
     reply_text(reply, 429, PROBLEM, "{\"detail\":");
@@ -142,7 +145,7 @@ static bool check_keys(const json_t *body, bool with_version, Reply *reply) {
     const char *key;
     json_t *value;
 
-    json_object_foreach((json_t *) body, key, value) {
+    json_object_foreach ((json_t *) body, key, value) {
         bool good = with_version && strcmp(key, "version") == 0;
 
         for (size_t i = 0; !good && i < sizeof known / sizeof known[0]; i++)
@@ -290,7 +293,8 @@ static void add_page_url(const Sim *sim, Buf *b, const Request *r, bool back, in
     buf_add_text(&position, back ? "r=1&p=" : "p=");
     text_add_time(&position, usec, 6, 0);
     text_encode_base64(&base64, position.text, position.size, false);
-    buf_printf(&url, "%s/v1/predictions?cursor=", sim->set.api_url ? sim->set.api_url : sim->api_url);
+    buf_printf(&url,
+               "%s/v1/predictions?cursor=", sim->set.api_url ? sim->set.api_url : sim->api_url);
     if (base64.text)
         text_encode_url(&url, base64.text);
     while (p && *p) { /* the other parameters stay */

@@ -152,7 +152,7 @@ static void add_output(const Sim *sim, Buf *b, const Prediction *p) {
 
             snprintf(name, sizeof name, "out-%d.%s", i,
                      ending && (strcmp(ending, "webp") == 0 || strcmp(ending, "jpg") == 0) ? ending
-                                                                                          : "png");
+                                                                                           : "png");
             buf_add_text(b, i ? "," : "");
             add_url(sim, b, p, name);
         }
@@ -253,10 +253,11 @@ void shape_add(const Sim *sim, Buf *b, const Prediction *p, int64_t now, ShapeKi
     }
     if (kind == SHAPE_DATABASE)
         buf_add_text(&out, ",\"webhook_completed\":null");
-    buf_printf(&out,
-               ",\"urls\":{\"cancel\":\"%s/v1/predictions/%s/cancel\",\"get\":\"%s/v1/predictions/%s\","
-               "\"web\":\"https://replicate.com/p/%s\"}}",
-               api, p->id, api, p->id, p->id);
+    buf_printf(
+        &out,
+        ",\"urls\":{\"cancel\":\"%s/v1/predictions/%s/cancel\",\"get\":\"%s/v1/predictions/%s\","
+        "\"web\":\"https://replicate.com/p/%s\"}}",
+        api, p->id, api, p->id, p->id);
     if (flight)
         buf_escape_html(&out);
     buf_add(b, out.text, out.size);

@@ -16,7 +16,7 @@
 #endif
 
 #define MSEC_USEC INT64_C(1000)
-#define SEC_USEC  INT64_C(1000000)
+#define SEC_USEC INT64_C(1000000)
 #define HOUR_USEC (3600 * SEC_USEC)
 
 typedef struct Sim Sim;
@@ -72,15 +72,16 @@ typedef struct Settings {
 typedef struct Stats {
     uint64_t requests[_EP_MAX][CODE_MAX];
     uint64_t received[_EP_MAX];
-    uint64_t connections[2], reused; /* opened at each listener; requests that were not a first one */
+    uint64_t connections[2],
+        reused; /* opened at each listener; requests that were not a first one */
     uint64_t file_authorizations, prefer_headers, throttled, faults;
     uint64_t file_bytes, upload_bytes; /* handed to the network; received */
 } Stats;
 
 typedef enum BadFile {
     FILE_GOOD,
-    FILE_TRUNCATED,    /* half a GLB, whole as a download */
-    FILE_HTML,         /* an error page with status 200 */
+    FILE_TRUNCATED, /* half a GLB, whole as a download */
+    FILE_HTML,      /* an error page with status 200 */
     FILE_EMPTY,
     FILE_NOT_GLB,      /* other bytes under the GLB's type */
     FILE_WRONG_LENGTH, /* promises more than comes */
@@ -174,11 +175,15 @@ bool prediction_data_removed(const Sim *sim, const Prediction *p, int64_t now_us
 void predictions_done(Sim *sim);
 const char *model_of_version(const char *version);
 bool model_missing_input(const char *model, const json_t *input, Buf *ret_what); /* 422 */
-void text_of_json(Buf *b, const json_t *value); /* every text in it, a line each */
+void text_of_json(Buf *b, const json_t *value);         /* every text in it, a line each */
 char *prediction_match_text(const Sim *sim, Buf *text); /* takes the text, adds the origin's */
 
 /* shape.c: a prediction as JSON */
-typedef enum ShapeKind { SHAPE_FLIGHT, SHAPE_DATABASE, SHAPE_LIST } ShapeKind;
+typedef enum ShapeKind {
+    SHAPE_FLIGHT,
+    SHAPE_DATABASE,
+    SHAPE_LIST
+} ShapeKind;
 void shape_add(const Sim *sim, Buf *b, const Prediction *p, int64_t now_usec, ShapeKind kind);
 void shape_add_current(const Sim *sim, Buf *b, const Prediction *p, int64_t now_usec);
 

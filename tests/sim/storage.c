@@ -60,7 +60,8 @@ static json_t *read_claims(const char *jwt) {
 }
 
 static bool authorized(const Sim *sim, const Request *r, Reply *reply) {
-    const char *authorization = request_header(r, "Authorization"), *apikey = request_header(r, "apikey");
+    const char *authorization = request_header(r, "Authorization"),
+               *apikey = request_header(r, "apikey");
     const char *bearer =
         authorization && strncasecmp(authorization, "Bearer ", 7) == 0 ? authorization + 7 : NULL;
     const char *good = sim->set.storage_key, *role;
@@ -68,15 +69,16 @@ static bool authorized(const Sim *sim, const Request *r, Reply *reply) {
     bool secret = apikey && strncmp(apikey, "sb_secret_", 10) == 0, is_service, expired;
 
     /* The gateway: a key of the new kind counts only as apikey. */
-    if (!authorization || (bearer && strncmp(bearer, "sb_", 3) == 0 && apikey &&
-                           strcmp(bearer, apikey) == 0)) {
+    if (!authorization ||
+        (bearer && strncmp(bearer, "sb_", 3) == 0 && apikey && strcmp(bearer, apikey) == 0)) {
         if (secret && (!good || strcmp(apikey, good) == 0))
             return true;
         if (apikey && strncmp(apikey, "sb_publishable_", 15) == 0)
             denied(reply, "new row violates row-level security policy");
         else if (secret)
             reply_text(reply, 401, "application/json",
-                       "{\"message\":\"Unregistered API key\",\"hint\":\"Double check the provided API key as it is not registered for this project.\"}");
+                       "{\"message\":\"Unregistered API key\",\"hint\":\"Double check the provided "
+                       "API key as it is not registered for this project.\"}");
         else
             refuse(reply, "400", "Error", "headers must have required property 'authorization'",
                    "InvalidRequest");
@@ -172,8 +174,9 @@ static void upload(Sim *sim, Request *r, Reply *reply, const char *bucket_name, 
         refuse(reply, "409", "Duplicate", "The resource already exists", "KeyAlreadyExists");
         return;
     }
-    if (!(o = store_put(sim->store, bucket_name, key, r->upload, type ? type : "application/octet-stream",
-                        cache ? cache : "no-cache", request_header(r, "x-metadata"), sim_now(sim)))) {
+    if (!(o = store_put(sim->store, bucket_name, key, r->upload,
+                        type ? type : "application/octet-stream", cache ? cache : "no-cache",
+                        request_header(r, "x-metadata"), sim_now(sim)))) {
         reply->status = 0;
         return;
     }
@@ -195,7 +198,8 @@ static void serve(Request *r, Reply *reply, const Object *o) {
     buf_add(&reply->body, o->bytes ? o->bytes : "", (size_t) o->size);
     reply_range(reply, r, o->size, o->etag);
     if (reply->status == 416) {
-        refuse(reply, "416", "InvalidRange", "The requested range is not satisfiable", "InvalidRange");
+        refuse(reply, "416", "InvalidRange", "The requested range is not satisfiable",
+               "InvalidRange");
         return;
     }
     text_add_http_time(&time, o->changed_usec);
@@ -240,17 +244,19 @@ static void sign(Sim *sim, Request *r, Reply *reply, const char *bucket, const c
     } else {
         json_t *list = json_array();
 
-        json_array_foreach(paths, i, path) {
+        json_array_foreach (paths, i, path) {
             const char *name = json_string_value(path);
 
             buf_done(&url);
             if (name && store_find(sim->store, bucket, name))
                 add_signed_url(sim, &url, bucket, name, seconds);
             json_array_append_new(
-                list, json_pack("{s:s?, s:s?, s:s?}", "error",
-                                url.text ? NULL
-                                         : "Either the object does not exist or you do not have access to it",
-                                "path", name, "signedURL", url.text));
+                list,
+                json_pack("{s:s?, s:s?, s:s?}", "error",
+                          url.text
+                              ? NULL
+                              : "Either the object does not exist or you do not have access to it",
+                          "path", name, "signedURL", url.text));
         }
         reply_json(reply, 200, list);
     }
@@ -310,7 +316,7 @@ static void delete_many(Sim *sim, Request *r, Reply *reply, const char *bucket) 
     json_t *gone = json_array(), *key;
     size_t i;
 
-    json_array_foreach(json_object_get(request, "prefixes"), i, key) {
+    json_array_foreach (json_object_get(request, "prefixes"), i, key) {
         const char *name = json_string_value(key);
 
         if (name && store_remove(sim->store, bucket, name))
@@ -363,7 +369,8 @@ void storage_route(Sim *sim, Request *r, Reply *reply) {
 
     if (!r->path) {
         reply_text(reply, 400, "application/json; charset=utf-8",
-                   "{\"error\":\"Bad Request\",\"code\":\"FST_ERR_BAD_URL\",\"message\":\"bad url\",\"statusCode\":400}");
+                   "{\"error\":\"Bad Request\",\"code\":\"FST_ERR_BAD_URL\",\"message\":\"bad "
+                   "url\",\"statusCode\":400}");
         return;
     }
     if (r->endpoint == EP_OTHER) {
@@ -402,7 +409,7 @@ void storage_route(Sim *sim, Request *r, Reply *reply) {
         sign(sim, r, reply, bucket, key);
     } else if (is_signed && key) {
         serve_signed(sim, r, reply, bucket, key);
-    } else if (delete && !key) {
+    } else if (delete &&!key) {
         delete_many(sim, r, reply, bucket);
     } else if (!store_bucket(sim->store, bucket)) {
         no_bucket(reply);

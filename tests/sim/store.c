@@ -17,9 +17,9 @@ static void make_uuid(char ret[static 37]) {
 
     if (RAND_bytes(b, sizeof b) != 1)
         memset(b, 0, sizeof b);
-    snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-4%01x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-             b[2], b[3], b[4], b[5], b[6] & 15, b[7], (b[8] & 63) | 128, b[9], b[10], b[11], b[12],
-             b[13], b[14], b[15]);
+    snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-4%01x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+             b[1], b[2], b[3], b[4], b[5], b[6] & 15, b[7], (b[8] & 63) | 128, b[9], b[10], b[11],
+             b[12], b[13], b[14], b[15]);
 }
 
 static void bucket_free(void *value) {
@@ -86,7 +86,10 @@ static int64_t read_limit(const json_t *value) {
         return json_integer_value(value);
     if (!json_is_string(value) || sscanf(json_string_value(value), "%lf%2s", &n, unit) < 1)
         return 0;
-    return (int64_t) (n * (*unit == 'G' ? 1e9 : *unit == 'M' ? 1e6 : *unit == 'K' || *unit == 'k' ? 1e3 : 1));
+    return (int64_t) (n * (*unit == 'G'                   ? 1e9
+                           : *unit == 'M'                 ? 1e6
+                           : *unit == 'K' || *unit == 'k' ? 1e3
+                                                          : 1));
 }
 
 bool store_add_bucket(Store *s, const char *name, const json_t *options, int64_t now_usec) {
@@ -111,7 +114,7 @@ bool bucket_takes(const StoreBucket *b, const char *type) {
 
     if (!b->types)
         return true;
-    json_array_foreach(b->types, i, allowed) {
+    json_array_foreach (b->types, i, allowed) {
         const char *text = json_string_value(allowed);
         size_t n = text ? strlen(text) : 0;
 
@@ -133,11 +136,11 @@ static json_t *time_json(int64_t usec) {
 }
 
 json_t *bucket_json(const StoreBucket *b) {
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:O?, s:o, s:o}", "id", b->name, "name", b->name, "owner",
-                     "", "public", b->is_public, "file_size_limit",
-                     b->limit_bytes ? json_integer(b->limit_bytes) : json_null(), "allowed_mime_types",
-                     b->types, "created_at", time_json(b->created_usec), "updated_at",
-                     time_json(b->created_usec));
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:O?, s:o, s:o}", "id", b->name, "name", b->name,
+                     "owner", "", "public", b->is_public, "file_size_limit",
+                     b->limit_bytes ? json_integer(b->limit_bytes) : json_null(),
+                     "allowed_mime_types", b->types, "created_at", time_json(b->created_usec),
+                     "updated_at", time_json(b->created_usec));
 }
 
 char *store_path(const char *bucket, const char *key) {
@@ -168,8 +171,8 @@ const Object *store_put(Store *s, const char *bucket, const char *key, Upload *u
     if (!path || !digester_end(u->digester, &digest))
         return NULL;
     if (!o) {
-        if (!(o = calloc(1, sizeof *o)) || !(o->bucket = strdup(bucket)) || !(o->key = strdup(key)) ||
-            !table_set(&s->objects, path, o)) {
+        if (!(o = calloc(1, sizeof *o)) || !(o->bucket = strdup(bucket)) ||
+            !(o->key = strdup(key)) || !table_set(&s->objects, path, o)) {
             object_free(o);
             return NULL;
         }
@@ -199,24 +202,26 @@ bool store_remove(Store *s, const char *bucket, const char *key) {
 }
 
 json_t *object_json(const Object *o) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:O?, s:o, s:o}", "id", o->id, "name",
-                     o->key, "version", o->version, "bucket_id", o->bucket, "size", (json_int_t) o->size,
-                     "content_type", o->type, "cache_control", o->cache, "etag", o->etag, "metadata",
-                     o->metadata, "last_modified", time_json(o->changed_usec), "created_at",
-                     time_json(o->created_usec));
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:O?, s:o, s:o}", "id", o->id,
+                     "name", o->key, "version", o->version, "bucket_id", o->bucket, "size",
+                     (json_int_t) o->size, "content_type", o->type, "cache_control", o->cache,
+                     "etag", o->etag, "metadata", o->metadata, "last_modified",
+                     time_json(o->changed_usec), "created_at", time_json(o->created_usec));
 }
 
 json_t *store_list(const Store *s) {
     json_t *list = json_array();
 
-    for (TableSlot *slot = table_next(&s->objects, NULL); slot; slot = table_next(&s->objects, slot)) {
+    for (TableSlot *slot = table_next(&s->objects, NULL); slot;
+         slot = table_next(&s->objects, slot)) {
         const Object *o = slot->value;
 
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:O?, s:i, s:b}", "path", slot->key,
-                            "bucket", o->bucket, "key", o->key, "size", (json_int_t) o->size, "sha256",
-                            o->sha256, "content_type", o->type, "cache_control", o->cache, "metadata",
-                            o->metadata, "writes", (int) o->writes, "kept", o->bytes != NULL));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:O?, s:i, s:b}",
+                                              "path", slot->key, "bucket", o->bucket, "key", o->key,
+                                              "size", (json_int_t) o->size, "sha256", o->sha256,
+                                              "content_type", o->type, "cache_control", o->cache,
+                                              "metadata", o->metadata, "writes", (int) o->writes,
+                                              "kept", o->bytes != NULL));
     }
     return list;
 }
@@ -225,7 +230,8 @@ static void add_signature(const Store *s, Buf *b, const char *text, size_t size)
     unsigned char mac[EVP_MAX_MD_SIZE];
     unsigned n = 0;
 
-    if (!HMAC(EVP_sha256(), s->secret, sizeof s->secret, (const unsigned char *) text, size, mac, &n))
+    if (!HMAC(EVP_sha256(), s->secret, sizeof s->secret, (const unsigned char *) text, size, mac,
+              &n))
         b->failed = true;
     text_encode_base64(b, mac, n, true);
 }
@@ -251,7 +257,8 @@ void store_sign(const Store *s, Buf *ret_token, const char *target, int64_t now,
 }
 
 TokenCheck store_check(const Store *s, const char *token, const char *target, int64_t now) {
-    const char *first = token ? strchr(token, '.') : NULL, *second = first ? strchr(first + 1, '.') : NULL;
+    const char *first = token ? strchr(token, '.') : NULL,
+               *second = first ? strchr(first + 1, '.') : NULL;
     _cleanup_(buf_done) Buf signature = { 0 };
     _cleanup_free_ char *text = NULL;
     TokenCheck result = TOKEN_GOOD;

@@ -27,14 +27,19 @@ struct Upload {
     Buf bytes;
 };
 
-typedef enum TokenCheck { TOKEN_GOOD, TOKEN_BAD, TOKEN_EXPIRED, TOKEN_OTHER } TokenCheck;
+typedef enum TokenCheck {
+    TOKEN_GOOD,
+    TOKEN_BAD,
+    TOKEN_EXPIRED,
+    TOKEN_OTHER
+} TokenCheck;
 
 StoreBucket *store_bucket(const Store *s, const char *name);
 bool store_add_bucket(Store *s, const char *name, const json_t *options, int64_t now_usec);
 bool bucket_takes(const StoreBucket *b, const char *type);
 json_t *bucket_json(const StoreBucket *b);
 
-char *store_path(const char *bucket, const char *key); /* bucket/key, allocated */
+char *store_path(const char *bucket, const char *key);                   /* bucket/key, allocated */
 Object *store_find(const Store *s, const char *bucket, const char *key); /* key may be NULL */
 const Object *store_put(Store *s, const char *bucket, const char *key, Upload *u, const char *type,
                         const char *cache, const char *metadata, int64_t now_usec); /* ends u */

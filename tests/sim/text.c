@@ -71,8 +71,9 @@ void buf_add_json(Buf *b, const char *text) {
     }
     buf_add(b, "\"", 1);
     for (const char *p = text; *p;) {
-        size_t plain = strcspn(p, "\"\\\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11"
-                                  "\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f");
+        size_t plain =
+            strcspn(p, "\"\\\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11"
+                       "\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f");
 
         buf_add(b, p, plain);
         p += plain;
@@ -120,17 +121,18 @@ char *buf_take(Buf *b) {
 }
 
 static int hex(char c) {
-    return c >= '0' && c <= '9'                ? c - '0'
+    return c >= '0' && c <= '9'                 ? c - '0'
            : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
                                                 : -1;
 }
 
 static bool is_utf8(const unsigned char *p) {
     while (*p) {
-        unsigned more = *p < 0x80 ? 0 : *p >= 0xc2 && *p < 0xe0 ? 1
-                                    : (*p & 0xf0) == 0xe0       ? 2
-                                    : *p >= 0xf0 && *p < 0xf5   ? 3
-                                                                : 9;
+        unsigned more = *p < 0x80                 ? 0
+                        : *p >= 0xc2 && *p < 0xe0 ? 1
+                        : (*p & 0xf0) == 0xe0     ? 2
+                        : *p >= 0xf0 && *p < 0xf5 ? 3
+                                                  : 9;
 
         if (more == 9)
             return false;
@@ -188,7 +190,8 @@ void text_encode_base64(Buf *b, const void *bytes, size_t size, bool url) {
         unsigned left = size - i < 3 ? (unsigned) (size - i) : 3;
         uint32_t v = (uint32_t) p[i] << 16 | (left > 1 ? (uint32_t) p[i + 1] << 8 : 0) |
                      (left > 2 ? p[i + 2] : 0);
-        char out[4] = { digits[v >> 18], digits[v >> 12 & 63], digits[v >> 6 & 63], digits[v & 63] };
+        char out[4] = { digits[v >> 18], digits[v >> 12 & 63], digits[v >> 6 & 63],
+                        digits[v & 63] };
 
         buf_add(b, out, left + 1);
         if (!url)
@@ -232,7 +235,8 @@ void text_add_time(Buf *b, int64_t time_usec, unsigned digits, unsigned noise) {
     gmtime_r(&seconds, &tm);
     snprintf(fraction, sizeof fraction, "%06u%03u", (unsigned) (time_usec % 1000000), noise % 1000);
     buf_printf(b, "%04d-%02d-%02dT%02d:%02d:%02d%s%.*sZ", tm.tm_year + 1900, tm.tm_mon + 1,
-               tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, digits ? "." : "", (int) digits, fraction);
+               tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, digits ? "." : "", (int) digits,
+               fraction);
 }
 
 void text_add_http_time(Buf *b, int64_t time_usec) {
@@ -242,8 +246,9 @@ void text_add_http_time(Buf *b, int64_t time_usec) {
     struct tm tm;
 
     gmtime_r(&seconds, &tm);
-    buf_printf(b, "%.3s, %02d %.3s %d %02d:%02d:%02d GMT", days + (ptrdiff_t) 3 * tm.tm_wday, tm.tm_mday,
-               months + (ptrdiff_t) 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    buf_printf(b, "%.3s, %02d %.3s %d %02d:%02d:%02d GMT", days + (ptrdiff_t) 3 * tm.tm_wday,
+               tm.tm_mday, months + (ptrdiff_t) 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour,
+               tm.tm_min, tm.tm_sec);
 }
 
 bool text_parse_time(const char *text, int64_t *ret_usec) {

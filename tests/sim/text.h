@@ -32,6 +32,6 @@ void text_add_http_time(Buf *b, int64_t time_usec); /* as in Last-Modified */
 bool text_parse_time(const char *text, int64_t *ret_usec);
 bool text_parse_lifetime(const char *text, int64_t *ret_usec); /* 30, 30s, 5m, 2h, 1h30m45s */
 
-uint64_t text_mix(uint64_t x);          /* splitmix64: the same number for the same number */
-uint64_t text_seed(const char *text);   /* a number for a text */
-int64_t text_now_usec(void);            /* CLOCK_REALTIME */
+uint64_t text_mix(uint64_t x);        /* splitmix64: the same number for the same number */
+uint64_t text_seed(const char *text); /* a number for a text */
+int64_t text_now_usec(void);          /* CLOCK_REALTIME */

@@ -1,8 +1,10 @@
 /* GLB: what is a mesh, what is not, in slices of any size. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
+#include <stddef.h>
+
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "core/glb.h"
 #include "core/glb_json.h"
@@ -107,6 +109,7 @@ static int check_all(const File *f, GlbLevel level, GlbInfo *info, char error[20
 
 /* --- documents ------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define ASSET    "\"asset\":{\"version\":\"2.0\"}"
 #define BUFFER   "\"buffers\":[{\"byteLength\":100}]"
 #define VIEWS    "\"bufferViews\":[{\"buffer\":0,\"byteLength\":36},{\"buffer\":0,\"byteOffset\":36,\"byteLength\":64}]"
@@ -150,6 +153,7 @@ static const struct {
     { WITH_BUFFER("{\"byteLength\":100},{\"byteLength\":9,\"extensions\":{\"EXT_meshopt_compression\":{\"fallback\":true}}}"), 100, 1, 2 },
     { WITH_MORE("\"images\":[{\"bufferView\":1},{\"uri\":\"x.png\"}]"), 100, 1, 2 },
 };
+/* clang-format on */
 
 static void good(void **state) {
     char error[200];
@@ -167,6 +171,7 @@ static void good(void **state) {
     }
 }
 
+/* clang-format off */
 static const struct {
     const char *json;
     long bin;
@@ -235,6 +240,7 @@ static const struct {
     { WITH_PRIMITIVE("{\"attributes\":[0]}"), 100, "attributes is of the wrong type" },
     { WITH_MORE("\"images\":[{\"bufferView\":2}]"), 100, "an image has a buffer view that is not there" },
 };
+/* clang-format on */
 
 static void bad(void **state) {
     char error[200];
@@ -262,7 +268,7 @@ static void expect(File *f, const char *says) {
         assert_string_equal(error, says ? says : "");
     }
     free(f->bytes);
-    *f = (File) { 0 };
+    *f = (File){ 0 };
 }
 
 static void container(void **state) {
@@ -394,7 +400,7 @@ static void large(void **state) {
     assert_int_equal(check(&f, GLB_STRICT, SIZE_MAX, &info, error), -EBADMSG);
     free(f.bytes);
 
-    f = (File) { 0 };
+    f = (File){ 0 };
     put_header(&f);
     memset(json, ' ', size);
     put_chunk(&f, "JSON", json, size, ' ');
@@ -414,7 +420,7 @@ static void without_memory(void **state) {
     long hits = 0;
 
     (void) state;
-    torture (n) {
+    torture(n) {
         int r = check(&f, GLB_STRICT, 7, &info, error);
 
         assert_int_equal(r, torture_failed() ? -ENOMEM : 0);
@@ -435,14 +441,61 @@ static int tally(void *userdata, ScanToken token, const char *text) {
 
 static void scans(void **state) {
     static const char *const yes[] = {
-        "0", " -0 ", "1.5e-7", "\"\"", "true", "[ ]", "{ }", "[1 , 2]", "{\"a\":[{}],\"b\":null}",
-        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u12aF\"", "\"\xf4\x8f\xbf\xbf\xed\x9f\xbf\xe0\xa0\x80\"", "[[[[]]]]",
+        "0",
+        " -0 ",
+        "1.5e-7",
+        "\"\"",
+        "true",
+        "[ ]",
+        "{ }",
+        "[1 , 2]",
+        "{\"a\":[{}],\"b\":null}",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u12aF\"",
+        "\"\xf4\x8f\xbf\xbf\xed\x9f\xbf\xe0\xa0\x80\"",
+        "[[[[]]]]",
     };
     static const char *const no[] = {
-        "", " ", "01", "1.", ".5", "-", "+1", "1e", "0x1", "tru", "nulll", "True", "[1 2]", "[,]", "[1,]",
-        "{,}", "{1:2}", "{\"a\"}", "{\"a\":}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "[}", "{]", "]", "\"", "\"\\x\"",
-        "\"\\u12g4\"", "\"a\nb\"", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
-        "\"\xe0\x80\x80\"", "\"\xc3\"", "\x80", "1 2", "[] []", "'a'", "/**/1", "NaN", "\xef\xbb\xbf[]",
+        "",
+        " ",
+        "01",
+        "1.",
+        ".5",
+        "-",
+        "+1",
+        "1e",
+        "0x1",
+        "tru",
+        "nulll",
+        "True",
+        "[1 2]",
+        "[,]",
+        "[1,]",
+        "{,}",
+        "{1:2}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\" 1}",
+        "{\"a\":1 \"b\":2}",
+        "[}",
+        "{]",
+        "]",
+        "\"",
+        "\"\\x\"",
+        "\"\\u12g4\"",
+        "\"a\nb\"",
+        "\"\xff\"",
+        "\"\xc0\x80\"",
+        "\"\xed\xa0\x80\"",
+        "\"\xf4\x90\x80\x80\"",
+        "\"\xe0\x80\x80\"",
+        "\"\xc3\"",
+        "\x80",
+        "1 2",
+        "[] []",
+        "'a'",
+        "/**/1",
+        "NaN",
+        "\xef\xbb\xbf[]",
         "0.00000000000000000000000000000000000000000000000000000000000001",
     };
     unsigned n = 0;

@@ -1,8 +1,10 @@
 /* Steps, templates, hashes, pointers. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
+#include <stddef.h>
+
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "base/json.h"
 #include "core/pipeline.h"
@@ -80,7 +82,8 @@ static void seeds(void **state) {
 
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(pipeline_seed(cases[i].job, cases[i].step, cases[i].purchase), cases[i].seed);
+        assert_int_equal(pipeline_seed(cases[i].job, cases[i].step, cases[i].purchase),
+                         cases[i].seed);
     assert_int_not_equal(pipeline_seed("a", "b1", 1), pipeline_seed("a", "b", 11));
     for (unsigned i = 0; i < 65536; i++) {
         uint32_t seed = pipeline_seed("job", "step", i);
@@ -98,7 +101,8 @@ static const struct {
     { "{}", "{}" },
     { "{\"a\": 1, \"b\": 2.5, \"c\": true, \"d\": null, \"e\": [], \"f\": {}}",
       "{\"a\": 1, \"b\": 2.5, \"c\": true, \"d\": null, \"e\": [], \"f\": {}}" },
-    { "{\"p\": \"${prompt}\"}", "{\"p\": \"a \\\"quoted\\\" {chair} ${image} \\\\ \xf0\x9f\xaa\x91\"}" },
+    { "{\"p\": \"${prompt}\"}",
+      "{\"p\": \"a \\\"quoted\\\" {chair} ${image} \\\\ \xf0\x9f\xaa\x91\"}" },
     { "{\"p\": \"<${job_id}|${asset_id}|${user_id}|${project_id}>\"}", "{\"p\": \"<J|A|U|P>\"}" },
     { "{\"s\": \"${seed}\", \"t\": \"${seed16}\"}", "{\"s\": 305419896, \"t\": 22136}" },
     { "{\"s\": \" ${seed}\", \"t\": \"${seed16}!\", \"u\": \"${seed}${seed}\"}",
@@ -213,7 +217,8 @@ static void hashes(void **state) {
         hash_of(cases[i].one, cases[i].keys, one);
         hash_of(cases[i].two, cases[i].keys, two);
         if ((strcmp(one, two) == 0) != cases[i].equal)
-            fail_msg("%s and %s hash %s", cases[i].one, cases[i].two, cases[i].equal ? "apart" : "alike");
+            fail_msg("%s and %s hash %s", cases[i].one, cases[i].two,
+                     cases[i].equal ? "apart" : "alike");
     }
     /* It stands in databases: it never changes. SHA-256 of "o2:k1:an1:1k1:bs1:x". */
     hash_of("{\"b\": \"x\", \"a\": 1}", NULL, one);
@@ -236,11 +241,11 @@ static void pointers(void **state) {
     static const struct {
         const char *pointer, *found; /* NULL: nothing */
     } cases[] = {
-        { "/a", "1" },      { "/b/0", "\"x\"" }, { "/b/1/c~1d", "2" }, { "/b/1/~0e", "3" },
-        { "/b/1/", "4" },   { "/~01", "5" },     { "/b/2", NULL },     { "/b/-", NULL },
-        { "/b/00", NULL },  { "/b/+1", NULL },   { "/b/", NULL },      { "/b/99999999999", NULL },
-        { "/a/b", NULL },   { "/A", NULL },      { "a", NULL },        { "/~", NULL },
-        { "/~2", NULL },    { "/a/", NULL },     { "/b/0/", NULL },    { "/ab", NULL },
+        { "/a", "1" },     { "/b/0", "\"x\"" }, { "/b/1/c~1d", "2" }, { "/b/1/~0e", "3" },
+        { "/b/1/", "4" },  { "/~01", "5" },     { "/b/2", NULL },     { "/b/-", NULL },
+        { "/b/00", NULL }, { "/b/+1", NULL },   { "/b/", NULL },      { "/b/99999999999", NULL },
+        { "/a/b", NULL },  { "/A", NULL },      { "a", NULL },        { "/~", NULL },
+        { "/~2", NULL },   { "/a/", NULL },     { "/b/0/", NULL },    { "/ab", NULL },
     };
     json_t *root = parse("{\"a\": 1, \"b\": [\"x\", {\"c/d\": 2, \"~e\": 3, \"\": 4}], \"~1\": 5}");
 
@@ -264,13 +269,14 @@ static void without_memory(void **state) {
     long hits = 0;
 
     (void) state;
-    torture (n) {
+    torture(n) {
         int r = pipeline_set_model(&s, "a/b:" HEX64);
 
         assert_int_equal(r, torture_failed() ? -ENOMEM : 0);
     }
-    s.input = parse("{\"p\": \"a ${prompt}\", \"s\": [\"${seed}\", {\"x\": 1.5}], \"i\": \"${image}\"}");
-    torture (n) {
+    s.input =
+        parse("{\"p\": \"a ${prompt}\", \"s\": [\"${seed}\", {\"x\": 1.5}], \"i\": \"${image}\"}");
+    torture(n) {
         json_t *input = NULL, *names = NULL;
         Step copy = { 0 };
         int r = pipeline_copy_step(&copy, &s);
@@ -293,10 +299,10 @@ static void without_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models),          cmocka_unit_test(seeds),
-        cmocka_unit_test(templates),       cmocka_unit_test(template_checks),
-        cmocka_unit_test(hashes),          cmocka_unit_test(keys),
-        cmocka_unit_test(pointers),        cmocka_unit_test(without_memory),
+        cmocka_unit_test(models),    cmocka_unit_test(seeds),
+        cmocka_unit_test(templates), cmocka_unit_test(template_checks),
+        cmocka_unit_test(hashes),    cmocka_unit_test(keys),
+        cmocka_unit_test(pointers),  cmocka_unit_test(without_memory),
     };
 
     torture_json();

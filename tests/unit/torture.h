@@ -16,11 +16,11 @@ static int torture_hit(void) {
 }
 
 /* Weak: where a name is not wrapped, its real one has no other name, and ours is never called. */
-#define TORTURE(name, given, passed)                                                               \
-    __attribute__((weak)) void *__real_##name given;                                               \
-    void *__wrap_##name given;                                                                     \
-    void *__wrap_##name given {                                                                    \
-        return torture_hit() ? NULL : __real_##name passed;                                        \
+#define TORTURE(name, given, passed)                        \
+    __attribute__((weak)) void *__real_##name given;        \
+    void *__wrap_##name given;                              \
+    void *__wrap_##name given {                             \
+        return torture_hit() ? NULL : __real_##name passed; \
     }
 
 TORTURE(malloc, (size_t n), (n))

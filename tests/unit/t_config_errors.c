@@ -1,0 +1,226 @@
+/* The configuration: one error for each thing that can be wrong, all of them at once, no secret in any. */
+#include "parse.h"
+
+/* What is wrong, and how all of its errors begin; each ends in what is allowed. */
+/* clang-format off */
+static const struct {
+    const char *text, *says;
+} wrong[] = {
+    { "[worker]\nmax_jobs = 0\n", "f.ini:2: [worker] max_jobs: '0' is not possible; allowed is a whole number from 1 to 100000" },
+    { "[worker]\nmax_jobs = 100001\n", "f.ini:2: [worker] max_jobs: '100001'" },
+    { "[worker]\nmax_jobs = -1\n", "f.ini:2: [worker] max_jobs: '-1'" },
+    { "[worker]\nmax_jobs = +1\n", "f.ini:2: [worker] max_jobs: '+1'" },
+    { "[worker]\nmax_jobs = 0x10\n", "f.ini:2: [worker] max_jobs: '0x10'" },
+    { "[worker]\nmax_jobs = 1 0\n", "f.ini:2: [worker] max_jobs: '1 0'" },
+    { "[worker]\nmax_jobs = 18446744073709551617\n", "f.ini:2: [worker] max_jobs: '18446744073709551617'" },
+    { "[worker]\nmax_jobs =\n", "f.ini:2: [worker] max_jobs: is empty; allowed is" },
+    { "[worker]\nmax_jobs = 1\n\nmax_jobs = 2\n", "f.ini:4: [worker] max_jobs: is there twice, first in line 2" },
+    { "[worker]\nretry_base = 5\n", "f.ini:2: [worker] retry_base: '5' is not possible; allowed is a duration from 1ms to 1h" },
+    { "[worker]\nretry_base = 5 sec\n", "f.ini:2: [worker] retry_base: '5 sec'" },
+    { "[worker]\nretry_base = 1.5s\n", "f.ini:2: [worker] retry_base: '1.5s'" },
+    { "[worker]\nretry_base = 99999999999999999d\n", "f.ini:2: [worker] retry_base: '99999999999999999d'" },
+    { "[worker]\nretry_base = 20min\n", "f.ini:2: [worker] retry_base: worker.retry_base is larger than worker.retry_max" },
+    { "[worker]\nspool_max = 100MiB\n", "f.ini:2: [worker] spool_max: asset.max_size is larger than worker.spool_max" },
+    { "[worker]\nspool_max = 8GB\n", "f.ini:2: [worker] spool_max: '8GB'" },
+    { "[worker]\nspool_dir = relative\n", "f.ini:2: [worker] spool_dir: 'relative' is not possible; allowed is an absolute path" },
+    { "[worker]\ninstance = a b\n", "f.ini:2: [worker] instance: 'a b'" },
+    { "[worker]\nmax_job = 1\n", "f.ini:2: [worker] max_job: is not a key of this section; its keys are instance, max_jobs," },
+    { "[worker]\nR8aBcD==\n", "f.ini:2: [worker] this key: is not a key" },
+    { "[worker]\nnothing here\n", "f.ini:2: is neither [section] nor KEY = VALUE" },
+    { "[worker]\nmax_jobs = 1\n  max_age = 1h\n", "f.ini:3: [worker] an indented line goes on" },
+    { "[worker]\n = 1\n", "f.ini:2: no key stands before the =" },
+    { "max_jobs = 1\n", "f.ini:1: stands before the first [section]" },
+    { "[worker\nmax_jobs = x\n", "f.ini:1: the section's ] is missing" },
+    { "[worker] max_jobs = 1\n", "f.ini:1: something stands behind the section's ]" },
+    { "[]\n", "f.ini:1: the section's name is empty" },
+    { "[workers]\nmax_jobs = x\n", "f.ini:1: [workers] is not a section; sections are worker," },
+    { "[step]\n", "f.ini:1: [step] is not a section" },
+    { "[step a.b]\n", "f.ini:1: [step a.b] is not a section" },
+    { "[pipeline video]\n", "f.ini:1: [pipeline video] is not a section" },
+    { "[worker]\ninstance = \xff\xfe\n", "f.ini:2: is not UTF-8 text" },
+    { "[database]\nurl = https://x/?a=b\n", "f.ini:2: [database] url: is not what it should be; allowed is postgresql:" },
+    { "[database]\nlisten_url = plain\n", "f.ini:2: [database] listen_url: is not what it should be" },
+    { "[database]\nlisten = yes\n", "f.ini:2: [database] listen: 'yes' is not possible; allowed is one of: auto on off" },
+    { "[database]\nlease = 999ms\n", "f.ini:2: [database] lease: '999ms'" },
+    { "[replicate]\nurl = ftp://x\n", "f.ini:2: [replicate] url: 'ftp://x'" },
+    { "[replicate]\nurl = https://user@host/\n", "f.ini:2: [replicate] url: 'https://user@host/'" },
+    { "[replicate]\nurl = https://host:0/\n", "f.ini:2: [replicate] url: 'https://host:0/'" },
+    { "[replicate]\nurl = https://host:65536/\n", "f.ini:2: [replicate] url:" },
+    { "[replicate]\nurl = https://h/v1?x=1\n", "f.ini:2: [replicate] url:" },
+    { "[replicate]\nurl = https://h/a/../b\n", "f.ini:2: [replicate] url:" },
+    { "[replicate]\nurl = http://h/v1\n", "f.ini:2: [replicate] url: http would show the token" },
+    { "[replicate]\nallow_insecure = on\n", "f.ini:2: [replicate] allow_insecure: cannot be on while url is https; allowed is off" },
+    { "[replicate]\nallow_insecure = true\n", "f.ini:2: [replicate] allow_insecure: 'true' is not possible; allowed is on or off" },
+    { "[replicate]\ncreate_rate = 600\n", "f.ini:2: [replicate] create_rate: '600' is not possible; allowed is a rate from 1/min" },
+    { "[replicate]\ncreate_rate = 0/min\n", "f.ini:2: [replicate] create_rate: '0/min'" },
+    { "[replicate]\npoll_min = 20s\n", "f.ini:2: [replicate] poll_min: replicate.poll_min is larger than replicate.poll_max" },
+    { "[replicate]\npoll_max = 20ms\n", "f.ini:2: [replicate] poll_max: replicate.poll_min is larger" },
+    { "[replicate]\nwebhook_url = https://x/\n", "f.ini:2: [replicate] webhook_url: is not supported yet" },
+    { "[replicate]\ndownload_hosts = a/b\n", "f.ini:2: [replicate] download_hosts: 'a/b'" },
+    { "[replicate]\ndownload_hosts = *\n", "f.ini:2: [replicate] download_hosts: '*'" },
+    { "[replicate]\ndownload_hosts = ,\n", "f.ini:2: [replicate] download_hosts: ','" },
+    { "[storage]\ndriver = s3\n", "f.ini:2: [storage] driver: s3 is not supported yet; allowed is supabase or dir" },
+    { "[storage]\ndriver = disk\n", "f.ini:2: [storage] driver: 'disk' is not possible; allowed is one of" },
+    { "[storage]\naccess_key_id = a\n", "f.ini:2: [storage] access_key_id: is not supported yet" },
+    { "[storage]\nsecret_access_key = a\n", "f.ini:2: [storage] secret_access_key: is not supported yet" },
+    { "[storage]\nregion = eu\n", "f.ini:2: [storage] region: is not supported yet" },
+    { "[storage]\nbucket = a/b\n", "f.ini:2: [storage] bucket: 'a/b'" },
+    { "[storage]\nbucket = ..\n", "f.ini:2: [storage] bucket: '..'" },
+    { "[storage]\npath = {user_id}.glb\n", "f.ini:2: [storage] path: '{user_id}.glb'" },
+    { "[storage]\npath = {user}/{job_id}\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = ../{job_id}\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = a/./{job_id}\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = a//{job_id}\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = /{job_id}\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = {job_id}/\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = {job_id\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = {job_id}}\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = a%2f{job_id}\n", "f.ini:2: [storage] path:" },
+    { "[storage]\npath = \xc3\xa4{job_id}\n", "f.ini:2: [storage] path:" },
+    { "[asset]\nclamd = /run/clamd.sock\n", "f.ini:2: [asset] clamd: is not supported yet" },
+    { "[asset]\nmax_size = 5GiB\n", "f.ini:2: [asset] max_size: '5GiB'" },
+    { "[metrics]\nlisten = 127.0.0.1:1\n", "f.ini:2: [metrics] listen: is not supported yet" },
+    { "[log]\nlevel = INFO\n", "f.ini:2: [log] level: 'INFO'" },
+    { "[pipeline text]\n", "f.ini:1: [pipeline text] steps: is not set" },
+    { "[pipeline text]\nsteps =\n", "f.ini:2: [pipeline text] steps: is not set" },
+    { "[pipeline text]\nsteps = paint, foo\n", "f.ini:2: [pipeline text] steps: names the unknown step 'foo'" },
+    { "[pipeline text]\nsteps = paint, paint\n", "f.ini:2: [pipeline text] steps: names step 'paint' twice" },
+    { "[pipeline text]\nsteps = a/b\n", "f.ini:2: [pipeline text] steps: holds something that is no step's name" },
+    { "[pipeline text]\nsteps = sculpt\n", "f.ini:2: [pipeline text] steps: begins with step 'sculpt', which uses ${image}" },
+    { "[pipeline text]\nsteps = paint\ntimeout = 1s\n", "f.ini:3: [pipeline text] holds an unknown key; known is steps" },
+    { "[pipeline image]\nsteps = sculpt\n[pipeline image]\nsteps = sculpt\n", "f.ini:3: [pipeline image] is there twice" },
+    { "[step a]\nmodel = x/y\n[step a]\nmodel = x/z\n", "f.ini:3: [step a] is there twice" },
+    { "[step a]\n", "f.ini:1: [step a] model: is not set" },
+    { "[step a]\nmodel = x\n", "f.ini:2: [step a] model: is not a model" },
+    { "[step a]\nmodel = x/y:latest\n", "f.ini:2: [step a] model: is not a model" },
+    { "[step a]\nmodel = x/y/z\n", "f.ini:2: [step a] model: is not a model" },
+    { "[step a]\nmodel = ../y\n", "f.ini:2: [step a] model: is not a model" },
+    { "[step a]\nmodel = x/y?z\n", "f.ini:2: [step a] model: is not a model" },
+    { "[step a]\nmodel = deployment:x\n", "f.ini:2: [step a] model: is not a model" },
+    { "[step a]\nmodel = x/y\nmodel = x/z\n", "f.ini:3: [step a] model: is there twice" },
+    { "[step a]\nmodel = x/y\noutput = mesh\n", "f.ini:3: [step a] output: is not a JSON pointer" },
+    { "[step a]\nmodel = x/y\noutput = /a~2\n", "f.ini:3: [step a] output: is not a JSON pointer" },
+    { "[step a]\nmodel = x/y\ntimeout = 2d\n", "f.ini:3: [step a] timeout: is out of range" },
+    { "[step a]\nmodel = x/y\ncolour = red\n", "f.ini:3: [step a] holds an unknown key" },
+    { "[step a]\nmodel = x/y\ninput. = red\n", "f.ini:3: [step a] input.: names nothing" },
+    { "[step a]\nmodel = x/y\ninput.p = ${promt}\n", "f.ini:3: [step a] input.p: holds the unknown variable '${promt}'" },
+    { "[step a]\nmodel = x/y\ninput.p = [[\"a ${x\"]]\n", "f.ini:3: [step a] input.p: holds the unknown variable '${x'" },
+    { "[step a]\nmodel = x/y\ninput.p = [\"a ;b\"]\n", "f.ini:3: [step a] input.p: begins as JSON does and is cut off" },
+    { "[step a]\nmodel = x/y\ninput.p = 99999999999999999999\n", "f.ini:3: [step a] input.p: is JSON that cannot be sent" },
+    { "[step a]\nmodel = x/y\ninput.p = [\"\\ud800\"]\n", "f.ini:3: [step a] input.p: is JSON that cannot be sent" },
+    { "[step a]\nmodel = x/y\n  z\n", "f.ini:3: [step a] an indented line" },
+};
+/* clang-format on */
+
+static void errors(void **state) {
+    static const char secrets[] = "[replicate]\ntoken=t\n[storage]\nkey=k\nurl=https://h\n";
+    ConfigSource src = { .dropin = { "s.ini", secrets, strlen(secrets) } };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        ConfigErrors e = { 0 };
+        Config *c = NULL;
+        int r = parse_all(&src, wrong[i].text, &c, &e);
+
+        if (r != -EINVAL || e.n != 1 || strncmp(e.text, wrong[i].says, strlen(wrong[i].says)) != 0)
+            fail_msg("%s\nsays %d (%u): %s", wrong[i].text, r, e.n, e.text ? e.text : "nothing");
+        assert_int_equal(e.text[strlen(e.text) - 1], '\n');
+        assert_null(c);
+        config_errors_done(&e);
+    }
+}
+
+static void errors_all_at_once(void **state) {
+    char *environ_[] = { "DATABASE_URL=mysql://root:hunter2@x/", "REPLICATE_API_TOKEN=r8_hun ter2",
+                         NULL };
+    ConfigText credential = { "meshifyd.supabase_service_role_key", "hunter2\x01", 8 };
+    const char dropin[] = "[log]\nlevel = loud\n";
+    ConfigSource src = { .environ = environ_,
+                         .credentials = &credential,
+                         .n_credentials = 1,
+                         .dropin = { "d.ini", dropin, strlen(dropin) } };
+    ConfigErrors e = { 0 };
+    Config *c = NULL;
+
+    (void) state;
+    assert_int_equal(
+        parse_all(&src,
+                  "[worker]\nmax_jobs = 0\nfoo = 1\n[replicate]\ntoken = hunter2\ntoken = hunter2\n"
+                  "url = x\n[storage]\nsecret_access_key = hunter2\n[step a]\nmodel = b\n",
+                  &c, &e),
+        -EINVAL);
+    assert_int_equal(e.n, 11);
+    assert_null(strstr(e.text, "hunter2"));
+    assert_null(strstr(e.text, "hun ter2"));
+    assert_non_null(strstr(e.text, "d.ini:2: [log] level: 'loud'"));
+    assert_non_null(strstr(e.text, "environment DATABASE_URL: [database] url: is not"));
+    assert_non_null(strstr(e.text, "environment REPLICATE_API_TOKEN: [replicate] token: is not"));
+    assert_non_null(
+        strstr(e.text, "credential meshifyd.supabase_service_role_key: [storage] key: is not"));
+    assert_non_null(strstr(e.text,
+                           "f.ini: [storage] url: is not set; write https://PROJECT.supabase.co "
+                           "here, or set the environment variable SUPABASE_URL\n"));
+    config_errors_done(&e);
+}
+
+static void missing(void **state) {
+    ConfigErrors e = { 0 };
+    Config *c = NULL;
+
+    (void) state;
+    assert_int_equal(parse_all(&nothing, NULL, &c, &e), -EINVAL);
+    assert_string_equal(
+        e.text,
+        "f.ini: [replicate] token: is not set; write the token here, or set the environment "
+        "variable "
+        "REPLICATE_API_TOKEN, or give the systemd credential replicate_api_token\n"
+        "f.ini: [storage] url: is not set; write https://PROJECT.supabase.co here, or set the "
+        "environment variable SUPABASE_URL\n"
+        "f.ini: [storage] key: is not set; write the service role key here, or set the environment "
+        "variable SUPABASE_SERVICE_ROLE_KEY, or give the systemd credential "
+        "supabase_service_role_key\n");
+    config_errors_done(&e);
+    assert_int_equal(
+        parse_all(&nothing, "[storage]\ndriver = dir\n[replicate]\ntoken = t\n", &c, &e), -EINVAL);
+    assert_string_equal(e.text, "f.ini: [storage] url: is not set; write an absolute path here\n");
+    config_errors_done(&e);
+    assert_int_equal(parse_all(&nothing, GOOD "driver = dir\n", &c, &e), -EINVAL);
+    assert_string_equal(e.text,
+                        "f.ini:4: [storage] url: is not a directory; with driver = dir it is an "
+                        "absolute path\n");
+    config_errors_done(&e);
+    assert_int_equal(
+        parse_all(&nothing, "[replicate]\ntoken = t\n[storage]\nkey = k\nurl = /srv\n", &c, &e),
+        -EINVAL);
+    assert_int_equal(e.n, 1);
+    config_errors_done(&e);
+}
+
+static void errors_are_bounded(void **state) {
+    ConfigErrors e = { 0 };
+    Config *c = NULL;
+    char text[40000] = "";
+    size_t n = 0, lines = 0;
+
+    (void) state;
+    for (int i = 0; i < 1000; i++)
+        n += (size_t) sprintf(text + n, "[section%d]\n", i);
+    assert_int_equal(parse_all(&nothing, text, &c, &e), -EINVAL);
+    for (const char *p = e.text; (p = strchr(p, '\n')); p++)
+        lines++;
+    assert_int_equal(lines, 100);
+    assert_int_equal(e.n, 1003);
+    config_errors_done(&e);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(errors),
+        cmocka_unit_test(errors_all_at_once),
+        cmocka_unit_test(missing),
+        cmocka_unit_test(errors_are_bounded),
+    };
+
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests_name("config errors", tests, NULL, NULL);
+}
