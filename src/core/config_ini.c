@@ -166,6 +166,5 @@ int config_ini_read(const ConfigText *text, const ConfigIni *to, void *userdata)
 
     ini_max_line = CONFIG_LINE_MAX;
     ini_parse_stream(read_line, &r, take_key, &r);
-    settle(&r);
     return r.error;
 }

@@ -456,9 +456,12 @@ static uint64_t element_size(const Accessor *a) {
 
 static bool in_view(const GlbJson *j, uint64_t view, uint64_t offset, uint64_t count, uint64_t size,
                     bool strided) {
-    const View *v = (const View *) j->views.items + view;
+    const View *v;
 
-    if (view >= j->views.n || (strided && v->stride > 0 && v->stride < size))
+    if (view >= j->views.n)
+        return false;
+    v = (const View *) j->views.items + view;
+    if (strided && v->stride > 0 && v->stride < size)
         return false;
     return fits(offset, count, strided && v->stride > 0 ? v->stride : size, size, v->size);
 }

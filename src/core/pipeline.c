@@ -205,7 +205,7 @@ static int fill_text(const char *at, const TemplateVars *vars, json_t **ret) {
     }
     /* Goes on behind what was put in, so that a prompt with a ${…} of its own stays as it is. */
     while (*at && r == 0) {
-        const char *next = strstr(at + (v == _VAR_MAX), "${");
+        const char *next = strstr(at + 1, "${");
 
         if (v == _VAR_MAX) {
             size_t n = next ? (size_t) (next - at) : strlen(at);

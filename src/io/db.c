@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +9,12 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/db.h"
+#include "io/resolve.h"
 
 #define DB_CONNECT_USEC (15 * USEC_PER_SEC)
 #define DB_CALL_USEC (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
 #define DB_RETRY_MAX (15 * USEC_PER_SEC)
 #define DB_RETRY_AUTH (300 * USEC_PER_SEC) /* hosts ban addresses that guess passwords */
-#define DB_RESOLVE_USEC (10 * USEC_PER_MSEC)
 #define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
 #define DB_BATCH_CALLS 200 /* in one transaction */
 #define DB_PARAMS_MAX 12
@@ -60,15 +59,13 @@ struct Db {
     bool held; /* between up() and db_go() */
     bool told_down;
     uint64_t retry_usec;
-    struct gaicb resolve, *resolve_list[1];
-    char *resolve_name;
+    Resolve *resolve;
     DbOps queue;
     TAILQ_HEAD(BatchHead, Batch) batches;
     unsigned n_batches, n_pending;
 };
 
 static void lose(Db *db, const char *why, uint64_t retry_usec);
-static void connect_now(Db *db);
 
 const char *db_sqlstate(const PGresult *res) {
     const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
@@ -317,6 +314,7 @@ static void read_notifications(Db *db) {
 /* --- connecting ---------------------------------------------------------------------------- */
 
 static void drop(Db *db) {
+    db->resolve = resolve_cancel(db->resolve);
     db->io = sd_event_source_disable_unref(db->io);
     (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
     PQfinish(db->conn);
@@ -476,41 +474,28 @@ static char *name_to_resolve(const char *url) {
     return name;
 }
 
-/* getaddrinfo_a() resolves in a thread of the C library; its end is polled for. */
-static void resolving(Db *db) {
-    int r = gai_error(&db->resolve);
-    char address[NI_MAXHOST] = "";
+static void resolved(void *userdata, const char *address, const char *error) {
+    Db *db = userdata;
 
-    if (r == EAI_INPROGRESS) {
-        set_timer(db, DB_RESOLVE_USEC);
-        return;
-    }
-    if (r == 0 && db->resolve.ar_result)
-        (void) getnameinfo(db->resolve.ar_result->ai_addr, db->resolve.ar_result->ai_addrlen,
-                           address, sizeof address, NULL, 0, NI_NUMERICHOST);
-    if (db->resolve.ar_result)
-        freeaddrinfo(db->resolve.ar_result);
-    db->resolve.ar_result = NULL;
-    if (address[0])
+    db->resolve = NULL;
+    if (address)
         start(db, address);
     else
-        lose(db, gai_strerror(r), 0);
+        lose(db, error, 0);
 }
 
 static void connect_now(Db *db) {
-    free(db->resolve_name);
-    db->resolve_name = name_to_resolve(db->url);
-    if (!db->resolve_name) {
+    _cleanup_free_ char *name = name_to_resolve(db->url);
+
+    if (!name) {
         start(db, NULL);
         return;
     }
-    db->resolve = (struct gaicb){ .ar_name = db->resolve_name };
-    db->resolve_list[0] = &db->resolve;
     db->state = DB_RESOLVING;
-    if (getaddrinfo_a(GAI_NOWAIT, db->resolve_list, 1, NULL) != 0)
+    if (resolve_start(db->event, name, resolved, db, &db->resolve) < 0)
         lose(db, "the host name can't be looked up", 0);
     else
-        set_timer(db, DB_RESOLVE_USEC);
+        set_timer(db, DB_CONNECT_USEC);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -520,10 +505,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     if (db->state == DB_AWAY)
         connect_now(db);
-    else if (db->state == DB_RESOLVING)
-        resolving(db);
     else
-        lose(db, db->state == DB_CONNECTING ? "connecting took too long" : "no answer in time", 0);
+        lose(db, db->state == DB_UP ? "no answer in time" : "connecting took too long", 0);
     return 0;
 }
 
@@ -585,20 +568,13 @@ Db *db_free(Db *db) {
         TAILQ_REMOVE(&db->queue, op, link);
         op_free(op);
     }
-    if (db->state == DB_RESOLVING) {
-        (void) gai_cancel(&db->resolve);
-        while (gai_error(&db->resolve) == EAI_INPROGRESS)
-            (void) gai_suspend((const struct gaicb *const *) db->resolve_list, 1, NULL);
-        if (db->resolve.ar_result)
-            freeaddrinfo(db->resolve.ar_result);
-    }
+    resolve_cancel(db->resolve);
     sd_event_source_disable_unref(db->timer);
     sd_event_source_disable_unref(db->send);
     sd_event_unref(db->event);
     if (db->url)
         explicit_bzero(db->url, strlen(db->url));
     free(db->url);
-    free(db->resolve_name);
     free(db->application);
     free(db);
     return NULL;

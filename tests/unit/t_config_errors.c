@@ -26,6 +26,7 @@ static const struct {
     { "[worker]\ninstance = a b\n", "f.ini:2: [worker] instance: 'a b'" },
     { "[worker]\nmax_job = 1\n", "f.ini:2: [worker] max_job: is not a key of this section; its keys are instance, max_jobs," },
     { "[worker]\nR8aBcD==\n", "f.ini:2: [worker] this key: is not a key" },
+    { "[worker]\nabcD==\n", "f.ini:2: [worker] this key: is not a key" },
     { "[worker]\nnothing here\n", "f.ini:2: is neither [section] nor KEY = VALUE" },
     { "[worker]\nmax_jobs = 1\n  max_age = 1h\n", "f.ini:3: [worker] an indented line goes on" },
     { "[worker]\n = 1\n", "f.ini:2: no key stands before the =" },

@@ -1,0 +1,79 @@
+#include <errno.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "io/resolve.h"
+
+#define LOOK_USEC (10 * USEC_PER_MSEC)
+
+struct Resolve {
+    struct gaicb request, *list[1];
+    char *name;
+    sd_event_source *timer;
+    ResolveDone done;
+    void *userdata;
+};
+
+Resolve *resolve_cancel(Resolve *r) {
+    if (!r)
+        return NULL;
+    sd_event_source_disable_unref(r->timer);
+    if (r->list[0]) {
+        (void) gai_cancel(&r->request);
+        while (gai_error(&r->request) == EAI_INPROGRESS)
+            (void) gai_suspend((const struct gaicb *const *) r->list, 1, NULL);
+    }
+    if (r->request.ar_result)
+        freeaddrinfo(r->request.ar_result);
+    free(r->name);
+    free(r);
+    return NULL;
+}
+DEFINE_CLEANUP(Resolve *, resolve_cancel)
+
+/* getaddrinfo_a() works in a thread of the C library; whether it has ended is asked for. */
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    Resolve *r = userdata;
+    int error = gai_error(&r->request);
+    char address[NI_MAXHOST] = "";
+    ResolveDone done = r->done;
+    void *user = r->userdata;
+
+    (void) usec;
+    if (error == EAI_INPROGRESS) {
+        (void) sd_event_source_set_time_relative(source, LOOK_USEC);
+        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+    }
+    if (error == 0 && r->request.ar_result)
+        (void) getnameinfo(r->request.ar_result->ai_addr, r->request.ar_result->ai_addrlen, address,
+                           sizeof address, NULL, 0, NI_NUMERICHOST);
+    resolve_cancel(r);
+    done(user, address[0] ? address : NULL, error ? gai_strerror(error) : "no address");
+    return 0;
+}
+
+int resolve_start(sd_event *event, const char *name, ResolveDone done, void *userdata,
+                  Resolve **ret) {
+    _cleanup_(resolve_cancelp) Resolve *r = calloc(1, sizeof *r);
+    int error;
+
+    if (!r || !(r->name = strdup(name)))
+        return -ENOMEM;
+    r->done = done;
+    r->userdata = userdata;
+    r->request.ar_name = r->name;
+    if ((error = sd_event_add_time_relative(event, &r->timer, CLOCK_MONOTONIC, LOOK_USEC, 1,
+                                            on_timer, r)) < 0)
+        return error;
+    r->list[0] = &r->request;
+    if (getaddrinfo_a(GAI_NOWAIT, r->list, 1, NULL) != 0) {
+        r->list[0] = NULL;
+        return -EAGAIN;
+    }
+    *ret = TAKE(r);
+    return 0;
+}
