@@ -84,7 +84,7 @@ struct Worker {
     char trouble[200]; /* what keeps us from being ready; "": nothing */
     bool draining, hurried;
     sd_event_source *claim_timer, *tick;
-    uint64_t down_since_usec, progress_usec;
+    uint64_t down_since_usec;
     TAILQ_HEAD(, Task) tasks;
     unsigned n_tasks;
     unsigned long long claimed, done, failed, canceled, returned, adopted, surplus, zombies;

@@ -15,7 +15,7 @@
 #include "flow/complete.h"
 
 #define TICK_USEC USEC_PER_SEC
-#define PROGRESS_USEC (5 * USEC_PER_SEC)
+#define PROGRESS_USEC (5 * USEC_PER_SEC) /* between two writes for a job */
 #define PROGRESS_STEP 0.02
 #define RESTS_MAX 6   /* in a row in one state; then the job goes back to the queue */
 #define CLAIM_MAX 100 /* jobs at once; more follow at once */
@@ -253,14 +253,17 @@ void worker_call(Worker *w, DbRequest *request, const char *what) {
 static void write_progress(Worker *w) {
     StrBuf ids = { 0 }, values = { 0 };
     DbRequest request = { .sql = "SELECT meshify.progress($1, $2, $3)" };
+    uint64_t now = clock_now_usec();
     Task *t;
     int r = 0, n = 0;
 
     TAILQ_FOREACH(t, &w->tasks, link) {
         Job *j = t->job;
 
-        if (j->progress < j->progress_written + PROGRESS_STEP || j->at.state != JOB_POLLING)
+        if (j->progress < j->progress_written + PROGRESS_STEP || j->at.state != JOB_POLLING ||
+            now < j->progress_usec)
             continue;
+        j->progress_usec = now + PROGRESS_USEC;
         j->progress_written = j->progress;
         if (r == 0)
             r = strbuf_printf(&ids, "%c%s", n ? ',' : '{', j->id);
@@ -295,10 +298,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
             !(j->at.wishes & 1u << EV_EXPIRE))
             worker_tell(t, EV_EXPIRE);
     }
-    if (now >= w->progress_usec + PROGRESS_USEC && db_is_up(w->db)) {
-        w->progress_usec = now;
+    if (db_is_up(w->db))
         write_progress(w);
-    }
     if (w->n_tasks > 0) {
         (void) sd_event_source_set_time_relative(source, TICK_USEC);
         (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);

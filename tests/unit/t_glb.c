@@ -215,6 +215,7 @@ static const struct {
     { WITH_VIEW("{\"buffer\":0,\"byteLength\":64,\"byteStride\":256}"), 100, "buffer view 1 has a stride above 252" },
     { WITH_VIEW("{\"buffer\":0,\"byteLength\":64,\"byteStride\":1}"), 100, "accessor 1 reaches beyond its buffer view" },
     { WITH_VIEW("{\"buffer\":0,\"byteLength\":61,\"byteStride\":12}"), 100, "accessor 1 reaches beyond its buffer view" },
+    { "{" ASSET ",\"accessors\":[" POINTS "]," MESH("{}") "}", -1, "accessor 0 reaches beyond its buffer view" },
     { WITH_ACCESSOR("{\"bufferView\":2,\"componentType\":5123,\"count\":6,\"type\":\"SCALAR\"}"), 100, "accessor 1 reaches beyond its buffer view" },
     { WITH_ACCESSOR("{\"bufferView\":1,\"componentType\":5123,\"count\":33,\"type\":\"SCALAR\"}"), 100, "accessor 1 reaches beyond its buffer view" },
     { WITH_ACCESSOR("{\"bufferView\":1,\"byteOffset\":53,\"componentType\":5123,\"count\":6,\"type\":\"SCALAR\"}"), 100, "accessor 1 reaches beyond its buffer view" },
