@@ -126,8 +126,8 @@ typedef struct Job {
 
     double progress, progress_written;
     uint64_t progress_usec; /* not written before then */
-    uint64_t started_usec; /* of the state it is in */
-    unsigned tries;        /* of this state, uncounted */
+    uint64_t started_usec;  /* of the state it is in */
+    unsigned tries;         /* of this state, uncounted */
     Fault fault;
     LogContext log;
 } Job;
