@@ -56,7 +56,7 @@ def a_job_is_done(lab):
     for field in ("MESHIFY_ASSET_ID", "MESHIFY_USER_ID", "MESHIFY_PREDICTION_ID", "MESHIFY_STATE", "MESHIFY_ATTEMPT",
                   "MESSAGE_ID"):
         ok(f"{field}=" in fields, f"and has {field}")
-    explained = journal("-u", "meshifyd", f"MESHIFY_JOB_ID={job}", "-x")
+    explained = journal("-u", "meshifyd", f"MESHIFY_JOB_ID={job}", "-o", "short", "-x")
     ok("were written in one transaction" in explained, "the catalog explains it", explained[-500:])
     ok("test-token" not in journal("-u", "meshifyd", "-o", "export"), "no secret is in the journal")
 
@@ -79,7 +79,8 @@ def a_stop_hands_over(lab):
     lab.sim.config(starting_ms=500, processing_ms=4000)
     jobs = [lab.insert_job(f"handed {i}")[0] for i in range(40)]
     wait_for(lambda: lab.count("running") == 40, 20, "all running")
-    time.sleep(1)
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions p JOIN public.jobs j ON j.id = p.job_id "
+                               "WHERE j.id = ANY (%s::uuid[]) AND prediction_id IS NOT NULL", jobs) > 20, 20, "most bought")
     is_(systemctl("stop", "meshifyd").returncode, 0, "systemctl stop meshifyd")
     is_(show("meshifyd", "Result"), "success", "it ended well")
     is_(lab.value("SELECT count(*) FROM meshify.workers"), 1, "one worker is left")
