@@ -221,7 +221,7 @@ static void add_usual_body(unsigned status, Endpoint endpoint, Reply *reply) {
         { 500, "{\"detail\":\"Internal server error\"}\n" },
         // clang-format on
     };
-    char number[8];
+    char number[12];
 
     for (size_t i = 0; !is_storage(endpoint) && i < sizeof problems / sizeof problems[0]; i++)
         if (problems[i].status == status) {

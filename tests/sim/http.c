@@ -189,13 +189,18 @@ static enum MHD_Result send_reply(Request *r) {
     return queued;
 }
 
+/* Also with broken escapes further on. */
+static bool is_below(const Request *r, const char *prefix) {
+    return strncmp(r->path ? r->path : r->uri, prefix, strlen(prefix)) == 0;
+}
+
 static void prepare(Request *r) {
     r->endpoint = EP_OTHER;
     if (r->listener == LISTENER_FILES)
         files_prepare(r->sim, r);
-    else if (r->path && strncmp(r->path, "/_sim/", 6) == 0)
+    else if (r->path && is_below(r, "/_sim/"))
         r->endpoint = EP_CONTROL;
-    else if (r->path && strncmp(r->path, "/storage/v1/", 12) == 0)
+    else if (is_below(r, "/storage/v1/"))
         storage_prepare(r);
     else
         replicate_prepare(r->sim, r);
@@ -209,7 +214,7 @@ static void route(Request *r) {
     pthread_mutex_lock(&r->sim->lock);
     if (r->endpoint == EP_CONTROL)
         control_route(r->sim, r, &r->reply);
-    else if (r->path && strncmp(r->path, "/storage/v1/", 12) == 0)
+    else if (is_below(r, "/storage/v1/"))
         storage_route(r->sim, r, &r->reply);
     else
         replicate_route(r->sim, r, &r->reply);

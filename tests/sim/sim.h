@@ -65,7 +65,7 @@ typedef struct Settings {
     bool bare;                              /* in-flight JSON without any null, as in 2023 */
     char *throttle;                         /* body, text or header: where a 429 says how long */
     char *api_token, *storage_key;          /* the only good ones; NULL: any */
-    char *api_url, *files_url;              /* as they stand in answers */
+    char *api_url, *files_url;              /* as they stand in answers; NULL: the listeners' */
     Bucket create, get, other;
 } Settings;
 
@@ -152,11 +152,14 @@ static inline int64_t sim_now(const Sim *sim) {
     return text_now_usec() + sim->set.shift_usec;
 }
 
-/* control.c */
-bool settings_init(Sim *sim);
+/* settings.c */
+bool settings_reset(Sim *sim); /* to the defaults; false: no memory */
 void settings_done(Settings *set);
+bool settings_set(Sim *sim, json_t *values, Buf *reterr_why); /* all of them, or none */
+json_t *settings_list(const Settings *set);
+
+/* control.c */
 void control_route(Sim *sim, Request *r, Reply *reply);
-extern const char control_help[];
 
 /* prediction.c */
 typedef struct Creation {
