@@ -15,7 +15,7 @@ BASE   := fault str json message hash clock log
 CORE   := job config config_table config_ini config_steps config_value pipeline retry scan glb glb_json
 FLOW   := notify claim service predict look poll download validate store complete
 IO     := resolve db http spool dir
-DAEMON := settings lane worker stage buying filing closing stages lease wakeup status
+DAEMON := settings lane worker stage buying filing closing stages lease wakeup prune status
 CTL    := ctl migrate jobs
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 

@@ -108,9 +108,23 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+-- History is kept for a time. At most p_max rows a call.
+CREATE OR REPLACE FUNCTION meshify.prune(p_keep interval, p_max int) RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    v_gone int;
+BEGIN
+    DELETE FROM meshify.events e
+    WHERE e.id IN (SELECT o.id FROM meshify.events o WHERE o.at < now() - p_keep
+                   ORDER BY o.at LIMIT p_max FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS v_gone = ROW_COUNT;
+    RETURN v_gone;
+END $$;
+
 SELECT meshify.only_for('meshify.register(uuid, text, text, text, text, text, int, text, int, interval)', 'meshify_worker');
 SELECT meshify.only_for('meshify.unregister(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.heartbeat(uuid, interval, int, boolean)', 'meshify_worker');
 SELECT meshify.only_for('meshify.predecessors(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.reap(uuid, uuid[])', 'meshify_worker');
+SELECT meshify.only_for('meshify.prune(interval, int)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 2, applied_at = now() WHERE version < 2;

@@ -83,7 +83,7 @@ struct Worker {
     bool schema_fits;
     char trouble[200]; /* what keeps us from being ready; "": nothing */
     bool draining, hurried;
-    sd_event_source *claim_timer, *tick;
+    sd_event_source *claim_timer, *tick, *prune_timer;
     uint64_t down_since_usec;
     TAILQ_HEAD(, Task) tasks;
     unsigned n_tasks;

@@ -45,4 +45,14 @@ UPDATE public.jobs SET status = 'running' WHERE id = (SELECT one FROM j);
 SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}')), 0, 'running jobs without a worker are another program''s, and left');
 SELECT is(meshify.unregister(t.w(4)), 'ok', 'a clean stop');
 SELECT is(meshify.unregister(t.w(4)), 'lost', 'happens once');
+
+-- Old events go, a batch at a time.
+DELETE FROM meshify.events;
+INSERT INTO meshify.events (job_id, event, at)
+SELECT gen_random_uuid(), 'old', now() - n * interval '1 day' FROM generate_series(1, 10) n;
+SELECT is(meshify.prune('5 days 1 hour', 3), 3, 'the oldest first');
+SELECT is((SELECT max(now() - at) < interval '8 days' FROM meshify.events), true, 'and only those');
+SELECT is(meshify.prune('5 days 1 hour', 3), 2, 'until none is left');
+SELECT is(meshify.prune('5 days 1 hour', 3), 0, 'then nothing');
+SELECT is((SELECT count(*)::int FROM meshify.events), 5, 'the younger ones are kept');
 SELECT * FROM finish();

@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+"""meshifyctl: migrations, and every command with and without --json."""
+
+import difflib
+import glob
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import lab as testing
+from lab import Lab, clean_environment, is_, ok, program, wait_for
+from postgres import ROOT, SUPERUSER, Postgres
+
+LAST = max(int(os.path.basename(p)[:3]) for p in glob.glob(os.path.join(ROOT, "sql/[0-9]*.sql")))
+
+
+def ctl(*args, url=None, **environment):
+    if url:
+        environment["DATABASE_URL"] = url
+    return subprocess.run([program("meshifyctl"), *args], capture_output=True, text=True, timeout=60, check=False,
+                          env=clean_environment(MESHIFY_CONFIG="/dev/null", **environment))
+
+
+def answers(result, status, text, what):
+    ok(result.returncode == status and text in result.stdout + result.stderr, what,
+       f"{result.returncode}: {result.stdout}{result.stderr}")
+
+
+def schema(postgres, db):
+    """What the database consists of, as lines."""
+    dump = postgres.run("pg_dump", "-s", "-h", postgres.dir, "-p", str(postgres.port), "-U", SUPERUSER, "-d", db).stdout
+    return [line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))] # random words
+
+
+def same(got, expected, what):
+    ok(got == expected, what, "\n".join(list(difflib.unified_diff(expected, got, lineterm="", n=0))[:20]))
+
+
+def usage():
+    answers(ctl("--version"), 0, "meshifyctl ", "--version")
+    answers(ctl("--help"), 0, "enqueue", "--help")
+    answers(ctl(), 64, "command is missing", "no command")
+    answers(ctl("frobnicate"), 64, "'frobnicate' is not a command", "an unknown command")
+    answers(ctl("status", "--frobnicate"), 64, "--help", "an unknown option")
+    answers(ctl("status", "more"), 64, "'more' is too much", "one argument too many")
+    for later in ("top", "retry", "cancel", "purchases", "pause", "resume", "settings", "drain", "doctor", "stats"):
+        answers(ctl(later), 64, f"{later} is not supported yet", f"{later} comes later")
+    answers(ctl("status", url="postgresql://nobody@127.0.0.1:1/none"), 69, "can't be reached", "no database")
+    r = ctl("status", url="postgresql://me:hunter2@127.0.0.1:1/none")
+    ok("hunter2" not in r.stdout + r.stderr, "the password is not shown", r.stderr)
+    answers(ctl("-c", "/nonexistent.ini", "status"), 78, "/nonexistent.ini", "no configuration file")
+
+
+def migrations():
+    postgres = Postgres(fsync=False).start()
+    postgres.create_database("fresh")
+    url = postgres.url("postgres", "fresh")
+    before = schema(postgres, "fresh")
+    answers(ctl("status", url=url), 1, "run meshifyctl migrate", "without a schema: what to do")
+    r = ctl("migrate", "--dry-run", url=url)
+    answers(r, 0, "would apply sql/001_", "--dry-run says what it would do")
+    ok("database fresh" in r.stdout.splitlines()[0], "host and database come first", r.stdout)
+    same(schema(postgres, "fresh"), before, "and does nothing")
+    answers(ctl("migrate", url=url), 0, f"the schema is version {LAST} now", "migrate")
+    after = schema(postgres, "fresh")
+    answers(ctl("migrate", url=url), 0, f"version {LAST} already: nothing to do", "again: nothing to do")
+    same(schema(postgres, "fresh"), after, "nothing is changed")
+    postgres.execute("UPDATE meshify.schema_version SET version = 3", SUPERUSER, "fresh")
+    answers(ctl("migrate", url=url), 0, "applying sql/004_", "from an older version on")
+    postgres.execute("UPDATE meshify.schema_version SET version = 0", SUPERUSER, "fresh")
+    answers(ctl("migrate", url=url), 0, f"version {LAST} now", "each file may come twice")
+    same(schema(postgres, "fresh"), after, "with the same result")
+    postgres.execute("UPDATE meshify.schema_version SET version = 999", SUPERUSER, "fresh")
+    answers(ctl("migrate", url=url), 1, "upgrade the program", "a schema that is too new is refused")
+    postgres.create_database("empty", supabase=False)
+    answers(ctl("migrate", url=postgres.url("postgres", "empty")), 1, "table public.jobs is missing",
+            "a database of something else is refused")
+    # Two at once: one waits for the other.
+    postgres.create_database("both")
+    both = [subprocess.Popen([program("meshifyctl"), "migrate"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             env=clean_environment(MESHIFY_CONFIG="/dev/null", DATABASE_URL=postgres.url("postgres", "both")))
+            for _ in range(2)]
+    said = [p.communicate(timeout=60)[0] for p in both]
+    is_([p.returncode for p in both], [0, 0], "two at once both succeed")
+    is_(sorted("applying" in s for s in said), [False, True], "and one of them has all to do")
+    # A file that fails leaves nothing of itself.
+    postgres.create_database("broken")
+    postgres.execute("CREATE SCHEMA meshify; CREATE VIEW meshify.stats AS SELECT 1 AS other", "postgres", "broken")
+    answers(ctl("migrate", url=postgres.url("postgres", "broken")), 1, "nothing of it was kept", "a failing file says so")
+    is_(postgres.run("psql", "-h", postgres.dir, "-p", str(postgres.port), "-U", SUPERUSER, "-d", "broken", "-Atc",
+                     "SELECT version FROM meshify.schema_version").stdout.strip(), str(LAST - 1), "those before it were kept")
+    # By a role that may not.
+    answers(ctl("migrate", url=postgres.url("meshifyd", "fresh")), 1, "permission denied", "an ordinary login role may not")
+    postgres.remove()
+
+
+def listings():
+    lab = Lab()
+    answers(lab.ctl("jobs"), 0, "JOB", "jobs, none yet")
+    is_(json.loads(lab.ctl("jobs", "--json").stdout), [], "as JSON")
+    r = lab.ctl("enqueue", "--user", lab.user, "--project", lab.project, "--prompt", "a chair\x1b[31m", "--json")
+    made = json.loads(r.stdout)
+    is_(r.returncode, 0, "enqueue")
+    is_(lab.job(made["job_id"])["status"], "pending", "makes a job")
+    is_(lab.asset(made["asset_id"])["owner_id"], lab.user, "and an asset")
+    is_(float(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user)), 999975, "and takes credits")
+    answers(lab.ctl("enqueue", "--user", lab.user, "--project", lab.project, "--prompt", "b", "--free"), 0, "job ", "--free")
+    is_(float(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user)), 999975, "takes none")
+    poor, home = lab.add_user(credits=3)
+    answers(lab.ctl("enqueue", "--user", poor, "--project", home, "--prompt", "x"), 1, "credits", "too few credits: refused")
+    answers(lab.ctl("enqueue", "--user", lab.user), 64, "enqueue needs", "enqueue without a project")
+    answers(lab.ctl("enqueue", "--user", "me", "--project", lab.project, "--prompt", "x"), 64, "UUID", "enqueue, bad id")
+    job, _ = lab.insert_job("with an image", "https://images.example/1.png")
+    r = lab.ctl("jobs")
+    ok(job in r.stdout and "with an image" in r.stdout and "\x1b" not in r.stdout, "jobs lists them, cleaned", r.stdout)
+    is_([j["prompt"] for j in json.loads(lab.ctl("jobs", "--limit", "1", "--json").stdout)], ["with an image"], "--limit: the newest")
+    is_(len(json.loads(lab.ctl("jobs", "--status", "done", "--json").stdout)), 0, "--status")
+    is_(len(json.loads(lab.ctl("jobs", "--user", poor, "--json").stdout)), 0, "--user")
+    for bad in (("--limit", "0"), ("--limit", "x"), ("--user", "x")):
+        is_(lab.ctl("jobs", *bad).returncode, 64, f"jobs {' '.join(bad)}: 64")
+    answers(lab.ctl("show", lab.project), 1, "there is no job", "show, unknown")
+    answers(lab.ctl("show", "x"), 64, "id of one job", "show, no id")
+
+    daemon = lab.daemon()
+    done = lab.wait_status(job, "done")
+    shown = json.loads(lab.ctl("show", job, "--json").stdout)
+    is_(shown["job"]["status"], "done", "show --json: the job")
+    is_([p["state"] for p in shown["purchases"]], ["bought"], "its purchase")
+    events = [e["event"] for e in shown["events"]]
+    ok(events[0] == "claimed" and events[-1] == "done", "and its history", events)
+    text = lab.ctl("show", job).stdout
+    ok(all(w in text for w in (job, "purchases", "events", done["output_data"]["storage_path"])), "show", text)
+    lab.wait_all_ended()
+    is_([j["status"] for j in json.loads(lab.ctl("jobs", "--json").stdout)], ["done"] * 3, "jobs --json")
+    status = json.loads(lab.ctl("status", "--json").stdout)
+    is_([w["instance"] for w in status["workers"]], ["one"], "status --json: the worker")
+    is_(status["queue"]["pending"], 0, "the queue")
+    text = lab.ctl("status").stdout
+    ok("one" in text and "alive" in text and "3 done" in text, "status", text)
+    daemon.stop()
+    wait_for(lambda: not json.loads(lab.ctl("status", "--json").stdout)["workers"], 10, "no worker in the status")
+    lab.sim.stop()
+
+
+testing.main(usage, migrations, listings)
