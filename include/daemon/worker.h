@@ -31,6 +31,7 @@ typedef struct Task {
     Hash *hash;
     Glb *glb;
     uint64_t sent_usec; /* when the call under way was made */
+    uint64_t back_usec; /* a job that was handed back comes due then */
     unsigned redirects;
     TAILQ_ENTRY(Task) link;
 } Task;

@@ -40,6 +40,9 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
     } else if (ev == EV_OK && state == JOB_CANCELLING) {
         w->canceled++;
         log_job(LOG_NOTICE, JOB_CANCELED, j, "Job %s is canceled", j->id);
+    } else if (ev == EV_OK && state == JOB_RELEASING) {
+        if (t->back_usec < w->plan.due_usec) /* nobody else will tell us when */
+            w->plan.due_usec = t->back_usec;
     } else if (ev == EV_LOST && state != JOB_RELEASING)
         w->zombies++;
     worker_tell(t, ev);
@@ -64,8 +67,10 @@ static int on_close(sd_event_source *source, uint64_t usec, void *userdata) {
         r = complete_canceled_ask(w->id, t->job, &request);
         break;
     default: {
-        HandBack how = complete_hand_back(w->config, t->job, clock_now_usec(), clock_chance());
+        uint64_t now = clock_now_usec();
+        HandBack how = complete_hand_back(w->config, t->job, now, clock_chance());
 
+        t->back_usec = now + how.delay_usec;
         if (how.counted || t->job->fault.code != FAULT_NONE)
             log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s goes back for %llu ms (%s): %s",
                     t->job->id, (unsigned long long) (how.delay_usec / 1000), how.reason,

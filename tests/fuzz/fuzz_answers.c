@@ -1,0 +1,393 @@
+/* Any bytes as what Replicate, the file host or the store answers: no answer makes a stage say what
+ * it must not. Byte 0 chooses the stage, byte 1 how the request ended, byte 2 the job it was for; the
+ * rest is the body, or where a redirect leads. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "flow/complete.h"
+#include "flow/download.h"
+#include "flow/look.h"
+#include "flow/poll.h"
+#include "flow/predict.h"
+#include "flow/service.h"
+#include "flow/store.h"
+
+#define NOW UINT64_C(1000000000000)
+#define SECOND UINT64_C(1000000)
+#define MINE "mine0123456789abcdefghjkmn"   /* of another purchase of the job */
+#define REFUSED "refused0123456789abcdefgh" /* stands in another row */
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static const struct {
+    HttpEnd end;
+    int code;
+} ends[32] = {
+    { HTTP_ANSWERED, 100 }, { HTTP_ANSWERED, 200 }, { HTTP_ANSWERED, 201 },  { HTTP_ANSWERED, 202 },
+    { HTTP_ANSWERED, 204 }, { HTTP_ANSWERED, 206 }, { HTTP_ANSWERED, 301 },  { HTTP_ANSWERED, 307 },
+    { HTTP_ANSWERED, 304 }, { HTTP_ANSWERED, 400 }, { HTTP_ANSWERED, 401 },  { HTTP_ANSWERED, 402 },
+    { HTTP_ANSWERED, 403 }, { HTTP_ANSWERED, 404 }, { HTTP_ANSWERED, 408 },  { HTTP_ANSWERED, 409 },
+    { HTTP_ANSWERED, 410 }, { HTTP_ANSWERED, 413 }, { HTTP_ANSWERED, 422 },  { HTTP_ANSWERED, 425 },
+    { HTTP_ANSWERED, 429 }, { HTTP_SINK, 0 },       { HTTP_ANSWERED, 500 },  { HTTP_ANSWERED, 502 },
+    { HTTP_ANSWERED, 503 }, { HTTP_ANSWERED, 540 }, { HTTP_ANSWERED, 999 },  { HTTP_UNSENT, 0 },
+    { HTTP_LOST, 0 },       { HTTP_LOST, 200 },     { HTTP_TOO_LARGE, 200 }, { HTTP_PRIVATE, 0 },
+};
+
+static Config *config(void) {
+    static const char text[] = "[replicate]\ntoken = r8_test\n[storage]\n"
+                               "url = https://p.supabase.co\nkey = sb_secret_x\n";
+    static Config *c;
+    ConfigSource src = { .file = { "f", text, sizeof text - 1 },
+                         .host = "h",
+                         .needs = CONFIG_FOR_DAEMON };
+    ConfigErrors e = { 0 };
+
+    if (!c && config_parse(&src, &c, &e) < 0)
+        abort();
+    return c;
+}
+
+/* --- what every answer owes ------------------------------------------------------------------ */
+
+static bool is_clean(const char *text, size_t room) {
+    size_t n = strnlen(text, room);
+
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char) text[i] < 0x20 || text[i] == 0x7f)
+            return false;
+    return n < room && str_is_utf8(text, n);
+}
+
+static void is_fault(const Fault *f) {
+    if (f->code <= FAULT_NONE || f->code >= _FAULT_MAX || !is_clean(f->detail, sizeof f->detail))
+        abort();
+}
+
+/* The event is the one that the fault's verdict stands for. */
+static void is_verdict(JobEvent ev, const Fault *f) {
+    is_fault(f);
+    if (ev != service_event(f))
+        abort();
+}
+
+static void is_asked(const HttpRequest *r, const char *below) {
+    if (strncmp(r->url, below, strlen(below)) != 0)
+        abort();
+}
+
+/* --- jobs -------------------------------------------------------------------------------------- */
+
+static char *copy(const char *text) {
+    char *s = strdup(text);
+
+    if (!s)
+        abort();
+    return s;
+}
+
+static void add_purchase(Job *j, unsigned number, PurchaseState state, const char *prediction) {
+    json_t *input = json_pack("{s:s}", "prompt", "a chair");
+    Purchase p = { .id = number,
+                   .step = copy(job_step_now(j)->name),
+                   .number = number,
+                   .state = state,
+                   .prediction_id = prediction ? copy(prediction) : NULL,
+                   .input_hash = calloc(1, HASH_HEX_SIZE),
+                   .intent_usec = NOW,
+                   .give_up_usec = NOW + 45 * SECOND,
+                   .predict_time = -1 };
+
+    if (!p.input_hash || pipeline_keys(input, &p.input_keys) < 0 ||
+        pipeline_hash(input, p.input_keys, p.input_hash) < 0 || job_add_purchase(j, &p) < 0)
+        abort();
+    json_decref(input);
+    j->purchase = j->n_purchases - 1;
+    j->has_purchase = true;
+}
+
+/* At the first step, with a purchase given up before the live one. */
+static Job *job(const Pipeline *p, size_t step, const char *prediction) {
+    static const char user[] = "22222222-2222-4222-8222-222222222222";
+    Job *j = calloc(1, sizeof *j);
+
+    if (!j || !(j->not_ours = calloc(1, sizeof *j->not_ours)))
+        abort();
+    j->not_ours[j->n_not_ours++] = copy(REFUSED);
+    memcpy(j->user_id, user, sizeof user);
+    j->prompt = copy("a chair");
+    j->image = copy("22222222-2222-4222-8222-222222222222/chair.png");
+    j->pipeline = p;
+    j->step = step;
+    add_purchase(j, 1, PURCHASE_SURPLUS, MINE);
+    add_purchase(j, 2, prediction ? PURCHASE_BOUGHT : PURCHASE_INTENDED, prediction);
+    return j;
+}
+
+/* --- stages ------------------------------------------------------------------------------------ */
+
+/* Only what can't have bought anything may lead to another purchase. */
+static void predict(const HttpReply *r, unsigned how) {
+    Job *j = job(config()->text, how % 2, NULL);
+    Fault f = { 0 };
+    JobEvent ev = predict_hear(r, j, &f);
+    bool answered = r->end == HTTP_ANSWERED;
+
+    if (ev == EV_OK) {
+        if (!answered || r->code / 100 != 2 || !service_is_id(j->prediction_id) ||
+            f.code != FAULT_NONE)
+            abort();
+    } else {
+        is_fault(&f);
+        if (j->prediction_id)
+            abort();
+        if (ev != EV_UNSURE) {
+            is_verdict(ev, &f);
+            if (r->end != HTTP_UNSENT && !(answered && r->code / 100 == 4))
+                abort();
+        }
+    }
+    job_free(j);
+}
+
+/* Is a purchase like ours in the listing? Once more, and without hashes. */
+static bool is_listed(const json_t *results, const char *only) {
+    json_t *item;
+    size_t i;
+
+    json_array_foreach (results, i, item) {
+        const char *id = json_text(item, "id"),
+                   *prompt = json_text(json_object_get(item, "input"), "prompt");
+
+        if (service_is_id(id) && prompt && strcmp(prompt, "a chair") == 0 &&
+            strlen(prompt) ==
+                json_string_length(json_object_get(json_object_get(item, "input"), "prompt")) &&
+            strcmp(id, MINE) != 0 && strcmp(id, REFUSED) != 0 && (!only || strcmp(id, only) == 0))
+            return true;
+    }
+    return false;
+}
+
+static void look(const HttpReply *r, unsigned how) {
+    Job *j = job(config()->text, 0, NULL);
+    json_t *root =
+               r->end == HTTP_ANSWERED && r->code == 200 ? json_parse(r->body, r->body_size) : NULL,
+           *results = json_object_get(root, "results");
+    uint64_t now = NOW + (how & 1 ? 50 : 10) * SECOND + (how & 2 ? 3600 * SECOND : 0);
+    Fault f = { 0 };
+    JobEvent ev;
+
+    j->late_looks = how >> 2 & 1;
+    j->look_cursor = how & 8 ? copy("https://api.replicate.com/v1/predictions?cursor=x") : NULL;
+    ev = look_hear(config(), r, j, now, &f);
+    if ((ev == EV_OK) != (j->prediction_id != NULL) || (ev == EV_ELSE) != (j->give_up != 0))
+        abort();
+    if (ev == EV_OK && !is_listed(results, j->prediction_id))
+        abort();
+    if (ev == EV_ELSE && (j->give_up != 2 || !json_is_array(results) || is_listed(results, NULL) ||
+                          json_text(root, "next") || !(how & 1) || !(how & 4)))
+        abort();
+    if (ev == EV_FINAL && f.code != FAULT_PURCHASE_UNKNOWN)
+        abort();
+    if (ev != EV_OK && ev != EV_ELSE && ev != EV_FINAL && ev != EV_WAIT)
+        abort();
+    if (j->look_cursor) {
+        HttpRequest next;
+
+        if (ev == EV_WAIT && look_ask(config(), j, 1700000000, &next) == 0) {
+            is_asked(&next, "https://api.replicate.com/v1/");
+            http_request_done(&next);
+        }
+    }
+    json_decref(root);
+    job_free(j);
+}
+
+/* What the database is told of a purchase that is over. */
+static void settle(const Job *j, const PollAnswer *a) {
+    DbRequest q;
+    json_t *output = NULL;
+
+    if (predict_settle_ask(job_purchase(j), a->status, a->output, a->metrics, a->error, a->usable,
+                           &q) < 0)
+        abort();
+    if (a->usable && (!q.params[3] || !(output = json_parse(q.params[3], strlen(q.params[3])))))
+        abort();
+    json_decref(output);
+    db_request_done(&q);
+}
+
+static void poll(const HttpReply *r, unsigned how) {
+    static Step steps[2];
+    static Pipeline loose = { .name = (char *) "loose", .steps = steps, .n_steps = 2 };
+    const Pipeline *strict = config()->text;
+    Job *j;
+    PollAnswer a;
+    Fault f = { 0 };
+    JobEvent ev;
+
+    /* The built-in steps, but their outputs are found by themselves. */
+    for (size_t i = 0; i < 2; i++) {
+        steps[i] = strict->steps[i];
+        steps[i].output = NULL;
+    }
+    j = job(how & 2 ? &loose : strict, how % 2, "polled0123456789abcdefghjk");
+    ev = poll_hear(r, j, NOW + SECOND, &a, &f);
+    if (!(j->progress >= 0 && j->progress <= 1) || (a.status && r->code != 200) ||
+        a.usable != (ev == EV_OK || ev == EV_STEP) || a.terminal != job_purchase(j)->finished ||
+        a.usable != job_purchase(j)->usable)
+        abort();
+    if (ev == EV_OK) {
+        if (how % 2 == 0 || !j->output_url || strncasecmp(j->output_url, "http", 4) != 0)
+            abort();
+        (void) download_check(config(), j->output_url, &f);
+    } else if (ev == EV_WAIT) {
+        if (a.terminal || (!a.status) != (f.code != FAULT_NONE))
+            abort();
+    } else if (ev != EV_STEP)
+        is_verdict(ev, &f);
+    if (a.terminal) {
+        settle(j, &a);
+        if (!a.usable && job_purchase(j)->state != PURCHASE_ENDED)
+            abort();
+    }
+    /* What was enough for a step is enough for the one after it. */
+    if (ev == EV_STEP) {
+        job_next_step(j);
+        if (how % 2 != 0 || predict_image(j, NOW + SECOND, &f) != EV_OK || !j->image_url)
+            abort();
+    }
+    json_decref(a.root);
+    job_free(j);
+}
+
+static void service(const HttpReply *r, unsigned how) {
+    Fault f = { 0 };
+
+    (void) how;
+    service_fault(r, &f);
+    is_fault(&f);
+    /* Replicate's limits are short, and our own ends are not in its text. */
+    if (f.retry_after_usec > 3600 * SECOND && f.retry_after_usec != r->retry_after_usec)
+        abort();
+    if (r->end != HTTP_ANSWERED && f.code != FAULT_SERVICE_UNREACHED)
+        abort();
+    f = (Fault){ 0 };
+    if (service_cancel_hear(r, &f) == EV_WAIT)
+        is_fault(&f);
+    else if (r->end != HTTP_ANSWERED || r->code >= 500)
+        abort();
+}
+
+static void store(const HttpReply *r, unsigned how) {
+    Fault f = { 0 };
+    JobEvent ev = store_hear(r, &f);
+
+    (void) how;
+    if ((ev == EV_OK) != (r->end == HTTP_ANSWERED && r->code / 100 == 2))
+        abort();
+    if (ev != EV_OK)
+        is_verdict(ev, &f);
+    if (ev == EV_FINAL && f.code != FAULT_STORE_REFUSED && f.code != FAULT_STORE_TOO_LARGE)
+        abort();
+}
+
+static void sign(const HttpReply *r, unsigned how) {
+    Job *j = job(config()->image, 0, NULL);
+    Fault f = { 0 };
+    JobEvent ev = store_sign_hear(config(), r, j, &f);
+
+    (void) how;
+    if ((ev == EV_OK) != (j->image_url != NULL))
+        abort();
+    if (ev == EV_OK) {
+        CURLU *u = curl_url();
+        char *host = NULL;
+
+        if (strncmp(j->image_url, "https://p.supabase.co/storage/v1/", 33) != 0 ||
+            strpbrk(j->image_url, " \t\r\n"))
+            abort();
+        if (curl_url_set(u, CURLUPART_URL, j->image_url, 0) == CURLUE_OK &&
+            (curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+             strcmp(host, "p.supabase.co") != 0))
+            abort();
+        curl_free(host);
+        curl_url_cleanup(u);
+    } else
+        is_verdict(ev, &f);
+    job_free(j);
+}
+
+/* What passes as a URL to fetch leads where curl thinks it leads. */
+static void is_fetchable(const char *url) {
+    CURLU *u = curl_url();
+    char *host = NULL, *scheme = NULL;
+
+    if (!u)
+        abort();
+    if (curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK) {
+        size_t n;
+
+        if (curl_url_get(u, CURLUPART_HOST, &host, CURLU_URLDECODE) != CURLUE_OK ||
+            curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+            strcmp(scheme, "https") != 0)
+            abort();
+        n = strlen(host);
+        if (n < 18 || strcasecmp(host + n - 18, "replicate.delivery") != 0 ||
+            (n > 18 && host[n - 19] != '.'))
+            abort();
+    }
+    curl_free(host);
+    curl_free(scheme);
+    curl_url_cleanup(u);
+}
+
+static void download(const HttpReply *r, unsigned how) {
+    HttpReply fetched = *r;
+    Fault f = { 0 };
+    JobEvent ev;
+
+    /* A body goes into the spool; what is left of it here is where a redirect leads. */
+    fetched.redirect =
+        r->code / 100 == 3 && r->body && !memchr(r->body, 0, r->body_size) ? r->body : NULL;
+    fetched.body = NULL;
+    ev = download_hear(config(), &fetched, how % 8, &f);
+    if (ev == EV_OK) {
+        if (r->end != HTTP_ANSWERED || r->code != 200 || r->body_size == 0)
+            abort();
+    } else if (ev == EV_ELSE) {
+        if (r->code / 100 != 3 || how % 8 >= DOWNLOAD_REDIRECTS_MAX)
+            abort();
+        is_fetchable(fetched.redirect);
+    } else
+        is_verdict(ev, &f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+    static void (*const stages[])(const HttpReply *, unsigned) = {
+        predict, look, poll, service, store, sign, download,
+    };
+    HttpReply r = { .error = "scripted" };
+    size_t n;
+
+    if (size < 3)
+        return 0;
+    n = size - 3;
+    r.end = ends[bytes[1] % 32].end;
+    r.code = ends[bytes[1] % 32].code;
+    r.retry_after_usec = bytes[2] & 16 ? 7 * SECOND : 0;
+    /* Memory of its own, so that reading beyond it is seen; an answer may also have no body. */
+    if (!(bytes[2] & 32) && !(r.body = calloc(1, n + 1)))
+        abort();
+    if (r.body) {
+        memcpy(r.body, bytes + 3, n);
+        r.body_size = n;
+    }
+    stages[(uint8_t) (bytes[0] - '0') % 7](&r, bytes[2]);
+    http_reply_done(&r);
+    return 0;
+}

@@ -1,0 +1,463 @@
+/* What all others stand on: text, JSON, hashes, requests, faults. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <ctype.h>
+#include <stdio.h>
+
+#include "base/fault.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/message.h"
+#include "base/secret.h"
+#include "base/str.h"
+#include "torture.h"
+
+#define N(a) (sizeof(a) / sizeof *(a))
+#define EURO "\xe2\x82\xac"
+#define TEN "0123456789"
+#define FIFTY TEN TEN TEN TEN TEN
+
+static void test_clean(void **state) {
+    static const struct {
+        const char *from;
+        size_t room;
+        const char *to;
+    } cases[] = {
+        { NULL, 8, "" },
+        { "", 8, "" },
+        { "plain", 8, "plain" },
+        { "plain", 6, "plain" },
+        { "plain", 5, "plai" },
+        { "plain", 1, "" },
+        { "a\nb\rc\td\x1b[e", 20, "a?b?c?d?[e" },
+        { "a\x7fz", 8, "a?z" },
+        { "\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", 20, "???\xc2\xa0" }, /* C1 controls, then a space */
+        { EURO "\xf0\x9f\xaa\x91", 20, EURO "\xf0\x9f\xaa\x91" },
+        { EURO, 4, EURO },
+        { EURO, 3, "" },
+        { "a" EURO, 4, "a" },
+        { "\xff\xfe", 8, "??" },
+        { "\xe2\x82", 8, "??" },
+        { "\xe2\x82z", 8, "??z" },
+        { "\x80z", 8, "?z" },
+        { "\xc0\xaf", 8, "??" },           /* a slash in two bytes */
+        { "\xe0\x80\xaf", 8, "???" },      /* in three */
+        { "\xed\xa0\x80", 8, "???" },      /* a surrogate */
+        { "\xf4\x90\x80\x80", 8, "????" }, /* past U+10FFFF */
+    };
+
+    (void) state;
+    for (size_t i = 0; i < N(cases); i++) {
+        char to[24];
+
+        memset(to, 'X', sizeof to);
+        print_message("# %zu\n", i);
+        assert_ptr_equal(str_clean(to, cases[i].room, cases[i].from), to);
+        assert_string_equal(to, cases[i].to);
+        for (size_t k = cases[i].room; k < sizeof to; k++)
+            assert_int_equal(to[k], 'X');
+    }
+}
+
+/* Whatever comes in: what comes out fits, is UTF-8 and has no controls. */
+static void test_clean_anything(void **state) {
+    static const unsigned char bytes[] = { 'a',  '\n', 0x7f, 0x80, 0x9f, 0xa0, 0xc2, 0xdf, 0xe0,
+                                           0xe2, 0xed, 0xf0, 0xf4, 0xf5, 0xff, 0xbf, 0x85 };
+    unsigned seed = 1;
+
+    (void) state;
+    for (int round = 0; round < 20000; round++) {
+        char from[16] = { 0 }, to[16];
+        size_t room = 1 + (size_t) round % sizeof to;
+
+        for (size_t i = 0; i + 1 < sizeof from; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            from[i] = (char) bytes[(seed >> 16) % sizeof bytes];
+        }
+        str_clean(to, room, from);
+        assert_true(strnlen(to, room) < room);
+        assert_true(str_is_utf8(to, strlen(to)));
+        for (const char *p = to; *p; p++) {
+            assert_false(iscntrl((unsigned char) *p));
+            assert_false((unsigned char) *p == 0xc2 && (unsigned char) p[1] < 0xa0);
+        }
+        assert_true(str_is_utf8(from, str_cut(from, room)) || !str_is_utf8(from, strlen(from)));
+        assert_true(str_cut(from, room) <= room);
+    }
+}
+
+static void test_cut(void **state) {
+    static const struct {
+        const char *s;
+        size_t limit, cut;
+    } cases[] = {
+        { "", 0, 0 },       { "", 5, 0 },       { "abc", 0, 0 },        { "abc", 2, 2 },
+        { "abc", 3, 3 },    { "abc", 4, 3 },    { EURO, 1, 0 },         { EURO, 2, 0 },
+        { EURO, 3, 3 },     { "a" EURO, 3, 1 }, { "a" EURO "b", 4, 4 }, { EURO EURO, 5, 3 },
+        { EURO "b", 3, 3 },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < N(cases); i++)
+        assert_int_equal(str_cut(cases[i].s, cases[i].limit), cases[i].cut);
+}
+
+static void test_uuid(void **state) {
+    static const struct {
+        const char *s;
+        bool is;
+    } cases[] = {
+        { "11111111-2222-4333-8444-555555555555", true },
+        { "abcdef01-ABCD-4eF0-9aBc-deadbeefCAFE", true },
+        { "00000000-0000-0000-0000-000000000000", true },
+        { NULL, false },
+        { "", false },
+        { "11111111-2222-4333-8444-55555555555", false },
+        { "11111111-2222-4333-8444-5555555555555", false },
+        { "11111111-2222-4333-8444-555555555555\n", false },
+        { "{11111111-2222-4333-8444-555555555555}", false },
+        { "11111111222243338444555555555555", false },
+        { "1111111-12222-4333-8444-555555555555", false },
+        { "g1111111-2222-4333-8444-555555555555", false },
+        { "11111111-2222-4333-8444-55555555555/", false },
+        { "11111111-2222-4333-8444-55555555-555", false },
+        { "------------------------------------", false },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < N(cases); i++)
+        assert_int_equal(str_is_uuid(cases[i].s), cases[i].is);
+}
+
+static void test_utf8(void **state) {
+    static const struct {
+        const char *s;
+        size_t size;
+        bool is;
+    } cases[] = {
+        { "", 0, true },
+        { "abc", 3, true },
+        { "a\0c", 3, false },
+        { "\0", 1, false },
+        { "\n\x7f", 2, true },
+        { "\xc2\x80\xdf\xbf", 4, true },
+        { "\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf", 12, true },
+        { "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", 8, true },
+        { EURO, 2, false }, /* of which only two bytes are ours */
+        { "\x80", 1, false },
+        { "\xc1\xbf", 2, false },
+        { "\xe0\x9f\xbf", 3, false },
+        { "\xed\xa0\x80", 3, false },
+        { "\xf0\x8f\xbf\xbf", 4, false },
+        { "\xf4\x90\x80\x80", 4, false },
+        { "\xf8\x88\x80\x80\x80", 5, false },
+        { "\xe2\x28\xa1", 3, false },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < N(cases); i++)
+        assert_int_equal(str_is_utf8(cases[i].s, cases[i].size), cases[i].is);
+}
+
+static void test_buffer(void **state) {
+    StrBuf b = { 0 };
+
+    (void) state;
+    assert_int_equal(strbuf_add(&b, NULL, 0), 0);
+    assert_string_equal(b.text, ""); /* terminated, though nothing is in it */
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(strbuf_printf(&b, "%d,", i % 10), 0);
+        assert_int_equal(strbuf_add(&b, "\0", 1), 0);
+        assert_int_equal(b.size, 3 * (i + 1));
+        assert_true(b.room > b.size);
+        assert_int_equal(b.text[b.size], 0);
+    }
+    for (int i = 0; i < 1000; i++)
+        assert_memory_equal(b.text + (ptrdiff_t) 3 * i, ((char[]){ (char) ('0' + i % 10), ',', 0 }),
+                            3);
+    assert_int_equal(strbuf_add(&b, "x", SIZE_MAX), -ENOMEM);
+    assert_int_equal(strbuf_add(&b, "x", SIZE_MAX - b.size), -ENOMEM);
+    assert_int_equal(b.size, 3000);
+    strbuf_done(&b);
+    assert_null(b.text);
+    strbuf_done(&b);
+    torture(n) {
+        char all[700];
+
+        memset(all, 'y', sizeof all);
+        assert_int_equal(strbuf_add(&b, all, sizeof all), torture_failed() ? -ENOMEM : 0);
+        assert_int_equal(b.size, torture_failed() ? 0 : sizeof all);
+        strbuf_done(&b);
+    }
+}
+
+static void test_printf(void **state) {
+    _cleanup_free_ char *empty = str_printf("%s", ""), *some = str_printf("%d%%/%s", 42, "x");
+    char *taken = TAKE(some);
+
+    (void) state;
+    assert_string_equal(empty, "");
+    assert_null(some);
+    assert_string_equal(taken, "42%/x");
+    free(taken);
+}
+
+static void test_hosts(void **state) {
+    static const char both[] = "replicate.delivery *.replicate.delivery";
+    static const struct {
+        const char *patterns, *host;
+        unsigned port;
+        bool meant;
+    } cases[] = {
+        { both, "replicate.delivery", 443, true },
+        { both, "a.replicate.delivery", 443, true },
+        { both, "a.b.replicate.delivery", 8443, true },
+        { both, "TJZK.Replicate.DELIVERY", 443, true },
+        { both, "evilreplicate.delivery", 443, false },
+        { both, "replicate.delivery.evil.org", 443, false },
+        { both, ".replicate.delivery", 443, false },
+        { both, "delivery", 443, false },
+        { both, "", 443, false },
+        { "*.replicate.delivery", "replicate.delivery", 443, false },
+        { "A.Example", "a.example", 1, true },
+        { "a:8080", "a", 8080, true },
+        { "a:8080", "a", 8081, false },
+        { "a:8080 a:8081", "a", 8081, true },
+        { "*.a.org:8080", "x.a.org", 8080, true },
+        { "*.a.org:8080", "x.a.org", 443, false },
+        { "a.org", "a.or", 443, false },
+        { "a.org", "ba.org", 443, false },
+        { "", "a.org", 443, false },
+        { NULL, "a.org", 443, false },
+        { "  ", "a.org", 443, false },
+        { "  x   a.org  ", "a.org", 443, true },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < N(cases); i++) {
+        print_message("# %s\n", cases[i].host);
+        assert_int_equal(str_host_matches(cases[i].patterns, cases[i].host, cases[i].port),
+                         cases[i].meant);
+    }
+}
+
+static void test_json(void **state) {
+    static const struct {
+        const char *text, *again; /* NULL: it is not JSON */
+    } cases[] = {
+        { "{}", "{}" },
+        { " [1, \"a\\u0000b\"]\n", "[1,\"a\\u0000b\"]" },
+        { "\"x\"", "\"x\"" },
+        { "null", "null" },
+        { "true", "true" },
+        { "-0.5", "-0.5" },
+        { "{\"a\":1,\"a\":2}", "{\"a\":2}" },
+        { "", NULL },
+        { " ", NULL },
+        { "{", NULL },
+        { "{} x", NULL },
+        { "{}{}", NULL },
+        { "{\"a\":}", NULL },
+        { "{'a':1}", NULL },
+        { "\"\xff\"", NULL },
+        { "NaN", NULL },
+        { "<html>", NULL },
+    };
+    _cleanup_(json_unrefp) json_t *root = NULL;
+    char *text;
+
+    (void) state;
+    assert_null(json_parse(NULL, 0));
+    for (size_t i = 0; i < N(cases); i++) {
+        json_t *value = json_parse(cases[i].text, strlen(cases[i].text));
+
+        print_message("# %s\n", cases[i].text);
+        assert_int_equal(value != NULL, cases[i].again != NULL);
+        if (value) {
+            text = json_write(value);
+            assert_string_equal(text, cases[i].again);
+            free(text);
+        }
+        json_decref(value);
+    }
+    assert_null(json_parse("[1]", 2)); /* no further than its size */
+    root = json_parse("{\"s\":\"x\",\"e\":\"\",\"i\":-3,\"r\":2.5,\"t\":true,\"n\":null}", 51);
+    assert_string_equal(json_text(root, "s"), "x");
+    assert_string_equal(json_text(root, "e"), "");
+    assert_null(json_text(root, "i"));
+    assert_null(json_text(root, "n"));
+    assert_null(json_text(root, "none"));
+    assert_null(json_text(NULL, "s"));
+    assert_null(json_text(json_object_get(root, "s"), "s"));
+    assert_true(json_number(root, "i", 9) == -3);
+    assert_true(json_number(root, "r", 9) == 2.5);
+    assert_true(json_number(root, "t", 9) == 9);
+    assert_true(json_number(root, "s", 9) == 9);
+    assert_true(json_number(root, "none", 9) == 9);
+    assert_true(json_number(NULL, "i", 9) == 9);
+    torture(n) {
+        json_t *value = json_parse("{\"a\":[1,\"b\",{\"c\":2.5}]}", 23);
+
+        assert_true(value || torture_failed());
+        text = value ? json_write(value) : NULL;
+        assert_true(text || torture_failed());
+        free(text);
+        json_decref(value);
+    }
+}
+
+static void test_hash(void **state) {
+    static const char empty[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                      abc[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    char hex[HASH_HEX_SIZE];
+    Hash *h = NULL;
+
+    (void) state;
+    assert_int_equal(hash_sha256_hex("", 0, hex), 0);
+    assert_string_equal(hex, empty);
+    assert_int_equal(hash_sha256_hex("abc", 3, hex), 0);
+    assert_string_equal(hex, abc);
+    torture(n) {
+        if (hash_new(&h) < 0) {
+            assert_true(torture_failed());
+            continue;
+        }
+        assert_int_equal(hash_update(h, "a", 1), 0);
+        assert_int_equal(hash_update(h, "", 0), 0);
+        assert_int_equal(hash_update(h, "bc", 2), 0);
+        assert_int_equal(hash_final(h, hex), 0);
+        assert_string_equal(hex, abc);
+        h = hash_free(h);
+        assert_null(h);
+    }
+    assert_null(hash_free(NULL));
+}
+
+static void test_faults(void **state) {
+    (void) state;
+    for (FaultCode code = 0; code < _FAULT_MAX; code++) {
+        const FaultInfo *info = fault_info(code);
+
+        assert_non_null(info->word);
+        assert_non_null(info->sentence);
+        assert_non_null(info->advice);
+        assert_in_range(strlen(info->word), 1, 30);
+        assert_int_equal(strspn(info->word, "abcdefghijklmnopqrstuvwxyz_"), strlen(info->word));
+        assert_true(info->verdict >= VERDICT_WAIT && info->verdict <= VERDICT_FINAL);
+        for (FaultCode other = 0; other < code; other++)
+            assert_string_not_equal(info->word, fault_info(other)->word);
+        if (code == FAULT_NONE)
+            continue;
+        assert_in_range(strlen(info->sentence), 10, 200);
+        assert_true(isupper((unsigned char) *info->sentence));
+        assert_int_equal(info->sentence[strlen(info->sentence) - 1], '.');
+        assert_true(str_is_utf8(info->sentence, strlen(info->sentence)));
+    }
+}
+
+static void test_fault_set(void **state) {
+    Fault f = { .retry_after_usec = 7, .detail = "old" };
+
+    (void) state;
+    assert_int_equal(fault_set(&f, FAULT_TIMEOUT, "%s %d", "a\nb\x1b[0m", 5), -EBADMSG);
+    assert_int_equal(f.code, FAULT_TIMEOUT);
+    assert_int_equal(f.retry_after_usec, 0);
+    assert_string_equal(f.detail, "a?b?[0m 5");
+    fault_set(&f, FAULT_INTERNAL, "%s", "");
+    assert_string_equal(f.detail, "");
+    fault_set(&f, FAULT_INTERNAL, "%s", FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY);
+    assert_int_equal(strlen(f.detail), sizeof f.detail - 1);
+    assert_memory_equal(f.detail, FIFTY FIFTY, 100);
+    fault_set(&f, FAULT_INTERNAL, "%s", FIFTY FIFTY FIFTY FIFTY FIFTY "abc" EURO);
+    assert_in_range(strlen(f.detail), 253, 255);
+    assert_true(str_is_utf8(f.detail, strlen(f.detail)));
+    fault_set(&f, FAULT_INTERNAL, "it was: %s", f.detail); /* from itself */
+    assert_memory_equal(f.detail, "it was: 01234", 13);
+}
+
+static void test_http_messages(void **state) {
+    HttpRequest r = { .method = "GET", .url = strdup("u"), .body = strdup("b"), .body_size = 1 };
+    HttpReply reply = { .body = strdup("b"), .redirect = strdup("u"), .code = 200 };
+
+    (void) state;
+    assert_int_equal(http_request_add(&r, NULL), -ENOMEM);
+    assert_int_equal(r.n_headers, 0);
+    for (int i = 0; i < HTTP_HEADERS_MAX; i++)
+        assert_int_equal(http_request_add(&r, str_printf("H: %d", i)), 0);
+    assert_true(http_request_add(&r, strdup("one: too many")) < 0);
+    assert_int_equal(r.n_headers, HTTP_HEADERS_MAX);
+    assert_string_equal(r.headers[0], "H: 0");
+    assert_string_equal(r.headers[HTTP_HEADERS_MAX - 1], "H: 11");
+    for (int twice = 0; twice < 2; twice++) {
+        http_request_done(&r);
+        assert_null(r.url);
+        assert_null(r.body);
+        assert_int_equal(r.n_headers, 0);
+        http_reply_done(&reply);
+        assert_null(reply.body);
+        assert_null(reply.redirect);
+        assert_int_equal(reply.code, 0);
+    }
+}
+
+static void test_db_messages(void **state) {
+    DbRequest r = { .sql = "SELECT 1" };
+    char text[] = "mine";
+
+    (void) state;
+    assert_int_equal(db_request_add(&r, text), 0);
+    text[0] = 'X'; /* it has a copy */
+    assert_int_equal(db_request_add(&r, NULL), 0);
+    assert_int_equal(db_request_addf(&r, "%s=%d", "n", 5), 0);
+    assert_int_equal(db_request_add(&r, ""), 0);
+    assert_string_equal(r.params[0], "mine");
+    assert_null(r.params[1]);
+    assert_string_equal(r.params[2], "n=5");
+    assert_string_equal(r.params[3], "");
+    while (r.n_params < DB_REQUEST_PARAMS)
+        assert_int_equal(db_request_add(&r, "more"), 0);
+    assert_true(db_request_add(&r, "x") < 0);
+    assert_true(db_request_add(&r, NULL) < 0);
+    assert_true(db_request_addf(&r, "%d", 1) < 0);
+    assert_int_equal(r.n_params, DB_REQUEST_PARAMS);
+    for (int twice = 0; twice < 2; twice++) {
+        db_request_done(&r);
+        assert_int_equal(r.n_params, 0);
+        assert_null(r.params[0]);
+        assert_null(r.sql);
+    }
+    torture(n) {
+        assert_int_equal(db_request_add(&r, "x"), torture_failed() ? -ENOMEM : 0);
+        assert_int_equal(r.n_params, torture_failed() ? 0 : 1);
+        db_request_done(&r);
+    }
+}
+
+static void test_secret(void **state) {
+    Secret s = { .text = strdup("r8_secret") };
+
+    (void) state;
+    secret_done(&s);
+    assert_null(s.text);
+    secret_done(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clean),         cmocka_unit_test(test_clean_anything),
+        cmocka_unit_test(test_cut),           cmocka_unit_test(test_uuid),
+        cmocka_unit_test(test_utf8),          cmocka_unit_test(test_buffer),
+        cmocka_unit_test(test_printf),        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_json),          cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_faults),        cmocka_unit_test(test_fault_set),
+        cmocka_unit_test(test_http_messages), cmocka_unit_test(test_db_messages),
+        cmocka_unit_test(test_secret),
+    };
+
+    torture_json();
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
