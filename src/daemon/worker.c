@@ -34,8 +34,11 @@ static void forget(Task *t) {
     w->n_tasks--;
     job_free(t->job);
     free(t);
-    /* A slot is free: what could not be claimed when there was none, can be now. */
-    if (!w->draining)
+    /* A slot is free: what could not be claimed when there was none, can be now. That a user's limit
+     * kept a job back does not show in when the next comes due. */
+    if (!w->draining && w->config->max_jobs_per_user > 0)
+        worker_wake(w);
+    else if (!w->draining)
         worker_plan(w);
     worker_changed(w);
 }

@@ -19,6 +19,8 @@
 
 #define NOW UINT64_C(1000000000000)
 #define SECOND UINT64_C(1000000)
+#define API "https://api.replicate.com/v1/"
+#define STORE "https://p.supabase.co/storage/v1/"
 #define MINE "mine0123456789abcdefghjkmn"   /* of another purchase of the job */
 #define REFUSED "refused0123456789abcdefgh" /* stands in another row */
 
@@ -72,11 +74,6 @@ static void is_fault(const Fault *f) {
 static void is_verdict(JobEvent ev, const Fault *f) {
     is_fault(f);
     if (ev != service_event(f))
-        abort();
-}
-
-static void is_asked(const HttpRequest *r, const char *below) {
-    if (strncmp(r->url, below, strlen(below)) != 0)
         abort();
 }
 
@@ -182,7 +179,7 @@ static void look(const HttpReply *r, unsigned how) {
     JobEvent ev;
 
     j->late_looks = how >> 2 & 1;
-    j->look_cursor = how & 8 ? copy("https://api.replicate.com/v1/predictions?cursor=x") : NULL;
+    j->look_cursor = how & 8 ? copy(API "predictions?cursor=x") : NULL;
     ev = look_hear(config(), r, j, now, &f);
     if ((ev == EV_OK) != (j->prediction_id != NULL) || (ev == EV_ELSE) != (j->give_up != 0))
         abort();
@@ -195,14 +192,9 @@ static void look(const HttpReply *r, unsigned how) {
         abort();
     if (ev != EV_OK && ev != EV_ELSE && ev != EV_FINAL && ev != EV_WAIT)
         abort();
-    if (j->look_cursor) {
-        HttpRequest next;
-
-        if (ev == EV_WAIT && look_ask(config(), j, 1700000000, &next) == 0) {
-            is_asked(&next, "https://api.replicate.com/v1/");
-            http_request_done(&next);
-        }
-    }
+    /* The token goes where the cursor leads. */
+    if (ev == EV_WAIT && j->look_cursor && strncmp(j->look_cursor, API, strlen(API)) != 0)
+        abort();
     json_decref(root);
     job_free(j);
 }
@@ -308,8 +300,7 @@ static void sign(const HttpReply *r, unsigned how) {
         CURLU *u = curl_url();
         char *host = NULL;
 
-        if (strncmp(j->image_url, "https://p.supabase.co/storage/v1/", 33) != 0 ||
-            strpbrk(j->image_url, " \t\r\n"))
+        if (strncmp(j->image_url, STORE, strlen(STORE)) != 0 || strpbrk(j->image_url, " \t\r\n"))
             abort();
         if (curl_url_set(u, CURLUPART_URL, j->image_url, 0) == CURLUE_OK &&
             (curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||

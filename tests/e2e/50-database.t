@@ -1,0 +1,203 @@
+#!/usr/bin/python3
+"""The database comes and goes, workers die and freeze: jobs change hands, and nothing is bought twice."""
+
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import accounts
+import lab as testing
+from lab import Lab, Process, clean_environment, is_, ok, program, wait_for
+from postgres import SUPERUSER
+
+IMAGE = "https://images.example/x.png"
+SHORT = {"database.lease": "3s"}
+
+
+def bought(lab):
+    return lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
+
+
+def in_flight(lab, n, **keys):
+    """An instance with n jobs, all bought."""
+    lab.sim.config(starting_ms=0, processing_ms=4000)
+    jobs = [lab.insert_job(f"job {i}", f"{IMAGE}?{i}") for i in range(n)]
+    daemon = lab.daemon(**{**SHORT, **keys})
+    wait_for(lambda: bought(lab) == n, 30, "all bought")
+    return jobs, daemon
+
+
+def another_takes_over():
+    """Not provably dead (another pid namespace would do that): the lease runs out."""
+    lab = Lab()
+    jobs, first = in_flight(lab, 10)
+    second = lab.daemon("two", **SHORT)
+    lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    left = lab.count("running")
+    ok(left > 0, "take-over: it left jobs behind", left)
+    lab.wait_all_ended(60)
+    accounts.check(lab, jobs, "take-over: ")
+    accounts.no_second_purchase(lab, "take-over: ")
+    ok(second.wait_line(f"1 workers are dead, {left} jobs", 5), "take-over: the log says so")
+    is_(lab.value("SELECT count(DISTINCT job_id) FROM meshify.events WHERE event = 'taken_over'"), left, "take-over: the history too")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "take-over: no attempt is counted")
+    is_(lab.value("SELECT count(*) FROM meshify.workers"), 1, "take-over: the dead one's row is gone")
+    lab.sim.stop()
+
+
+def a_frozen_worker_comes_back():
+    """Its jobs are another's by then: it writes nothing, buys nothing, and goes on with new ones."""
+    lab = Lab()
+    jobs, first = in_flight(lab, 10)
+    lab.daemon("two", **SHORT)
+    first.signal(signal.SIGSTOP)
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.workers") == 1, 30, "the frozen one's row to go")
+    first.signal(signal.SIGCONT)
+    first.wait_line("The lease is lost", 20)
+    lab.wait_all_ended(60)
+    accounts.check(lab, jobs, "frozen: ")
+    accounts.no_second_purchase(lab, "frozen: ")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.workers WHERE NOT dead") == 2, 20, "the thawed one to be a worker again")
+    lab.sim.stop()
+
+
+def the_database_restarts():
+    for mode in ("fast", "immediate"):
+        lab = Lab(fsync=True)
+        jobs, daemon = in_flight(lab, 20, **{"database.lease": "30s"})
+        lab.postgres.stop(mode)
+        daemon.wait_line("the database is away", 20)
+        lab.postgres.start()
+        lab.db = lab.postgres.connect()
+        daemon.wait_line("The database is back", 30)
+        jobs.append(lab.insert_job("after it", IMAGE))
+        lab.wait_all_ended(60)
+        accounts.check(lab, jobs, f"restart ({mode}): ")
+        accounts.no_second_purchase(lab, f"restart ({mode}): ")
+        is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], f"restart ({mode}): no attempt is lost")
+        is_(daemon.stop(), 0, f"restart ({mode}): the daemon stops cleanly")
+        lab.sim.stop()
+
+
+def connections_are_cut():
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=300)
+    jobs = [lab.insert_job(f"job {i}", f"{IMAGE}?{i}") for i in range(100)]
+    daemon = lab.daemon(**{"database.lease": "30s"})
+    cuts, superuser = 0, lab.postgres.connect(SUPERUSER)
+    while lab.count("done") < len(jobs) and cuts < 50:
+        superuser.cursor().execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'meshifyd'")
+        cuts += 1
+        done = lab.count("done")
+        wait_for(lambda: lab.count("done") > done or lab.count("done") == len(jobs), 30, "a job to end after a cut")
+    lab.wait_all_ended(60)
+    ok(cuts > 1, "cut: the connections were cut several times", cuts)
+    accounts.check(lab, jobs, "cut: ")
+    accounts.no_second_purchase(lab, "cut: ")
+    is_(daemon.stop(), 0, "cut: the daemon stops cleanly")
+    lab.sim.stop()
+
+
+def it_starts_before_its_database():
+    lab = Lab(migrate=False)
+    job, _ = lab.insert_job("early", IMAGE)
+    lab.postgres.stop()
+    daemon = lab.daemon(wait=False)
+    daemon.wait_line("has started, but is not ready", 20)
+    lab.postgres.start()
+    lab.db = lab.postgres.connect()
+    daemon.wait_line("run meshifyctl migrate", 20)
+    r = lab.ctl("migrate", config=lab.write_config("admin", **{"database.url": lab.postgres.url("postgres")}))
+    is_(r.returncode, 0, "migrate")
+    daemon.wait_line("GRANT meshify_worker TO it", 20)
+    lab.postgres.grant()
+    lab.wait_status(job, "done")
+    ok(daemon.alive(), "it waited for the database, the schema and the grant, and then worked")
+    lab.sim.stop()
+
+
+def without_notifications():
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon = lab.daemon(**{"database.listen": "off"})
+    jobs = [lab.insert_job(f"polled {i}", IMAGE) for i in range(3)]
+    lab.wait_all_ended(30)
+    accounts.check(lab, jobs, "listen = off: ")
+    is_(lab.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd'"), 1, "listen = off: one connection")
+    is_(daemon.stop(), 0, "listen = off: stops")
+    # By name over TCP; and a second connection for LISTEN.
+    url = lab.postgres.url("meshifyd", tcp=True).replace("127.0.0.1", "localhost")
+    lab.daemon("tcp", **{"database.url": url, "database.listen_url": url})
+    job, _ = lab.insert_job("over TCP", IMAGE)
+    lab.wait_status(job, "done")
+    lab.sim.stop()
+
+
+def limits_of_the_queue():
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=1000)
+    lab.query("INSERT INTO meshify.events (job_id, event, at) VALUES (gen_random_uuid(), 'old', now() - interval '31 days')")
+    many, _ = lab.add_user()
+    for i in range(6):
+        lab.insert_job(f"many {i}", IMAGE, user=many)
+    lab.insert_job("one", IMAGE)
+    lab.daemon(**{"worker.max_jobs_per_user": "2", "worker.max_jobs": "4"})
+    most = 0
+
+    def ended():
+        nonlocal most
+        most = max(most, lab.value("SELECT count(*) FROM public.jobs WHERE status = 'running' AND user_id = %s", many))
+        return lab.count("pending") + lab.count("running") == 0
+    wait_for(ended, 60, "the end of all jobs")
+    is_(most, 2, "max_jobs_per_user holds")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'old'") == 0, 30, "old events to be deleted")
+    ok(lab.value("SELECT count(*) FROM meshify.events") > 0, "old events go, new ones stay")
+    lab.sim.stop()
+
+
+def start(lab, *args, environment=None):
+    return Process([program("meshifyd"), *args], clean_environment(**(environment or {})))
+
+
+def how_it_is_started():
+    lab = Lab()
+    path = lab.write_config("start")
+    daemon = start(lab, "-t", "-c", path)
+    is_(daemon.wait(), 0, "-t, a good configuration: 0")
+    for keys, said in (({"worker.max_jobs": "many"}, "max_jobs"), ({"worker.nonsense": "1"}, "nonsense"),
+                       ({"replicate.webhook_url": "https://x.example/"}, "not supported yet")):
+        bad = lab.write_config("bad", **keys)
+        for args in (("-t",), ()):
+            daemon = start(lab, *args, "-c", bad)
+            is_(daemon.wait(), 78, f"{keys} {args}: 78")
+            ok(said in daemon.log() and "bad.ini:" in daemon.log(), f"{keys} {args}: file, line and key are named", daemon.log())
+    is_(start(lab, "--nonsense").wait(), 64, "a wrong option: 64")
+    is_(start(lab, "more").wait(), 64, "an argument: 64")
+    is_(start(lab, "--version").wait(), 0, "--version")
+    is_(start(lab, "-c", "/nonexistent.ini").wait(), 78, "no such file: 78")
+    daemon = lab.daemon("by-env", environment={"REPLICATE_API_TOKEN": "from-the-environment-8843"})
+    lab.sim.config(api_token="from-the-environment-8843", processing_ms=50)
+    job, _ = lab.insert_job("with a token", IMAGE)
+    lab.wait_status(job, "done")
+    with open(f"/proc/{daemon.pid}/cmdline", encoding="utf-8") as command:
+        ok("8843" not in command.read(), "the token is not on the command line")
+    daemon.signal(signal.SIGUSR1)
+    job, _ = lab.insert_job("in flight", IMAGE)
+    daemon.wait_line("claimed", 10)
+    ok("8843" not in daemon.log() and "eyJ.test" not in daemon.log(), "nor in the log")
+    lab.sim.config(processing_ms=600000)
+    job, _ = lab.insert_job("left behind", IMAGE)
+    wait_for(lambda: lab.job(job)["status"] == "running", 10, "a job in flight")
+    lab.postgres.stop("immediate") # nothing can be handed back
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_line("Stopping", 10)
+    daemon.signal(signal.SIGTERM)
+    is_(daemon.wait(10), 0, "a second SIGTERM ends it at once")
+    lab.sim.stop()
+
+
+testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database,
+             without_notifications, limits_of_the_queue, how_it_is_started)
