@@ -185,8 +185,9 @@ static void claimed(void *userdata, DbEnd end, const PGresult *res) {
         worker_take(w, res, row);
     next = claim_next_usec(res);
     w->plan.due_usec = next == UINT64_MAX ? UINT64_MAX : now + next;
-    /* While buying is held, what waits for it is not asked for again and again. */
-    if (w->only_bought && w->lanes[LANE_CREATE].held_until_usec > now)
+    /* While buying is held, what waits for it is not asked for again and again; but when the hold
+     * ends, which may be already. */
+    if (w->only_bought && w->lanes[LANE_CREATE].held_until_usec < w->plan.due_usec)
         w->plan.due_usec = w->lanes[LANE_CREATE].held_until_usec;
     else if (w->lease.paused)
         w->plan.due_usec = UINT64_MAX;

@@ -17,6 +17,7 @@ import uuid
 
 from postgres import ROOT, Postgres, free_port
 
+WRAPPER = os.environ.get("WRAPPER", "").split()  # e.g. valgrind, around each meshifyd
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 TRELLIS = "firtoz/trellis:e8f6c45206993f297372f5436b90350817bd9b4a0d52d2a76df50c1c8afa2b3c"
 
@@ -51,6 +52,11 @@ signal.signal(signal.SIGTERM, _on_signal)
 signal.signal(signal.SIGINT, _on_signal)
 
 
+# What sanitizers and valgrind say, and what no daemon should ever.
+COMPLAINT = re.compile(r"runtime error:|Sanitizer|^==\d+==|event=bug|no way leads out of")
+_children = []
+
+
 class Process:
     """A child whose output lines are kept."""
 
@@ -61,6 +67,8 @@ class Process:
                                       text=True, errors="replace")
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
+        self.killed = False
+        _children.append(self)
         atexit.register(self.kill)
 
     def _read(self):
@@ -91,6 +99,7 @@ class Process:
     def signal(self, number):
         if self.alive():
             self.child.send_signal(number)
+            self.killed = self.killed or number == signal.SIGKILL
 
     def wait(self, seconds=30):
         status = self.child.wait(seconds)
@@ -105,6 +114,10 @@ class Process:
         if self.alive():
             self.child.kill()
             self.child.wait()
+            self.killed = True
+
+    def complaints(self):
+        return [line for line in list(self.lines) if COMPLAINT.search(line)]
 
 
 class Sim(Process):
@@ -249,10 +262,10 @@ class Lab:
             out.write(self.config_text(instance, **keys))
         return path
 
-    def daemon(self, instance="one", wrapper=(), wait=True, environment=None, **keys):
+    def daemon(self, instance="one", wait=True, environment=None, **keys):
         """Starts an instance and waits until it is ready and hears notifications."""
         path = self.write_config(instance, **keys)
-        daemon = Process([program("meshifyd"), "-c", path], clean_environment(**(environment or {})), wrapper)
+        daemon = Process([program("meshifyd"), "-c", path], clean_environment(**(environment or {})), WRAPPER)
         self.daemons.append(daemon)
         if wait:
             daemon.wait_line(r"is ready as", 60)
@@ -291,13 +304,36 @@ def is_(got, expected, what):
     return ok(got == expected, what, f"got      {got!r}\nexpected {expected!r}")
 
 
+def end_all():
+    """Ends what a test left running, the ordinary way; answers what any process had to complain about."""
+    said = []
+    for child in _children:
+        if child.alive():
+            child.signal(signal.SIGTERM)
+    for child in _children:
+        if child.alive():
+            try:
+                child.wait(60)
+            except subprocess.TimeoutExpired:
+                said.append(f"{child.child.args} did not end on SIGTERM\n{child.log(20)}")
+                child.kill()
+        if child.child.returncode in (70, 99) or (child.child.returncode < 0 and not child.killed):
+            said.append(f"{child.child.args} ended with {child.child.returncode}\n{child.log(20)}")
+        said += child.complaints()
+    _children.clear()
+    return said
+
+
 def main(*tests):
     """Runs functions as tests; one that raises has failed."""
     for test in tests:
-        print(f"# {test.__name__.replace('_', ' ')}", flush=True)
+        name = test.__name__.replace("_", " ")
+        print(f"# {name}", flush=True)
         try:
             test()
         except Exception:  # pylint: disable=broad-except
-            ok(False, test.__name__.replace("_", " "), traceback.format_exc())
+            ok(False, name, traceback.format_exc())
+        said = end_all()
+        ok(not said, f"{name}: everything ended cleanly", "\n".join(said[:40]))
     print(f"1..{_count}", flush=True)
     sys.exit(1 if _failed else 0)
