@@ -124,6 +124,30 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libpure.a
 	$(if $(V),,@echo "  CC    $@")
 	$(Q)$(COMPILE) -fsanitize=fuzzer -o $@ $< $(BUILD)/libpure.a $(LIBS)
 
+check-sanitized:                             ## unit and end-to-end tests under ASan and UBSan
+	$(MAKE) BUILD=$(BUILD)/sanitized SAN=address,undefined check-unit check-e2e
+
+VALGRIND := valgrind -q --error-exitcode=99 --run-libc-freeres=no --leak-check=full \
+            --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
+check-valgrind: all                          ## end-to-end tests with each daemon under valgrind
+	BUILD=$(BUILD) WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -e '' tests/e2e/20-flow.t tests/e2e/[3-9]*.t
+
+check-compilers:                             ## gcc and clang, every warning an error
+	$(MAKE) BUILD=$(BUILD)/gcc CC=gcc CFLAGS='$(CFLAGS) -Werror' all units
+	$(MAKE) BUILD=$(BUILD)/clang CC=clang CFLAGS='$(CFLAGS) -Werror' all units
+
+TIDY := $(patsubst %,tidy-%,$(wildcard src/*.c src/*/*.c tests/sim/*.c))
+# cppcheck is shown the headers whose macros it can't guess; its memleak does not know cleanup.
+MACROS := $(shell printf '\043include <sys/queue.h>\n\043include <jansson.h>\n' | $(CC) -M -x c - | grep -oE '/[^ ]*/(sys/queue|jansson)\.h')
+tidy: $(TIDY)                                ## clang-tidy and cppcheck
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability --std=c11 \
+	    --suppress=missingIncludeSystem --suppress=memleak $(MACROS:%=--include=%) -Iinclude -Itests/sim src tests/sim
+
+$(TIDY): tidy-%:
+	$(Q)clang-tidy --quiet $* -- -std=gnu17 -Itests/sim $(OUR_CPPFLAGS) 2>/dev/null
+
+units: $(UNIT)
+
 check-boot: all                              ## install, start, hand over on a real systemd (root)
 	BUILD=$(BUILD) tests/boot/run
 
@@ -158,7 +182,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot lint demo bench install uninstall format clean help
+.PHONY: all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers tidy units $(TIDY) lint demo bench install uninstall format clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(PURE_OBJ:.o=.d) $(DAEMON_OBJ:.o=.d) $(CTL_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(UNIT:=.d)

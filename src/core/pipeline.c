@@ -230,7 +230,7 @@ static int fill_text(const char *at, const TemplateVars *vars, json_t **ret) {
 
 static int fill(const json_t *from, const TemplateVars *vars, json_t **ret) {
     _cleanup_(json_unrefp) json_t *copy = NULL;
-    json_t *member, *filled;
+    json_t *member, *filled = NULL;
     const char *key;
     size_t i;
     int r;

@@ -119,7 +119,6 @@ static void predicted(void *userdata, HttpReply *reply) {
 
 int enter_predicting(Task *t) {
     HttpRequest request;
-    int r;
 
     /* Checked in the same callback that hands the request to curl: nothing comes between. */
     if (!lease_is_trusted(t->worker) ||
@@ -129,8 +128,8 @@ int enter_predicting(Task *t) {
         worker_tell(t, EV_WAIT);
         return 0;
     }
-    if ((r = predict_ask(t->worker->config, t->job, &request)) < 0 ||
-        (r = stage_send_http(t, &request, predicted)) < 0) {
+    if (predict_ask(t->worker->config, t->job, &request) < 0 ||
+        stage_send_http(t, &request, predicted) < 0) {
         stage_out_of_memory(t);
         stage_not_bought(t, "not sent");
         worker_tell(t, EV_RETRY);

@@ -50,7 +50,7 @@ static int read_file(int dir_fd, const char *path, char **ret, size_t *ret_size)
             /* Not realloc(), which leaves copies behind. */
             if ((more = malloc(room *= 2)))
                 memcpy(more, text, size);
-            text = wipe(text, size);
+            wipe(text, size);
             text = more;
             continue;
         }
@@ -93,7 +93,7 @@ static int load(const char *path, bool optional, char **ret, ConfigText *ret_tex
     if (r < 0)
         return optional && (r == -ENOENT || r == -ENOTDIR) ? 0 : complain(e, path, r);
     ret_text->text = *ret;
-    if (memchr(*ret, '\0', ret_text->size)) {
+    if (*ret && memchr(*ret, '\0', ret_text->size)) {
         ret_text->text = NULL;
         return config_errors_add(e, "%s: holds NUL bytes; it must be UTF-8 text", path);
     }
@@ -107,7 +107,7 @@ static int load_credential(int dir_fd, const char *name, Texts *t, ConfigErrors 
 
     if (r < 0)
         return complain(e, name, r);
-    if (memchr(text, '\0', size)) {
+    if (text && memchr(text, '\0', size)) {
         wipe(text, size);
         return config_errors_add(e, "credential %s: holds NUL bytes; it must be text", name);
     }

@@ -56,7 +56,7 @@ int store_name(const Config *c, Job *j) {
         r = value ? strbuf_add(&name, value, strlen(value)) : strbuf_add(&name, p, n);
         p += n;
     }
-    if (r == 0 && again > 0) {
+    if (r == 0 && again > 0 && name.text) {
         char *suffix = str_printf("_%u", again + 1), *whole = NULL;
 
         dot = strrchr(name.text, '.');

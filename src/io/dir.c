@@ -135,6 +135,7 @@ int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_
         return r;
     if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) < 0)
         chance = 0; /* O_EXCL tells if the name is taken */
+    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, unless errno could be 0 after a failure
     op->leaf = strdup(leaf);
     op->temporary = str_printf(".%.200s.%llx.tmp", leaf, chance);
     if (!op->leaf || !op->temporary)

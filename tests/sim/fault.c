@@ -269,7 +269,7 @@ void fault_apply(const Fault *f, const Request *r, Reply *reply) {
         const char *text = json_string_value(f->body), *type = NULL;
 
         if (!text)
-            text = dump = json_dumps(f->body, JSON_COMPACT | JSON_ENCODE_ANY);
+            text = (dump = json_dumps(f->body, JSON_COMPACT | JSON_ENCODE_ANY));
         if (!f->headers || !json_object_get(f->headers, "Content-Type"))
             type = text && (*text == '{' || *text == '[') ? "application/json" : "text/html";
         reply_text(reply, f->status, type, text ? text : "");

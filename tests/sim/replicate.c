@@ -193,7 +193,7 @@ static void create(Sim *sim, Request *r, Reply *reply) {
             reply->status = 0;
             return;
         }
-        if (strcmp(at, "deployments") == 0) {
+        if (at && strcmp(at, "deployments") == 0) {
             c.deployment = model;
             if (!(version = strdup("dp-4d3c5a1e8f9b2a7c6d0e1f2a3b4c5d6e"))) {
                 reply->status = 0;

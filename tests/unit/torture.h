@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static long torture_left = -1; /* allocations until the one that fails; < 0: none does */
+static volatile long torture_left = -1; /* allocations until the one that fails; < 0: none does */
 
 static int torture_hit(void) {
     if (torture_left < 0 || torture_left-- > 0)
