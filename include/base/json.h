@@ -11,7 +11,9 @@ __attribute__((unused)) static inline json_t *json_unref(json_t *j) {
 }
 DEFINE_CLEANUP(json_t *, json_unref)
 
-/* Parses text from outside: any JSON value; names may come twice; NULL when it is not JSON. */
+/* Parses text from outside: any JSON value; names may come twice. What jansson alone would refuse is
+ * read as near as can be: integers beyond 64 bits make all numbers real, half a surrogate pair becomes
+ * U+FFFD. NULL when it is not JSON, holds a number beyond a double's range, or there is no memory. */
 json_t *json_parse(const char *bytes, size_t size);
 
 /* The member's text, or NULL if it is missing or no string. Borrowed. */

@@ -8,7 +8,7 @@ uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance);
 
 /* The next page of the listing. `skew` is how far back of the intent it begins. `intent_epoch` is
  * when that was on the wall clock, in seconds since 1970. */
-int look_ask(const Config *c, const Job *j, int64_t intent_epoch, HttpRequest *ret);
+int look_ask(const Config *c, Job *j, uint64_t now_usec, int64_t intent_epoch, HttpRequest *ret);
 
 /* EV_OK: found, j->prediction_id is set. EV_WAIT: look again (or on: another page when
  * j->look_cursor is set). EV_ELSE: surely not bought; j->give_up is set. EV_FINAL with a fault:

@@ -1,7 +1,59 @@
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
+
 #include "base/json.h"
 
+/* The value of \uXXXX at `s`; 0 if there is none. */
+static unsigned escape_at(const char *s, size_t size) {
+    unsigned n = 0;
+
+    if (size < 6 || s[0] != '\\' || s[1] != 'u')
+        return 0;
+    for (int i = 2; i < 6; i++) {
+        if (!isxdigit((unsigned char) s[i]))
+            return 0;
+        n = n * 16 + (unsigned) (isdigit((unsigned char) s[i]) ? s[i] - '0' : (s[i] | 32) - 'a' + 10);
+    }
+    return n;
+}
+
+static bool is_high(unsigned c) {
+    return c >= 0xd800 && c < 0xdc00;
+}
+
+static bool is_low(unsigned c) {
+    return c >= 0xdc00 && c < 0xe000;
+}
+
+/* Half a character, as a text cut by JavaScript or Python ends, becomes U+FFFD. */
+static void mend(char *text, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        unsigned c = escape_at(text + i, size - i);
+
+        if (text[i] != '\\')
+            continue;
+        if (is_high(c) && is_low(escape_at(text + i + 6, size - i - 6)))
+            i += 11;
+        else if (is_high(c) || is_low(c))
+            memcpy(text + i + 2, "fffd", 4), i += 5;
+        else
+            i++; /* what is escaped begins no escape */
+    }
+}
+
 json_t *json_parse(const char *bytes, size_t size) {
-    return bytes ? json_loadb(bytes, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
+    size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    _cleanup_free_ char *copy = NULL;
+    json_error_t error;
+    json_t *value = bytes ? json_loadb(bytes, size, flags, &error) : NULL;
+
+    if (value || !bytes || size == 0 || json_error_code(&error) == json_error_out_of_memory ||
+        !(copy = malloc(size)))
+        return value;
+    memcpy(copy, bytes, size);
+    mend(copy, size);
+    return json_loadb(copy, size, flags | JSON_DECODE_INT_AS_REAL, NULL);
 }
 
 const char *json_text(const json_t *object, const char *name) {

@@ -6,7 +6,7 @@
 
 #include "base/message.h"
 
-/* Headers and bodies may hold keys: nothing of them is left behind in memory. */
+/* Headers hold keys: nothing of them is left behind in memory. */
 static void wipe(char *text) {
     if (text)
         explicit_bzero(text, strlen(text));

@@ -30,7 +30,7 @@ static size_t utf8_length(const unsigned char *s, size_t size) {
 
 const char *str_clean(char *to, size_t room, const char *from) {
     const unsigned char *s = (const unsigned char *) (from ? from : "");
-    size_t left = strnlen((const char *) s, room), used = 0;
+    size_t left = strnlen((const char *) s, 2 * room), used = 0; /* two bytes may become one */
 
     while (left > 0) {
         size_t n = utf8_length(s, left);
@@ -55,9 +55,9 @@ const char *str_clean(char *to, size_t room, const char *from) {
 }
 
 size_t str_cut(const char *s, size_t limit) {
-    size_t n = strnlen(s, limit + 1);
+    size_t n = strnlen(s, limit);
 
-    if (n <= limit)
+    if (n < limit || !s[n])
         return n;
     for (n = limit; n > 0 && ((unsigned char) s[n] & 0xc0) == 0x80;)
         n--;

@@ -5,7 +5,7 @@
 uint64_t retry_delay_usec(uint64_t base_usec, uint64_t max_usec, unsigned n, double chance) {
     uint64_t top = base_usec;
 
-    while (n-- > 1 && top < max_usec)
+    while (n-- > 1 && top > 0 && top < max_usec)
         top = top > max_usec / 2 ? max_usec : top * 2;
     if (top > max_usec)
         top = max_usec;

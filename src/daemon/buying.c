@@ -157,10 +157,10 @@ static void looked(void *userdata, HttpReply *reply) {
 
 static void look(void *userdata) {
     Task *t = userdata;
-    uint64_t age = clock_now_usec() - job_purchase(t->job)->intent_usec;
+    uint64_t now = clock_now_usec(), age = now - job_purchase(t->job)->intent_usec;
     HttpRequest request;
-    int r =
-        look_ask(t->worker->config, t->job, time(NULL) - (time_t) (age / USEC_PER_SEC), &request);
+    int r = look_ask(t->worker->config, t->job, now, time(NULL) - (time_t) (age / USEC_PER_SEC),
+                     &request);
 
     if (r < 0 || stage_send_http(t, &request, looked) < 0) {
         stage_out_of_memory(t);

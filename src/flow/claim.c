@@ -97,8 +97,8 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
                *status = json_text(row, "status");
     double left = json_number(row, "give_up_in_usec", 0);
     Purchase p = {
-        .id = (int64_t) json_integer_value(json_object_get(row, "id")),
-        .number = (unsigned) json_integer_value(json_object_get(row, "purchase")),
+        .id = (int64_t) json_number(row, "id", 0),
+        .number = (unsigned) json_number(row, "purchase", 0),
         .intent_usec = before(now_usec, json_number(row, "intent_age_usec", 0)),
         .give_up_usec = left > 0 ? now_usec + (uint64_t) left : now_usec,
         .finished = json_is_true(json_object_get(row, "finished")),

@@ -13,7 +13,7 @@
 #define LOOK_FIRST_USEC SECOND           /* an answer that was lost: the listing knows soon */
 #define LOOK_APART_USEC (5 * SECOND)     /* between the two looks that may give up */
 #define LOOK_SKEW_SECONDS 300            /* Replicate's clock is not PostgreSQL's */
-#define LOOK_WINDOW_USEC (3600 * SECOND) /* inputs are removed after an hour: nothing can match */
+#define LOOK_WINDOW_USEC (3600 * SECOND)
 
 uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {
     const Purchase *p = job_purchase(j);
@@ -33,7 +33,7 @@ uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {
     return next > now_usec ? next - now_usec : 0;
 }
 
-int look_ask(const Config *c, const Job *j, int64_t intent_epoch, HttpRequest *ret) {
+int look_ask(const Config *c, Job *j, uint64_t now_usec, int64_t intent_epoch, HttpRequest *ret) {
     time_t from = (time_t) (intent_epoch - LOOK_SKEW_SECONDS);
     char when[32], path[80];
     struct tm tm;
@@ -44,7 +44,9 @@ int look_ask(const Config *c, const Job *j, int64_t intent_epoch, HttpRequest *r
     (void) snprintf(path, sizeof path, "predictions?created_after=%s", when);
     if ((r = service_request(c, "GET", path, ret)) < 0)
         return r;
-    if (j->look_cursor) { /* one of their own URLs, checked when it came */
+    if (!j->look_cursor)
+        j->look_asked_usec = now_usec;
+    else { /* one of their own URLs, checked when it came */
         char *url = strdup(j->look_cursor);
 
         if (!url) {
@@ -67,24 +69,30 @@ static bool is_known(const Job *j, const char *id) {
     return false;
 }
 
-static bool matches(const Job *j, const json_t *item) {
+/* 1: it is ours; 0: it is not; -ENOMEM: who knows? */
+static int matches(const Job *j, const json_t *item) {
     const Purchase *p = job_purchase(j);
     const char *id = json_text(item, "id");
     const json_t *input = json_object_get(item, "input");
     char hash[HASH_HEX_SIZE];
 
-    return p->input_hash && service_is_id(id) && !is_known(j, id) && json_is_object(input) &&
-           pipeline_hash(input, p->input_keys, hash) == 0 && strcmp(hash, p->input_hash) == 0;
+    if (!p->input_hash || !service_is_id(id) || is_known(j, id) || !json_is_object(input))
+        return 0;
+    if (pipeline_hash(input, p->input_keys, hash) < 0)
+        return -ENOMEM;
+    return strcmp(hash, p->input_hash) == 0;
 }
 
 /* A page's `next` is a whole URL; the token follows it only to the API we are talking to. */
 static int take_cursor(const Config *c, Job *j, const json_t *root) {
+    _cleanup_free_ char *before = TAKE(j->look_cursor);
     const char *next = json_text(root, "next");
     size_t n = strlen(c->replicate_url);
 
-    free(TAKE(j->look_cursor));
     if (!next)
         return 0;
+    if (before && strcmp(next, before) == 0)
+        return -ELOOP;
     if (strncmp(next, c->replicate_url, n) != 0 ||
         (next[n] != '/' && c->replicate_url[n - 1] != '/') || strlen(next) > 4096)
         return -EBADMSG;
@@ -98,28 +106,31 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
     json_t *results, *item;
     size_t i;
 
-    if (now_usec > p->intent_usec + LOOK_WINDOW_USEC) {
-        fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "not found out within the hour");
-        return EV_FINAL;
-    }
     root = reply->end == HTTP_ANSWERED && reply->code == 200
                ? json_parse(reply->body, reply->body_size)
                : NULL;
     results = json_object_get(root, "results");
+    json_array_foreach (results, i, item) {
+        int match = matches(j, item);
+
+        if (match == 0)
+            continue;
+        free(TAKE(j->look_cursor));
+        free(j->prediction_id);
+        j->prediction_id = match > 0 ? strdup(json_text(item, "id")) : NULL;
+        j->looked_usec = now_usec;
+        return j->prediction_id ? EV_OK : EV_WAIT;
+    }
+    /* Inputs are removed after an hour: from then on nothing can be found. */
+    if (now_usec > p->intent_usec + LOOK_WINDOW_USEC) {
+        fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "not found out within the hour");
+        return EV_FINAL;
+    }
     if (!json_is_array(results)) {
         service_fault(reply, reterr);
         free(TAKE(j->look_cursor));
         j->looked_usec = now_usec;
         return EV_WAIT;
-    }
-    json_array_foreach (results, i, item) {
-        if (!matches(j, item))
-            continue;
-        free(TAKE(j->look_cursor));
-        free(j->prediction_id);
-        j->prediction_id = strdup(json_text(item, "id"));
-        j->looked_usec = now_usec;
-        return j->prediction_id ? EV_OK : EV_WAIT;
     }
     if (take_cursor(c, j, root) < 0) {
         fault_set(reterr, FAULT_SERVICE_UNREACHED, "the listing leads elsewhere");
@@ -129,7 +140,8 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
     if (j->look_cursor)
         return EV_WAIT;
     j->looked_usec = now_usec;
-    if (now_usec < p->give_up_usec || ++j->late_looks < 2)
+    /* What counts is when it was asked: an answer may be older than it looks. */
+    if (j->look_asked_usec < p->give_up_usec || ++j->late_looks < 2)
         return EV_WAIT;
     if (job_given_up(j) + 1 >= c->max_attempts) {
         fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "given up %u times", job_given_up(j) + 1);

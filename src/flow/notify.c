@@ -51,7 +51,7 @@ uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, un
     if (spread > SPREAD_MAX_USEC)
         spread = SPREAD_MAX_USEC;
     when = plan->claimed_usec + poll;
-    if (plan->due_usec < when)
+    if (plan->due_usec < UINT64_MAX - spread && plan->due_usec + spread < when)
         when = plan->due_usec + spread;
     if (plan->woken && plan->woken_usec + spread < when)
         when = plan->woken_usec + spread;

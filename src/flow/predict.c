@@ -32,6 +32,13 @@ static bool has_scheme(const char *image) {
     return n > 0 && image[n] == ':';
 }
 
+static JobEvent use_image(Job *j, const char *url, Fault *reterr) {
+    if ((j->image_url = strdup(url)))
+        return EV_OK;
+    fault_set(reterr, FAULT_INTERNAL, "out of memory");
+    return EV_RETRY;
+}
+
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
     const Step *step = job_step_now(j);
 
@@ -52,7 +59,7 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
             fault_set(reterr, FAULT_OUTPUT_MISSING, "step %s gave no image", its->name);
             return EV_FINAL;
         }
-        return (j->image_url = strdup(url)) ? EV_OK : EV_RETRY;
+        return use_image(j, url, reterr);
     }
     if (!j->image) {
         fault_set(reterr, FAULT_IMAGE_MISSING, "step %s needs an image", step->name);
@@ -63,10 +70,10 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
             fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL is not one");
             return EV_FINAL;
         }
-        return (j->image_url = strdup(j->image)) ? EV_OK : EV_RETRY;
+        return use_image(j, j->image, reterr);
     }
     if (has_scheme(j->image)) {
-        fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL has another scheme than https");
+        fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL has another scheme than http and https");
         return EV_FINAL;
     }
     return EV_ELSE;
@@ -124,11 +131,13 @@ static Purchase *purchase_by_id(Job *j, int64_t id) {
 }
 
 /* The purchase that was to be given up had been bought all the time. */
-static JobEvent bought_meanwhile(Job *j, int64_t id, const char *prediction_id) {
+static JobEvent bought_meanwhile(Job *j, int64_t id, const char *prediction_id, Fault *reterr) {
     Purchase *p = purchase_by_id(j, id);
     char *copy = service_is_id(prediction_id) ? strdup(prediction_id) : NULL;
 
     if (!p || !copy) {
+        fault_set(reterr, FAULT_DATABASE, "purchase %lld was bought, but is not one we know",
+                  (long long) id);
         free(copy);
         return EV_RETRY;
     }
@@ -154,9 +163,9 @@ JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint6
     char hash[HASH_HEX_SIZE];
 
     if (strcmp(answer, "bought") == 0)
-        return bought_meanwhile(j, id, PQgetvalue(res, 0, 2));
-    if (strcmp(answer, "ok") != 0)
-        return complete_answer(answer, reterr);
+        return bought_meanwhile(j, id, PQgetvalue(res, 0, 2), reterr);
+    if (strcmp(answer, "ok") != 0 || id <= 0)
+        return complete_answer(id <= 0 && strcmp(answer, "ok") == 0 ? "ok, without an id" : answer, reterr);
     p.give_up_usec =
         sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
     p.step = strdup(job_step_now(j)->name);

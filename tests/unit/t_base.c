@@ -30,7 +30,8 @@ static void test_clean(void **state) {
         /* clang-format off */
         { NULL, 8, "" }, { "", 8, "" }, { "plain", 8, "plain" }, { "plain", 6, "plain" },
         { "plain", 5, "plai" }, { "plain", 1, "" }, { "a\nb\rc\td\x1b[e", 20, "a?b?c?d?[e" },
-        { "a\x7fz", 8, "a?z" },
+        { "a\x7fz", 8, "a?z" }, { "\xc2\x85\xc2\x85" "a" EURO, 7, "??a" EURO },
+        { "\xc2\x85" "a\xc3\xa9", 5, "?a\xc3\xa9" },
         { "\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", 20, "???\xc2\xa0" }, /* C1 controls, then a space */
         { EURO "\xf0\x9f\xaa\x91", 20, EURO "\xf0\x9f\xaa\x91" }, { EURO, 4, EURO },
         { EURO, 3, "" }, { "a" EURO, 4, "a" }, { "\xff\xfe", 8, "??" }, { "\xe2\x82", 8, "??" },
@@ -89,7 +90,7 @@ static void test_forms(void **state) {
         size_t limit, cut;
     } cuts[] = {
         { "", 0, 0 }, { "", 5, 0 }, { "abc", 0, 0 }, { "abc", 2, 2 }, { "abc", 3, 3 },
-        { "abc", 4, 3 }, { EURO, 1, 0 }, { EURO, 2, 0 }, { EURO, 3, 3 }, { "a" EURO, 3, 1 },
+        { "abc", 4, 3 }, { "abc", SIZE_MAX, 3 }, { EURO, 1, 0 }, { EURO, 2, 0 }, { EURO, 3, 3 }, { "a" EURO, 3, 1 },
         { "a" EURO "b", 4, 4 }, { EURO EURO, 5, 3 }, { EURO "b", 3, 3 },
     };
     static const struct {
@@ -211,6 +212,12 @@ static void test_json(void **state) {
         { "{\"a\":1,\"a\":2}", "{\"a\":2}" }, { "", NULL }, { " ", NULL }, { "{", NULL },
         { "{} x", NULL }, { "{}{}", NULL }, { "{\"a\":}", NULL }, { "{'a':1}", NULL },
         { "\"\xff\"", NULL }, { "NaN", NULL }, { "<html>", NULL },
+        /* What jansson alone refuses: an integer that is too large, half a character. */
+        { "[18446744073709551615]", "[1.8446744073709552e19]" }, { "[1e999]", NULL },
+        { "\"a\\ud83d\"", "\"a\xef\xbf\xbd\"" }, { "\"\\udE00z\"", "\"\xef\xbf\xbdz\"" },
+        { "\"\\ud83d\\ude00\\ud83d\"", "\"\xf0\x9f\x98\x80\xef\xbf\xbd\"" },
+        { "[\"\\\\ud83d\", 18446744073709551615]", "[\"\\\\ud83d\",1.8446744073709552e19]" },
+        { "\"\\ud83d", NULL }, { "\"\\ud83", NULL }, { "\"\\", NULL },
         /* clang-format on */
     };
     _cleanup_(json_unrefp) json_t *root = NULL;

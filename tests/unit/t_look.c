@@ -46,6 +46,8 @@ static JobEvent hear(const Config *c, Job *j, int code, const char *body, uint64
     HttpReply r = reply_of(code, body);
     JobEvent ev;
 
+    if (!j->look_cursor)
+        j->look_asked_usec = now;
     j->fault = (Fault){ 0 };
     ev = look_hear(c, &r, j, now, &j->fault);
     http_reply_done(&r);
@@ -132,7 +134,8 @@ static void test_asks(void **state) {
     (void) state;
     for (size_t i = 0; i < N(cases); i++) {
         (void) snprintf(url, sizeof url, ROOT "/predictions?created_after=%s", cases[i].from);
-        assert_int_equal(look_ask(c, j, cases[i].intent, &r), 0);
+        assert_int_equal(look_ask(c, j, NOW + i, cases[i].intent, &r), 0);
+        assert_true(j->look_asked_usec == NOW + i);
         assert_string_equal(r.method, "GET");
         assert_string_equal(r.url, url);
         assert_string_equal(header_of(&r, "Authorization"), "Bearer r8_test");
@@ -141,7 +144,7 @@ static void test_asks(void **state) {
     }
     j->look_cursor = strdup(page);
     torture(n) {
-        int e = look_ask(c, j, 1772323499, &r);
+        int e = look_ask(c, j, NOW + 99, 1772323499, &r);
 
         assert_true(e == 0 || (e == -ENOMEM && torture_failed()));
         if (e < 0)
@@ -151,6 +154,72 @@ static void test_asks(void **state) {
         http_request_done(&r);
     }
     assert_string_equal(j->look_cursor, page);
+    assert_true(j->look_asked_usec < NOW + 99); /* when its first page was asked for */
+}
+
+/* A look that was asked before give_up_usec has not seen what came to be after it. */
+static void test_late_answers(void **state) {
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    _cleanup_(job_freep) Job *j = unanswered(c);
+    HttpReply r = reply_of(200, LIST(""));
+
+    (void) state;
+    j->look_asked_usec = GIVE_UP - 1;
+    assert_int_equal(look_hear(c, &r, j, GIVE_UP + 20 * SEC, &j->fault), EV_WAIT);
+    assert_int_equal(j->late_looks, 0);
+    j->look_asked_usec = GIVE_UP;
+    assert_int_equal(look_hear(c, &r, j, GIVE_UP + 26 * SEC, &j->fault), EV_WAIT);
+    j->look_asked_usec = GIVE_UP + 5 * SEC;
+    assert_int_equal(look_hear(c, &r, j, GIVE_UP + 32 * SEC, &j->fault), EV_ELSE);
+    http_reply_done(&r);
+}
+
+/* What is found is found, however late. */
+static void test_found_after_the_hour(void **state) {
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    _cleanup_(job_freep) Job *j = unanswered(c);
+
+    (void) state;
+    assert_int_equal(hear(c, j, 200, LIST(ITEM(OTHER, "{}")), INTENT + 3601 * SEC), EV_FINAL);
+    assert_int_equal(hear(c, j, 200, LIST(MINE), INTENT + 3601 * SEC), EV_OK);
+    assert_string_equal(j->prediction_id, PREDICTION);
+}
+
+/* A page that names itself as the next would be read for ever. */
+static void test_a_page_after_itself(void **state) {
+    static const char page[] = PAGE("", ROOT "/predictions?cursor=x");
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    _cleanup_(job_freep) Job *j = unanswered(c);
+
+    (void) state;
+    assert_int_equal(hear(c, j, 200, page, NOW), EV_WAIT);
+    assert_non_null(j->look_cursor);
+    assert_int_equal(hear(c, j, 200, page, NOW), EV_WAIT);
+    assert_null(j->look_cursor);
+    assert_int_equal(j->fault.code, FAULT_SERVICE_UNREACHED);
+}
+
+/* Without memory nothing is known, least of all that nothing was bought. */
+static void test_no_memory_is_no_answer(void **state) {
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    HttpReply r = reply_of(200, LIST(MINE));
+
+    (void) state;
+    torture(n) {
+        long left = torture_left;
+        Job *j;
+        JobEvent ev;
+
+        torture_left = -1;
+        j = unanswered(c);
+        j->look_asked_usec = GIVE_UP + 9 * SEC;
+        j->late_looks = 1;
+        torture_left = left;
+        ev = look_hear(c, &r, j, GIVE_UP + 9 * SEC, &j->fault);
+        assert_true(ev == EV_OK || (ev == EV_WAIT && torture_failed()));
+        job_free(j);
+    }
+    http_reply_done(&r);
 }
 
 static void test_found(void **state) {
@@ -262,9 +331,12 @@ static void test_pages(void **state) {
     j->late_looks = 0;
     for (unsigned late = 0; late < 2; late++) {
         for (int page = 0; page < 3; page++) {
-            assert_int_equal(hear(c, j, 200, PAGE("", ROOT "/predictions?cursor=x"), GIVE_UP + SEC),
-                             EV_WAIT);
-            assert_string_equal(j->look_cursor, next);
+            char body[200];
+
+            (void) snprintf(body, sizeof body, PAGE("", "%s%d"), next, page);
+            assert_int_equal(hear(c, j, 200, body, GIVE_UP + SEC), EV_WAIT);
+            assert_non_null(j->look_cursor);
+            assert_int_equal(j->look_cursor[sizeof next - 1], '0' + page);
             assert_int_equal(j->late_looks, late);
         }
         assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 9 * SEC), late ? EV_ELSE : EV_WAIT);
@@ -394,7 +466,11 @@ static void test_no_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delays),   cmocka_unit_test(test_patience),
-        cmocka_unit_test(test_asks),     cmocka_unit_test(test_found),
+        cmocka_unit_test(test_asks),
+        cmocka_unit_test(test_late_answers),
+        cmocka_unit_test(test_found_after_the_hour),
+        cmocka_unit_test(test_a_page_after_itself),
+        cmocka_unit_test(test_no_memory_is_no_answer),     cmocka_unit_test(test_found),
         cmocka_unit_test(test_not_ours), cmocka_unit_test(test_pages),
         cmocka_unit_test(test_troubles), cmocka_unit_test(test_gives_up),
         cmocka_unit_test(test_unknown),  cmocka_unit_test(test_no_memory),

@@ -245,13 +245,14 @@ static void test_intend_hears_no(void **state) {
     } cases[] = {
         /* clang-format off */
         { "bought", "7", PREDICTION, EV_ELSE, FAULT_NONE },
-        { "bought", "9", PREDICTION, EV_RETRY, -1 }, /* not what we asked about */
-        { "bought", "7", "../x", EV_RETRY, -1 }, /* nothing that could be asked for */
+        { "bought", "9", PREDICTION, EV_RETRY, FAULT_DATABASE }, /* not what we asked about */
+        { "bought", "7", "../x", EV_RETRY, FAULT_DATABASE }, /* nothing that could be asked for */
         { "lost", NULL, NULL, EV_LOST, FAULT_NONE }, { "closed", NULL, NULL, EV_LOST, FAULT_NONE },
         { "cancel", NULL, NULL, EV_CANCEL, FAULT_NONE }, { "gone", NULL, NULL, EV_CANCEL, FAULT_NONE },
         { "", NULL, NULL, EV_RETRY, FAULT_DATABASE }, { NULL, NULL, NULL, EV_RETRY, FAULT_DATABASE },
         { "okay", "42", NULL, EV_RETRY, FAULT_DATABASE }, { "OK", "42", NULL, EV_RETRY, FAULT_DATABASE },
         { "ok", NULL, "narrow", EV_RETRY, FAULT_DATABASE },
+        { "ok", NULL, NULL, EV_RETRY, FAULT_DATABASE }, /* no row: nothing may be bought */
         /* clang-format on */
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
