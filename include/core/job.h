@@ -114,7 +114,7 @@ typedef struct Job {
     char *prediction_id; /* that an answer or a look brought, until it is recorded */
     char **not_ours;     /* ids that look like ours but stand in other rows */
     size_t n_not_ours;
-    unsigned late_looks; /* looks made after give_up_usec */
+    unsigned late_looks;      /* looks made after give_up_usec */
     uint64_t look_asked_usec; /* when the look under way asked for its first page */
     uint64_t looked_usec;
     char *look_cursor; /* the listing's next page; NULL: from its start */

@@ -13,7 +13,8 @@ static unsigned escape_at(const char *s, size_t size) {
     for (int i = 2; i < 6; i++) {
         if (!isxdigit((unsigned char) s[i]))
             return 0;
-        n = n * 16 + (unsigned) (isdigit((unsigned char) s[i]) ? s[i] - '0' : (s[i] | 32) - 'a' + 10);
+        n = n * 16 +
+            (unsigned) (isdigit((unsigned char) s[i]) ? s[i] - '0' : (s[i] | 32) - 'a' + 10);
     }
     return n;
 }

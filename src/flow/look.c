@@ -10,9 +10,9 @@
 #include "flow/service.h"
 
 #define SECOND UINT64_C(1000000)
-#define LOOK_FIRST_USEC SECOND           /* an answer that was lost: the listing knows soon */
-#define LOOK_APART_USEC (5 * SECOND)     /* between the two looks that may give up */
-#define LOOK_SKEW_SECONDS 300            /* Replicate's clock is not PostgreSQL's */
+#define LOOK_FIRST_USEC SECOND       /* an answer that was lost: the listing knows soon */
+#define LOOK_APART_USEC (5 * SECOND) /* between the two looks that may give up */
+#define LOOK_SKEW_SECONDS 300        /* Replicate's clock is not PostgreSQL's */
 #define LOOK_WINDOW_USEC (3600 * SECOND)
 
 uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {

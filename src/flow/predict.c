@@ -73,7 +73,8 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
         return use_image(j, j->image, reterr);
     }
     if (has_scheme(j->image)) {
-        fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL has another scheme than http and https");
+        fault_set(reterr, FAULT_IMAGE_FORBIDDEN,
+                  "the image's URL has another scheme than http and https");
         return EV_FINAL;
     }
     return EV_ELSE;
@@ -165,7 +166,8 @@ JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint6
     if (strcmp(answer, "bought") == 0)
         return bought_meanwhile(j, id, PQgetvalue(res, 0, 2), reterr);
     if (strcmp(answer, "ok") != 0 || id <= 0)
-        return complete_answer(id <= 0 && strcmp(answer, "ok") == 0 ? "ok, without an id" : answer, reterr);
+        return complete_answer(id <= 0 && strcmp(answer, "ok") == 0 ? "ok, without an id" : answer,
+                               reterr);
     p.give_up_usec =
         sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
     p.step = strdup(job_step_now(j)->name);

@@ -465,15 +465,20 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_delays),   cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_delays),
+        cmocka_unit_test(test_patience),
         cmocka_unit_test(test_asks),
         cmocka_unit_test(test_late_answers),
         cmocka_unit_test(test_found_after_the_hour),
         cmocka_unit_test(test_a_page_after_itself),
-        cmocka_unit_test(test_no_memory_is_no_answer),     cmocka_unit_test(test_found),
-        cmocka_unit_test(test_not_ours), cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_troubles), cmocka_unit_test(test_gives_up),
-        cmocka_unit_test(test_unknown),  cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory_is_no_answer),
+        cmocka_unit_test(test_found),
+        cmocka_unit_test(test_not_ours),
+        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_troubles),
+        cmocka_unit_test(test_gives_up),
+        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_no_memory),
     };
 
     torture_json();
