@@ -2,6 +2,7 @@
 #pragma once
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/cleanup.h"
 
@@ -22,5 +23,9 @@ const char *json_text(const json_t *object, const char *name);
 /* The member as a number, or `otherwise`. */
 double json_number(const json_t *object, const char *name, double otherwise);
 
-/* Compact text of a value, NULL when there is no memory. Free it. */
+/* The member as a whole number, cut towards zero; `otherwise` where it is none or beyond 2^53. */
+int64_t json_whole(const json_t *object, const char *name, int64_t otherwise);
+
+/* Compact text of a value, NULL when there is no memory. Free it. A NUL in a string becomes U+FFFD:
+ * PostgreSQL's jsonb takes none. */
 char *json_write(const json_t *value);

@@ -27,6 +27,12 @@ static bool is_low(unsigned c) {
     return c >= 0xdc00 && c < 0xe000;
 }
 
+/* \uXXXX becomes U+FFFD, "a character that can't be shown". */
+static void put_replacement(char *escape) {
+    for (size_t i = 0; i < 4; i++)
+        escape[2 + i] = "fffd"[i];
+}
+
 /* Half a character, as a text cut by JavaScript or Python ends, becomes U+FFFD. */
 static void mend(char *text, size_t size) {
     for (size_t i = 0; i < size; i++) {
@@ -36,9 +42,10 @@ static void mend(char *text, size_t size) {
             continue;
         if (is_high(c) && is_low(escape_at(text + i + 6, size - i - 6)))
             i += 11;
-        else if (is_high(c) || is_low(c))
-            memcpy(text + i + 2, "fffd", 4), i += 5;
-        else
+        else if (is_high(c) || is_low(c)) {
+            put_replacement(text + i);
+            i += 5;
+        } else
             i++; /* what is escaped begins no escape */
     }
 }
@@ -67,6 +74,21 @@ double json_number(const json_t *object, const char *name, double otherwise) {
     return json_is_number(value) ? json_number_value(value) : otherwise;
 }
 
+int64_t json_whole(const json_t *object, const char *name, int64_t otherwise) {
+    double n = json_number(object, name, 0x1p60);
+
+    return n >= -0x1p53 && n <= 0x1p53 ? (int64_t) n : otherwise;
+}
+
 char *json_write(const json_t *value) {
-    return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+
+    for (char *p = text; p && *p; p++) {
+        if (*p != '\\')
+            continue;
+        if (strncmp(p, "\\u0000", 6) == 0)
+            put_replacement(p);
+        p++; /* what is escaped begins no escape */
+    }
+    return text;
 }

@@ -199,11 +199,11 @@ static bool still_there(const Purchase *p, uint64_t now_usec) {
 JobPos job_start(Job *j, uint64_t now_usec) {
     const Purchase *p;
 
-    /* A later step's prediction that still runs needs nothing of the steps before it. */
+    /* A later step's prediction that runs, or may run, needs nothing of the steps before it. */
     for (j->step = j->pipeline->n_steps; j->step-- > 0;) {
         find_purchase(j);
-        if ((p = job_purchase(j)) && p->state == PURCHASE_BOUGHT && !p->finished)
-            return (JobPos){ .state = JOB_POLLING };
+        if ((p = job_purchase(j)) && !p->finished)
+            return (JobPos){ .state = p->state == PURCHASE_BOUGHT ? JOB_POLLING : JOB_LOOKING };
     }
     for (j->step = 0;; j->step++) {
         find_purchase(j);

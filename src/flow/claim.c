@@ -82,8 +82,10 @@ bool claim_misses(const PGresult *res, const char *job_id) {
 }
 
 /* Moves a moment that lies `ago` back onto our clock, which may be younger than that. */
-static uint64_t before(uint64_t now_usec, double ago_usec) {
-    return ago_usec >= (double) now_usec ? 0 : now_usec - (uint64_t) ago_usec;
+static uint64_t before(uint64_t now_usec, int64_t ago_usec) {
+    if (ago_usec < 0)
+        return now_usec; /* transactions that cross see each other's future */
+    return (uint64_t) ago_usec >= now_usec ? 0 : now_usec - (uint64_t) ago_usec;
 }
 
 static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
@@ -95,14 +97,14 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     const char *step = json_text(row, "step"), *state = json_text(row, "state"),
                *prediction = json_text(row, "prediction_id"), *hash = json_text(row, "input_hash"),
                *status = json_text(row, "status");
-    double left = json_number(row, "give_up_in_usec", 0);
+    int64_t left = json_whole(row, "give_up_in_usec", 0), number = json_whole(row, "purchase", 0);
     Purchase p = {
-        .id = (int64_t) json_number(row, "id", 0),
-        .number = (unsigned) json_number(row, "purchase", 0),
-        .intent_usec = before(now_usec, json_number(row, "intent_age_usec", 0)),
+        .id = json_whole(row, "id", 0),
+        .number = number > 0 && number <= INT32_MAX ? (unsigned) number : 0,
+        .intent_usec = before(now_usec, json_whole(row, "intent_age_usec", 0)),
         .give_up_usec = left > 0 ? now_usec + (uint64_t) left : now_usec,
         .finished = json_is_true(json_object_get(row, "finished")),
-        .finished_usec = before(now_usec, json_number(row, "finished_age_usec", 0)),
+        .finished_usec = before(now_usec, json_whole(row, "finished_age_usec", 0)),
         .predict_time = json_number(row, "predict_time", -1),
     };
     json_t *output = json_object_get(row, "output");
@@ -116,7 +118,8 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     if (!known || !step || p.id <= 0 || p.number == 0 ||
         (p.state == PURCHASE_BOUGHT && !service_is_id(prediction)))
         return -EBADMSG;
-    p.usable = p.finished && status && strcmp(status, "succeeded") == 0;
+    p.usable =
+        p.state == PURCHASE_BOUGHT && p.finished && status && strcmp(status, "succeeded") == 0;
     p.step = strdup(step);
     p.prediction_id = prediction ? strdup(prediction) : NULL;
     p.input_hash = hash ? strdup(hash) : NULL;

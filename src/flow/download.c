@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "flow/download.h"
+#include "flow/service.h"
 
 /* The host and port of an http(s) URL, without what may stand before '@' (which is refused). */
 static bool host_of(const char *url, char host[static 256], unsigned *ret_port, bool *ret_secure) {
@@ -25,7 +26,12 @@ static bool host_of(const char *url, char host[static 256], unsigned *ret_port, 
         return false;
     memcpy(host, at, n);
     host[n] = '\0';
-    *ret_port = colon ? (unsigned) strtoul(colon + 1, NULL, 10) : *ret_secure ? 443 : 80;
+    *ret_port = *ret_secure ? 443 : 80;
+    if (colon) {
+        n = strspn(colon + 1, "0123456789");
+        *ret_port = n > 0 && n <= 5 ? (unsigned) strtoul(colon + 1, NULL, 10) : 0;
+        return colon + 1 + n == end && *ret_port > 0 && *ret_port <= UINT16_MAX;
+    }
     return true;
 }
 
@@ -69,7 +75,7 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, unsigned redirec
     case HTTP_SINK:
         fault_set(reterr, reply->local_errno == ENOMEM ? FAULT_INTERNAL : FAULT_SPOOL_FULL,
                   "spool: %s", strerror(reply->local_errno));
-        return EV_WAIT;
+        return service_event(reterr);
     case HTTP_ANSWERED:
         break;
     default:
@@ -95,5 +101,6 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, unsigned redirec
         return EV_RETRY;
     }
     fault_set(reterr, FAULT_OUTPUT_UNREACHED, "HTTP %d from the file host", reply->code);
+    reterr->retry_after_usec = reply->retry_after_usec;
     return EV_WAIT;
 }

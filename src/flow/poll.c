@@ -18,7 +18,8 @@ uint64_t poll_delay_usec(const Config *c, uint64_t age_usec, double chance) {
         d = c->poll_min_usec;
     if (d > c->poll_max_usec)
         d = c->poll_max_usec;
-    return (uint64_t) ((double) d * (0.9 + chance / 5));
+    d = (uint64_t) ((double) d * (0.9 + chance / 5));
+    return d < c->poll_min_usec ? c->poll_min_usec : d > c->poll_max_usec ? c->poll_max_usec : d;
 }
 
 int poll_ask(const Config *c, const Job *j, HttpRequest *ret) {
@@ -103,21 +104,21 @@ const char *poll_output(const json_t *output, const char *pointer, PollWants wan
 
 /* One line: "…LABEL:  42%|####2     | 5/12 […". */
 static double line_progress(const char *line, size_t size) {
-    const char *percent = memchr(line, '%', size), *p = percent;
-    long n;
+    const char *end = line + size, *percent = line, *p;
 
-    if (!percent || percent == line)
-        return -1;
-    while (p > line && isdigit((unsigned char) p[-1]))
-        p--;
-    if (p == percent || percent - p > 3)
-        return -1;
-    n = strtol(p, NULL, 10);
-    for (p = percent + 1; p < line + size && *p == ' ';)
-        p++;
-    if (n > 100 || p >= line + size || *p != '|')
-        return -1;
-    return (double) n / 100;
+    for (; (percent = memchr(percent, '%', (size_t) (end - percent))); percent++) {
+        long n;
+
+        for (p = percent; p > line && isdigit((unsigned char) p[-1]);)
+            p--;
+        if (p == percent || percent - p > 3 || (n = strtol(p, NULL, 10)) > 100)
+            continue;
+        for (p = percent + 1; p < end && *p == ' ';)
+            p++;
+        if (p < end && *p == '|')
+            return (double) n / 100;
+    }
+    return -1;
 }
 
 double poll_progress(const char *logs) {
@@ -139,10 +140,13 @@ double poll_progress(const char *logs) {
 
 /* --- answers ------------------------------------------------------------------------------- */
 
+/* As words of their own: "E005" is no part of "tmp7ae005k". */
 static bool any_in(const char *text, const char *const *words) {
     for (; *words; words++)
-        if (strcasestr(text, *words))
-            return true;
+        for (const char *at = text; (at = strcasestr(at, *words)); at++)
+            if ((at == text || !isalnum((unsigned char) at[-1])) &&
+                !isalnum((unsigned char) at[strlen(*words)]))
+                return true;
     return false;
 }
 
@@ -199,6 +203,15 @@ static void remember(Job *j, const PollAnswer *a, uint64_t now_usec) {
         p->state = PURCHASE_ENDED;
 }
 
+/* It is a string, but nobody promises that. */
+static const char *error_text(const json_t *error) {
+    if (json_is_array(error))
+        error = json_array_get(error, 0);
+    if (json_is_object(error) && json_text(error, "message"))
+        return json_text(error, "message");
+    return json_is_object(error) ? json_text(error, "detail") : json_string_value(error);
+}
+
 JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,
                    Fault *reterr) {
     PollAnswer a = { 0 };
@@ -216,9 +229,7 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
     a.output = json_object_get(a.root, "output");
     a.metrics = json_object_get(a.root, "metrics");
     error = json_object_get(a.root, "error");
-    a.error = json_is_string(error)   ? json_string_value(error)
-              : json_is_object(error) ? json_text(error, "message")
-                                      : NULL;
+    a.error = error_text(error);
     a.terminal = true;
     if (strcmp(a.status, "succeeded") == 0)
         ev = succeeded(j, &a, reterr);

@@ -132,13 +132,29 @@ int store_remove_ask(const Config *c, const Job *j, HttpRequest *ret) {
     return request(c, "DELETE", "object", j->object, ret);
 }
 
-/* Storage sends its refusals as HTTP 400 and the true status as text in the JSON. */
+/* Storage sends its refusals as HTTP 400; the true status follows from the JSON's `code`, or stands in
+ * its `statusCode`, as text. */
 static int true_status(const HttpReply *reply, const json_t *root) {
-    const char *text = json_text(root, "statusCode");
-    int status =
-        text ? (int) strtol(text, NULL, 10) : (int) json_number(root, "statusCode", reply->code);
+    static const struct {
+        const char *code;
+        int status;
+    } codes[] = {
+        { "DatabaseReadOnly", 503 }, { "LockTimeout", 503 },   { "DatabaseTimeout", 544 },
+        { "SlowDown", 429 },         { "InternalError", 500 }, { "DatabaseError", 500 },
+        { "EntityTooLarge", 413 },   { "AccessDenied", 403 },  { "NoSuchBucket", 404 },
+        { "NoSuchKey", 404 },
+    };
+    const char *code = json_text(root, "code"), *text = json_text(root, "statusCode"),
+               *message = json_text(root, "message");
+    long status = text ? strtol(text, NULL, 10) : json_whole(root, "statusCode", reply->code);
 
-    return reply->code >= 400 && status >= 400 ? status : reply->code;
+    for (size_t i = 0; code && i < sizeof codes / sizeof *codes; i++)
+        if (strcmp(code, codes[i].code) == 0)
+            status = codes[i].status;
+    /* So the gateway calls a request that broke off on its way. */
+    if (status == 400 && !code && message && strcmp(message, "Client Error") == 0)
+        status = 408;
+    return reply->code >= 400 && status >= 400 && status < 1000 ? (int) status : reply->code;
 }
 
 /* The fault of a reply that is no success. `missing`: what a 404 stands for. */

@@ -207,7 +207,7 @@ static void test_json(void **state) {
         const char *text, *again; /* NULL: it is not JSON */
     } cases[] = {
         /* clang-format off */
-        { "{}", "{}" }, { " [1, \"a\\u0000b\"]\n", "[1,\"a\\u0000b\"]" }, { "\"x\"", "\"x\"" },
+        { "{}", "{}" }, { " [1, \"a\\u0000b\\\\u0000\"]\n", "[1,\"a\\ufffdb\\\\u0000\"]" }, { "\"x\"", "\"x\"" },
         { "null", "null" }, { "true", "true" }, { "-0.5", "-0.5" },
         { "{\"a\":1,\"a\":2}", "{\"a\":2}" }, { "", NULL }, { " ", NULL }, { "{", NULL },
         { "{} x", NULL }, { "{}{}", NULL }, { "{\"a\":}", NULL }, { "{'a':1}", NULL },

@@ -199,6 +199,13 @@ static void test_where_it_begins(void **state) {
         { "[" PURCHASE("paint", 1, "bought", BOUGHT, DONE("[\"https://x/1.png\"]")) "," PURCHASE(
               "sculpt", 2, "intended", "null", "") "]",
           JOB_LOOKING, 1, true },
+        /* it may have been bought though what it was made of is gone: that is found out first */
+        { "[" PURCHASE(
+              "paint", 1, "bought", BOUGHT,
+              ",\"finished\":true,\"finished_age_usec\":3700000000,\"status\":\"succeeded\","
+              "\"output\":[\"https://x/1.png\"]") "," PURCHASE("sculpt", 2, "intended", "null",
+                                                               "") "]",
+          JOB_LOOKING, 1, true },
         /* a later step's running prediction needs nothing of the one before */
         { "[" PURCHASE("sculpt", 2, "bought", BOUGHT, "") "]", JOB_POLLING, 1, true },
         /* finished without a usable output: bought again */
@@ -285,6 +292,47 @@ static void test_unreadable_rows(void **state) {
     assert_null(j);
 }
 
+/* Numbers that no clock and no sequence gives. */
+static void test_numbers(void **state) {
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    ClaimedRow row = claimed_row;
+    PGresult *res;
+    Job *j = NULL;
+
+    (void) state;
+    row.purchases = "[{\"id\":1,\"step\":\"paint\",\"purchase\":1,\"state\":\"intended\","
+                    "\"intent_age_usec\":-5,\"give_up_in_usec\":1e300,\"x\":18446744073709551615}]";
+    j = job_of(c, &row);
+    assert_true(job_purchase(j)->intent_usec == NOW);
+    assert_true(job_purchase(j)->give_up_usec == NOW);
+    assert_int_equal(job_purchase(j)->id, 1);
+    j = job_free(j);
+    row.purchases = "[{\"id\":1e300,\"step\":\"paint\",\"purchase\":-1,\"state\":\"intended\"}]";
+    res = claim_of(&row);
+    assert_int_equal(claim_read(res, 1, c, NOW, &j), -EBADMSG);
+    PQclear(res);
+}
+
+/* A success counts as one only while the purchase is still ours. */
+static void test_usable(void **state) {
+    static const char *const others[] = { "ended", "surplus" };
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    ClaimedRow row = claimed_row;
+    char purchases[512];
+
+    (void) state;
+    for (size_t i = 0; i < 2; i++) {
+        _cleanup_(job_freep) Job *j = NULL;
+
+        (void) snprintf(purchases, sizeof purchases,
+                        "[" PURCHASE("paint", 1, "%s", BOUGHT, DONE("[]")) "]", others[i]);
+        row.purchases = purchases;
+        j = job_of(c, &row);
+        assert_true(j->purchases[0].finished);
+        assert_false(j->purchases[0].usable);
+    }
+}
+
 static void test_no_memory(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     ClaimedRow row = claimed_row;
@@ -319,6 +367,8 @@ int main(void) {
         cmocka_unit_test(test_where_it_begins),
         cmocka_unit_test(test_fault_with_a_purchase),
         cmocka_unit_test(test_unreadable_rows),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_usable),
         cmocka_unit_test(test_no_memory),
     };
 

@@ -41,6 +41,10 @@ static void test_check(void **state) {
         { "https://", false },
         { "", false },
         /* another host */
+        { "https://replicate.delivery:abc/x", false },
+        { "https://replicate.delivery:/x", false },
+        { "https://replicate.delivery:99999/x", false },
+        { "https://replicate.delivery:443x/x", false },
         { "https://evil.com/x", false },
         { "https://evil.com/replicate.delivery", false },
         { "https://evil.com?.replicate.delivery", false },
