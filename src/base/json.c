@@ -4,6 +4,8 @@
 
 #include "base/json.h"
 
+#define WHOLE_MAX 9007199254740992.0 /* 2^53: as far as a double counts */
+
 /* The value of \uXXXX at `s`; 0 if there is none. */
 static unsigned escape_at(const char *s, size_t size) {
     unsigned n = 0;
@@ -75,9 +77,9 @@ double json_number(const json_t *object, const char *name, double otherwise) {
 }
 
 int64_t json_whole(const json_t *object, const char *name, int64_t otherwise) {
-    double n = json_number(object, name, 0x1p60);
+    double n = json_number(object, name, 2 * WHOLE_MAX);
 
-    return n >= -0x1p53 && n <= 0x1p53 ? (int64_t) n : otherwise;
+    return n >= -WHOLE_MAX && n <= WHOLE_MAX ? (int64_t) n : otherwise;
 }
 
 char *json_write(const json_t *value) {
