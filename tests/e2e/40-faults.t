@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+import tempfile
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -246,7 +247,12 @@ def time_limits():
 def directory_storage():
     lab = Lab(driver="dir")
     lab.sim.config(starting_ms=0, processing_ms=50)
-    lab.daemon()
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as spool: # commonly another file system than the store's
+        a_directory(lab, spool)
+
+
+def a_directory(lab, spool):
+    lab.daemon(**{"worker.spool_dir": spool})
     job, asset = lab.insert_job("to a directory", IMAGE)
     row = lab.wait_status(job, "done")
     with open(os.path.join(lab.dir, "store", row["output_data"]["storage_path"]), "rb") as mesh:
@@ -256,7 +262,7 @@ def directory_storage():
     job, asset = lab.insert_job("an image by path", f"{lab.user}/x.png")
     failed_once(lab, job, asset, "reference image cannot be used", "dir can't sign a path")
     is_(len(lab.sim.predictions()), 1, "dir: nothing was bought for it")
-    lab.sim.stop()
+    is_(lab.daemons[0].stop(), 0, "dir: it stops")
 
 
 testing.main(a_model_that_fails, an_attempt_that_fails, refusals_of_the_service, uncertain_purchases, bad_files, a_store_that_fails,
