@@ -12,7 +12,7 @@
 
 #define FILE_MAX_BYTES (1024 * 1024)
 #define CREDENTIALS_MAX 64
-#define STANDARD_FILE "/etc/meshify.ini"
+#define STANDARD_FILE SYSCONFDIR "/meshify.ini"
 
 typedef struct Texts { /* what the ConfigSource borrows */
     char *file, *dropin;
