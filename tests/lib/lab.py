@@ -295,8 +295,8 @@ def ok(condition, what, detail=""):
     else:
         _failed += 1
         print(f"not ok {_count} - {what}", flush=True)
-        for line in str(detail).splitlines():
-            print(f"# {line}", flush=True)
+        for line in [f"FAILED {what}", *str(detail).splitlines()]: # where prove shows it
+            print(f"# {line[:2000]}", file=sys.stderr, flush=True)
     return bool(condition)
 
 
