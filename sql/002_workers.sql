@@ -45,13 +45,15 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+-- Workers whose pids mean the same as ours: of this boot (its id is random) and pid namespace. A machine
+-- without an id of its own, as containers often are, is one too.
 CREATE OR REPLACE FUNCTION meshify.predecessors(p_worker uuid) RETURNS TABLE (worker uuid, pid int)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT o.id, o.pid
     FROM meshify.workers o
     JOIN meshify.workers me ON me.id = p_worker
     WHERE o.id <> me.id AND o.machine_id = me.machine_id AND o.boot_id = me.boot_id AND o.pid_ns = me.pid_ns
-      AND me.machine_id <> '' AND me.boot_id <> '' AND me.pid_ns <> ''
+      AND me.boot_id <> '' AND me.pid_ns <> ''
 $$;
 
 -- Declares dead what has run out or is proven dead, and puts its jobs back into the queue, at most

@@ -26,6 +26,10 @@ SELECT is((SELECT taken FROM meshify.reap(t.w(3), '{}')), 0, 'who is no worker r
 -- Proven dead: at once.
 SELECT t.worker(3);
 SELECT results_eq('SELECT worker, pid FROM meshify.predecessors(t.w(3)) ORDER BY 1', $$SELECT t.w(2), 1$$, 'others of this machine, boot and pid namespace');
+UPDATE meshify.workers SET machine_id = '';
+SELECT results_eq('SELECT worker, pid FROM meshify.predecessors(t.w(3)) ORDER BY 1', $$SELECT t.w(2), 1$$, 'also without a machine id');
+UPDATE meshify.workers SET boot_id = '';
+SELECT is_empty('SELECT * FROM meshify.predecessors(t.w(3))', 'but not without the boot''s');
 SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(3), ARRAY[t.w(1)])', 'VALUES (1, 2)', 'who is proven dead loses its jobs at once');
 SELECT results_eq('SELECT DISTINCT status, worker_id, attempts, crashes FROM public.jobs', $$VALUES ('pending', NULL::uuid, 0, 1)$$, 'pending again, the attempt given back, a crash counted');
 SELECT results_eq('SELECT DISTINCT status FROM public.mesh_assets', $$VALUES ('pending')$$, 'the assets follow');
