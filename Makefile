@@ -5,6 +5,7 @@ PREFIX     ?= /usr
 SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 CATALOGDIR ?= $(PREFIX)/lib/systemd/catalog
+MANDIR     ?= $(PREFIX)/share/man
 DESTDIR    ?=
 BUILD      ?= build
 SAN        ?=# sanitizers, e.g. SAN=address,undefined
@@ -16,7 +17,8 @@ CORE   := job config config_table config_ini config_steps config_value pipeline 
 FLOW   := notify claim service predict look poll download validate store complete
 IO     := resolve db http spool dir
 DAEMON := settings lane worker stage buying filing closing stages lease wakeup prune status
-CTL    := ctl migrate jobs
+CTL    := ctl migrate jobs admin
+DOCTOR := doctor doctor_db doctor_http
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
 SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))
@@ -40,10 +42,11 @@ LINK          = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
 
 PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out base/clock.o base/log.o,$(BASE:%=base/%.o)) \
                 $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
-DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o))
-CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o $(CTL:%=ctl/%.o) daemon/settings.o ctl/migrations_sql.o)
+DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
+CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o ctl/migrations_sql.o)
 SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
 UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))
+MAN        := meshifyd.8 meshifyctl.1 meshify.ini.5
 FUZZ       := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 COMMA      := ,
 PROGRAMS   := $(addprefix $(BUILD)/,meshifyd meshifyctl meshify-sim)
@@ -151,7 +154,7 @@ units: $(UNIT)
 check-boot: all                              ## install, start, hand over on a real systemd (root)
 	BUILD=$(BUILD) tests/boot/run
 
-lint: all $(BUILD)/libpure.a $(BUILD)/tests/t_config ## layers, purity, options, catalog, units
+lint: all $(BUILD)/libpure.a $(BUILD)/tests/t_config ## layers, purity, options, catalog, manual pages
 	@for l in tests/lint/*; do BUILD=$(BUILD) $$l $(BUILD)/libpure.a || exit 1; done
 
 demo: all                                    ## the main job, on everything private to this directory
@@ -167,11 +170,15 @@ install: all                                 ## into DESTDIR, PREFIX
 	for u in meshifyd.service meshifyd@.service; do \
 	    sed 's|@sbindir@|$(PREFIX)/sbin|g' systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u && chmod 644 $(DESTDIR)$(UNITDIR)/$$u || exit 1; done
 	install -D -m 644 systemd/meshify.catalog $(DESTDIR)$(CATALOGDIR)/meshify.catalog
+	for m in $(MAN); do dir=$(DESTDIR)$(MANDIR)/man$${m##*.} && install -d $$dir && \
+	    sed 's|/etc/meshify|$(SYSCONFDIR)/meshify|g' man/$$m >$$dir/$$m && chmod 644 $$dir/$$m || exit 1; done
+	[ -n "$(DESTDIR)" ] || ! command -v journalctl >/dev/null || journalctl --update-catalog
 	[ -e $(DESTDIR)$(SYSCONFDIR)/meshify.ini ] || install -m 600 etc/meshify.ini $(DESTDIR)$(SYSCONFDIR)/meshify.ini
 
 uninstall:                                   ## removes what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/meshifyd $(DESTDIR)$(PREFIX)/bin/meshifyctl $(DESTDIR)$(CATALOGDIR)/meshify.catalog
 	rm -f $(DESTDIR)$(UNITDIR)/meshifyd.service $(DESTDIR)$(UNITDIR)/meshifyd@.service
+	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $m))/$m)
 
 format:                                      ## clang-format on all C
 	clang-format -i $(wildcard src/*.c src/*/*.c include/*/*.h tests/sim/*.[ch] tests/unit/*.[ch] tests/fuzz/*.c)

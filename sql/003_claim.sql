@@ -32,7 +32,10 @@ $$;
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts, j.crashes,
-           meshify.usec(j.worked), meshify.usec(now() - j.created_at), j.cancel_requested_at IS NOT NULL,
+           meshify.usec(j.worked),
+           meshify.usec(now() - greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
+                                                        WHERE e.job_id = j.id AND e.event = 'retried'))),
+           j.cancel_requested_at IS NOT NULL,
            meshify.purchases_of(j.id), NULL::bigint, NULL::uuid[]
     FROM public.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
     WHERE j.id = ANY (p_jobs)

@@ -19,18 +19,18 @@ static const Command commands[] = {
     { "status",    ctl_status,  "[--json]", "workers, queue, rates" },
     { "jobs",      ctl_jobs,    "[--status S] [--user ID] [--limit N] [--json]", "the newest jobs" },
     { "show",      ctl_show,    "JOB [--json]", "one job with its purchases and its history" },
-    { "enqueue",   ctl_enqueue, "--user ID --project ID --prompt TEXT [--image URL] [--free] [--json]", "a new job" },
+    { "enqueue",   ctl_enqueue, "--user ID --project ID [--prompt TEXT] [--image URL|PATH] [--free] [--json]", "a new job" },
     { "migrate",   ctl_migrate, "[--dry-run]", "brings the database to what meshifyd needs" },
+    { "cancel",    ctl_cancel,    "JOB | --stuck [--json]", "ends a job; what was bought for it is cancelled" },
+    { "retry",     ctl_retry,     "JOB | --stuck [--json]", "a failed or canceled job again" },
+    { "purchases", ctl_purchases, "[--surplus] [--limit N] [--json]", "the newest predictions" },
+    { "stats",     ctl_stats,     "[--since 24h] [--json]", "rates, durations, failures, storage by owner" },
+    { "pause",     ctl_pause,     "[--json]", "no instance claims any more" },
+    { "resume",    ctl_resume,    "[--json]", "they do again" },
+    { "settings",  ctl_settings,  "[KEY VALUE] [--json]", "shows or sets what holds for all instances" },
+    { "drain",     ctl_drain,     "INSTANCE [--json]", "an instance hands its jobs back and stops" },
+    { "doctor",    ctl_doctor,    "", "asks every outside system, and says what to do about it" },
     { "top",       NULL, "", "" },
-    { "retry",     NULL, "", "" },
-    { "cancel",    NULL, "", "" },
-    { "purchases", NULL, "", "" },
-    { "pause",     NULL, "", "" },
-    { "resume",    NULL, "", "" },
-    { "settings",  NULL, "", "" },
-    { "drain",     NULL, "", "" },
-    { "doctor",    NULL, "", "" },
-    { "stats",     NULL, "", "" },
 };
 /* clang-format on */
 
@@ -38,7 +38,7 @@ static void print_help(void) {
     puts("Usage: meshifyctl [-c FILE] COMMAND [OPTION...]\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (commands[i].run)
-            printf("  %-8s %s\n           %s\n", commands[i].name, commands[i].arguments,
+            printf("  %-9s %s\n            %s\n", commands[i].name, commands[i].arguments,
                    commands[i].help);
     puts("\n  -c, --config FILE  read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR
          "/meshify.ini ([database] only)\n"
@@ -46,6 +46,12 @@ static void print_help(void) {
          "      --help         print this\n\n"
          "Exit status: 0 done, 1 not found or refused, 64 usage, 69 database unreachable, 78 bad "
          "configuration.");
+}
+
+/* Those that do say themselves what they take. */
+static bool takes_arguments(const Command *command) {
+    return command->run == ctl_show || command->run == ctl_cancel || command->run == ctl_retry ||
+           command->run == ctl_settings || command->run == ctl_drain;
 }
 
 static const Command *find(const char *name) {
@@ -66,6 +72,9 @@ int main(int argc, char **argv) {
         OPT_IMAGE,
         OPT_FREE,
         OPT_DRY_RUN,
+        OPT_STUCK,
+        OPT_SURPLUS,
+        OPT_SINCE,
         OPT_VERSION,
         OPT_HELP
     };
@@ -80,6 +89,9 @@ int main(int argc, char **argv) {
         { "image", required_argument, NULL, OPT_IMAGE },
         { "free", no_argument, NULL, OPT_FREE },
         { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+        { "stuck", no_argument, NULL, OPT_STUCK },
+        { "surplus", no_argument, NULL, OPT_SURPLUS },
+        { "since", required_argument, NULL, OPT_SINCE },
         { "version", no_argument, NULL, OPT_VERSION },
         { "help", no_argument, NULL, OPT_HELP },
         { 0 },
@@ -122,6 +134,15 @@ int main(int argc, char **argv) {
         case OPT_DRY_RUN:
             c.dry_run = true;
             break;
+        case OPT_STUCK:
+            c.stuck = true;
+            break;
+        case OPT_SURPLUS:
+            c.surplus = true;
+            break;
+        case OPT_SINCE:
+            c.since = optarg;
+            break;
         case OPT_VERSION:
             puts("meshifyctl " VERSION);
             return 0;
@@ -148,19 +169,21 @@ int main(int argc, char **argv) {
     }
     c.argc = argc - optind - 1;
     c.argv = argv + optind + 1;
-    if (c.argc > 0 && command->run != ctl_show) {
+    if (c.argc > 0 && !takes_arguments(command)) {
         fprintf(stderr, "meshifyctl: '%s' is too much. Try 'meshifyctl --help'.\n", c.argv[0]);
         return EX_USAGE;
     }
 
-    status = settings_load(path, NULL, CONFIG_FOR_TOOL, &c.config, &errors);
+    status =
+        settings_load(path, NULL, command->run == ctl_doctor ? CONFIG_FOR_DAEMON : CONFIG_FOR_TOOL,
+                      &c.config, &errors);
     if (status < 0) {
         fputs(errors.text ? errors.text : "meshifyctl: the configuration can't be read\n", stderr);
         config_errors_done(&errors);
         return EX_CONFIG;
     }
     config_errors_done(&errors);
-    status = ctl_connect(&c);
+    status = command->run == ctl_doctor ? 0 : ctl_connect(&c);
     if (status == 0)
         status = command->run(&c);
     PQfinish(c.conn);

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "ctl/doctor.h"
 #include "daemon/lease.h"
 #include "daemon/settings.h"
 #include "daemon/status.h"
@@ -36,6 +37,7 @@ static const char help[] =
     "Takes jobs from PostgreSQL, has meshes made by Replicate, and stores them.\n\n"
     "  -c, --config FILE    read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR "/meshify.ini\n"
     "  -t, --test-config    read the configuration, print every error, and exit\n"
+    "      --check          try every outside system once, and say what to do about it\n"
     "      --instance NAME  the name of this instance in logs and status\n"
     "      --version        print the version\n"
     "      --help           print this\n\n"
@@ -118,6 +120,15 @@ static int on_usr1(sd_event_source *source, const struct signalfd_siginfo *si, v
     return 0;
 }
 
+static int on_hup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+    (void) source;
+    (void) si;
+    (void) userdata;
+    log_line(LOG_WARNING, CONFIG,
+             "Reloading is not supported yet: restart for a changed configuration");
+    return 0;
+}
+
 static void on_changed(void *userdata) {
     Daemon *d = userdata;
 
@@ -135,6 +146,7 @@ static int run(const Config *config) {
         (r = sd_event_add_signal(d.event, NULL, SIGTERM, on_term, &d)) < 0 ||
         (r = sd_event_add_signal(d.event, NULL, SIGINT, on_term, &d)) < 0 ||
         (r = sd_event_add_signal(d.event, NULL, SIGUSR1, on_usr1, &d)) < 0 ||
+        (r = sd_event_add_signal(d.event, NULL, SIGHUP, on_hup, &d)) < 0 ||
         (r = worker_new(&d.worker, d.event, config)) < 0 ||
         (r = status_new(&d.status, d.worker)) < 0)
         log_line(LOG_ERR, INTERNAL, "Can't start: %s", strerror(-r));
@@ -153,7 +165,7 @@ static int run(const Config *config) {
     sd_event_source_disable_unref(d.deadline);
     sd_event_source_disable_unref(d.done);
     sd_event_unref(d.event);
-    return r < 0 ? EX_SOFTWARE : 0;
+    return r == -ENOTDIR ? EX_CONFIG : r < 0 ? EX_SOFTWARE : 0;
 }
 
 /* jansson does not notice every shortage: a string may lose a byte, and so an id become another one.
@@ -183,7 +195,7 @@ int main(int argc, char **argv) {
         { 0 },
     };
     const char *path = NULL, *instance = NULL;
-    bool only_test = false;
+    bool only_test = false, check = false;
     ConfigErrors errors = { 0 };
     Config *config = NULL;
     sigset_t signals;
@@ -202,8 +214,8 @@ int main(int argc, char **argv) {
             instance = optarg;
             break;
         case OPT_CHECK:
-            fputs("meshifyd: --check is not supported yet\n", stderr);
-            return EX_USAGE;
+            check = true;
+            break;
         case OPT_VERSION:
             puts("meshifyd " VERSION);
             return 0;
@@ -225,6 +237,7 @@ int main(int argc, char **argv) {
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGHUP);
     (void) sigprocmask(SIG_BLOCK, &signals, NULL);
     (void) signal(SIGPIPE, SIG_IGN);
     (void) prctl(PR_SET_DUMPABLE, 0); /* a core would hold the secrets */
@@ -243,6 +256,13 @@ int main(int argc, char **argv) {
         puts("The configuration is good.");
         config_free(config);
         return 0;
+    }
+    if (check) {
+        (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
+        r = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? doctor_run(config) : EX_SOFTWARE;
+        curl_global_cleanup();
+        config_free(config);
+        return r;
     }
     log_open((LogTarget) config->log_target, config->log_level);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {

@@ -12,8 +12,8 @@
 typedef struct Ctl {
     Config *config;
     PGconn *conn;
-    bool json, dry_run, free;
-    const char *status, *user, *project, *prompt, *image, *limit;
+    bool json, dry_run, free, stuck, surplus;
+    const char *status, *user, *project, *prompt, *image, *limit, *since;
     int argc; /* what is left of the command line */
     char **argv;
 } Ctl;
@@ -24,6 +24,15 @@ int ctl_enqueue(Ctl *c);
 int ctl_jobs(Ctl *c);
 int ctl_show(Ctl *c);
 int ctl_status(Ctl *c);
+int ctl_cancel(Ctl *c);
+int ctl_retry(Ctl *c);
+int ctl_purchases(Ctl *c);
+int ctl_pause(Ctl *c);
+int ctl_resume(Ctl *c);
+int ctl_settings(Ctl *c);
+int ctl_drain(Ctl *c);
+int ctl_stats(Ctl *c);
+int ctl_doctor(Ctl *c); /* connects by itself */
 
 /* Connects by [database] url; 0 or EX_UNAVAILABLE, having said why. */
 int ctl_connect(Ctl *c);
@@ -34,6 +43,15 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
 
 /* Prints text from outside on a terminal: control characters as '?'. */
 void ctl_print(FILE *to, const char *text, int width);
+
+/* Says what is wrong with the command line; EX_USAGE. */
+int ctl_usage(const char *what);
+
+/* --limit, if it is there: 0, or EX_USAGE, having said why. */
+int ctl_check_limit(const Ctl *c);
+
+void ctl_print_json(const json_t *value);
+json_t *ctl_rows_as_json(const PGresult *res); /* a list of objects, numbers as numbers */
 
 /* "12s", "3min", "2h", "5d". */
 const char *ctl_age(double seconds, char to[static 16]);

@@ -93,6 +93,7 @@ struct Worker {
     void *userdata;
 };
 
+/* -ENOTDIR: spool_dir can't be used, which has been said; else -ENOMEM or what libsystemd answers. */
 int worker_new(Worker **ret, sd_event *event, const Config *config);
 Worker *worker_free(Worker *w);
 

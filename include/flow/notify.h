@@ -11,6 +11,7 @@ typedef enum NotifyKind {
     NOTIFY_CANCEL,     /* `id` is a job */
     NOTIFY_PREDICTION, /* `id` is a prediction: poll it now */
     NOTIFY_PING,       /* `id` is a worker: it proves its wake-up */
+    NOTIFY_DRAIN,      /* `id` is a worker: it is to stop */
 } NotifyKind;
 
 typedef struct Notify {

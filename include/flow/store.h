@@ -18,5 +18,9 @@ int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret);
 /* EV_OK: j->image_url is set. */
 JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
 
+/* Does the bucket exist, does the key reach it, is it private? */
+int store_bucket_ask(const Config *c, HttpRequest *ret);
+JobEvent store_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr);
+
 /* DELETE of j->object. */
 int store_remove_ask(const Config *c, const Job *j, HttpRequest *ret);

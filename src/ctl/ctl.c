@@ -85,3 +85,20 @@ const char *ctl_age(double seconds, char to[static 16]) {
         (void) snprintf(to, 16, "%.0fd", seconds / 86400);
     return to;
 }
+
+int ctl_usage(const char *what) {
+    fprintf(stderr, "meshifyctl: %s. Try 'meshifyctl --help'.\n", what);
+    return EX_USAGE;
+}
+
+int ctl_check_limit(const Ctl *c) {
+    if (c->limit && (strspn(c->limit, "0123456789") != strlen(c->limit) || strlen(c->limit) > 5 ||
+                     strtol(c->limit, NULL, 10) < 1 || strtol(c->limit, NULL, 10) > 10000))
+        return ctl_usage("--limit is a number from 1 to 10000");
+    return 0;
+}
+
+void ctl_print_json(const json_t *value) {
+    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    fputc('\n', stdout);
+}

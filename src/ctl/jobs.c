@@ -7,16 +7,6 @@
 #include "base/str.h"
 #include "ctl/ctl.h"
 
-static int usage(const char *what) {
-    fprintf(stderr, "meshifyctl: %s. Try 'meshifyctl --help'.\n", what);
-    return EX_USAGE;
-}
-
-static void print_json(const json_t *value) {
-    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
-    fputc('\n', stdout);
-}
-
 /* A column as JSON: numbers stay numbers. */
 static json_t *column(const PGresult *res, int row, int i) {
     const char *text = PQgetvalue(res, row, i);
@@ -35,7 +25,7 @@ static json_t *column(const PGresult *res, int row, int i) {
     }
 }
 
-static json_t *rows_as_json(const PGresult *res) {
+json_t *ctl_rows_as_json(const PGresult *res) {
     json_t *rows = json_array();
 
     for (int row = 0; row < PQntuples(res); row++) {
@@ -54,17 +44,17 @@ int ctl_enqueue(Ctl *c) {
     PGresult *res;
 
     if (!c->user || !c->project || (!c->prompt && !c->image))
-        return usage("enqueue needs --user, --project and --prompt or --image");
+        return ctl_usage("enqueue needs --user, --project and --prompt or --image");
     if (!str_is_uuid(c->user) || !str_is_uuid(c->project))
-        return usage("--user and --project are UUIDs");
+        return ctl_usage("--user and --project are UUIDs");
     res = ctl_query(c, "SELECT asset_id, job_id FROM meshify.enqueue($1, $2, $3, $4, $5)", params,
                     5, &status);
     if (!res)
         return status;
     if (c->json) {
-        _cleanup_(json_unrefp) json_t *rows = rows_as_json(res);
+        _cleanup_(json_unrefp) json_t *rows = ctl_rows_as_json(res);
 
-        print_json(json_array_get(rows, 0));
+        ctl_print_json(json_array_get(rows, 0));
     } else
         printf("job %s, asset %s\n", PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 0));
     PQclear(res);
@@ -77,10 +67,9 @@ int ctl_jobs(Ctl *c) {
     PGresult *res;
 
     if (c->user && !str_is_uuid(c->user))
-        return usage("--user is a UUID");
-    if (c->limit && (strspn(c->limit, "0123456789") != strlen(c->limit) || strlen(c->limit) > 5 ||
-                     strtol(c->limit, NULL, 10) < 1))
-        return usage("--limit is a number from 1 to 10000");
+        return ctl_usage("--user is a UUID");
+    if (ctl_check_limit(c) != 0)
+        return EX_USAGE;
     res = ctl_query(c,
                     "SELECT *, extract(epoch FROM now() - created_at)::float8 AS age_seconds"
                     " FROM meshify.list_jobs($1, $2, $3)",
@@ -88,9 +77,9 @@ int ctl_jobs(Ctl *c) {
     if (!res)
         return status;
     if (c->json) {
-        _cleanup_(json_unrefp) json_t *rows = rows_as_json(res);
+        _cleanup_(json_unrefp) json_t *rows = ctl_rows_as_json(res);
 
-        print_json(rows);
+        ctl_print_json(rows);
     } else {
         int state = PQfnumber(res, "status"), age = PQfnumber(res, "age_seconds"),
             progress = PQfnumber(res, "progress"), prompt = PQfnumber(res, "prompt"),
@@ -183,7 +172,7 @@ int ctl_show(Ctl *c) {
     int status = 0;
 
     if (c->argc != 1 || !str_is_uuid(c->argv[0]))
-        return usage("show needs the id of one job");
+        return ctl_usage("show needs the id of one job");
     const char *params[] = { c->argv[0] };
     _cleanup_(json_unrefp) json_t *root =
         document(c, "SELECT meshify.show_job($1)", params, 1, &status);
@@ -194,7 +183,7 @@ int ctl_show(Ctl *c) {
         return status;
     }
     if (c->json) {
-        print_json(root);
+        ctl_print_json(root);
         return 0;
     }
     puts("job");
@@ -217,7 +206,7 @@ int ctl_status(Ctl *c) {
     if (!root)
         return status;
     if (c->json) {
-        print_json(root);
+        ctl_print_json(root);
         return 0;
     }
     printf("queue    %.0f pending, %.0f running, the oldest pending for %s\n",

@@ -1,5 +1,7 @@
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -63,6 +65,10 @@ static void on_notified(void *userdata, const char *channel, const char *payload
         poll_prediction(w, n.id);
     else if (n.kind == NOTIFY_PING && strcmp(n.id, w->id) == 0)
         proven(w);
+    else if (n.kind == NOTIFY_DRAIN && strcmp(n.id, w->id) == 0) {
+        log_line(LOG_NOTICE, STOPPING, "An operator asks us to stop");
+        (void) kill(getpid(), SIGTERM); /* there is one way to stop */
+    }
 }
 
 static void listening(void *userdata, DbEnd end, const PGresult *res) {

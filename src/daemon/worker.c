@@ -418,6 +418,8 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
         log_line(LOG_ERR, CONFIG,
                  "[worker] spool_dir: %s: %s; it must be a directory that we may write",
                  config->spool_dir, strerror(-r));
+        if (r == -EACCES || r == -EPERM || r == -ENOENT || r == -EROFS || r == -EINVAL)
+            r = -ENOTDIR; /* waiting mends none of these */
         goto fail;
     }
     if ((r = http_new(&w->http, event, "meshifyd/" VERSION)) < 0 ||

@@ -18,6 +18,7 @@ Notify notify_read(const char *channel, const char *payload) {
         { "cancel", NOTIFY_CANCEL },
         { "prediction", NOTIFY_PREDICTION },
         { "ping", NOTIFY_PING },
+        { "drain", NOTIFY_DRAIN },
     };
     _cleanup_(json_unrefp) json_t *root = NULL;
     Notify n = { .kind = NOTIFY_OTHER };

@@ -184,6 +184,31 @@ static JobEvent refused(const HttpReply *reply, const json_t *root, FaultCode mi
     return service_event(reterr);
 }
 
+int store_bucket_ask(const Config *c, HttpRequest *ret) {
+    size_t n = strlen(c->storage_url);
+    int r = request(c, "GET", "bucket", "", ret);
+
+    if (r < 0)
+        return r;
+    while (n > 0 && c->storage_url[n - 1] == '/')
+        n--;
+    free(ret->url);
+    if (!(ret->url = str_printf("%.*s/storage/v1/bucket/%s", (int) n, c->storage_url, c->bucket))) {
+        http_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+JobEvent store_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr) {
+    _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
+
+    *ret_public = json_is_true(json_object_get(root, "public"));
+    if (reply->end == HTTP_ANSWERED && reply->code == 200 && json_is_object(root))
+        return EV_OK;
+    return refused(reply, root, FAULT_STORE_REFUSED, reterr);
+}
+
 JobEvent store_hear(const HttpReply *reply, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
 

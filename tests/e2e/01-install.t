@@ -22,6 +22,7 @@ is "$(stat -c %a "$dir/etc/meshify.ini")" 600 "nobody else reads the configurati
 for unit in meshifyd.service meshifyd@.service; do
     grep -q '^ExecStart=/opt/meshify/sbin/meshifyd' "$dir/opt/meshify/lib/systemd/system/$unit" && ok 0 "$unit starts it" || ok 1 "$unit starts it"
 done
+is "$(cd "$dir/opt/meshify/share/man" && echo */*)" "man1/meshifyctl.1 man5/meshify.ini.5 man8/meshifyd.8" "the manual pages, but for the simulator's"
 [ -e "$dir/opt/meshify/bin/meshify-sim" ] && ok 1 "the simulator is not installed" || ok 0 "the simulator is not installed"
 echo "# mine" >>"$dir/etc/meshify.ini"
 run install && ok 0 "again" || ok 1 "again"

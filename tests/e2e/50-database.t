@@ -129,8 +129,9 @@ def without_notifications():
     accounts.check(lab, jobs, "listen = off: ")
     is_(lab.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd'"), 1, "listen = off: one connection")
     is_(daemon.stop(), 0, "listen = off: stops")
-    # By name over TCP; and a second connection for LISTEN.
-    url = lab.postgres.url("meshifyd", tcp=True).replace("127.0.0.1", "localhost")
+    # By name over TCP; and a second connection for LISTEN. A machine without /etc/hosts has no localhost.
+    name = "localhost" if os.path.exists("/etc/hosts") else "127.1"
+    url = lab.postgres.url("meshifyd", tcp=True).replace("127.0.0.1", name)
     lab.daemon("tcp", **{"database.url": url, "database.listen_url": url})
     job, _ = lab.insert_job("over TCP", IMAGE)
     lab.wait_status(job, "done")
@@ -175,6 +176,9 @@ def how_it_is_started():
             daemon = start(lab, *args, "-c", bad)
             is_(daemon.wait(), 78, f"{keys} {args}: 78")
             ok(said in daemon.log() and "bad.ini:" in daemon.log(), f"{keys} {args}: file, line and key are named", daemon.log())
+    daemon = start(lab, "-c", lab.write_config("nospool", **{"worker.spool_dir": "/dev/null/spool"}))
+    is_(daemon.wait(), 78, "a spool_dir that can't be: 78")
+    ok("[worker] spool_dir: /dev/null/spool: Not a directory" in daemon.log(), "and what is wrong with it", daemon.log())
     is_(start(lab, "--nonsense").wait(), 64, "a wrong option: 64")
     is_(start(lab, "more").wait(), 64, "an argument: 64")
     is_(start(lab, "--version").wait(), 0, "--version")
@@ -186,6 +190,8 @@ def how_it_is_started():
     with open(f"/proc/{daemon.pid}/cmdline", encoding="utf-8") as command:
         ok("8843" not in command.read(), "the token is not on the command line")
     daemon.signal(signal.SIGUSR1)
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_line("Reloading is not supported yet", 10)
     job, _ = lab.insert_job("in flight", IMAGE)
     daemon.wait_line("claimed", 10)
     ok("8843" not in daemon.log() and "eyJ.test" not in daemon.log(), "nor in the log")

@@ -45,6 +45,8 @@ static void test_payloads(void **state) {
         { CONTROL, "{\"cancel\":\"' OR 1=1 --\"}", NOTIFY_OTHER, "" },
         { CONTROL, "{\"cancel\":null}", NOTIFY_OTHER, "" },
         { CONTROL, "{\"cancel\":[\"" UU "\"]}", NOTIFY_OTHER, "" },
+        { CONTROL, "{\"drain\":\"" UU "\"}", NOTIFY_DRAIN, UU },
+        { CONTROL, "{\"drain\":\"box\"}", NOTIFY_OTHER, "" },
         { CONTROL, "{\"ping\":\"box\"}", NOTIFY_OTHER, "" },
         { CONTROL, "{\"reload\":\"" UU "\"}", NOTIFY_OTHER, "" },
         { CONTROL, "{}", NOTIFY_OTHER, "" }, { CONTROL, "", NOTIFY_OTHER, "" },

@@ -1,0 +1,177 @@
+-- What an operator does by hand, through meshifyctl.
+
+-- A job that failed or was canceled, again. Credits that were given back are taken again, if they suffice.
+CREATE OR REPLACE FUNCTION meshify.retry(p_job uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    j record;
+    v_back numeric;
+    v_n int;
+BEGIN
+    PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT x.asset_id FROM public.jobs x WHERE x.id = p_job) FOR UPDATE;
+    SELECT x.status::text AS status, x.user_id, x.asset_id INTO j
+    FROM public.jobs x WHERE x.id = p_job AND x.type = 'meshify' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'gone';
+    ELSIF j.status = 'done' THEN
+        RETURN 'done';
+    ELSIF j.status IN ('pending', 'running') THEN
+        RETURN 'unfinished';
+    ELSIF NOT EXISTS (SELECT FROM public.mesh_assets a WHERE a.id = j.asset_id) THEN
+        RETURN 'no_asset';
+    END IF;
+
+    SELECT coalesce(sum(r.credits), 0), coalesce(max(r.n), 0) INTO v_back, v_n FROM meshify.refunds r WHERE r.job_id = p_job;
+    IF v_back > 0 THEN
+        UPDATE public.profiles p
+        SET credits_remaining = p.credits_remaining - v_back, credits_used = p.credits_used + v_back
+        WHERE p.id = j.user_id AND p.credits_remaining >= v_back;
+        IF NOT FOUND THEN
+            RETURN 'credits';
+        END IF;
+        INSERT INTO meshify.refunds (job_id, n, user_id, credits) VALUES (p_job, v_n + 1, j.user_id, -v_back);
+    END IF;
+    -- Nothing can be found out any more about a purchase this old: the operator has decided.
+    UPDATE meshify.predictions p SET state = 'given_up'
+    WHERE p.job_id = p_job AND p.state = 'intended' AND p.intent_at < now() - interval '1 hour';
+    UPDATE public.jobs x
+    SET status = 'pending', error = NULL, completed_at = NULL, attempts = 0, crashes = 0, progress = NULL, worker_id = NULL,
+        run_after = now(), worked = '0', cancel_requested_at = NULL
+    WHERE x.id = p_job;
+    UPDATE public.mesh_assets a SET status = 'pending' WHERE a.id = j.asset_id;
+    PERFORM meshify.note(p_job, 'retried', CASE WHEN v_back > 0 THEN jsonb_build_object('credits', v_back) END);
+    PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    RETURN 'ok';
+END $$;
+
+-- Running jobs of no worker of ours, unchanged for ten minutes: what an older program left behind.
+CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT j.id FROM public.jobs j
+    WHERE j.type = 'meshify' AND j.status = 'running' AND j.worker_id IS NULL
+      AND coalesce((to_jsonb(j) ->> 'updated_at')::timestamptz, j.created_at) < now() - interval '10 min'
+$$;
+
+-- Running jobs of no worker of ours: how many were left behind, how many are being worked on.
+CREATE OR REPLACE FUNCTION meshify.others() RETURNS TABLE (stuck int, busy int)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT s.n, (count(*) - s.n)::int
+    FROM public.jobs j, (SELECT count(*)::int AS n FROM meshify.stuck()) s
+    WHERE j.type = 'meshify' AND j.status = 'running' AND j.worker_id IS NULL GROUP BY s.n
+$$;
+
+CREATE OR REPLACE FUNCTION meshify.retry_stuck() RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_n int := 0;
+    v_job uuid;
+BEGIN
+    FOR v_job IN SELECT meshify.stuck() LOOP
+        UPDATE public.jobs x SET status = 'pending', run_after = now()
+        WHERE x.id = v_job AND x.status = 'running' AND x.worker_id IS NULL;
+        IF FOUND THEN
+            v_n := v_n + 1;
+            PERFORM meshify.note(v_job, 'retried', jsonb_build_object('reason', 'stuck'));
+        END IF;
+    END LOOP;
+    PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    RETURN v_n;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.cancel_stuck() RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+DECLARE
+    v_n int := 0;
+    v_job uuid;
+BEGIN
+    FOR v_job IN SELECT meshify.stuck() LOOP
+        PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT x.asset_id FROM public.jobs x WHERE x.id = v_job) FOR UPDATE;
+        PERFORM FROM public.jobs x WHERE x.id = v_job AND x.status = 'running' AND x.worker_id IS NULL FOR UPDATE;
+        IF FOUND THEN
+            v_n := v_n + 1;
+            PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'stuck');
+        END IF;
+    END LOOP;
+    RETURN v_n;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.list_purchases(p_surplus boolean, p_limit int)
+    RETURNS TABLE (id bigint, job_id uuid, step text, purchase int, state text, prediction_id text, status text, model text,
+                   intent_at timestamptz, finished_at timestamptz, predict_time float8, error text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT p.id, p.job_id, p.step, p.purchase, p.state, p.prediction_id, p.status, p.model, p.intent_at, p.finished_at,
+           CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN (p.metrics ->> 'predict_time')::float8 END, p.error
+    FROM meshify.predictions p
+    WHERE NOT p_surplus OR p.state = 'surplus'
+    ORDER BY p.id DESC LIMIT p_limit
+$$;
+
+CREATE OR REPLACE FUNCTION meshify.list_settings() RETURNS TABLE (key text, value text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS
+$$ SELECT s.key, s.value FROM meshify.settings s ORDER BY s.key $$;
+
+CREATE OR REPLACE FUNCTION meshify.set_setting(p_key text, p_value text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM meshify.settings s WHERE s.key = p_key) THEN
+        RETURN 'unknown';
+    ELSIF p_value IS NULL OR p_value !~ (CASE WHEN p_key IN ('refund', 'paused') THEN '^(on|off)$' ELSE '^[0-9]{1,9}$' END) THEN
+        RETURN 'invalid';
+    END IF;
+    UPDATE meshify.settings s SET value = p_value WHERE s.key = p_key;
+    PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    RETURN 'ok';
+END $$;
+
+-- Asks the workers of an instance to hand their jobs back and stop. Answers how many were asked.
+CREATE OR REPLACE FUNCTION meshify.drain(p_instance text) RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    v_n int := 0;
+    v_worker uuid;
+BEGIN
+    FOR v_worker IN SELECT w.id FROM meshify.workers w WHERE w.instance = p_instance AND NOT w.dead AND w.expires_at > now() LOOP
+        PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('drain', v_worker)::text);
+        v_n := v_n + 1;
+    END LOOP;
+    RETURN v_n;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    WITH ended AS (
+        SELECT j.status::text AS status, extract(epoch FROM j.completed_at - j.created_at)::float8 AS seconds
+        FROM public.jobs j WHERE j.type = 'meshify' AND j.completed_at > now() - p_since
+    ), bought AS (
+        SELECT p.model, p.state, p.status,
+               CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN (p.metrics ->> 'predict_time')::float8 END AS seconds
+        FROM meshify.predictions p WHERE p.intent_at > now() - p_since
+    )
+    SELECT jsonb_build_object(
+        'jobs', (SELECT jsonb_build_object(
+            'done', count(*) FILTER (WHERE e.status = 'done'), 'failed', count(*) FILTER (WHERE e.status = 'error'),
+            'canceled', count(*) FILTER (WHERE e.status = 'canceled'),
+            'p50_seconds', percentile_cont(0.5) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.status = 'done'),
+            'p95_seconds', percentile_cont(0.95) WITHIN GROUP (ORDER BY e.seconds) FILTER (WHERE e.status = 'done')) FROM ended e),
+        'failures', (SELECT coalesce(jsonb_object_agg(f.reason, f.n), '{}') FROM (
+            SELECT coalesce(e.detail ->> 'reason', 'unknown') AS reason, count(*) AS n
+            FROM meshify.events e WHERE e.event = 'error' AND e.at > now() - p_since GROUP BY 1) f),
+        'models', (SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.predictions DESC), '[]') FROM (
+            SELECT b.model, count(*) AS predictions, count(*) FILTER (WHERE b.status = 'succeeded') AS succeeded,
+                   count(*) FILTER (WHERE b.state = 'surplus') AS surplus, coalesce(sum(b.seconds), 0) AS predict_seconds
+            FROM bought b GROUP BY b.model) m),
+        'storage', (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM (
+            SELECT * FROM meshify.storage_usage u ORDER BY u.bytes DESC NULLS LAST LIMIT 20) s))
+$$;
+
+SELECT meshify.only_for('meshify.retry(uuid)', 'meshify_worker');
+SELECT meshify.only_for('meshify.stuck()');
+SELECT meshify.only_for('meshify.others()', 'meshify_worker');
+SELECT meshify.only_for('meshify.retry_stuck()', 'meshify_worker');
+SELECT meshify.only_for('meshify.cancel_stuck()', 'meshify_worker');
+SELECT meshify.only_for('meshify.list_purchases(boolean, int)', 'meshify_worker');
+SELECT meshify.only_for('meshify.list_settings()', 'meshify_worker');
+SELECT meshify.only_for('meshify.set_setting(text, text)', 'meshify_worker');
+SELECT meshify.only_for('meshify.drain(text)', 'meshify_worker');
+SELECT meshify.only_for('meshify.summary(interval)', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 8, applied_at = now() WHERE version < 8;

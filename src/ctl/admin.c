@@ -1,0 +1,269 @@
+/* Commands that change something by hand, and what they are decided by. */
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "core/config_value.h"
+#include "ctl/ctl.h"
+#include "ctl/doctor.h"
+
+/* One value from a function; NULL: it was refused, which has been said. Free it. */
+static char *answer(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
+    PGresult *res = ctl_query(c, sql, params, n, ret_exit);
+    char *text = NULL;
+
+    if (!res)
+        return NULL;
+    if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
+        text = strdup(PQgetvalue(res, 0, 0));
+    PQclear(res);
+    if (!text)
+        *ret_exit = EX_SOFTWARE;
+    return text;
+}
+
+/* What a function answers with a word, in words for the operator. */
+typedef struct Word {
+    const char *word;
+    int status;
+    const char *says;
+} Word;
+
+static int say(const Ctl *c, const char *job, const char *word, const Word *words) {
+    while (words->word && strcmp(words->word, word) != 0)
+        words++;
+    if (c->json)
+        printf("{\n  \"job\": \"%s\",\n  \"answer\": \"%s\"\n}\n", job, word);
+    else if (words->word)
+        fprintf(words->status == 0 ? stdout : stderr, "%sjob %s %s\n",
+                words->status == 0 ? "" : "meshifyctl: ", job, words->says);
+    else
+        fprintf(stderr, "meshifyctl: job %s: the database answers '%s'\n", job, word);
+    return words->word ? words->status : CTL_REFUSED;
+}
+
+static int on_stuck(Ctl *c, const char *sql, const char *what) {
+    int status = 0;
+    _cleanup_free_ char *n = NULL;
+
+    if (c->argc > 0)
+        return ctl_usage("either a job or --stuck");
+    if (!(n = answer(c, sql, NULL, 0, &status)))
+        return status;
+    if (c->json)
+        printf("{\n  \"jobs\": %s\n}\n", n);
+    else
+        printf("%s jobs that an older program had left running %s\n", n, what);
+    return 0;
+}
+
+static int on_job(Ctl *c, const char *sql, const Word *words) {
+    const char *params[] = { c->argc == 1 ? c->argv[0] : NULL };
+    int status = 0;
+    _cleanup_free_ char *word = NULL;
+
+    if (c->argc != 1 || !str_is_uuid(c->argv[0]))
+        return ctl_usage("the id of one job is expected, or --stuck");
+    if (!(word = answer(c, sql, params, 1, &status)))
+        return status;
+    return say(c, c->argv[0], word, words);
+}
+
+int ctl_cancel(Ctl *c) {
+    static const Word words[] = {
+        { "canceled", 0, "is canceled" },
+        { "asked", 0, "is being canceled: its worker cancels the purchase first" },
+        { "ended", CTL_REFUSED, "has ended already" },
+        { "gone", CTL_REFUSED, "does not exist" },
+        { 0 },
+    };
+
+    return c->stuck ? on_stuck(c, "SELECT meshify.cancel_stuck()", "are canceled")
+                    : on_job(c, "SELECT meshify.cancel($1)", words);
+}
+
+int ctl_retry(Ctl *c) {
+    static const Word words[] = {
+        { "ok", 0, "is in the queue again" },
+        { "unfinished", CTL_REFUSED, "has not ended yet" },
+        { "done", CTL_REFUSED, "is done: there is nothing to try again" },
+        { "credits", CTL_REFUSED,
+          "had its credits given back, and the user has too few now to pay for it again" },
+        { "no_asset", CTL_REFUSED, "has no asset any more" },
+        { "gone", CTL_REFUSED, "does not exist" },
+        { 0 },
+    };
+
+    return c->stuck ? on_stuck(c, "SELECT meshify.retry_stuck()", "are in the queue again")
+                    : on_job(c, "SELECT meshify.retry($1)", words);
+}
+
+static int set(Ctl *c, const char *key, const char *value) {
+    const char *params[] = { key, value };
+    int status = 0;
+    _cleanup_free_ char *word = answer(c, "SELECT meshify.set_setting($1, $2)", params, 2, &status);
+
+    if (!word)
+        return status;
+    if (strcmp(word, "ok") == 0) {
+        if (c->json)
+            printf("{\n  \"%s\": \"%s\"\n}\n", key, value);
+        else
+            printf("%s = %s\n", key, value);
+        return 0;
+    }
+    fputs("meshifyctl: ", stderr);
+    if (strcmp(word, "unknown") == 0) {
+        ctl_print(stderr, key, 0);
+        fputs(" is not a setting; `meshifyctl settings` lists them\n", stderr);
+    } else {
+        ctl_print(stderr, value, 0);
+        fprintf(stderr, " is not a value of %s: %s\n", key,
+                strcmp(key, "refund") == 0 || strcmp(key, "paused") == 0 ? "on or off"
+                                                                         : "a whole number");
+    }
+    return CTL_REFUSED;
+}
+
+int ctl_pause(Ctl *c) {
+    return set(c, "paused", "on");
+}
+
+int ctl_resume(Ctl *c) {
+    return set(c, "paused", "off");
+}
+
+int ctl_settings(Ctl *c) {
+    int status = 0;
+    PGresult *res;
+
+    if (c->argc == 2)
+        return set(c, c->argv[0], c->argv[1]);
+    if (c->argc != 0)
+        return ctl_usage("settings takes nothing, or KEY VALUE");
+    if (!(res = ctl_query(c, "SELECT key, value FROM meshify.list_settings()", NULL, 0, &status)))
+        return status;
+    if (c->json) {
+        _cleanup_(json_unrefp) json_t *all = json_object();
+
+        for (int i = 0; i < PQntuples(res); i++)
+            json_object_set_new(all, PQgetvalue(res, i, 0), json_string(PQgetvalue(res, i, 1)));
+        ctl_print_json(all);
+    } else
+        for (int i = 0; i < PQntuples(res); i++)
+            printf("%-16s %s\n", PQgetvalue(res, i, 0), PQgetvalue(res, i, 1));
+    PQclear(res);
+    return 0;
+}
+
+int ctl_drain(Ctl *c) {
+    const char *params[] = { c->argc == 1 ? c->argv[0] : NULL };
+    int status = 0;
+    _cleanup_free_ char *n = NULL;
+
+    if (c->argc != 1)
+        return ctl_usage("drain needs the name of one instance");
+    if (!(n = answer(c, "SELECT meshify.drain($1)", params, 1, &status)))
+        return status;
+    if (strcmp(n, "0") == 0) {
+        fputs("meshifyctl: no live instance is called ", stderr);
+        ctl_print(stderr, c->argv[0], 0);
+        fputs("; `meshifyctl status` lists them\n", stderr);
+        return CTL_REFUSED;
+    }
+    if (c->json)
+        printf("{\n  \"asked\": %s\n}\n", n);
+    else
+        printf("%s asked to hand back its jobs and stop\n", c->argv[0]);
+    return 0;
+}
+
+int ctl_purchases(Ctl *c) {
+    const char *params[] = { c->surplus ? "t" : "f", c->limit ? c->limit : "50" };
+    int status = 0;
+    PGresult *res;
+
+    if (ctl_check_limit(c) != 0)
+        return EX_USAGE;
+    res = ctl_query(c, "SELECT * FROM meshify.list_purchases($1, $2)", params, 2, &status);
+    if (!res)
+        return status;
+    if (c->json) {
+        _cleanup_(json_unrefp) json_t *rows = ctl_rows_as_json(res);
+
+        ctl_print_json(rows);
+    } else {
+        printf("%-36s  %-10s %1s %-8s  %-26s %-10s %s\n", "JOB", "STEP", "#", "STATE", "PREDICTION",
+               "STATUS", "MODEL");
+        for (int i = 0; i < PQntuples(res); i++) {
+            printf("%s  ", PQgetvalue(res, i, PQfnumber(res, "job_id")));
+            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "step")), 10);
+            printf(" %s %-8s  ", PQgetvalue(res, i, PQfnumber(res, "purchase")),
+                   PQgetvalue(res, i, PQfnumber(res, "state")));
+            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "prediction_id")), 26);
+            fputc(' ', stdout);
+            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "status")), 10);
+            fputc(' ', stdout);
+            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "model")), 0);
+            fputc('\n', stdout);
+        }
+    }
+    PQclear(res);
+    return 0;
+}
+
+static double seconds(const json_t *object, const char *name) {
+    return json_number(object, name, 0);
+}
+
+int ctl_stats(Ctl *c) {
+    const char *params[] = { c->since ? c->since : "24h" };
+    uint64_t usec;
+    char interval[40], age[16];
+    const char *reason;
+    int status = 0;
+    json_t *jobs, *item;
+    size_t i;
+
+    if (!config_read_duration(params[0], &usec) || usec == 0)
+        return ctl_usage("--since is a duration, as 24h or 7d");
+    (void) snprintf(interval, sizeof interval, "%llu microseconds", (unsigned long long) usec);
+    params[0] = interval;
+    _cleanup_free_ char *text = answer(c, "SELECT meshify.summary($1)", params, 1, &status);
+    _cleanup_(json_unrefp) json_t *root = text ? json_parse(text, strlen(text)) : NULL;
+
+    if (!root)
+        return text ? EX_SOFTWARE : status;
+    if (c->json) {
+        ctl_print_json(root);
+        return 0;
+    }
+    jobs = json_object_get(root, "jobs");
+    printf("jobs      %.0f done, %.0f failed, %.0f canceled\n", json_number(jobs, "done", 0),
+           json_number(jobs, "failed", 0), json_number(jobs, "canceled", 0));
+    printf("time      p50 %s", ctl_age(seconds(jobs, "p50_seconds"), age));
+    printf(", p95 %s\n", ctl_age(seconds(jobs, "p95_seconds"), age));
+    json_object_foreach (json_object_get(root, "failures"), reason, item) {
+        fputs("failed    ", stdout);
+        ctl_print(stdout, reason, 24);
+        printf(" %.0f\n", json_number_value(item));
+    }
+    json_array_foreach (json_object_get(root, "models"), i, item) {
+        fputs("model     ", stdout);
+        ctl_print(stdout, json_text(item, "model"), 40);
+        printf(" %.0f predictions, %.0f succeeded, %.0f surplus, %.0f s\n",
+               json_number(item, "predictions", 0), json_number(item, "succeeded", 0),
+               json_number(item, "surplus", 0), json_number(item, "predict_seconds", 0));
+    }
+    json_array_foreach (json_object_get(root, "storage"), i, item)
+        printf("storage   %s %.0f files, %.1f MiB\n", json_text(item, "owner"),
+               json_number(item, "count", 0), json_number(item, "bytes", 0) / 1048576);
+    return 0;
+}
+
+int ctl_doctor(Ctl *c) {
+    return doctor_run(c->config);
+}

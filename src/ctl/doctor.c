@@ -1,0 +1,65 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "ctl/doctor.h"
+
+void doctor_say(Doctor *d, Grade grade, const char *check, const char *advice, const char *found,
+                ...) {
+    static const char *const words[] = { "ok", "warn", "FAIL" };
+    char text[500], clean[500];
+    va_list ap;
+
+    va_start(ap, found);
+    (void) vsnprintf(text, sizeof text, found, ap);
+    va_end(ap);
+    printf("%-4s  %-10s %s\n", words[grade], check, str_clean(clean, sizeof clean, text));
+    if (advice && grade != GRADE_OK)
+        printf("                 -> %s\n", str_clean(clean, sizeof clean, advice));
+    fflush(stdout);
+    d->fails += grade == GRADE_FAIL;
+}
+
+static void check_spool(Doctor *d) {
+    const Config *c = d->config;
+    char parent[4096];
+    struct statvfs fs;
+    struct stat st;
+
+    (void) snprintf(parent, sizeof parent, "%s", c->spool_dir);
+    while (stat(parent, &st) < 0 && errno == ENOENT && strrchr(parent, '/') > parent)
+        *strrchr(parent, '/') = '\0'; /* it is made at the start */
+    if (stat(parent, &st) < 0 || (!S_ISDIR(st.st_mode) && (errno = ENOTDIR)) ||
+        access(parent, W_OK | X_OK) < 0)
+        doctor_say(d, GRADE_FAIL, "spool", "Make [worker] spool_dir a directory that we may write.",
+                   "%s: %s", parent, strerror(errno));
+    else if (statvfs(parent, &fs) == 0 && (uint64_t) fs.f_bavail * fs.f_frsize < c->asset_max_bytes)
+        doctor_say(d, GRADE_WARN, "spool", "Make room, or set [worker] spool_dir to a larger disk.",
+                   "%s: %llu MiB are free, less than one file of [asset] max_size", c->spool_dir,
+                   (unsigned long long) ((uint64_t) fs.f_bavail * fs.f_frsize >> 20));
+    else
+        doctor_say(d, GRADE_OK, "spool", NULL, "%s can be written", c->spool_dir);
+}
+
+int doctor_run(const Config *c) {
+    Doctor d = { .config = c };
+
+    doctor_say(&d, GRADE_OK, "config", NULL, "read without an error");
+    doctor_database(&d);
+    doctor_services(&d);
+    check_spool(&d);
+    if (!c->clamd)
+        doctor_say(&d, GRADE_WARN, "scanner",
+                   "Meshes from a model are stored as they are; a scanner is not supported yet.",
+                   "no virus scanner");
+    if (d.fails > 0)
+        printf("\n%u failed\n", d.fails);
+    return d.fails > 0 ? EX_UNAVAILABLE : 0;
+}

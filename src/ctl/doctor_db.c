@@ -1,0 +1,256 @@
+/* The doctor's questions to the database. */
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "ctl/doctor.h"
+
+#define NOTIFY_WAIT_MSEC 5000
+#define CLOCK_APART 5.0 /* seconds */
+
+static PGconn *connect_to(const char *url) {
+    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
+    const char *values[] = { "meshify doctor", "10", url ? url : "", NULL };
+
+    return PQconnectdbParams(keys, values, 1);
+}
+
+static double wall_seconds(void) {
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
+}
+
+/* One row of texts; NULL, having said so, when it was refused. */
+static PGresult *ask(Doctor *d, PGconn *conn, const char *check, const char *sql) {
+    PGresult *res = PQexec(conn, sql);
+
+    if (PQresultStatus(res) == PGRES_TUPLES_OK)
+        return res;
+    doctor_say(d, GRADE_FAIL, check, "See the message of the database.", "%s",
+               PQresultErrorMessage(res));
+    PQclear(res);
+    return NULL;
+}
+
+static const char *text(const PGresult *res, int row, int column) {
+    return PQgetvalue(res, row, column);
+}
+
+static bool is_true(const PGresult *res, int row, int column) {
+    return text(res, row, column)[0] == 't';
+}
+
+static void check_server(Doctor *d, PGconn *conn) {
+    double before = wall_seconds(), after, theirs;
+    PGresult *res =
+        ask(d, conn, "database",
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
+            " extract(epoch FROM clock_timestamp()), current_setting('server_version')");
+
+    if (!res)
+        return;
+    after = wall_seconds();
+    theirs = strtod(text(res, 0, 2), NULL);
+    if (PQserverVersion(conn) < 130000)
+        doctor_say(d, GRADE_FAIL, "database", "Upgrade it: 13 or later is needed.",
+                   "PostgreSQL %s is too old", text(res, 0, 3));
+    else if (is_true(res, 0, 0))
+        doctor_say(d, GRADE_FAIL, "database",
+                   "Let [database] url lead to the primary (target_session_attrs=read-write).",
+                   "the server is a standby");
+    else if (is_true(res, 0, 1))
+        doctor_say(d, GRADE_FAIL, "database",
+                   "Make room or end the fail-over, then turn default_transaction_read_only off.",
+                   "the database is read-only");
+    else
+        doctor_say(d, GRADE_OK, "database", NULL, "PostgreSQL %s, database %s as %s",
+                   text(res, 0, 3), PQdb(conn), PQuser(conn));
+    if (theirs < before - CLOCK_APART || theirs > after + CLOCK_APART)
+        doctor_say(d, GRADE_WARN, "clock", "Let both synchronise their clocks (timedatectl).",
+                   "PostgreSQL's clock is %.0f s off ours", theirs - (before + after) / 2);
+    else
+        doctor_say(d, GRADE_OK, "clock", NULL, "PostgreSQL's clock agrees with ours");
+    PQclear(res);
+}
+
+/* True when the schema is there, fits and may be used. */
+static bool check_schema(Doctor *d, PGconn *conn) {
+    char advice[200];
+    PGresult *res = ask(
+        d, conn, "schema",
+        "SELECT to_regnamespace('meshify') IS NOT NULL,"
+        " coalesce((SELECT pg_has_role(oid, 'usage') FROM pg_roles WHERE rolname = "
+        "'meshify_worker'), false),"
+        " quote_ident(current_user), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)");
+    bool there = res && is_true(res, 0, 0), may = res && is_true(res, 0, 1);
+    int version, from;
+
+    if (!res)
+        return false;
+    (void) snprintf(advice, sizeof advice, "GRANT meshify_worker TO %s;", text(res, 0, 2));
+    if (!there)
+        doctor_say(d, GRADE_FAIL, "schema", "Run meshifyctl migrate, as the owner of public.jobs.",
+                   "the database has no meshify schema");
+    else if (!may)
+        doctor_say(d, GRADE_FAIL, "role", advice, "%s may not do what a worker must",
+                   text(res, 0, 2));
+    else if (is_true(res, 0, 3))
+        doctor_say(d, GRADE_WARN, "role", "Give the daemon a login of its own with meshify_worker.",
+                   "%s is a superuser, which is more than a worker needs", text(res, 0, 2));
+    else
+        doctor_say(d, GRADE_OK, "role", NULL, "%s may do what a worker must", text(res, 0, 2));
+    PQclear(res);
+    if (!there || !may ||
+        !(res = ask(d, conn, "schema",
+                    "SELECT version, compatible_from FROM meshify.schema_version")))
+        return false;
+    version = PQntuples(res) > 0 ? (int) strtol(text(res, 0, 0), NULL, 10) : 0;
+    from = PQntuples(res) > 0 ? (int) strtol(text(res, 0, 1), NULL, 10) : 0;
+    PQclear(res);
+    if (version < SCHEMA_VERSION)
+        doctor_say(d, GRADE_FAIL, "schema", "Run meshifyctl migrate, as the owner of public.jobs.",
+                   "the schema is version %d, this program needs %d", version, SCHEMA_VERSION);
+    else if (from > SCHEMA_VERSION)
+        doctor_say(d, GRADE_FAIL, "schema", "Upgrade meshifyd.",
+                   "the schema is for programs from version %d on, this one knows %d", from,
+                   SCHEMA_VERSION);
+    else
+        doctor_say(d, GRADE_OK, "schema", NULL, "version %d", version);
+    return version >= SCHEMA_VERSION && from <= SCHEMA_VERSION;
+}
+
+/* Does `conn` hear, within the time, what was sent on the other one? */
+static bool hears(PGconn *conn) {
+    struct pollfd p = { .fd = PQsocket(conn), .events = POLLIN };
+
+    for (int left = NOTIFY_WAIT_MSEC; left > 0; left -= 50) {
+        PGnotify *n;
+
+        if (PQconsumeInput(conn) == 0)
+            return false;
+        if ((n = PQnotifies(conn))) {
+            PQfreemem(n);
+            return true;
+        }
+        (void) poll(&p, 1, 50);
+    }
+    return false;
+}
+
+static void check_listen(Doctor *d, PGconn *conn) {
+    const Config *c = d->config;
+    char listen[64], notify[64];
+    PGconn *other;
+    PGresult *res;
+
+    if (c->listen == CONFIG_LISTEN_OFF) {
+        doctor_say(d, GRADE_OK, "listen", NULL, "off: the queue is polled every second");
+        return;
+    }
+    other = connect_to(c->listen_url.text ? c->listen_url.text : c->database_url.text);
+    (void) snprintf(listen, sizeof listen, "LISTEN meshify_doctor_%d", (int) getpid());
+    (void) snprintf(notify, sizeof notify, "NOTIFY meshify_doctor_%d", (int) getpid());
+    if (PQstatus(other) != CONNECTION_OK) {
+        doctor_say(d, GRADE_FAIL, "listen", "Check [database] listen_url.", "%s",
+                   PQerrorMessage(other));
+        PQfinish(other);
+        return;
+    }
+    res = PQexec(other, listen);
+    if (PQresultStatus(res) != PGRES_COMMAND_OK)
+        doctor_say(d, GRADE_FAIL, "listen", "Check [database] listen_url.", "%s",
+                   PQresultErrorMessage(res));
+    else {
+        PQclear(res);
+        res = PQexec(conn, notify);
+        if (PQresultStatus(res) == PGRES_COMMAND_OK && hears(other))
+            doctor_say(d, GRADE_OK, "listen", NULL, "a NOTIFY on url is heard on %s",
+                       c->listen_url.text ? "listen_url" : "the same kind of connection");
+        else
+            doctor_say(d, GRADE_FAIL, "listen",
+                       "Behind a transaction pooler set [database] listen_url to a direct "
+                       "connection, or listen = off.",
+                       "a NOTIFY was not heard within %d s", NOTIFY_WAIT_MSEC / 1000);
+    }
+    PQclear(res);
+    PQfinish(other);
+}
+
+/* What users may write decides what they pay: privileges, as far as row security lets them through. */
+static void check_users(Doctor *d, PGconn *conn) {
+    static const char sql[] =
+        "SELECT DISTINCT r.rolname, k.relname, a.attname, w.word"
+        " FROM pg_roles r"
+        " CROSS JOIN (VALUES ('mesh_assets', 'credits_cost'), ('jobs', 'status'), ('jobs', "
+        "'priority'),"
+        "                    ('jobs', 'worker_id'), ('jobs', 'run_after')) c (tab, col)"
+        " CROSS JOIN (VALUES ('UPDATE', 'w'), ('INSERT', 'a')) w (word, cmd)"
+        " JOIN pg_class k ON k.oid = to_regclass('public.' || c.tab)"
+        " JOIN pg_attribute a ON a.attrelid = k.oid AND a.attname = c.col AND NOT a.attisdropped"
+        " WHERE r.rolname IN ('anon', 'authenticated')"
+        "   AND has_column_privilege(r.oid, k.oid, a.attnum, w.word)"
+        "   AND (NOT k.relrowsecurity OR EXISTS ("
+        "        SELECT FROM pg_policy p WHERE p.polrelid = k.oid AND p.polpermissive"
+        "          AND p.polcmd IN ('*', w.cmd::\"char\")"
+        "          AND (p.polroles = '{0}' OR EXISTS (SELECT FROM unnest(p.polroles) o"
+        "               WHERE o <> 0 AND pg_has_role(r.oid, o, 'usage')))))"
+        " ORDER BY 1, 2, 3, 4";
+    PGresult *res = ask(d, conn, "users", sql);
+    char advice[200];
+
+    if (!res)
+        return;
+    for (int i = 0; i < PQntuples(res); i++) {
+        (void) snprintf(advice, sizeof advice, "REVOKE %s ON public.%s FROM %s;", text(res, i, 3),
+                        text(res, i, 1), text(res, i, 0));
+        doctor_say(d, GRADE_FAIL, "users", advice, "%s can write %s.%s (%s)", text(res, i, 0),
+                   text(res, i, 1), text(res, i, 2), text(res, i, 3));
+    }
+    if (PQntuples(res) == 0)
+        doctor_say(d, GRADE_OK, "users", NULL,
+                   "anon and authenticated can't write what jobs cost or how they run");
+    PQclear(res);
+}
+
+static void check_others(Doctor *d, PGconn *conn) {
+    PGresult *res = ask(d, conn, "others", "SELECT stuck, busy FROM meshify.others()");
+    int left, recent;
+
+    if (!res)
+        return;
+    left = PQntuples(res) > 0 ? (int) strtol(text(res, 0, 0), NULL, 10) : 0;
+    recent = PQntuples(res) > 0 ? (int) strtol(text(res, 0, 1), NULL, 10) : 0;
+    PQclear(res);
+    if (recent > 0)
+        doctor_say(d, GRADE_FAIL, "others", "Stop the old worker before meshifyd is started.",
+                   "%d running jobs of another worker changed within ten minutes", recent);
+    else if (left > 0)
+        doctor_say(
+            d, GRADE_WARN, "others",
+            "meshifyctl retry --stuck puts them back into the queue, cancel --stuck ends them.",
+            "%d jobs were left running by an older program", left);
+    else
+        doctor_say(d, GRADE_OK, "others", NULL, "no other worker is at work on the queue");
+}
+
+void doctor_database(Doctor *d) {
+    PGconn *conn = connect_to(d->config->database_url.text);
+
+    if (PQstatus(conn) != CONNECTION_OK)
+        doctor_say(d, GRADE_FAIL, "database", "Check [database] url, or DATABASE_URL.", "%s",
+                   conn ? PQerrorMessage(conn) : "out of memory");
+    else {
+        (void) PQsetClientEncoding(conn, "UTF8");
+        check_server(d, conn);
+        if (check_schema(d, conn))
+            check_others(d, conn);
+        check_listen(d, conn);
+        check_users(d, conn);
+    }
+    PQfinish(conn);
+}

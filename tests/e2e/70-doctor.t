@@ -1,0 +1,128 @@
+#!/usr/bin/python3
+"""meshifyd --check and meshifyctl doctor: each broken set-up is found, and its advice mends it."""
+
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import lab as testing
+from lab import Lab, clean_environment, is_, ok, program
+from postgres import SUPERUSER
+
+
+def check(lab, *args, **keys):
+    path = lab.write_config("check", **keys)
+    return subprocess.run([program("meshifyd"), "--check", "-c", path, *args], capture_output=True, text=True, timeout=60,
+                          env=clean_environment(), check=False)
+
+
+def finds(lab, line, advice, what, grade="FAIL", **keys):
+    """The line of a check that is not ok, its advice below, and the exit status."""
+    r = check(lab, **keys)
+    match = re.search(rf"^{grade} +(.*{re.escape(line)}.*)\n +-> (.*)", r.stdout, re.MULTILINE)
+    good = match and advice in match.group(2) and r.returncode == (69 if grade == "FAIL" else 0)
+    ok(good, what, f"{r.returncode}\n{r.stdout}{r.stderr}")
+    return match.group(2) if match else ""
+
+
+def good(lab, what):
+    r = check(lab)
+    ok(r.returncode == 0 and "FAIL" not in r.stdout, what, f"{r.returncode}\n{r.stdout}{r.stderr}")
+
+
+def all_is_well():
+    lab = Lab()
+    before = lab.sim.stats()["received"]
+    good(lab, "a good set-up")
+    r = check(lab)
+    checks = {line.split()[1] for line in r.stdout.splitlines() if re.match(r"ok|warn|FAIL", line)}
+    is_(checks, {"config", "database", "clock", "role", "schema", "others", "listen", "users", "replicate", "storage", "spool", "scanner"},
+        "every question is asked")
+    is_(lab.ctl("doctor").stdout.replace("spool-ctl", "spool-check"), r.stdout, "meshifyctl doctor is the same")
+    after = lab.sim.stats()["received"]
+    is_({k for k in after if after[k] != before[k]} - {"control"}, {"account", "bucket"}, "nothing else is asked of the services")
+    is_(lab.sim.objects(), [], "nothing is stored")
+    is_(os.path.exists(os.path.join(lab.dir, "spool-check")), False, "no directory is made")
+    ok("test-token" not in r.stdout and "eyJ.test" not in r.stdout, "no secret is shown")
+    lab.sim.stop()
+
+
+def the_database():
+    lab = Lab()
+    finds(lab, "onnection", "[database] url", "no database", **{"database.url": "postgresql://me:hunter2@127.0.0.1:1/x"})
+    r = check(lab, **{"database.url": "postgresql://me:hunter2@127.0.0.1:1/x"})
+    ok("hunter2" not in r.stdout + r.stderr, "the password is not shown", r.stdout)
+    superuser = lab.postgres.connect(SUPERUSER)
+    superuser.autocommit = True
+    superuser.cursor().execute("ALTER DATABASE meshify SET default_transaction_read_only = on")
+    finds(lab, "read-only", "default_transaction_read_only", "a read-only database")
+    superuser.cursor().execute("SET default_transaction_read_only = off; ALTER DATABASE meshify RESET default_transaction_read_only")
+    superuser.cursor().execute("REVOKE meshify_worker FROM meshifyd")
+    advice = finds(lab, "may not do what a worker must", "GRANT", "a role without privileges")
+    lab.query(advice)
+    good(lab, "after the GRANT it names")
+    version = lab.value("SELECT version FROM meshify.schema_version")
+    superuser.cursor().execute("UPDATE meshify.schema_version SET version = 1")
+    finds(lab, "the schema is version 1", "meshifyctl migrate", "an older schema")
+    r = lab.ctl("migrate", config=lab.write_config("admin", **{"database.url": lab.postgres.url("postgres")}))
+    is_((r.returncode, lab.value("SELECT version FROM meshify.schema_version")), (0, version), "migrate")
+    good(lab, "after it")
+    superuser.cursor().execute("UPDATE meshify.schema_version SET compatible_from = 999")
+    finds(lab, "for programs from version 999", "Upgrade meshifyd", "a schema that is too new")
+    superuser.cursor().execute("UPDATE meshify.schema_version SET compatible_from = 1")
+    lab.postgres.create_database("bare")
+    finds(lab, "no meshify schema", "meshifyctl migrate", "no schema", **{"database.url": lab.postgres.url("meshifyd", "bare")})
+    # A listening connection that hears nothing of what is said on the other.
+    finds(lab, "was not heard", "listen_url", "a LISTEN that does not work", **{"database.listen_url": lab.postgres.url("meshifyd", "bare")})
+    finds(lab, "is a superuser", "a login of its own", "a superuser", "warn", **{"database.url": lab.postgres.url(SUPERUSER)})
+    lab.sim.stop()
+
+
+def users_and_others():
+    lab = Lab()
+    lab.query("CREATE POLICY own_jobs ON public.jobs FOR UPDATE TO authenticated USING (user_id = auth.uid())")
+    while True:
+        r = check(lab)
+        found = re.search(r"FAIL +users .*\n +-> (.*)", r.stdout)
+        if not found:
+            break
+        ok(found.group(1).startswith("REVOKE UPDATE ON public.jobs"), "users who may write jobs", found.group(0))
+        lab.query(found.group(1))
+    good(lab, "after the REVOKEs it names")
+    lab.query("ALTER TABLE public.mesh_assets DISABLE ROW LEVEL SECURITY")
+    finds(lab, "authenticated can write mesh_assets.credits_cost", "REVOKE", "a table without row security")
+    lab.query("ALTER TABLE public.mesh_assets ENABLE ROW LEVEL SECURITY")
+    job, _ = lab.insert_job("an older worker's")
+    lab.query("ALTER TABLE public.jobs DISABLE TRIGGER USER")
+    lab.query("UPDATE public.jobs SET status = 'running', updated_at = now() WHERE id = %s", job)
+    finds(lab, "changed within ten minutes", "Stop the old worker", "an older worker is alive")
+    lab.query("UPDATE public.jobs SET updated_at = now() - interval '1 hour' WHERE id = %s", job)
+    finds(lab, "left running by an older program", "retry --stuck", "an older worker left a job", "warn")
+    is_(lab.ctl("retry", "--stuck").returncode, 0, "retry --stuck")
+    good(lab, "after it")
+    lab.sim.stop()
+
+
+def the_services():
+    lab = Lab()
+    lab.sim.config(api_token="another", storage_key="eyJ.an.other")
+    finds(lab, "HTTP 401", "[replicate] token", "a token that is refused")
+    finds(lab, "user_assets", "[storage] key", "a key that is refused")
+    lab.sim.config(api_token=None, storage_key=None)
+    finds(lab, "bucket nowhere", "bucket exists", "a bucket that does not exist", **{"storage.bucket": "nowhere"})
+    lab.sim.control("POST", "faults", [{"endpoint": "bucket", "do": {"status": 200, "body": {"id": "user_assets", "public": True}}}])
+    finds(lab, "is public", "Make it private", "a public bucket")
+    lab.sim.control("POST", "faults", [{"endpoint": "account", "do": {
+        "status": 200, "body": {"username": "me"}, "headers": {"Date": "Thu, 01 Jan 2015 00:00:00 GMT"}}}])
+    finds(lab, "Replicate's clock", "timedatectl", "a clock that is off", "warn")
+    with open(os.path.join(lab.dir, "file"), "w", encoding="utf-8"):
+        finds(lab, "ot a directory", "spool_dir", "a spool that can't be written", **{"worker.spool_dir": f"{lab.dir}/file/spool"})
+    lab.sim.stop()
+    finds(lab, "no answer", "[replicate] url", "no Replicate")
+    r = check(lab, **{"worker.nonsense": "1"})
+    is_(r.returncode, 78, "a bad configuration: 78")
+
+
+testing.main(all_is_well, the_database, users_and_others, the_services)
