@@ -24,6 +24,7 @@ typedef enum FaultCode {
     FAULT_OUTPUT_GONE,       /* the file host has it no more */
     FAULT_OUTPUT_FORBIDDEN,  /* a host, scheme or address that is not allowed */
     FAULT_OUTPUT_UNREACHED,  /* the file host does not answer, or breaks off */
+    FAULT_OUTPUT_DAMAGED,    /* what came is not what the file host promised */
     FAULT_ASSET_TOO_LARGE,
     FAULT_ASSET_INVALID,    /* not a mesh, or a broken one */
     FAULT_STORE_UNREACHED,  /* storage: no connection, 5xx, read-only, locked */

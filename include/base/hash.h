@@ -1,6 +1,7 @@
-/* SHA-256, by libcrypto. */
+/* SHA-256, by libcrypto; and CRC-32C, which it lacks. */
 #pragma once
 #include <stddef.h>
+#include <stdint.h>
 
 #define HASH_HEX_SIZE 65 /* 64 hexadecimal digits and the terminator */
 
@@ -11,6 +12,9 @@ int hash_new(Hash **ret);
 int hash_update(Hash *h, const void *bytes, size_t size);
 int hash_final(Hash *h, char ret_hex[static HASH_HEX_SIZE]);
 Hash *hash_free(Hash *h);
+
+/* CRC-32C (Castagnoli, RFC 3720 appendix B.4) of what the hash was fed so far. */
+uint32_t hash_crc32c(const Hash *h);
 
 /* All at once. Returns 0 or -ENOMEM. */
 int hash_sha256_hex(const void *bytes, size_t size, char ret_hex[static HASH_HEX_SIZE]);

@@ -41,6 +41,7 @@ typedef struct HttpReply {
     size_t body_size;          /* also of what went into sink_fd */
     char *redirect;            /* absolute, of a 3xx answer; else NULL */
     uint64_t retry_after_usec; /* of its header; 0: none */
+    char crc32c[12];           /* base64, as x-goog-hash promises it; "": it does not */
     int local_errno;
     char error[160]; /* for the log: why there is no answer */
 } HttpReply;

@@ -14,3 +14,7 @@ int download_ask(const Config *c, const char *url, int sink_fd, Hash *hash, Http
 /* EV_OK: all of it is there. EV_ELSE: a redirect to reply->redirect, which passed the check. EV_WAIT,
  * EV_RETRY, EV_FINAL with a fault. */
 JobEvent download_hear(const Config *c, const HttpReply *reply, unsigned redirects, Fault *reterr);
+
+/* Is what came what x-goog-hash promised? EV_OK, also where it promised nothing; EV_RETRY: fetched again,
+ * and not bought again. */
+JobEvent download_verify(const HttpReply *reply, uint32_t crc32c, Fault *reterr);

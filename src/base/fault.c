@@ -28,6 +28,7 @@ static const FaultInfo infos[_FAULT_MAX] = {
     [FAULT_OUTPUT_GONE]      = { "output_gone", VERDICT_RETRY, "The mesh was no longer available when it was fetched.", "" },
     [FAULT_OUTPUT_FORBIDDEN] = { "output_forbidden", VERDICT_FINAL, "The mesh could not be fetched.", "Its host is not in [replicate] download_hosts." },
     [FAULT_OUTPUT_UNREACHED] = { "output_unreached", VERDICT_WAIT, "The mesh could not be fetched at the moment.", "" },
+    [FAULT_OUTPUT_DAMAGED]   = { "output_damaged", VERDICT_RETRY, "The mesh was damaged on its way.", "" },
     [FAULT_ASSET_TOO_LARGE]  = { "asset_too_large", VERDICT_FINAL, "The mesh is larger than we can keep.", "Raise [asset] max_size if it should be kept." },
     [FAULT_ASSET_INVALID]    = { "asset_invalid", VERDICT_FINAL, "The mesh model's output is not a usable mesh.", "" },
     [FAULT_STORE_UNREACHED]  = { "store_unreached", VERDICT_WAIT, "The mesh could not be stored at the moment.", "Check [storage] url and the state of the project." },

@@ -6,7 +6,22 @@
 
 struct Hash {
     EVP_MD_CTX *ctx;
+    uint32_t crc;
 };
+
+static uint32_t crc_table[256];
+
+__attribute__((constructor)) static void make_crc_table(void) {
+    for (uint32_t i = 0; i < 256; i++) {
+        crc_table[i] = i;
+        for (int bit = 0; bit < 8; bit++)
+            crc_table[i] = crc_table[i] >> 1 ^ (crc_table[i] & 1 ? 0x82f63b78u : 0);
+    }
+}
+
+uint32_t hash_crc32c(const Hash *h) {
+    return ~h->crc;
+}
 
 Hash *hash_free(Hash *h) {
     if (h) {
@@ -22,11 +37,16 @@ int hash_new(Hash **ret) {
 
     if (!h || !(h->ctx = EVP_MD_CTX_new()) || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1)
         return -ENOMEM;
+    h->crc = UINT32_MAX;
     *ret = TAKE(h);
     return 0;
 }
 
 int hash_update(Hash *h, const void *bytes, size_t size) {
+    const unsigned char *b = bytes;
+
+    for (size_t i = 0; i < size; i++)
+        h->crc = crc_table[(h->crc ^ b[i]) & 255] ^ h->crc >> 8;
     return EVP_DigestUpdate(h->ctx, bytes, size) == 1 ? 0 : -ENOMEM;
 }
 

@@ -30,6 +30,8 @@ static void downloaded(void *userdata, HttpReply *reply) {
         download(t);
         return;
     }
+    if (ev == EV_OK)
+        ev = download_verify(reply, hash_crc32c(t->hash), &j->fault);
     if (ev == EV_OK && hash_final(t->hash, j->sha256) < 0) {
         stage_out_of_memory(t);
         ev = EV_RETRY;

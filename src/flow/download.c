@@ -104,3 +104,24 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, unsigned redirec
     reterr->retry_after_usec = reply->retry_after_usec;
     return EV_WAIT;
 }
+
+/* Of four bytes, the highest first. */
+static void write_base64(uint32_t n, char to[static 9]) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (int i = 0; i < 5; i++)
+        to[i] = digits[n >> (26 - 6 * i) & 63];
+    to[5] = digits[(n & 3) << 4];
+    memcpy(to + 6, "==", 3);
+}
+
+JobEvent download_verify(const HttpReply *reply, uint32_t crc32c, Fault *reterr) {
+    char ours[9];
+
+    write_base64(crc32c, ours);
+    if (!reply->crc32c[0] || strcmp(reply->crc32c, ours) == 0)
+        return EV_OK;
+    fault_set(reterr, FAULT_OUTPUT_DAMAGED, "crc32c is %s, the file host promised %s", ours,
+              reply->crc32c);
+    return EV_RETRY;
+}

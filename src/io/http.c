@@ -99,6 +99,21 @@ static HttpEnd end_of(const HttpOp *op) {
                : HTTP_LOST;
 }
 
+/* The header comes several times, or with several values: "crc32c=…,md5=…". */
+static void take_promised_hash(HttpOp *op) {
+    struct curl_header *header;
+
+    for (size_t i = 0;
+         curl_easy_header(op->easy, "x-goog-hash", i, CURLH_HEADER, -1, &header) == CURLHE_OK;
+         i++) {
+        const char *at = strstr(header->value, "crc32c=");
+
+        if (at)
+            (void) snprintf(op->reply.crc32c, sizeof op->reply.crc32c, "%.*s",
+                            (int) strcspn(at + 7, ", "), at + 7);
+    }
+}
+
 static void finish(HttpOp *op) {
     curl_off_t wait = 0;
     char *redirect = NULL;
@@ -110,6 +125,7 @@ static void finish(HttpOp *op) {
         op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ? (int) code : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
     op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
+    take_promised_hash(op);
     (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);
     if (redirect)
         op->reply.redirect = strdup(redirect);

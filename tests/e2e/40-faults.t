@@ -131,6 +131,11 @@ def bad_files():
     job, _ = lab.insert_job("busy", IMAGE)
     lab.wait_status(job, "done")
     is_(len(lab.sim.predictions()), before + 2, "a busy file host: one purchase")
+    # Damaged on the way: fetched again.
+    lab.sim.fault("file", {"file": "bad_hash"}, count=1)
+    job, _ = lab.insert_job("damaged", IMAGE)
+    is_(lab.wait_status(job, "done")["attempts"], 2, "a damaged download: another attempt")
+    is_(len(lab.sim.predictions()), before + 3, "a damaged download: one purchase")
     # To a host that is not allowed: nothing is fetched from there.
     lab.sim.fault("file", {"redirect": f"{lab.sim.url}/v1/account"}, count=-1)
     received = lab.sim.stats()["received"]["account"]

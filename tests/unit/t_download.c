@@ -228,10 +228,40 @@ static void test_redirects(void **state) {
     }
 }
 
+/* https://cloud.google.com/storage/docs/hashes-etags: base64 of the CRC-32C, big-endian. */
+static void test_verify(void **state) {
+    static const struct {
+        const char *bytes, *promised;
+        JobEvent ev;
+    } cases[] = {
+        { "123456789", "4waSgw==", EV_OK }, /* the check value of the polynomial: 0xe3069283 */
+        { "123456789", "4waSgg==", EV_RETRY }, { "123456789", "", EV_OK },
+        { "123456789", "x", EV_RETRY },        { "", "AAAAAA==", EV_OK },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        HttpReply reply = { .end = HTTP_ANSWERED, .code = 200 };
+        Fault f = { 0 };
+        Hash *h;
+
+        assert_int_equal(hash_new(&h), 0);
+        for (const char *p = cases[i].bytes; *p; p++)
+            assert_int_equal(hash_update(h, p, 1), 0);
+        (void) snprintf(reply.crc32c, sizeof reply.crc32c, "%s", cases[i].promised);
+        assert_int_equal(download_verify(&reply, hash_crc32c(h), &f), cases[i].ev);
+        assert_int_equal(f.code, cases[i].ev == EV_OK ? FAULT_NONE : FAULT_OUTPUT_DAMAGED);
+        hash_free(h);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_check),     cmocka_unit_test(test_check_of_named_hosts),
-        cmocka_unit_test(test_ask),       cmocka_unit_test(test_hear),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_check_of_named_hosts),
+        cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_hear),
         cmocka_unit_test(test_redirects),
     };
 
