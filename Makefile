@@ -17,7 +17,7 @@ CORE   := job config config_table config_ini config_steps config_value pipeline 
 FLOW   := notify claim service predict look poll download validate store complete
 IO     := resolve db http spool dir
 DAEMON := settings lane worker stage buying filing closing stages lease wakeup prune status
-CTL    := ctl migrate jobs admin
+CTL    := ctl migrate jobs top admin
 DOCTOR := doctor doctor_db doctor_http
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 

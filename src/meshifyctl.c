@@ -10,13 +10,14 @@
 
 typedef struct Command {
     const char *name;
-    int (*run)(Ctl *c); /* NULL: comes later */
+    int (*run)(Ctl *c);
     const char *arguments, *help;
 } Command;
 
 /* clang-format off */
 static const Command commands[] = {
     { "status",    ctl_status,  "[--json]", "workers, queue, rates" },
+    { "top",       ctl_top,     "", "the same and a bar for each running job, every second" },
     { "jobs",      ctl_jobs,    "[--status S] [--user ID] [--limit N] [--json]", "the newest jobs" },
     { "show",      ctl_show,    "JOB [--json]", "one job with its purchases and its history" },
     { "enqueue",   ctl_enqueue, "--user ID --project ID [--prompt TEXT] [--image URL|PATH] [--free] [--json]", "a new job" },
@@ -30,16 +31,14 @@ static const Command commands[] = {
     { "settings",  ctl_settings,  "[KEY VALUE] [--json]", "shows or sets what holds for all instances" },
     { "drain",     ctl_drain,     "INSTANCE [--json]", "an instance hands its jobs back and stops" },
     { "doctor",    ctl_doctor,    "", "asks every outside system, and says what to do about it" },
-    { "top",       NULL, "", "" },
 };
 /* clang-format on */
 
 static void print_help(void) {
     puts("Usage: meshifyctl [-c FILE] COMMAND [OPTION...]\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (commands[i].run)
-            printf("  %-9s %s\n            %s\n", commands[i].name, commands[i].arguments,
-                   commands[i].help);
+        printf("  %-9s %s\n            %s\n", commands[i].name, commands[i].arguments,
+               commands[i].help);
     puts("\n  -c, --config FILE  read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR
          "/meshify.ini ([database] only)\n"
          "      --version      print the version\n"
@@ -161,10 +160,6 @@ int main(int argc, char **argv) {
     if (!(command = find(argv[optind]))) {
         fprintf(stderr, "meshifyctl: '%s' is not a command. Try 'meshifyctl --help'.\n",
                 argv[optind]);
-        return EX_USAGE;
-    }
-    if (!command->run) {
-        fprintf(stderr, "meshifyctl: %s is not supported yet\n", command->name);
         return EX_USAGE;
     }
     c.argc = argc - optind - 1;

@@ -24,6 +24,7 @@ int ctl_enqueue(Ctl *c);
 int ctl_jobs(Ctl *c);
 int ctl_show(Ctl *c);
 int ctl_status(Ctl *c);
+int ctl_top(Ctl *c);
 int ctl_cancel(Ctl *c);
 int ctl_retry(Ctl *c);
 int ctl_purchases(Ctl *c);

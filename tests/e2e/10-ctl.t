@@ -46,8 +46,6 @@ def usage():
     answers(ctl("frobnicate"), 64, "'frobnicate' is not a command", "an unknown command")
     answers(ctl("status", "--frobnicate"), 64, "--help", "an unknown option")
     answers(ctl("status", "more"), 64, "'more' is too much", "one argument too many")
-    for later in ("top",):
-        answers(ctl(later), 64, f"{later} is not supported yet", f"{later} comes later")
     answers(ctl("status", url="postgresql://nobody@127.0.0.1:1/none"), 69, "can't be reached", "no database")
     r = ctl("status", url="postgresql://me:hunter2@127.0.0.1:1/none")
     ok("hunter2" not in r.stdout + r.stderr, "the password is not shown", r.stderr)
@@ -173,6 +171,7 @@ def by_hand():
     answers(lab.ctl("resume"), 0, "paused = off", "resume")
     lab.wait_status(job, "done")
     ok(True, "a retried job is not too old")
+    answers(lab.ctl("top"), 0, "workers  1", "top, where nobody watches: once")
     answers(lab.ctl("retry", job), 1, "is done", "retry, done")
     # Too poor to pay again.
     poor, home = lab.add_user(credits=25)
