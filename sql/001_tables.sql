@@ -1,12 +1,63 @@
--- The schema meshify: columns that public.jobs gains, the daemon's own tables, the role it works as.
--- Idempotent. Changes nothing that the edge functions use.
+-- The schema meshify: the daemon's own tables, the role it works as, and what it needs of public.jobs:
+-- columns, and a view that hides how databases differ. Idempotent. Changes nothing that the edge functions use.
+SET LOCAL lock_timeout = '1s'; -- a busy table: once more
 
 DO $$
+DECLARE
+    c record;
+    v_is text;
+    v_todo text := '';
 BEGIN
     IF to_regclass('public.jobs') IS NULL OR to_regclass('public.mesh_assets') IS NULL
-       OR to_regclass('public.profiles') IS NULL OR to_regclass('public.notifications') IS NULL THEN
-        RAISE EXCEPTION 'this database lacks public.jobs, mesh_assets, profiles or notifications'
+       OR to_regclass('public.profiles') IS NULL OR to_regclass('public.projects') IS NULL THEN
+        RAISE EXCEPTION 'this database lacks public.jobs, mesh_assets, profiles or projects'
             USING HINT = 'Is it the database of a Meshify project?';
+    END IF;
+    -- Columns of theirs. Another type matters only where nothing else would do.
+    FOR c IN SELECT * FROM (VALUES
+        ('jobs', 'id', 'uuid', true), ('jobs', 'user_id', 'uuid', true), ('jobs', 'project_id', 'uuid', true),
+        ('jobs', 'asset_id', 'uuid', true), ('jobs', 'type', 'text', false), ('jobs', 'status', 'text', false),
+        ('jobs', 'input_data', 'jsonb', true), ('jobs', 'output_data', 'jsonb', true), ('jobs', 'error', 'text', false),
+        ('jobs', 'created_at', 'timestamptz', false), ('jobs', 'completed_at', 'timestamptz', false),
+        ('mesh_assets', 'id', 'uuid', true), ('mesh_assets', 'project_id', 'uuid', true),
+        ('mesh_assets', 'owner_id', 'uuid', true), ('mesh_assets', 'prompt', 'text', false),
+        ('mesh_assets', 'input_image_path', 'text', false), ('mesh_assets', 'output_path', 'text', false),
+        ('mesh_assets', 'mime', 'text', false), ('mesh_assets', 'size', 'bigint', false),
+        ('mesh_assets', 'status', 'text', false), ('mesh_assets', 'credits_cost', 'numeric', false),
+        ('mesh_assets', 'result_meta', 'jsonb', true), ('profiles', 'id', 'uuid', true),
+        ('profiles', 'credits_remaining', 'numeric', false), ('profiles', 'credits_used', 'numeric', false),
+        ('projects', 'id', 'uuid', true)) AS needed (tab, col, typ, exact) LOOP
+        SELECT format_type(a.atttypid, NULL) INTO v_is FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = to_regclass('public.' || c.tab)
+          AND (a.attname = c.col OR c.tab = 'jobs' AND c.col = 'type' AND a.attname = 'job_type');
+        IF NOT FOUND THEN
+            v_todo := v_todo || format(E'\nALTER TABLE public.%s ADD COLUMN %s %s;', c.tab, c.col, c.typ);
+        ELSIF c.exact AND v_is <> c.typ THEN
+            v_todo := v_todo || format(E'\nALTER TABLE public.%1$s ALTER COLUMN %2$s TYPE %3$s USING %2$s::text::%3$s; -- it is %4$s',
+                                       c.tab, c.col, c.typ, v_is);
+        END IF;
+    END LOOP;
+    -- Columns named as ours that are there already, and differ.
+    FOR c IN SELECT o.*, format_type(a.atttypid, NULL) AS is_type, a.attnotnull, a.atthasdef
+             FROM (VALUES ('attempts', ARRAY['integer', 'bigint'], '0'), ('crashes', ARRAY['integer', 'bigint'], '0'),
+                          ('priority', ARRAY['integer', 'bigint'], '0'), ('run_after', ARRAY['timestamp with time zone'], 'now()'),
+                          ('progress', ARRAY['real', 'double precision'], NULL), ('worker_id', ARRAY['uuid'], NULL),
+                          ('started_at', ARRAY['timestamp with time zone'], NULL), ('claimed_at', ARRAY['timestamp with time zone'], NULL),
+                          ('worked', ARRAY['interval'], '''0'''), ('cancel_requested_at', ARRAY['timestamp with time zone'], NULL)) AS o (col, typs, def)
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass('public.jobs') AND a.attname = o.col LOOP
+        IF c.is_type <> ALL (c.typs) THEN
+            v_todo := v_todo || format(E'\nALTER TABLE public.jobs RENAME COLUMN %1$s TO old_%1$s; -- it is %2$s, not %3$s',
+                                       c.col, c.is_type, c.typs[1]);
+        ELSIF c.def IS NOT NULL AND NOT (c.attnotnull AND c.atthasdef) THEN
+            v_todo := v_todo || format(E'\nALTER TABLE public.jobs ALTER COLUMN %1$s SET DEFAULT %2$s;'
+                '\nUPDATE public.jobs SET %1$s = %2$s WHERE %1$s IS NULL;\nALTER TABLE public.jobs ALTER COLUMN %1$s SET NOT NULL;', c.col, c.def);
+        ELSIF c.def IS NULL AND c.attnotnull THEN
+            v_todo := v_todo || format(E'\nALTER TABLE public.jobs ALTER COLUMN %s DROP NOT NULL;', c.col);
+        END IF;
+    END LOOP;
+    IF v_todo <> '' THEN
+        RAISE EXCEPTION 'the tables of this project are not as meshifyd needs them'
+            USING HINT = 'Run this, then migrate again:' || v_todo;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'meshify_worker') THEN
         CREATE ROLE meshify_worker NOLOGIN;
@@ -23,26 +74,11 @@ CREATE TABLE IF NOT EXISTS meshify.schema_version (
 );
 INSERT INTO meshify.schema_version (version, compatible_from) VALUES (0, 1) ON CONFLICT DO NOTHING;
 
-ALTER TABLE public.jobs
-    ADD COLUMN IF NOT EXISTS attempts int NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS crashes int NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS priority int NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS run_after timestamptz NOT NULL DEFAULT now(),
-    ADD COLUMN IF NOT EXISTS progress real,
-    ADD COLUMN IF NOT EXISTS worker_id uuid,
-    ADD COLUMN IF NOT EXISTS started_at timestamptz,
-    ADD COLUMN IF NOT EXISTS claimed_at timestamptz,
-    ADD COLUMN IF NOT EXISTS worked interval NOT NULL DEFAULT '0',
-    ADD COLUMN IF NOT EXISTS cancel_requested_at timestamptz;
-
--- What the claim walks: pending jobs only, in its order, so that history costs nothing.
-CREATE INDEX IF NOT EXISTS meshify_jobs_pending ON public.jobs (priority DESC, run_after, created_at)
-    WHERE type = 'meshify' AND status = 'pending';
-CREATE INDEX IF NOT EXISTS meshify_jobs_pending_user ON public.jobs (user_id, priority DESC, run_after, created_at)
-    WHERE type = 'meshify' AND status = 'pending';
-CREATE INDEX IF NOT EXISTS meshify_jobs_running ON public.jobs (worker_id)
-    WHERE type = 'meshify' AND status = 'running';
-CREATE INDEX IF NOT EXISTS meshify_jobs_asset ON public.jobs (asset_id) WHERE type = 'meshify';
+-- What was done to things that are not ours, and what undoes it: for sql/dev/reverse.sql.
+CREATE TABLE IF NOT EXISTS meshify.adapted (
+    what text PRIMARY KEY,
+    undo text NOT NULL
+);
 
 CREATE TABLE IF NOT EXISTS meshify.workers (
     id           uuid PRIMARY KEY,
@@ -134,6 +170,7 @@ GRANT SELECT ON meshify.schema_version TO meshify_worker;
 
 -- Rows of these tables are not for PostgREST, should somebody expose the schema.
 ALTER TABLE meshify.schema_version ENABLE ROW LEVEL SECURITY;
+ALTER TABLE meshify.adapted ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.workers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.predictions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.events ENABLE ROW LEVEL SECURITY;
@@ -169,5 +206,59 @@ END $$;
 SELECT meshify.only_for('meshify.only_for(regprocedure, text[])');
 SELECT meshify.only_for('meshify.setting(text)');
 SELECT meshify.only_for('meshify.note(uuid, text, jsonb)');
+
+-- Which rows of public.jobs are ours, as a condition: the column is `type`, in some databases `job_type`;
+-- where there are both, `type` says it if it says anything.
+CREATE OR REPLACE FUNCTION meshify.is_ours(p_jobs text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT format(CASE WHEN t.attname IS NULL THEN '%1$s.job_type = ''meshify'''
+                       WHEN o.attname IS NULL OR t.attnotnull THEN '%1$s.type = ''meshify'''
+                       ELSE '(%1$s.type = ''meshify'' OR %1$s.type IS NULL AND %1$s.job_type = ''meshify'')' END, p_jobs)
+    FROM (SELECT 'public.jobs'::regclass AS id) j
+    LEFT JOIN pg_catalog.pg_attribute t ON t.attrelid = j.id AND t.attname = 'type'
+    LEFT JOIN pg_catalog.pg_attribute o ON o.attrelid = j.id AND o.attname = 'job_type'
+$$;
+
+-- What a text column of theirs takes for nothing: NULL, or '' where it is NOT NULL.
+CREATE OR REPLACE FUNCTION meshify.fit(p_table regclass, p_column text, p_value text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT coalesce(p_value, (SELECT '' FROM pg_catalog.pg_attribute a
+                              WHERE a.attrelid = p_table AND a.attname = p_column AND a.attnotnull))
+$$;
+SELECT meshify.only_for('meshify.is_ours(text)');
+SELECT meshify.only_for('meshify.fit(regclass, text, text)');
+
+-- The columns of ours, none of which rewrites the table. Then the view that everything of ours reads
+-- and writes: our jobs only, under the same names in every database.
+DO $$
+DECLARE
+    c record;
+    v_types text[];
+BEGIN
+    FOR c IN SELECT * FROM (VALUES
+        ('attempts', 'int NOT NULL DEFAULT 0'), ('crashes', 'int NOT NULL DEFAULT 0'), ('priority', 'int NOT NULL DEFAULT 0'),
+        ('run_after', 'timestamptz NOT NULL DEFAULT now()'), ('progress', 'real'), ('worker_id', 'uuid'),
+        ('started_at', 'timestamptz'), ('claimed_at', 'timestamptz'), ('worked', 'interval NOT NULL DEFAULT ''0'''),
+        ('cancel_requested_at', 'timestamptz')) AS ours (col, def) LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = 'public.jobs'::regclass AND a.attname = c.col) THEN
+            EXECUTE format('ALTER TABLE public.jobs ADD COLUMN %I %s', c.col, c.def);
+            INSERT INTO meshify.adapted (what, undo)
+            VALUES ('column public.jobs.' || c.col, format('ALTER TABLE public.jobs DROP COLUMN IF EXISTS %I', c.col))
+            ON CONFLICT DO NOTHING;
+        END IF;
+    END LOOP;
+
+    v_types := ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                     WHERE a.attrelid = 'public.jobs'::regclass AND a.attname IN ('type', 'job_type') ORDER BY 1 DESC);
+    EXECUTE format('CREATE OR REPLACE VIEW meshify.jobs AS
+        SELECT j.id, j.user_id, j.project_id, j.asset_id, j.status, j.input_data, j.output_data, j.error, j.created_at,
+               j.completed_at, j.attempts, j.crashes, j.priority, j.run_after, j.progress, j.worker_id, j.started_at,
+               j.claimed_at, j.worked, j.cancel_requested_at, j.%s FROM public.jobs j WHERE %s',
+        array_to_string(v_types, ', j.'), meshify.is_ours('j'));
+    FOR i IN 1 .. cardinality(v_types) LOOP -- so that no insert has to name the type
+        EXECUTE format('ALTER VIEW meshify.jobs ALTER COLUMN %I SET DEFAULT ''meshify''', v_types[i]);
+    END LOOP;
+END $$;
+REVOKE ALL ON meshify.jobs FROM PUBLIC;
 
 UPDATE meshify.schema_version SET version = 1, applied_at = now() WHERE version < 1;

@@ -38,7 +38,7 @@ BEGIN
     answer := 'ok';
     SELECT count(*), coalesce(array_agg(j.id) FILTER (WHERE j.cancel_requested_at IS NOT NULL), '{}')
     INTO held, cancels
-    FROM public.jobs j WHERE j.worker_id = p_worker AND j.type = 'meshify' AND j.status = 'running';
+    FROM meshify.jobs j WHERE j.worker_id = p_worker AND j.status = 'running';
     SELECT count(*), coalesce(sum(w.running), 0) INTO workers, running_all
     FROM meshify.workers w WHERE NOT w.dead AND w.expires_at > now();
     paused := meshify.setting('paused') = 'on';
@@ -81,12 +81,12 @@ BEGIN
 
     WITH picked AS (
         SELECT j.id, w.heartbeat_at
-        FROM public.jobs j LEFT JOIN meshify.workers w ON w.id = j.worker_id
-        WHERE j.type = 'meshify' AND j.status = 'running' AND j.worker_id IS NOT NULL AND (w.id IS NULL OR w.dead)
+        FROM meshify.jobs j LEFT JOIN meshify.workers w ON w.id = j.worker_id
+        WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND (w.id IS NULL OR w.dead)
         LIMIT 500
         FOR UPDATE OF j SKIP LOCKED
     ), back AS (
-        UPDATE public.jobs j
+        UPDATE meshify.jobs j
         SET status = 'pending', worker_id = NULL, run_after = now(), attempts = greatest(j.attempts - 1, 0),
             crashes = j.crashes + 1,
             worked = j.worked + greatest(least(coalesce(p.heartbeat_at, now()), now()) - j.claimed_at, '0'::interval)
@@ -102,8 +102,8 @@ BEGIN
     SELECT count(*) INTO taken FROM noted;
 
     DELETE FROM meshify.workers w
-    WHERE w.dead AND NOT EXISTS (SELECT FROM public.jobs j
-                                 WHERE j.worker_id = w.id AND j.type = 'meshify' AND j.status = 'running');
+    WHERE w.dead AND NOT EXISTS (SELECT FROM meshify.jobs j
+                                 WHERE j.worker_id = w.id AND j.status = 'running');
     IF taken > 0 THEN
         PERFORM pg_catalog.pg_notify('meshify_jobs', '');
     END IF;

@@ -37,7 +37,7 @@ CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshi
                                                         WHERE e.job_id = j.id AND e.event = 'retried'))),
            j.cancel_requested_at IS NOT NULL,
            meshify.purchases_of(j.id), NULL::bigint, NULL::uuid[]
-    FROM public.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
+    FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
     WHERE j.id = ANY (p_jobs)
     ORDER BY j.priority DESC, j.run_after, j.created_at
 $$;
@@ -55,8 +55,8 @@ BEGIN
     IF p_only_bought THEN
         -- From the purchases' side: few are open, however long the queue is.
         RETURN ARRAY(
-            SELECT j.id FROM public.jobs j
-            WHERE j.type = 'meshify' AND j.status = 'pending' AND j.run_after <= now()
+            SELECT j.id FROM meshify.jobs j
+            WHERE j.status = 'pending' AND j.run_after <= now()
               AND (j.id IN (SELECT p.job_id FROM meshify.predictions p
                             WHERE p.state IN ('intended', 'bought') AND (p.finished_at IS NULL OR p.finished_at > now() - interval '1 hour'))
                    OR j.cancel_requested_at IS NOT NULL)
@@ -65,26 +65,26 @@ BEGIN
     END IF;
     IF p_max_per_user <= 0 THEN
         RETURN ARRAY(
-            SELECT j.id FROM public.jobs j
-            WHERE j.type = 'meshify' AND j.status = 'pending' AND j.run_after <= now()
+            SELECT j.id FROM meshify.jobs j
+            WHERE j.status = 'pending' AND j.run_after <= now()
             ORDER BY j.priority DESC, j.run_after, j.created_at
             LIMIT p_free FOR UPDATE SKIP LOCKED);
     END IF;
 
-    SELECT min(j.user_id::text)::uuid INTO v_user FROM public.jobs j WHERE j.type = 'meshify' AND j.status = 'pending';
+    SELECT min(j.user_id::text)::uuid INTO v_user FROM meshify.jobs j WHERE j.status = 'pending';
     WHILE v_user IS NOT NULL AND cardinality(v_picked) < p_free LOOP
-        SELECT count(*) INTO v_running FROM public.jobs j
-        WHERE j.type = 'meshify' AND j.status = 'running' AND j.user_id = v_user;
+        SELECT count(*) INTO v_running FROM meshify.jobs j
+        WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND j.user_id = v_user;
         IF v_running < p_max_per_user THEN
             v_some := ARRAY(
-                SELECT j.id FROM public.jobs j
-                WHERE j.type = 'meshify' AND j.status = 'pending' AND j.run_after <= now() AND j.user_id = v_user
+                SELECT j.id FROM meshify.jobs j
+                WHERE j.status = 'pending' AND j.run_after <= now() AND j.user_id = v_user
                 ORDER BY j.priority DESC, j.run_after, j.created_at
                 LIMIT least(p_max_per_user - v_running, p_free - cardinality(v_picked)) FOR UPDATE SKIP LOCKED);
             v_picked := v_picked || v_some;
         END IF;
-        SELECT j.user_id INTO v_user FROM public.jobs j
-        WHERE j.type = 'meshify' AND j.status = 'pending' AND j.user_id > v_user
+        SELECT j.user_id INTO v_user FROM meshify.jobs j
+        WHERE j.status = 'pending' AND j.user_id > v_user
         ORDER BY j.user_id LIMIT 1;
     END LOOP;
     RETURN v_picked;
@@ -105,19 +105,19 @@ BEGIN
     PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR SHARE;
     IF FOUND AND meshify.setting('paused') IS DISTINCT FROM 'on' THEN
         v_picked := meshify.pick(p_free, p_max_per_user, p_only_bought);
-        UPDATE public.jobs j
+        UPDATE meshify.jobs j
         SET status = 'running', worker_id = p_worker, attempts = j.attempts + 1, claimed_at = now(),
             started_at = coalesce(j.started_at, now())
         WHERE j.id = ANY (v_picked);
         UPDATE public.mesh_assets a SET status = 'running'
-        FROM public.jobs j WHERE j.id = ANY (v_picked) AND a.id = j.asset_id AND a.status = 'pending';
+        FROM meshify.jobs j WHERE j.id = ANY (v_picked) AND a.id = j.asset_id AND a.status = 'pending';
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_picked) p;
     END IF;
     v_info.next_usec := (
         SELECT CASE WHEN count(*) > 0 THEN greatest(meshify.usec(min(n.run_after) - now()), 0) END FROM (
-            SELECT j.run_after FROM public.jobs j
-            WHERE j.type = 'meshify' AND j.status = 'pending'
+            SELECT j.run_after FROM meshify.jobs j
+            WHERE j.status = 'pending'
             ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
         WHERE cardinality(v_picked) >= p_free OR n.run_after > now());
     RETURN NEXT v_info;
@@ -132,8 +132,8 @@ DECLARE
     v_held uuid[];
     v_info meshify.claimed;
 BEGIN
-    v_held := ARRAY(SELECT j.id FROM public.jobs j
-                    WHERE j.worker_id = p_worker AND j.type = 'meshify' AND j.status = 'running');
+    v_held := ARRAY(SELECT j.id FROM meshify.jobs j
+                    WHERE j.worker_id = p_worker AND j.status = 'running');
     v_info.missing := ARRAY(SELECT unnest(p_known) EXCEPT SELECT unnest(v_held));
     RETURN NEXT v_info;
     RETURN QUERY SELECT * FROM meshify.as_claimed(ARRAY(SELECT unnest(v_held) EXCEPT SELECT unnest(p_known)));

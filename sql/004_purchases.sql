@@ -10,7 +10,7 @@ DECLARE
     v_cancel timestamptz;
 BEGIN
     SELECT j.status::text, j.worker_id, j.cancel_requested_at INTO v_status, v_worker, v_cancel
-    FROM public.jobs j WHERE j.id = p_job AND j.type = 'meshify' FOR UPDATE;
+    FROM meshify.jobs j WHERE j.id = p_job FOR UPDATE;
     RETURN CASE
         WHEN NOT FOUND THEN 'gone'
         WHEN v_worker IS DISTINCT FROM p_worker THEN 'lost'
@@ -99,7 +99,7 @@ BEGIN
     END IF;
     PERFORM meshify.note(v_row.job_id, 'bought', jsonb_build_object('step', v_row.step, 'purchase', v_row.purchase, 'prediction', p_prediction));
     IF v_answer IN ('ok', 'cancel') THEN
-        UPDATE public.jobs j SET crashes = 0 WHERE j.id = v_row.job_id AND j.crashes <> 0;
+        UPDATE meshify.jobs j SET crashes = 0 WHERE j.id = v_row.job_id AND j.crashes <> 0;
     END IF;
     RETURN v_answer;
 END $$;
@@ -125,7 +125,7 @@ BEGIN
     PERFORM meshify.note(v_job, 'settled', jsonb_strip_nulls(jsonb_build_object(
         'step', v_step, 'prediction', p_prediction, 'status', left(p_status, 50), 'error', left(p_error, 200))));
     IF p_usable THEN
-        UPDATE public.jobs j SET crashes = 0 WHERE j.id = v_job AND j.crashes <> 0;
+        UPDATE meshify.jobs j SET crashes = 0 WHERE j.id = v_job AND j.crashes <> 0;
     END IF;
     RETURN 'ok';
 END $$;
@@ -138,10 +138,10 @@ BEGIN
     WITH news AS (
         SELECT j.id, least(n.value, 1) AS value
         FROM unnest(p_jobs, p_values) AS n (job, value)
-        JOIN public.jobs j ON j.id = n.job
+        JOIN meshify.jobs j ON j.id = n.job
         WHERE j.worker_id = p_worker AND j.status = 'running' AND coalesce(j.progress, 0) < n.value
         FOR UPDATE OF j SKIP LOCKED)
-    UPDATE public.jobs j SET progress = news.value FROM news WHERE j.id = news.id;
+    UPDATE meshify.jobs j SET progress = news.value FROM news WHERE j.id = news.id;
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;

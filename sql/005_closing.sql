@@ -30,12 +30,18 @@ BEGIN
     RETURN v_cost;
 END $$;
 
+-- No notification is worth a job that can't be closed: the table may be missing, or refuse.
 CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
-    IF p_user IS NOT NULL THEN
-        INSERT INTO public.notifications (user_id, type, title, message) VALUES (p_user, p_type, p_title, p_message);
+    IF p_user IS NOT NULL AND to_regclass('public.notifications') IS NOT NULL THEN
+        INSERT INTO public.notifications (user_id, type, title, message)
+        SELECT n.user_id, n.type, n.title, n.message -- as whatever type these have
+        FROM jsonb_populate_record(NULL::public.notifications, jsonb_build_object(
+            'user_id', p_user, 'type', p_type, 'title', p_title, 'message', p_message)) n;
     END IF;
+EXCEPTION WHEN integrity_constraint_violation OR undefined_column OR invalid_text_representation OR raise_exception THEN
+    RAISE WARNING 'user % could not be notified: %', p_user, SQLERRM;
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
@@ -49,10 +55,24 @@ CREATE OR REPLACE FUNCTION meshify.end_without(
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
 DECLARE
     j record;
+    v_ended boolean := false;
 BEGIN
-    UPDATE public.jobs x
-    SET status = p_status, error = CASE WHEN p_status = 'error' THEN p_sentence END, completed_at = now()
-    WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
+    IF p_status = 'canceled' THEN
+        BEGIN
+            UPDATE meshify.jobs x
+            SET status = 'canceled', error = meshify.fit('public.jobs', 'error', NULL), completed_at = now()
+            WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
+            v_ended := true;
+        EXCEPTION WHEN integrity_constraint_violation OR invalid_text_representation OR raise_exception THEN
+            NULL; -- a CHECK, an enum, a trigger: this column can't say it
+        END;
+    END IF;
+    IF NOT v_ended THEN
+        UPDATE meshify.jobs x
+        SET status = 'error', completed_at = now(),
+            error = CASE p_status WHEN 'canceled' THEN 'The mesh generation was canceled.' ELSE p_sentence END
+        WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
+    END IF;
     IF p_asset_stays THEN
         UPDATE public.mesh_assets a SET status = 'error' WHERE a.id = j.asset_id AND a.status <> 'done';
     END IF;
@@ -70,7 +90,7 @@ CREATE OR REPLACE FUNCTION meshify.fence_closing(p_worker uuid, p_job uuid) RETU
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
 BEGIN
     PERFORM FROM public.mesh_assets a
-    WHERE a.id = (SELECT j.asset_id FROM public.jobs j WHERE j.id = p_job) FOR UPDATE;
+    WHERE a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job) FOR UPDATE;
     RETURN meshify.fence(p_worker, p_job);
 END $$;
 
@@ -84,11 +104,12 @@ BEGIN
     IF v_answer <> 'ok' THEN
         RETURN v_answer;
     END IF;
-    UPDATE public.jobs x
-    SET status = 'done', output_data = p_output_data, error = NULL, completed_at = now(), progress = 1
+    UPDATE meshify.jobs x
+    SET status = 'done', output_data = p_output_data, error = meshify.fit('public.jobs', 'error', NULL), completed_at = now(), progress = 1
     WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id, x.input_data INTO j;
     UPDATE public.mesh_assets a
-    SET status = 'done', output_path = p_path, size = p_size, mime = p_mime, result_meta = p_result_meta
+    SET status = 'done', output_path = p_path, mime = p_mime, result_meta = p_result_meta,
+        size = CASE WHEN pg_typeof(a.size) = 'integer'::regtype THEN least(p_size, 2147483647) ELSE p_size END
     WHERE a.id = j.asset_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'job % has no asset', p_job USING ERRCODE = 'foreign_key_violation';
@@ -143,13 +164,13 @@ BEGIN
         PERFORM meshify.end_without(p_job, 'canceled', 'canceled', 'canceled');
         RETURN 'closed';
     END IF;
-    UPDATE public.jobs j
+    UPDATE meshify.jobs j
     SET status = 'pending', worker_id = NULL, worked = j.worked + p_worked,
         run_after = CASE WHEN v_answer = 'cancel' THEN now() ELSE now() + p_delay END,
         attempts = CASE WHEN p_counted THEN j.attempts ELSE greatest(j.attempts - 1, 0) END
     WHERE j.id = p_job;
     UPDATE public.mesh_assets a SET status = 'pending'
-    FROM public.jobs j WHERE j.id = p_job AND a.id = j.asset_id AND a.status = 'running';
+    FROM meshify.jobs j WHERE j.id = p_job AND a.id = j.asset_id AND a.status = 'running';
     PERFORM meshify.note(p_job, 'handed_back', jsonb_build_object('reason', p_reason, 'delay', p_delay, 'counted', p_counted));
     IF p_delay <= interval '0' OR v_answer = 'cancel' THEN
         PERFORM pg_catalog.pg_notify('meshify_jobs', '');

@@ -1,17 +1,5 @@
--- What others call: enqueue, cancel, prediction_changed; and the triggers on the existing tables.
-
-CREATE OR REPLACE FUNCTION meshify.notify_jobs() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
-BEGIN
-    -- Once a statement, and only for jobs of ours: NOTIFY makes commits queue up.
-    IF EXISTS (SELECT FROM fresh WHERE fresh.type = 'meshify' AND fresh.status = 'pending') THEN
-        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
-    END IF;
-    RETURN NULL;
-END $$;
-DROP TRIGGER IF EXISTS meshify_notify ON public.jobs;
-CREATE TRIGGER meshify_notify AFTER INSERT ON public.jobs REFERENCING NEW TABLE AS fresh
-    FOR EACH STATEMENT EXECUTE FUNCTION meshify.notify_jobs();
+-- What others call: enqueue, cancel, prediction_changed; and the trigger on jobs.
+SET LOCAL lock_timeout = '1s'; -- a busy table: once more
 
 CREATE OR REPLACE FUNCTION meshify.enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false,
@@ -34,8 +22,8 @@ BEGIN
     IF NOT EXISTS (SELECT FROM public.projects p WHERE p.id = v_project) THEN
         RAISE EXCEPTION 'project % does not exist', v_project USING ERRCODE = 'MF400';
     END IF;
-    IF v_max > 0 AND (SELECT count(*) FROM public.jobs j
-                      WHERE j.user_id = v_user AND j.type = 'meshify' AND j.status = 'pending') >= v_max THEN
+    IF v_max > 0 AND (SELECT count(*) FROM meshify.jobs j
+                      WHERE j.user_id = v_user AND j.status = 'pending') >= v_max THEN
         RAISE EXCEPTION 'the user has % pending jobs already', v_max USING ERRCODE = 'MF429';
     END IF;
     IF v_price > 0 THEN
@@ -47,9 +35,10 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO public.mesh_assets (project_id, owner_id, prompt, input_image_path, status, credits_cost)
-    VALUES (v_project, v_user, v_prompt, v_image, 'pending', v_price) RETURNING id INTO v_asset;
-    INSERT INTO public.jobs (type, user_id, project_id, asset_id, status, input_data)
-    VALUES ('meshify', v_user, v_project, v_asset, 'pending',
+    VALUES (v_project, v_user, meshify.fit('public.mesh_assets', 'prompt', v_prompt),
+            meshify.fit('public.mesh_assets', 'input_image_path', v_image), 'pending', v_price) RETURNING id INTO v_asset;
+    INSERT INTO meshify.jobs (user_id, project_id, asset_id, status, input_data)
+    VALUES (v_user, v_project, v_asset, 'pending',
             jsonb_strip_nulls(jsonb_build_object('prompt', v_prompt, 'input_image_url', v_image)))
     RETURNING id INTO v_job;
     PERFORM meshify.notify_user(v_user, 'info', 'Mesh Generation Started',
@@ -66,18 +55,18 @@ DECLARE
     v_job uuid := cancel.job_id;
     v_status text;
 BEGIN
-    PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT j.asset_id FROM public.jobs j WHERE j.id = v_job) FOR UPDATE;
-    SELECT j.status::text INTO v_status FROM public.jobs j WHERE j.id = v_job AND j.type = 'meshify' FOR UPDATE;
+    PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = v_job) FOR UPDATE;
+    SELECT j.status::text INTO v_status FROM meshify.jobs j WHERE j.id = v_job FOR UPDATE;
     IF NOT FOUND THEN
         RETURN 'gone';
     ELSIF v_status NOT IN ('pending', 'running') THEN
         RETURN 'ended';
     ELSIF v_status = 'pending' AND NOT meshify.may_run(v_job) THEN
-        UPDATE public.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
+        UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
         PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'canceled');
         RETURN 'canceled';
     END IF;
-    UPDATE public.jobs j
+    UPDATE meshify.jobs j
     SET cancel_requested_at = coalesce(j.cancel_requested_at, now()),
         run_after = CASE WHEN v_status = 'pending' THEN least(j.run_after, now()) ELSE j.run_after END
     WHERE j.id = v_job;
@@ -99,24 +88,21 @@ BEGIN
     END IF;
 END $$;
 
--- A deleted asset: its unfinished job ends with it and the credits go back; what was bought is
+-- Before an asset is deleted: its unfinished job ends with it and the credits go back; what was bought is
 -- cancelled by the worker that has the job, or by the next that looks.
 CREATE OR REPLACE FUNCTION meshify.asset_deleted() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
 DECLARE
     v_job uuid;
 BEGIN
-    FOR v_job IN SELECT j.id FROM public.jobs j
-                 WHERE j.asset_id = OLD.id AND j.type = 'meshify' AND j.status IN ('pending', 'running') FOR UPDATE LOOP
-        UPDATE public.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
+    FOR v_job IN SELECT j.id FROM meshify.jobs j
+                 WHERE j.asset_id = OLD.id AND j.status IN ('pending', 'running') FOR UPDATE LOOP
+        UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
         PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'asset deleted', false);
         PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', v_job)::text);
     END LOOP;
     RETURN OLD;
 END $$;
-DROP TRIGGER IF EXISTS meshify_asset_deleted ON public.mesh_assets;
-CREATE TRIGGER meshify_asset_deleted BEFORE DELETE ON public.mesh_assets
-    FOR EACH ROW EXECUTE FUNCTION meshify.asset_deleted();
 
 -- PostgREST serves exposed schemas only: twins in public, for the service role alone.
 CREATE OR REPLACE FUNCTION public.meshify_enqueue(
@@ -129,6 +115,23 @@ CREATE OR REPLACE FUNCTION public.meshify_cancel(job_id uuid) RETURNS text
 CREATE OR REPLACE FUNCTION public.meshify_prediction_changed(prediction_id text) RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT meshify.prediction_changed($1) $$;
 
+-- An insert wakes the workers. Once a statement, and only for jobs of ours: NOTIFY makes commits queue up.
+DO $do$
+BEGIN
+    EXECUTE format($$
+        CREATE OR REPLACE FUNCTION meshify.notify_jobs() RETURNS trigger
+            LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $f$
+        BEGIN
+            IF EXISTS (SELECT FROM fresh WHERE %s AND fresh.status = 'pending') THEN
+                PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+            END IF;
+            RETURN NULL;
+        END $f$ $$, meshify.is_ours('fresh'));
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = 'public.jobs'::regclass AND t.tgname = 'meshify_notify') THEN
+        CREATE TRIGGER meshify_notify AFTER INSERT ON public.jobs REFERENCING NEW TABLE AS fresh
+            FOR EACH STATEMENT EXECUTE FUNCTION meshify.notify_jobs();
+    END IF;
+END $do$;
 SELECT meshify.only_for('meshify.notify_jobs()');
 SELECT meshify.only_for('meshify.asset_deleted()');
 SELECT meshify.only_for('meshify.enqueue(uuid, uuid, text, text, boolean)', 'service_role', 'meshify_worker');

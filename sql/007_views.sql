@@ -13,11 +13,16 @@ SELECT count(*) FILTER (WHERE j.status = 'pending') AS pending,
            FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS p50_seconds,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM j.completed_at - j.started_at)::float8)
            FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS p95_seconds
-FROM public.jobs j WHERE j.type = 'meshify';
+FROM meshify.jobs j;
 
+-- A view of the table itself would keep its owner from widening `size`.
+CREATE OR REPLACE FUNCTION meshify.storage_by_owner() RETURNS TABLE (owner uuid, count bigint, bytes numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT a.owner_id, count(*), coalesce(sum(a.size::bigint), 0)
+    FROM public.mesh_assets a WHERE a.status = 'done' GROUP BY a.owner_id
+$$;
 CREATE OR REPLACE VIEW meshify.storage_usage WITH (security_barrier) AS
-SELECT a.owner_id AS owner, count(*) AS count, coalesce(sum(a.size::bigint), 0) AS bytes
-FROM public.mesh_assets a WHERE a.status = 'done' GROUP BY a.owner_id;
+SELECT s.owner, s.count, s.bytes FROM meshify.storage_by_owner() s;
 
 CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit int)
     RETURNS TABLE (id uuid, user_id uuid, status text, attempts int, progress real, created_at timestamptz,
@@ -25,22 +30,22 @@ CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT j.id, j.user_id, j.status::text, j.attempts, j.progress, j.created_at, j.started_at, j.completed_at,
            meshify.prompt_of(j.input_data), j.error, a.output_path, w.instance
-    FROM public.jobs j
+    FROM meshify.jobs j
     LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
     LEFT JOIN meshify.workers w ON w.id = j.worker_id
-    WHERE j.type = 'meshify' AND (p_status IS NULL OR j.status::text = p_status) AND (p_user IS NULL OR j.user_id = p_user)
+    WHERE (p_status IS NULL OR j.status::text = p_status) AND (p_user IS NULL OR j.user_id = p_user)
     ORDER BY j.created_at DESC LIMIT least(greatest(p_limit, 1), 10000)
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.show_job(p_job uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT jsonb_build_object(
-        'job', to_jsonb(j), 'asset', to_jsonb(a),
+        'job', (SELECT to_jsonb(o) FROM public.jobs o WHERE o.id = j.id), 'asset', to_jsonb(a),
         'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.id), '[]') FROM meshify.predictions p WHERE p.job_id = j.id),
         'refunds', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.n), '[]') FROM meshify.refunds r WHERE r.job_id = j.id),
         'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'job_id' ORDER BY e.id), '[]') FROM meshify.events e WHERE e.job_id = j.id))
-    FROM public.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
-    WHERE j.id = p_job AND j.type = 'meshify'
+    FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
+    WHERE j.id = p_job
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
@@ -66,6 +71,7 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+SELECT meshify.only_for('meshify.storage_by_owner()', 'meshify_worker');
 SELECT meshify.only_for('meshify.list_jobs(text, uuid, int)', 'meshify_worker');
 SELECT meshify.only_for('meshify.show_job(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.status()', 'meshify_worker');

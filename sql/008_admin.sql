@@ -8,9 +8,9 @@ DECLARE
     v_back numeric;
     v_n int;
 BEGIN
-    PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT x.asset_id FROM public.jobs x WHERE x.id = p_job) FOR UPDATE;
+    PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT x.asset_id FROM meshify.jobs x WHERE x.id = p_job) FOR UPDATE;
     SELECT x.status::text AS status, x.user_id, x.asset_id INTO j
-    FROM public.jobs x WHERE x.id = p_job AND x.type = 'meshify' FOR UPDATE;
+    FROM meshify.jobs x WHERE x.id = p_job FOR UPDATE;
     IF NOT FOUND THEN
         RETURN 'gone';
     ELSIF j.status = 'done' THEN
@@ -34,8 +34,8 @@ BEGIN
     -- Nothing can be found out any more about a purchase this old: the operator has decided.
     UPDATE meshify.predictions p SET state = 'given_up'
     WHERE p.job_id = p_job AND p.state = 'intended' AND p.intent_at < now() - interval '1 hour';
-    UPDATE public.jobs x
-    SET status = 'pending', error = NULL, completed_at = NULL, attempts = 0, crashes = 0, progress = NULL, worker_id = NULL,
+    UPDATE meshify.jobs x
+    SET status = 'pending', error = meshify.fit('public.jobs', 'error', NULL), completed_at = NULL, attempts = 0, crashes = 0, progress = NULL, worker_id = NULL,
         run_after = now(), worked = '0', cancel_requested_at = NULL
     WHERE x.id = p_job;
     UPDATE public.mesh_assets a SET status = 'pending' WHERE a.id = j.asset_id;
@@ -47,17 +47,17 @@ END $$;
 -- Running jobs of no worker of ours, unchanged for ten minutes: what an older program left behind.
 CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    SELECT j.id FROM public.jobs j
-    WHERE j.type = 'meshify' AND j.status = 'running' AND j.worker_id IS NULL
-      AND coalesce((to_jsonb(j) ->> 'updated_at')::timestamptz, j.created_at) < now() - interval '10 min'
+    SELECT j.id FROM meshify.jobs j JOIN public.jobs o ON o.id = j.id
+    WHERE j.status = 'running' AND j.worker_id IS NULL
+      AND coalesce((to_jsonb(o) ->> 'updated_at')::timestamptz, j.created_at) < now() - interval '10 min'
 $$;
 
 -- Running jobs of no worker of ours: how many were left behind, how many are being worked on.
 CREATE OR REPLACE FUNCTION meshify.others() RETURNS TABLE (stuck int, busy int)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT s.n, (count(*) - s.n)::int
-    FROM public.jobs j, (SELECT count(*)::int AS n FROM meshify.stuck()) s
-    WHERE j.type = 'meshify' AND j.status = 'running' AND j.worker_id IS NULL GROUP BY s.n
+    FROM meshify.jobs j, (SELECT count(*)::int AS n FROM meshify.stuck()) s
+    WHERE j.status = 'running' AND j.worker_id IS NULL GROUP BY s.n
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.retry_stuck() RETURNS int
@@ -67,7 +67,7 @@ DECLARE
     v_job uuid;
 BEGIN
     FOR v_job IN SELECT meshify.stuck() LOOP
-        UPDATE public.jobs x SET status = 'pending', run_after = now()
+        UPDATE meshify.jobs x SET status = 'pending', run_after = now()
         WHERE x.id = v_job AND x.status = 'running' AND x.worker_id IS NULL;
         IF FOUND THEN
             v_n := v_n + 1;
@@ -85,8 +85,8 @@ DECLARE
     v_job uuid;
 BEGIN
     FOR v_job IN SELECT meshify.stuck() LOOP
-        PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT x.asset_id FROM public.jobs x WHERE x.id = v_job) FOR UPDATE;
-        PERFORM FROM public.jobs x WHERE x.id = v_job AND x.status = 'running' AND x.worker_id IS NULL FOR UPDATE;
+        PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT x.asset_id FROM meshify.jobs x WHERE x.id = v_job) FOR UPDATE;
+        PERFORM FROM meshify.jobs x WHERE x.id = v_job AND x.status = 'running' AND x.worker_id IS NULL FOR UPDATE;
         IF FOUND THEN
             v_n := v_n + 1;
             PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'stuck');
@@ -141,7 +141,7 @@ CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     WITH ended AS (
         SELECT j.status::text AS status, extract(epoch FROM j.completed_at - j.created_at)::float8 AS seconds
-        FROM public.jobs j WHERE j.type = 'meshify' AND j.completed_at > now() - p_since
+        FROM meshify.jobs j WHERE j.completed_at > now() - p_since
     ), bought AS (
         SELECT p.model, p.state, p.status,
                CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN (p.metrics ->> 'predict_time')::float8 END AS seconds

@@ -4,9 +4,12 @@
 
 typedef struct Resolve Resolve;
 
-/* `address`: numeric, or NULL with `error` saying why. Called once, from the loop; the operation is
- * gone then. */
-typedef void (*ResolveDone)(void *userdata, const char *address, const char *error);
+#define RESOLVE_MAX 8 /* addresses of one name */
+
+/* `addresses`: numeric, `n` of them; or none with `error` saying why. Called once, from the loop; the
+ * operation is gone then, and the addresses with it. */
+typedef void (*ResolveDone)(void *userdata, const char *const *addresses, unsigned n,
+                            const char *error);
 
 int resolve_start(sd_event *event, const char *name, ResolveDone done, void *userdata,
                   Resolve **ret);

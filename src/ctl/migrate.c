@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
@@ -8,6 +9,8 @@
 #include "ctl/migrations.h"
 
 #define LOCK_KEY "7308895150126625899" /* one migration at a time */
+
+#define TRIES 15 /* to get the locks of one file, each a second long, with one in between */
 
 static int number_of(const Migration *m) {
     return (int) strtol(m->name, NULL, 10);
@@ -36,7 +39,7 @@ static int version_there(Ctl *c, int *ret_exit) {
 /* The first table of the existing system that is missing, or NULL. */
 static const char *missing_table(Ctl *c, int *ret_exit) {
     static const char *const tables[] = { "public.jobs", "public.mesh_assets", "public.profiles",
-                                          "public.projects", "public.notifications" };
+                                          "public.projects" };
 
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         const char *params[] = { tables[i] };
@@ -55,37 +58,103 @@ static void ignore_notices(void *userdata, const PGresult *res) {
     (void) res; /* "already exists, skipping" */
 }
 
-/* One file, in one transaction. */
+/* Asks for the lock again and again rather than waits: a session that waits in a query would be waited
+ * for by CREATE INDEX CONCURRENTLY. */
+static int lock_migrations(Ctl *c) {
+    int status = 0;
+
+    for (bool said = false;;) {
+        PGresult *res = ctl_query(c, "SELECT pg_try_advisory_lock(" LOCK_KEY ")", NULL, 0, &status);
+        bool got = res && PQgetvalue(res, 0, 0)[0] == 't';
+
+        PQclear(res);
+        if (!res || got)
+            return status;
+        if (!said)
+            puts("another migration is under way: waiting for it");
+        said = true;
+        fflush(stdout);
+        (void) usleep(200000);
+    }
+}
+
+/* One file, in one transaction. A busy table is tried again: to wait longer for its lock would hold up
+ * everybody who comes after us. */
 static int apply(Ctl *c, const Migration *m) {
     _cleanup_free_ char *text =
-        str_printf("BEGIN; SET LOCAL lock_timeout = '2s';\n%.*s\nCOMMIT;", (int) m->size, m->text);
-    PGresult *res;
+        str_printf("BEGIN; SET LOCAL lock_timeout = '1s';\n%.*s\nCOMMIT;", (int) m->size, m->text);
 
     if (!text)
         return EX_OSERR;
-    res = PQexec(c->conn, text);
-    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK) {
-        fprintf(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", m->name,
-                PQresultErrorMessage(res));
+    for (int try = 1;; try++) {
+        PGresult *res = PQexec(c->conn, text);
+        const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+        bool busy = state && (!strcmp(state, "55P03") || !strcmp(state, "40P01"));
+
+        if (PQresultStatus(res) == PGRES_COMMAND_OK || PQresultStatus(res) == PGRES_TUPLES_OK) {
+            PQclear(res);
+            return 0;
+        }
+        if (!busy || try == TRIES) {
+            fprintf(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", m->name,
+                    PQresultErrorMessage(res));
+            if (busy)
+                fputs("A table is in use by a long transaction: look for it with SELECT pid, "
+                      "xact_start, query FROM pg_stat_activity ORDER BY xact_start; then migrate "
+                      "again\n",
+                      stderr);
+        }
         PQclear(res);
         PQclear(PQexec(c->conn, "ROLLBACK"));
-        return CTL_REFUSED;
+        if (!busy || try == TRIES)
+            return CTL_REFUSED;
+        printf("a table is busy: sql/%s.sql again in a second\n", m->name);
+        fflush(stdout);
+        (void) sleep(1);
     }
+}
+
+/* Indexes of large tables, which nobody has to wait for, so they may take their time. */
+static int build_indexes(Ctl *c) {
+    int status = 0;
+    PGresult *todo = ctl_query(c, "SELECT meshify.missing_indexes()", NULL, 0, &status);
+
+    for (int i = 0; todo && status == 0 && i < PQntuples(todo); i++) {
+        PGresult *res;
+
+        printf("running %s\n", PQgetvalue(todo, i, 0));
+        fflush(stdout);
+        res = PQexec(c->conn, PQgetvalue(todo, i, 0));
+        if (PQresultStatus(res) != PGRES_COMMAND_OK) {
+            fprintf(stderr, "meshifyctl: that failed, migrate again: %s",
+                    PQresultErrorMessage(res));
+            status = CTL_REFUSED;
+        }
+        PQclear(res);
+    }
+    PQclear(todo);
+    return status;
+}
+
+static int advise(Ctl *c) {
+    int status = 0;
+    PGresult *res = ctl_query(c, "SELECT meshify.advice()", NULL, 0, &status);
+
+    for (int i = 0; res && i < PQntuples(res); i++)
+        printf("note: %s\n", PQgetvalue(res, i, 0));
     PQclear(res);
-    return 0;
+    return status;
 }
 
 int ctl_migrate(Ctl *c) {
     int there, last = 0, applied = 0, status = 0;
     const char *missing;
-    PGresult *res;
 
     printf("host %s, database %s, as %s\n", PQhost(c->conn), PQdb(c->conn), PQuser(c->conn));
     PQsetNoticeReceiver(c->conn, ignore_notices, NULL);
-    res = ctl_query(c, "SELECT pg_advisory_lock(" LOCK_KEY ")", NULL, 0, &status);
-    if (!res)
+    PQclear(PQexec(c->conn, "SET statement_timeout = 0; SET lock_timeout = 0"));
+    if ((status = lock_migrations(c)) != 0)
         return status;
-    PQclear(res);
     if ((there = version_there(c, &status)) < 0)
         return status;
     for (const Migration *m = migrations_files; m->name; m++)
@@ -112,9 +181,11 @@ int ctl_migrate(Ctl *c) {
             return status;
         applied++;
     }
+    if (!c->dry_run && (status = build_indexes(c)) != 0)
+        return status;
     if (applied == 0)
         printf("the schema is version %d already: nothing to do\n", there);
     else if (!c->dry_run)
         printf("the schema is version %d now\n", last);
-    return 0;
+    return c->dry_run ? 0 : advise(c);
 }

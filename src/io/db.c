@@ -60,6 +60,7 @@ struct Db {
     bool told_down;
     uint64_t retry_usec;
     Resolve *resolve;
+    unsigned attempts; /* with a name that was resolved */
     DbOps queue;
     TAILQ_HEAD(BatchHead, Batch) batches;
     unsigned n_batches, n_pending;
@@ -415,11 +416,13 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     return 0;
 }
 
-/* libpq may change its socket while it connects, so the source follows it. */
+/* libpq changes its socket while it connects, also to a new one of the same number, which the kernel
+ * does not watch then: the source is made anew each time. */
 static void watch(Db *db, uint32_t events) {
     int fd = PQsocket(db->conn);
 
-    if (db->io && db->io_fd == fd && sd_event_source_set_io_events(db->io, events) >= 0)
+    if (db->io && db->state == DB_UP && db->io_fd == fd &&
+        sd_event_source_set_io_events(db->io, events) >= 0)
         return;
     db->io = sd_event_source_disable_unref(db->io);
     db->io_fd = fd;
@@ -427,8 +430,8 @@ static void watch(Db *db, uint32_t events) {
         lose(db, "no socket to watch", 0);
 }
 
-/* Starts to connect; `hostaddr` is the resolved name, or NULL. */
-static void start(Db *db, const char *hostaddr) {
+/* Starts to connect; `hostaddr` are the addresses of the names `host`, one each; or both are NULL. */
+static void start(Db *db, const char *host, const char *hostaddr) {
     const char *keys[12], *values[12];
     int n = 0;
 
@@ -441,8 +444,10 @@ static void start(Db *db, const char *hostaddr) {
     SET("tcp_user_timeout", "20000");
     SET("target_session_attrs", "read-write");
     SET("dbname", db->url); /* expanded here, so that what the URL sets comes later and wins */
-    if (hostaddr)
+    if (hostaddr) {
+        SET("host", host);
         SET("hostaddr", hostaddr);
+    }
     SET(NULL, NULL);
 #undef SET
     db->conn = PQconnectStartParams(keys, values, 1);
@@ -474,21 +479,34 @@ static char *name_to_resolve(const char *url) {
     return name;
 }
 
-static void resolved(void *userdata, const char *address, const char *error) {
+/* libpq tries a name's addresses one after the other, as long as we let it. So that one which does not
+ * answer at all can't keep it from the others, each attempt begins with the next. */
+static void resolved(void *userdata, const char *const *addresses, unsigned n, const char *error) {
     Db *db = userdata;
+    _cleanup_free_ char *name = name_to_resolve(db->url);
+    StrBuf host = { 0 }, hostaddr = { 0 };
+    int r = name ? 0 : -ENOMEM;
 
     db->resolve = NULL;
-    if (address)
-        start(db, address);
+    for (unsigned i = 0; i < n && r == 0; i++) {
+        r = strbuf_printf(&host, "%s%s", i ? "," : "", name);
+        if (r == 0)
+            r = strbuf_printf(&hostaddr, "%s%s", i ? "," : "", addresses[(db->attempts + i) % n]);
+    }
+    db->attempts++;
+    if (n == 0 || r < 0)
+        lose(db, n == 0 ? error : "out of memory", 0);
     else
-        lose(db, error, 0);
+        start(db, host.text, hostaddr.text);
+    strbuf_done(&host);
+    strbuf_done(&hostaddr);
 }
 
 static void connect_now(Db *db) {
     _cleanup_free_ char *name = name_to_resolve(db->url);
 
     if (!name) {
-        start(db, NULL);
+        start(db, NULL, NULL);
         return;
     }
     db->state = DB_RESOLVING;

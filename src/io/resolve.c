@@ -11,6 +11,7 @@
 
 struct Resolve {
     struct gaicb request, *list[1];
+    struct addrinfo hints;
     char *name;
     sd_event_source *timer;
     ResolveDone done;
@@ -38,9 +39,11 @@ DEFINE_CLEANUP(Resolve *, resolve_cancel)
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Resolve *r = userdata;
     int error = gai_error(&r->request);
-    char address[NI_MAXHOST] = "";
+    char texts[RESOLVE_MAX][64];
+    const char *addresses[RESOLVE_MAX];
     ResolveDone done = r->done;
     void *user = r->userdata;
+    unsigned n = 0;
 
     (void) usec;
     if (error == EAI_INPROGRESS) {
@@ -48,11 +51,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
         return 0;
     }
-    if (error == 0 && r->request.ar_result)
-        (void) getnameinfo(r->request.ar_result->ai_addr, r->request.ar_result->ai_addrlen, address,
-                           sizeof address, NULL, 0, NI_NUMERICHOST);
+    for (struct addrinfo *a = error == 0 ? r->request.ar_result : NULL; a && n < RESOLVE_MAX;
+         a = a->ai_next)
+        if (getnameinfo(a->ai_addr, a->ai_addrlen, texts[n], sizeof texts[n], NULL, 0,
+                        NI_NUMERICHOST) == 0) {
+            addresses[n] = texts[n];
+            n++;
+        }
     resolve_cancel(r);
-    done(user, address[0] ? address : NULL, error ? gai_strerror(error) : "no address");
+    done(user, addresses, n, error ? gai_strerror(error) : "no address");
     return 0;
 }
 
@@ -65,7 +72,9 @@ int resolve_start(sd_event *event, const char *name, ResolveDone done, void *use
         return -ENOMEM;
     r->done = done;
     r->userdata = userdata;
+    r->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM }; /* else each comes three times */
     r->request.ar_name = r->name;
+    r->request.ar_request = &r->hints;
     if ((error = sd_event_add_time_relative(event, &r->timer, CLOCK_MONOTONIC, LOOK_USEC, 1,
                                             on_timer, r)) < 0)
         return error;

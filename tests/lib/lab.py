@@ -159,15 +159,17 @@ class Sim(Process):
 class Lab:
     """A Supabase project with Meshify's tables, a simulator, a user with credits."""
 
-    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True):
+    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=()):
         self.dir = tempfile.mkdtemp(prefix="meshify-lab-")
         atexit.register(shutil.rmtree, self.dir, True)
         self.driver = driver
         self.postgres = Postgres(fsync=fsync, settings=settings).start()
-        self.postgres.create_database(migrate=migrate)
+        self.postgres.create_database(migrate=migrate, variant=variant)
         self.sim = Sim()
         self.db = self.postgres.connect()
         self.user, self.project = self.add_user()
+        self.types = [t for (t,) in self.query("SELECT attname FROM pg_attribute WHERE attrelid = 'public.jobs'::regclass "
+                                               "AND attname IN ('type', 'job_type')")]
         self.daemons = []
 
     def query(self, sql, *params):
@@ -194,9 +196,9 @@ class Lab:
                            "credits_cost) VALUES (%s, %s, %s, %s, 'pending', %s) RETURNING id",
                            project, user, prompt, image, cost)
         data = input_data if input_data is not None else {"prompt": prompt, "input_image_url": image}
-        job = self.value("INSERT INTO public.jobs (type, user_id, project_id, asset_id, status, input_data) "
-                         "VALUES ('meshify', %s, %s, %s, 'pending', %s) RETURNING id",
-                         user, project, asset, json.dumps(data))
+        job = self.value(f"INSERT INTO public.jobs ({', '.join(self.types)}, user_id, project_id, asset_id, status, input_data) "
+                         f"VALUES ({', '.join(['%s'] * len(self.types))}, %s, %s, %s, 'pending', %s) RETURNING id",
+                         *["meshify"] * len(self.types), user, project, asset, json.dumps(data))
         return job, asset
 
     def job(self, job_id):
@@ -206,7 +208,7 @@ class Lab:
         return self.value("SELECT to_jsonb(a) FROM public.mesh_assets a WHERE id = %s", asset_id)
 
     def count(self, status):
-        return self.value("SELECT count(*) FROM public.jobs WHERE type = 'meshify' AND status = %s", status)
+        return self.value("SELECT count(*) FROM meshify.jobs WHERE status = %s", status)
 
     def wait_status(self, job_id, *statuses, seconds=60):
         def reached():
@@ -262,10 +264,10 @@ class Lab:
             out.write(self.config_text(instance, **keys))
         return path
 
-    def daemon(self, instance="one", wait=True, environment=None, **keys):
+    def daemon(self, instance="one", wait=True, environment=None, wrapper=(), **keys):
         """Starts an instance and waits until it is ready and hears notifications."""
         path = self.write_config(instance, **keys)
-        daemon = Process([program("meshifyd"), "-c", path], clean_environment(**(environment or {})), WRAPPER)
+        daemon = Process([program("meshifyd"), "-c", path], clean_environment(**(environment or {})), [*wrapper, *WRAPPER])
         self.daemons.append(daemon)
         if wait:
             daemon.wait_line(r"is ready as", 60)

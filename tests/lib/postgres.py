@@ -96,11 +96,13 @@ class Postgres:
             return subprocess.run([os.path.join(self.bin, "psql"), *args],
                                   stdin=text, capture_output=True, text=True, check=False)
 
-    def create_database(self, name="meshify", supabase=True, migrate=False):
-        """An empty database, a Supabase project, or one with the daemon's schema."""
+    def create_database(self, name="meshify", supabase=True, migrate=False, variant=()):
+        """An empty database, a Supabase project (changed by files of sql/dev/variants), or one with the daemon's schema."""
         self.execute(f'CREATE DATABASE "{name}"', SUPERUSER, "postgres")
         if supabase:
             self.apply(os.path.join(ROOT, "sql/dev/supabase.sql"), SUPERUSER, name)
+        for change in variant:
+            self.apply(os.path.join(ROOT, f"sql/dev/variants/{change}.sql"), "postgres", name)
         if migrate:
             for path in sorted(glob.glob(os.path.join(ROOT, "sql/[0-9][0-9][0-9]_*.sql"))):
                 self.apply(path, "postgres", name, one_transaction=True)

@@ -54,7 +54,7 @@ SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(2), 9, 2, false) WHERE jo
 -- The plan, without statistics: the partial index, in its order.
 CREATE FUNCTION t.plan() RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN QUERY EXECUTE 'EXPLAIN SELECT j.id FROM public.jobs j WHERE j.type = ''meshify'' AND j.status = ''pending'' AND j.run_after <= now()
+    RETURN QUERY EXECUTE 'EXPLAIN SELECT j.id FROM meshify.jobs j WHERE j.status = ''pending'' AND j.run_after <= now()
         ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 10 FOR UPDATE SKIP LOCKED';
 END $$;
 INSERT INTO public.jobs (type, status, user_id) SELECT 'meshify', 'pending', t.w(n % 50) FROM generate_series(1, 20000) n;

@@ -1,0 +1,2 @@
+-- Nobody is notified of anything.
+DROP TABLE public.notifications;
