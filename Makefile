@@ -53,12 +53,18 @@ PROGRAMS   := $(addprefix $(BUILD)/,meshifyd meshifyctl meshify-sim)
 
 all: $(PROGRAMS)                ## build the three programs (SAN=address,undefined for sanitizers)
 
-$(BUILD)/%.o: src/%.c
+# Other flags, or another schema version, make other objects.
+$(BUILD)/flags: export FLAGS = $(COMPILE)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@[ "$$(cat $@ 2>/dev/null)" = "$$FLAGS" ] || printf '%s\n' "$$FLAGS" >$@
+
+$(BUILD)/%.o: src/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC    $@")
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
-$(BUILD)/tests/sim/%.o: tests/sim/%.c
+$(BUILD)/tests/sim/%.o: tests/sim/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC    $@")
 	$(Q)$(COMPILE) -Itests/sim -MMD -MP -c -o $@ $<
@@ -92,7 +98,7 @@ $(BUILD)/ctl/migrations_sql.S: $(SQL) Makefile
 $(BUILD)/ctl/migrations_sql.o: $(BUILD)/ctl/migrations_sql.S
 	$(CC) -c -o $@ $<
 
-$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libpure.a
+$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libpure.a $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC    $@")
 	$(Q)$(COMPILE) -Itests/unit -MMD -MP -c -o $@.o $<
@@ -189,7 +195,8 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers tidy units $(TIDY) lint demo bench install uninstall format clean help
+.PHONY: FORCE all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers tidy units $(TIDY) lint demo bench install uninstall format clean help
+
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(PURE_OBJ:.o=.d) $(DAEMON_OBJ:.o=.d) $(CTL_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(UNIT:=.d)

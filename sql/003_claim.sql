@@ -6,7 +6,7 @@ BEGIN
         CREATE TYPE meshify.claimed AS (
             job_id uuid, user_id uuid, project_id uuid, asset_id uuid, owner_id uuid, input_data text,
             attempts int, crashes int, worked_usec bigint, age_usec bigint, cancel_asked boolean,
-            purchases text, next_usec bigint, missing uuid[]);
+            purchases text, next_usec bigint, missing uuid[], gone uuid[]);
     END IF;
 END $$;
 
@@ -36,7 +36,7 @@ CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshi
            meshify.usec(now() - greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
                                                         WHERE e.job_id = j.id AND e.event = 'retried'))),
            j.cancel_requested_at IS NOT NULL,
-           meshify.purchases_of(j.id), NULL::bigint, NULL::uuid[]
+           meshify.purchases_of(j.id), NULL::bigint, NULL::uuid[], NULL::uuid[]
     FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
     WHERE j.id = ANY (p_jobs)
     ORDER BY j.priority DESC, j.run_after, j.created_at
@@ -135,6 +135,8 @@ BEGIN
     v_held := ARRAY(SELECT j.id FROM meshify.jobs j
                     WHERE j.worker_id = p_worker AND j.status = 'running');
     v_info.missing := ARRAY(SELECT unnest(p_known) EXCEPT SELECT unnest(v_held));
+    -- Deleted ones are nobody's: who bought for them has to cancel it.
+    v_info.gone := ARRAY(SELECT m FROM unnest(v_info.missing) m WHERE NOT EXISTS (SELECT FROM meshify.jobs j WHERE j.id = m));
     RETURN NEXT v_info;
     RETURN QUERY SELECT * FROM meshify.as_claimed(ARRAY(SELECT unnest(v_held) EXCEPT SELECT unnest(p_known)));
 END $$;

@@ -17,6 +17,9 @@ uint64_t claim_next_usec(const PGresult *res);
 /* Is this job among the `missing` of row 0? */
 bool claim_misses(const PGresult *res, const char *job_id);
 
+/* Is it missing because its row was deleted? */
+bool claim_is_gone(const PGresult *res, const char *job_id);
+
 /* Row `row` (from 1) as a job, at its start. A job that can't be worked on starts at JOB_FAILING with
  * its fault. 0, -ENOMEM, or -EBADMSG when the row itself can't be read. */
 int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec, Job **ret);

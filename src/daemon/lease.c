@@ -108,7 +108,9 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
     /* A job whose closing is on its way is missing for a good reason, which its answer will tell. */
     for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
         next = TAILQ_NEXT(t, link);
-        if (!is_closing(t) && claim_misses(res, t->job->id)) {
+        if (!is_closing(t) && claim_is_gone(res, t->job->id)) {
+            worker_tell(t, EV_CANCEL); /* what was bought for it is not left running */
+        } else if (!is_closing(t) && claim_misses(res, t->job->id)) {
             w->lease.lost++;
             worker_tell(t, EV_LOST);
         }

@@ -22,6 +22,7 @@ enum { /* columns of meshify.claimed */
     COL_PURCHASES,
     COL_NEXT,
     COL_MISSING,
+    COL_GONE,
     COLUMNS,
 };
 
@@ -75,10 +76,18 @@ uint64_t claim_next_usec(const PGresult *res) {
     return readable(res, 0) && text(res, 0, COL_NEXT) ? number(res, 0, COL_NEXT) : UINT64_MAX;
 }
 
-bool claim_misses(const PGresult *res, const char *job_id) {
-    const char *missing = readable(res, 0) ? text(res, 0, COL_MISSING) : NULL;
+static bool names(const PGresult *res, int column, const char *job_id) {
+    const char *ids = readable(res, 0) ? text(res, 0, column) : NULL;
 
-    return missing && strstr(missing, job_id);
+    return ids && strstr(ids, job_id);
+}
+
+bool claim_misses(const PGresult *res, const char *job_id) {
+    return names(res, COL_MISSING, job_id);
+}
+
+bool claim_is_gone(const PGresult *res, const char *job_id) {
+    return names(res, COL_GONE, job_id);
 }
 
 /* Moves a moment that lies `ago` back onto our clock, which may be younger than that. */

@@ -19,7 +19,7 @@
 #define USER_ID "22222222-2222-4222-8222-222222222222"
 
 enum {
-    COLUMNS = 14
+    COLUMNS = 15
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -44,11 +44,10 @@ static PGresult *row_of(const char *input, const char *purchases) {
                                                 "asset_id",  "owner_id",     "input_data",
                                                 "attempts",  "crashes",      "worked_usec",
                                                 "age_usec",  "cancel_asked", "purchases",
-                                                "next_usec", "missing" };
-    const char *const values[COLUMNS] = {
-        JOB_ID, USER_ID, JOB_ID,  USER_ID, USER_ID,   input, "1",
-        "0",    "0",     "10000", "f",     purchases, NULL,  NULL
-    };
+                                                "next_usec", "missing",      "gone" };
+    const char *const values[COLUMNS] = { JOB_ID, USER_ID,   JOB_ID, USER_ID, USER_ID,
+                                          input,  "1",       "0",    "0",     "10000",
+                                          "f",    purchases, NULL,   NULL,    NULL };
     PGresAttDesc columns[COLUMNS] = { 0 };
     PGresult *res = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
 

@@ -21,6 +21,7 @@ SELECT is((SELECT purchases FROM first WHERE job_id IS NOT NULL LIMIT 1), '[]', 
 SELECT results_eq($$SELECT job_id FROM meshify.compare(t.w(1), ARRAY[(SELECT id FROM jobs WHERE n = 1), t.w(77)]) WHERE job_id IS NOT NULL$$,
     'SELECT id FROM jobs WHERE n = 2', 'a job of ours that we do not know is taken up');
 SELECT is((SELECT missing FROM meshify.compare(t.w(1), ARRAY[(SELECT id FROM jobs WHERE n = 1), t.w(77)]) WHERE job_id IS NULL), ARRAY[t.w(77)], 'one that is not ours is missing');
+SELECT is((SELECT gone FROM meshify.compare(t.w(2), ARRAY[(SELECT id FROM jobs WHERE n = 1), t.w(77)]) WHERE job_id IS NULL), ARRAY[t.w(77)], 'and one that was deleted is gone');
 SELECT is((SELECT attempts FROM public.jobs WHERE id = (SELECT id FROM jobs WHERE n = 2)), 1, 'taking up counts no attempt');
 
 -- Order, due time, other types, pause, an unknown worker.

@@ -43,18 +43,19 @@ __attribute__((unused)) static PGresult *answer_of(const char *value) {
 }
 
 enum {
-    CLAIM_COLUMNS = 14
+    CLAIM_COLUMNS = 15
 };
 
 /* The columns of meshify.claimed; `claimed_row` holds a good row to change. */
-static const char *const claim_names[CLAIM_COLUMNS] = {
-    "job_id",  "user_id",     "project_id", "asset_id",     "owner_id",  "input_data", "attempts",
-    "crashes", "worked_usec", "age_usec",   "cancel_asked", "purchases", "next_usec",  "missing"
-};
+static const char *const claim_names[CLAIM_COLUMNS] = { "job_id",    "user_id",      "project_id",
+                                                        "asset_id",  "owner_id",     "input_data",
+                                                        "attempts",  "crashes",      "worked_usec",
+                                                        "age_usec",  "cancel_asked", "purchases",
+                                                        "next_usec", "missing",      "gone" };
 
 typedef struct ClaimedRow {
     const char *job, *user, *project, *asset, *owner, *input, *attempts, *crashes, *worked, *age,
-        *cancel, *purchases, *next, *missing;
+        *cancel, *purchases, *next, *missing, *gone;
 } ClaimedRow;
 
 static const ClaimedRow claimed_row = {
@@ -79,7 +80,8 @@ __attribute__((unused)) static PGresult *claim_of(const ClaimedRow *row) {
     memcpy(values + CLAIM_COLUMNS, row, sizeof *row);
     values[12] = row->next;
     values[13] = row->missing;
-    values[CLAIM_COLUMNS + 12] = values[CLAIM_COLUMNS + 13] = NULL;
+    values[14] = row->gone;
+    values[CLAIM_COLUMNS + 12] = values[CLAIM_COLUMNS + 13] = values[CLAIM_COLUMNS + 14] = NULL;
     return rows_of(CLAIM_COLUMNS, claim_names, 2, values);
 }
 

@@ -38,6 +38,12 @@ static void test_queue(void **state) {
     assert_true(claim_next_usec(res) == 1500000);
     assert_true(claim_misses(res, JOB_ID));
     assert_false(claim_misses(res, USER_ID));
+    assert_false(claim_is_gone(res, JOB_ID));
+    PQclear(res);
+    row.gone = "{" JOB_ID "}";
+    res = claim_of(&row);
+    assert_true(claim_is_gone(res, JOB_ID));
+    assert_false(claim_is_gone(res, USER_ID));
     PQclear(res);
     res = answer_of("another shape");
     assert_true(claim_next_usec(res) == UINT64_MAX);
