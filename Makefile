@@ -120,7 +120,7 @@ check-sql: all                               ## pgTAP tests of the SQL functions
 	prove -e tests/sql/run $(wildcard tests/sql/*.sql)
 
 check-e2e: all                               ## the real programs together (E2E=tests/e2e/NN-name.t for one)
-	BUILD=$(BUILD) prove -e '' $(or $(E2E),$(sort $(wildcard tests/e2e/*.t)))
+	BUILD=$(BUILD) prove -j2 -e '' $(or $(E2E),$(sort $(wildcard tests/e2e/*.t)))
 
 check-fuzz:                                  ## each fuzz target for FUZZ_SECONDS (15)
 	$(MAKE) BUILD=$(BUILD)/fuzzing CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
@@ -139,7 +139,7 @@ check-sanitized:                             ## unit and end-to-end tests under 
 VALGRIND := valgrind -q --error-exitcode=99 --run-libc-freeres=no --leak-check=full \
             --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
 check-valgrind: all                          ## end-to-end tests with each daemon under valgrind
-	BUILD=$(BUILD) WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -e '' tests/e2e/20-flow.t tests/e2e/[3-9]*.t
+	BUILD=$(BUILD) WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -j2 -e '' tests/e2e/20-flow.t tests/e2e/30-stop.t tests/e2e/4*.t tests/e2e/50-database.t
 
 check-compilers:                             ## gcc and clang, every warning an error
 	$(MAKE) BUILD=$(BUILD)/gcc CC=gcc CFLAGS='$(CFLAGS) -Werror' all units
