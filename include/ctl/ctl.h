@@ -42,6 +42,10 @@ int ctl_connect(Ctl *c);
  * what the server said has been printed. */
 PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit);
 
+/* The one value that a function answers, which the caller frees. NULL when the query was refused, as
+ * above, or the answer is null: CTL_REFUSED then, and nothing is printed. */
+char *ctl_value(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit);
+
 /* Prints text from outside on a terminal: control characters as '?'. */
 void ctl_print(FILE *to, const char *text, int width);
 

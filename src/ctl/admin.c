@@ -10,21 +10,6 @@
 #include "ctl/ctl.h"
 #include "ctl/doctor.h"
 
-/* One value from a function; NULL: it was refused, which has been said. Free it. */
-static char *answer(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
-    PGresult *res = ctl_query(c, sql, params, n, ret_exit);
-    char *text = NULL;
-
-    if (!res)
-        return NULL;
-    if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
-        text = strdup(PQgetvalue(res, 0, 0));
-    PQclear(res);
-    if (!text)
-        *ret_exit = EX_SOFTWARE;
-    return text;
-}
-
 /* What a function answers with a word, in words for the operator. */
 typedef struct Word {
     const char *word;
@@ -51,7 +36,7 @@ static int on_stuck(Ctl *c, const char *sql, const char *what) {
 
     if (c->argc > 0)
         return ctl_usage("either a job or --stuck");
-    if (!(n = answer(c, sql, NULL, 0, &status)))
+    if (!(n = ctl_value(c, sql, NULL, 0, &status)))
         return status;
     if (c->json)
         printf("{\n  \"jobs\": %s\n}\n", n);
@@ -67,7 +52,7 @@ static int on_job(Ctl *c, const char *sql, const Word *words) {
 
     if (c->argc != 1 || !str_is_uuid(c->argv[0]))
         return ctl_usage("the id of one job is expected, or --stuck");
-    if (!(word = answer(c, sql, params, 1, &status)))
+    if (!(word = ctl_value(c, sql, params, 1, &status)))
         return status;
     return say(c, c->argv[0], word, words);
 }
@@ -104,7 +89,8 @@ int ctl_retry(Ctl *c) {
 static int set(Ctl *c, const char *key, const char *value) {
     const char *params[] = { key, value };
     int status = 0;
-    _cleanup_free_ char *word = answer(c, "SELECT meshify.set_setting($1, $2)", params, 2, &status);
+    _cleanup_free_ char *word =
+        ctl_value(c, "SELECT meshify.set_setting($1, $2)", params, 2, &status);
 
     if (!word)
         return status;
@@ -166,7 +152,7 @@ int ctl_drain(Ctl *c) {
 
     if (c->argc != 1)
         return ctl_usage("drain needs the name of one instance");
-    if (!(n = answer(c, "SELECT meshify.drain($1)", params, 1, &status)))
+    if (!(n = ctl_value(c, "SELECT meshify.drain($1)", params, 1, &status)))
         return status;
     if (strcmp(n, "0") == 0) {
         fputs("meshifyctl: no live instance is called ", stderr);
@@ -232,7 +218,7 @@ int ctl_stats(Ctl *c) {
         return ctl_usage("--since is a duration, as 24h or 7d");
     (void) snprintf(interval, sizeof interval, "%llu microseconds", (unsigned long long) usec);
     params[0] = interval;
-    _cleanup_free_ char *text = answer(c, "SELECT meshify.summary($1)", params, 1, &status);
+    _cleanup_free_ char *text = ctl_value(c, "SELECT meshify.summary($1)", params, 1, &status);
     _cleanup_(json_unrefp) json_t *root = text ? json_parse(text, strlen(text)) : NULL;
 
     if (!root)

@@ -52,6 +52,19 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
     return NULL;
 }
 
+char *ctl_value(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
+    PGresult *res = ctl_query(c, sql, params, n, ret_exit);
+    char *text = NULL;
+
+    if (!res)
+        return NULL;
+    *ret_exit = CTL_REFUSED;
+    if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
+        text = strdup(PQgetvalue(res, 0, 0));
+    PQclear(res);
+    return text;
+}
+
 void ctl_print(FILE *to, const char *text, int width) {
     char clean[512];
     int columns = 0;

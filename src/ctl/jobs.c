@@ -145,16 +145,9 @@ static void print_list(const json_t *list, const char *title, const char *const 
 
 /* One JSON document from a function, or NULL with the exit status. */
 static json_t *document(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
-    PGresult *res = ctl_query(c, sql, params, n, ret_exit);
-    json_t *root = NULL;
+    _cleanup_free_ char *text = ctl_value(c, sql, params, n, ret_exit);
 
-    if (!res)
-        return NULL;
-    *ret_exit = CTL_REFUSED;
-    if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
-        root = json_parse(PQgetvalue(res, 0, 0), (size_t) PQgetlength(res, 0, 0));
-    PQclear(res);
-    return root;
+    return text ? json_parse(text, strlen(text)) : NULL;
 }
 
 int ctl_show(Ctl *c) {
