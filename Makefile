@@ -141,6 +141,11 @@ VALGRIND := valgrind -q --error-exitcode=99 --run-libc-freeres=no --leak-check=f
 check-valgrind: all                          ## end-to-end tests with each daemon under valgrind
 	BUILD=$(BUILD) WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -j2 -e '' tests/e2e/20-flow.t tests/e2e/30-stop.t tests/e2e/4*.t tests/e2e/50-database.t
 
+coverage:                                    ## lines and branches that unit and end-to-end tests reach
+	$(MAKE) BUILD=$(BUILD)/coverage CFLAGS='-O1 -g --coverage -fprofile-update=atomic' LDFLAGS=--coverage check-unit check-e2e
+	gcovr --root . --object-directory $(BUILD)/coverage --filter src/core/ --filter src/flow/ --exclude-throw-branches --branches --print-summary
+	gcovr --root . --object-directory $(BUILD)/coverage --filter src/ --print-summary
+
 check-compilers:                             ## gcc and clang, every warning an error
 	$(MAKE) BUILD=$(BUILD)/gcc CC=gcc CFLAGS='$(CFLAGS) -Werror' all units
 	$(MAKE) BUILD=$(BUILD)/clang CC=clang CFLAGS='$(CFLAGS) -Werror' all units
@@ -195,7 +200,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: FORCE all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers tidy units $(TIDY) lint demo bench install uninstall format clean help
+.PHONY: FORCE all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy units $(TIDY) lint demo bench install uninstall format clean help
 
 .DELETE_ON_ERROR:
 .SECONDARY:

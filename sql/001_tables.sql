@@ -180,12 +180,12 @@ DROP POLICY IF EXISTS worker_reads ON meshify.schema_version;
 CREATE POLICY worker_reads ON meshify.schema_version FOR SELECT TO meshify_worker USING (true);
 
 CREATE OR REPLACE FUNCTION meshify.setting(p_key text) RETURNS text
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS
-$$ SELECT s.value FROM meshify.settings s WHERE s.key = p_key $$;
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS
+$$ BEGIN RETURN (SELECT s.value FROM meshify.settings s WHERE s.key = p_key); END $$;
 
 CREATE OR REPLACE FUNCTION meshify.note(p_job uuid, p_event text, p_detail jsonb DEFAULT NULL) RETURNS void
-    LANGUAGE sql SECURITY DEFINER SET search_path = '' AS
-$$ INSERT INTO meshify.events (job_id, event, detail) VALUES (p_job, p_event, p_detail) $$;
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS
+$$ BEGIN INSERT INTO meshify.events (job_id, event, detail) VALUES (p_job, p_event, p_detail); END $$;
 
 -- Takes a function away from everybody that Supabase's defaults gave it to; then gives it to some.
 CREATE OR REPLACE FUNCTION meshify.only_for(p_function regprocedure, VARIADIC p_roles text[] DEFAULT '{}') RETURNS void

@@ -15,8 +15,8 @@ CREATE OR REPLACE FUNCTION meshify.usec(p interval) RETURNS bigint
 $$ SELECT (extract(epoch FROM p) * 1000000)::bigint $$;
 
 CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    SELECT coalesce(json_agg(json_build_object(
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+BEGIN RETURN (SELECT coalesce(json_agg(json_build_object(
         'id', p.id, 'step', p.step, 'purchase', p.purchase, 'attempt', p.attempt, 'state', p.state,
         'intent_age_usec', meshify.usec(now() - p.intent_at),
         'give_up_in_usec', meshify.usec(p.give_up_after - now()),
@@ -25,13 +25,13 @@ CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
         'finished_age_usec', meshify.usec(now() - p.finished_at),
         'predict_time', CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number'
                              THEN p.metrics -> 'predict_time' END) ORDER BY p.id)::text, '[]')
-    FROM meshify.predictions p WHERE p.job_id = p_job
-$$;
+    FROM meshify.predictions p WHERE p.job_id = p_job);
+END $$;
 
--- A job as a worker takes it up.
+-- A job as a worker takes it up. (plpgsql keeps the plan for the next call, sql does not.)
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts, j.crashes,
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts, j.crashes,
            meshify.usec(j.worked),
            meshify.usec(now() - greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
                                                         WHERE e.job_id = j.id AND e.event = 'retried'))),
@@ -39,8 +39,8 @@ CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshi
            meshify.purchases_of(j.id), NULL::bigint, NULL::uuid[], NULL::uuid[]
     FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
     WHERE j.id = ANY (p_jobs)
-    ORDER BY j.priority DESC, j.run_after, j.created_at
-$$;
+    ORDER BY j.priority DESC, j.run_after, j.created_at;
+END $$;
 
 -- Which jobs a claim takes. With a limit a user, users are walked one by one, so that the backlog of
 -- one who has reached it costs nothing.
