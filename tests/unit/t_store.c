@@ -374,12 +374,57 @@ static void test_sign_hear(void **state) {
     }
 }
 
+/* What the doctor asks: is the bucket there, and private? */
+static void test_bucket(void **state) {
+    static const struct {
+        int code;
+        const char *body;
+        JobEvent ev;
+        bool is_public;
+        FaultCode fault;
+    } cases[] = {
+        { 200, "{\"id\":\"user_assets\",\"public\":false}", EV_OK, false, FAULT_NONE },
+        { 200, "{\"id\":\"user_assets\",\"public\":true}", EV_OK, true, FAULT_NONE },
+        { 200, "<html>", EV_WAIT, false, FAULT_STORE_UNREACHED },
+        { 400, "{\"statusCode\":\"404\",\"code\":\"NoSuchBucket\"}", EV_FINAL, false,
+          FAULT_STORE_REFUSED },
+        { 400, "{\"statusCode\":\"403\",\"code\":\"AccessDenied\"}", EV_WAIT, false,
+          FAULT_STORE_AUTH },
+        { 503, "busy", EV_WAIT, false, FAULT_STORE_UNREACHED },
+    };
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    HttpRequest r;
+
+    (void) state;
+    torture(n) {
+        int e = store_bucket_ask(c, &r);
+
+        assert_true(e == 0 || (e == -ENOMEM && torture_failed()));
+        if (e < 0)
+            continue;
+        assert_string_equal(r.method, "GET");
+        assert_string_equal(r.url, "https://p.supabase.co/storage/v1/bucket/user_assets");
+        assert_string_equal(header_of(&r, "apikey"), "service");
+        http_request_done(&r);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        HttpReply reply = reply_of(cases[i].code, cases[i].body);
+        Fault f = { 0 };
+        bool is_public;
+
+        assert_int_equal(store_bucket_hear(&reply, &is_public, &f), cases[i].ev);
+        assert_int_equal(is_public, cases[i].is_public);
+        assert_int_equal(f.code, cases[i].fault);
+        http_reply_done(&reply);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_name),       cmocka_unit_test(test_name_of_a_zombie),
         cmocka_unit_test(test_ask),        cmocka_unit_test(test_hear),
         cmocka_unit_test(test_sign_check), cmocka_unit_test(test_sign_ask),
-        cmocka_unit_test(test_sign_hear),
+        cmocka_unit_test(test_sign_hear),  cmocka_unit_test(test_bucket),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
