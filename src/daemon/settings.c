@@ -84,6 +84,37 @@ static int complain(ConfigErrors *e, const char *path, int r) {
     return config_errors_add(e, "%s: cannot be read: %s", shown, strerror(-r));
 }
 
+/* Is a secret written in this text: a key that is one, or a URL with a password? */
+static bool holds_secret(const char *text) {
+    static const char *const keys[] = { "token", "key", "secret_access_key", "url", "listen_url" };
+
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        const char *value;
+        size_t n, end;
+
+        line += strspn(line, "\n \t");
+        n = strcspn(line, " \t=:\n");
+        value = line + n + strspn(line + n, " \t=:");
+        end = strcspn(value, "\n");
+        for (size_t i = 0; end > 0 && i < sizeof keys / sizeof *keys; i++)
+            if (n == strlen(keys[i]) && strncmp(line, keys[i], n) == 0 &&
+                (i < 3 || memchr(value, '@', end)))
+                return true;
+    }
+    return false;
+}
+
+/* Not an error: a container may have its reasons. */
+static void warn_if_open(const ConfigText *file) {
+    struct stat st;
+    char shown[200];
+
+    if (file->text && stat(file->name, &st) == 0 && st.st_mode & S_IROTH &&
+        holds_secret(file->text))
+        fprintf(stderr, "warning: %s holds a secret and everybody can read it: chmod 600 %s\n",
+                str_clean(shown, sizeof shown, file->name), shown);
+}
+
 /* A file of the configuration; `optional`: it may be missing. Errors go to `e`. 0, -ENOMEM. */
 static int load(const char *path, bool optional, char **ret, ConfigText *ret_text,
                 ConfigErrors *e) {
@@ -199,6 +230,8 @@ int settings_load(const char *path, const char *instance, unsigned needs, Config
     /* What could not be read would only be said to be missing, once more. */
     if (r == 0)
         r = errors.n > 0 ? -EINVAL : config_parse(&src, ret, &errors);
+    warn_if_open(&src.file);
+    warn_if_open(&src.dropin);
     texts_done(&texts, &src);
     if (r == -EINVAL)
         *reterr = errors;

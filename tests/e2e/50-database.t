@@ -186,6 +186,16 @@ def how_it_is_started():
             daemon = start(lab, *args, "-c", bad)
             is_(daemon.wait(), 78, f"{keys} {args}: 78")
             ok(said in daemon.log() and "bad.ini:" in daemon.log(), f"{keys} {args}: file, line and key are named", daemon.log())
+    os.chmod(path, 0o644)
+    daemon = start(lab, "-t", "-c", path)
+    is_(daemon.wait(), 0, "a file that everybody can read: no error")
+    ok(f"chmod 600 {path}" in daemon.log(), "but a warning, since there is a secret in it", daemon.log())
+    with open(os.path.join(lab.dir, "open.ini"), "w", encoding="utf-8") as file:
+        file.write("[worker]\nmax_jobs = 3\n#token = x\n[replicate]\nurl = https://api.replicate.com/v1\n")
+    os.chmod(file.name, 0o644)
+    daemon = start(lab, "-t", "-c", file.name, environment={"REPLICATE_API_TOKEN": "x", "SUPABASE_URL": "https://p.example",
+                                                            "SUPABASE_SERVICE_ROLE_KEY": "x"})
+    ok(daemon.wait() == 0 and "chmod" not in daemon.log(), "and none where there is none", daemon.log())
     daemon = start(lab, "-c", lab.write_config("nospool", **{"worker.spool_dir": "/dev/null/spool"}))
     is_(daemon.wait(), 78, "a spool_dir that can't be: 78")
     ok("[worker] spool_dir: /dev/null/spool: Not a directory" in daemon.log(), "and what is wrong with it", daemon.log())
