@@ -69,6 +69,19 @@ typedef struct Listening {
     sd_event_source *timer;
 } Listening;
 
+#define AUDIT_MAX 20 /* predictions that one audit cancels */
+
+typedef struct Audit {
+    sd_event_source *timer;
+    bool asking;  /* the database was asked for more */
+    HttpOp *http; /* the cancel under way */
+    unsigned n, at;
+    struct {
+        int64_t id;
+        char prediction_id[65];
+    } rows[AUDIT_MAX];
+} Audit;
+
 struct Worker {
     const Config *config;
     sd_event *event;
@@ -79,6 +92,7 @@ struct Worker {
     Lane lanes[_LANE_MAX];
     Lease lease;
     Listening listening;
+    Audit audit;
     NotifyPlan plan;
     bool only_bought; /* the claim under way asks for bought jobs only */
     bool schema_fits;

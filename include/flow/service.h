@@ -18,5 +18,8 @@ int service_request(const Config *c, const char *method, const char *path, HttpR
 int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *ret);
 JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr);
 
+/* The terminal status that a prediction in a reply shows, a static word; NULL: it shows none. */
+const char *service_terminal_status(const HttpReply *reply);
+
 /* True for what can be a prediction's id: it becomes part of a path. */
 bool service_is_id(const char *id);

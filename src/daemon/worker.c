@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/audit.h"
 #include "daemon/lease.h"
 #include "daemon/prune.h"
 #include "daemon/stages.h"
@@ -428,7 +429,7 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
         (r = sd_event_add_time(event, &w->tick, CLOCK_MONOTONIC, 0, 100000, on_tick, w)) < 0 ||
         (r = sd_event_source_set_enabled(w->tick, SD_EVENT_OFF)) < 0 || (r = lease_init(w)) < 0 ||
         (r = db_new(&w->db, event, config->database_url.text, "meshifyd", &events, w)) < 0 ||
-        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0)
+        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = audit_init(w)) < 0)
         goto fail;
     *ret = w;
     return 0;
@@ -449,6 +450,7 @@ Worker *worker_free(Worker *w) {
         job_free(t->job);
         free(t);
     }
+    audit_done(w);
     prune_done(w);
     wakeup_done(w);
     lease_done(w);

@@ -111,3 +111,16 @@ JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr) {
     service_fault(reply, reterr);
     return EV_WAIT;
 }
+
+const char *service_terminal_status(const HttpReply *reply) {
+    static const char *const words[] = { "succeeded", "failed", "canceled", "aborted" };
+    _cleanup_(json_unrefp) json_t *root = reply->end == HTTP_ANSWERED && reply->code / 100 == 2
+                                              ? json_parse(reply->body, reply->body_size)
+                                              : NULL;
+    const char *status = json_text(root, "status");
+
+    for (size_t i = 0; status && i < sizeof words / sizeof *words; i++)
+        if (strcmp(status, words[i]) == 0)
+            return words[i];
+    return NULL;
+}

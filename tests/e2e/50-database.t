@@ -131,6 +131,34 @@ def with_hosts(lab):
     return wrapper if may else ()
 
 
+def the_audit():
+    """Predictions that nobody waits for are cancelled by whichever worker lives."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    first = lab.daemon(**SHORT)
+    jobs = {what: lab.insert_job(what, f"{IMAGE}?{what}")[0] for what in ("surplus", "ended", "deleted", "running")}
+    wait_for(lambda: bought(lab) == 4, 30, "all bought")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    # As a worker that died between writing down and cancelling leaves it, a while ago.
+    lab.query("UPDATE meshify.predictions SET intent_at = now() - interval '5 min'")
+    lab.query("UPDATE meshify.predictions SET state = 'surplus' WHERE job_id = %s", jobs["surplus"])
+    lab.query("UPDATE public.jobs SET status = 'error', completed_at = now() - interval '2 min' WHERE id = ANY (%s::uuid[])",
+              [jobs["ended"], jobs["surplus"]])
+    lab.query("DELETE FROM public.jobs WHERE id = %s", jobs["deleted"])
+    lab.daemon("two", **SHORT)
+
+    def statuses():
+        known = dict(lab.query("SELECT prediction_id, job_id::text FROM meshify.predictions"))
+        return {known[p["id"]]: p["status"] for p in lab.sim.predictions()}
+    wait_for(lambda: list(statuses().values()).count("canceled") == 3, 60, "three cancels")
+    is_(statuses()[jobs["running"]], "processing", "audit: what a job waits for goes on")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE finished_at IS NOT NULL AND status = 'canceled'") == 3,
+             20, "the rows")
+    is_(lab.value("SELECT count(*) FROM meshify.events WHERE event = 'audited'"), 3, "audit: it is written down")
+    lab.sim.stop()
+
+
 def without_notifications():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -226,5 +254,5 @@ def how_it_is_started():
     lab.sim.stop()
 
 
-testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database,
+testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database, the_audit,
              without_notifications, limits_of_the_queue, how_it_is_started)

@@ -310,17 +310,42 @@ static void test_ids(void **state) {
     }
 }
 
+static void test_terminal_status(void **state) {
+    static const struct {
+        int code;
+        const char *body, *status;
+    } cases[] = {
+        { 200, "{\"status\":\"canceled\"}", "canceled" },
+        { 201, "{\"status\":\"succeeded\"}", "succeeded" },
+        { 200, "{\"status\":\"failed\"}", "failed" },
+        { 200, "{\"status\":\"aborted\"}", "aborted" },
+        { 200, "{\"status\":\"processing\"}", NULL },
+        { 200, "{\"status\":7}", NULL },
+        { 200, "<html>", NULL },
+        { 404, "{\"status\":\"canceled\"}", NULL },
+        { 404, "{\"status\":404}", NULL },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        HttpReply r = reply_of(cases[i].code, cases[i].body);
+        const char *status = service_terminal_status(&r);
+
+        if (cases[i].status)
+            assert_string_equal(status, cases[i].status);
+        else
+            assert_null(status);
+        http_reply_done(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_statuses),
-        cmocka_unit_test(test_everything),
-        cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_how_long),
-        cmocka_unit_test(test_detail_is_clean),
-        cmocka_unit_test(test_events),
-        cmocka_unit_test(test_requests),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_terminal_status), cmocka_unit_test(test_statuses),
+        cmocka_unit_test(test_everything),      cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_how_long),        cmocka_unit_test(test_detail_is_clean),
+        cmocka_unit_test(test_events),          cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_cancel),          cmocka_unit_test(test_ids),
     };
 
     torture_json();
