@@ -172,9 +172,9 @@ int ctl_migrate(Ctl *c) {
                 missing);
         return status ? status : CTL_REFUSED;
     }
-    for (const Migration *m = migrations_files; m->name; m++) {
-        if (number_of(m) <= there)
-            continue;
+    /* All of them, whatever is there already: a function is written where it belongs, in whichever file,
+     * and the newest file's number says that something has changed. */
+    for (const Migration *m = there < last ? migrations_files : NULL; m && m->name; m++) {
         printf("%s sql/%s.sql\n", c->dry_run ? "would apply" : "applying", m->name);
         fflush(stdout);
         if (!c->dry_run && (status = apply(c, m)) != 0)
