@@ -62,20 +62,13 @@ BEGIN
     ELSIF v_status NOT IN ('pending', 'running') THEN
         RETURN 'ended';
     ELSIF v_status = 'pending' AND NOT meshify.may_run(v_job) THEN
-        UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
         PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'canceled');
+        UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
         RETURN 'canceled';
     END IF;
-    UPDATE meshify.jobs j
-    SET cancel_requested_at = coalesce(j.cancel_requested_at, now()),
-        run_after = CASE WHEN v_status = 'pending' THEN least(j.run_after, now()) ELSE j.run_after END
-    WHERE j.id = v_job;
+    UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
     PERFORM meshify.note(v_job, 'cancel_asked');
-    PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', v_job)::text);
-    IF v_status = 'pending' THEN
-        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
-    END IF;
-    RETURN 'asked';
+    RETURN 'asked'; -- the trigger below tells the workers
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.prediction_changed(prediction_id text) RETURNS void
@@ -86,6 +79,24 @@ BEGIN
                WHERE p.prediction_id = prediction_changed.prediction_id AND p.finished_at IS NULL) THEN
         PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('prediction', prediction_changed.prediction_id)::text);
     END IF;
+END $$;
+
+-- A cancel was asked for, by meshify.cancel() or by somebody who set the column: the worker that has the job
+-- hears of it, and one that waits is due, so that whoever takes it cancels what was bought.
+CREATE OR REPLACE FUNCTION meshify.cancel_asked() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    v_status text;
+BEGIN
+    SELECT j.status::text INTO v_status FROM meshify.jobs j WHERE j.id = NEW.id;
+    IF v_status IN ('pending', 'running') THEN
+        PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', NEW.id)::text);
+    END IF;
+    IF v_status = 'pending' THEN
+        UPDATE meshify.jobs j SET run_after = least(j.run_after, now()) WHERE j.id = NEW.id;
+        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
+    END IF;
+    RETURN NULL;
 END $$;
 
 -- Before an asset is deleted: its unfinished job ends with it and the credits go back; what was bought is
@@ -99,7 +110,6 @@ BEGIN
                  WHERE j.asset_id = OLD.id AND j.status IN ('pending', 'running') FOR UPDATE LOOP
         UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
         PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'asset deleted', false);
-        PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', v_job)::text);
     END LOOP;
     RETURN OLD;
 END $$;
@@ -131,8 +141,14 @@ BEGIN
         CREATE TRIGGER meshify_notify AFTER INSERT ON public.jobs REFERENCING NEW TABLE AS fresh
             FOR EACH STATEMENT EXECUTE FUNCTION meshify.notify_jobs();
     END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = 'public.jobs'::regclass AND t.tgname = 'meshify_cancel') THEN
+        CREATE TRIGGER meshify_cancel AFTER UPDATE OF cancel_requested_at ON public.jobs FOR EACH ROW
+            WHEN (OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL)
+            EXECUTE FUNCTION meshify.cancel_asked();
+    END IF;
 END $do$;
 SELECT meshify.only_for('meshify.notify_jobs()');
+SELECT meshify.only_for('meshify.cancel_asked()');
 SELECT meshify.only_for('meshify.asset_deleted()');
 SELECT meshify.only_for('meshify.enqueue(uuid, uuid, text, text, boolean)', 'service_role', 'meshify_worker');
 SELECT meshify.only_for('meshify.cancel(uuid)', 'service_role', 'meshify_worker');

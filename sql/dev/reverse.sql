@@ -17,6 +17,7 @@ BEGIN
     -- Both tables at once, so that nobody finds half of it gone.
     LOCK TABLE public.mesh_assets, public.jobs IN ACCESS EXCLUSIVE MODE;
     DROP TRIGGER IF EXISTS meshify_notify ON public.jobs;
+    DROP TRIGGER IF EXISTS meshify_cancel ON public.jobs;
     DROP TRIGGER IF EXISTS meshify_asset_deleted ON public.mesh_assets;
     DROP INDEX IF EXISTS public.meshify_jobs_pending, public.meshify_jobs_pending_user, public.meshify_jobs_running,
         public.meshify_jobs_asset;
