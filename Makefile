@@ -14,7 +14,7 @@ PYTHON     ?= /usr/bin/python3
 # The sources in reading order: this list is the table of contents.
 BASE   := fault str json message hash clock log
 CORE   := job config config_table config_ini config_steps config_value pipeline retry scan glb glb_json
-FLOW   := notify claim service predict look poll download validate store complete
+FLOW   := notify claim service predict listing look audit poll download validate store complete
 IO     := resolve db http spool dir
 DAEMON := settings lane worker stage buying filing closing stages lease wakeup prune audit status
 CTL    := ctl migrate jobs top admin

@@ -1,4 +1,5 @@
-/* Cancels predictions that no job waits for any more: once a minute, whoever asks first sees to them. */
+/* Once a minute: purchases that nobody could find are looked for again, and predictions that no job
+ * waits for are cancelled. The database gives each to one worker at a time. */
 #pragma once
 #include "daemon/worker.h"
 

@@ -10,6 +10,7 @@
 #include "core/glb.h"
 #include "core/job.h"
 #include "daemon/lane.h"
+#include "flow/audit.h"
 #include "flow/notify.h"
 #include "io/db.h"
 #include "io/dir.h"
@@ -71,11 +72,12 @@ typedef struct Listening {
 
 #define AUDIT_MAX 20 /* predictions that one audit cancels */
 
-typedef struct Audit {
+typedef struct Audit { /* one thing after the other; they have time */
     sd_event_source *timer;
-    bool asking;  /* the database was asked for more */
-    HttpOp *http; /* the cancel under way */
-    unsigned n, at;
+    bool busy;
+    HttpOp *http;   /* the page, or the cancel, under way */
+    AuditList lost; /* to be looked for */
+    unsigned n, at; /* rows to be cancelled */
     struct {
         int64_t id;
         char prediction_id[65];

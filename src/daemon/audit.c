@@ -1,6 +1,8 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -10,12 +12,49 @@
 #define FIRST_USEC (5 * USEC_PER_SEC)
 #define EVERY_USEC (60 * USEC_PER_SEC)
 
-static void next(Worker *w);
-
-static void next_in(Worker *w, uint64_t usec) {
-    (void) sd_event_source_set_time_relative(w->audit.timer, usec);
-    (void) sd_event_source_set_enabled(w->audit.timer, SD_EVENT_ONESHOT);
+static void ended(Worker *w) {
+    w->audit.busy = false;
+    audit_list_done(&w->audit.lost);
 }
+
+/* It is done with; what was not reached comes again in a minute. */
+static void failed(Worker *w, const char *what, const char *why) {
+    log_line(LOG_WARNING, JOB_SURPLUS, "%s: %s, retrying in a minute", what, why);
+    ended(w);
+}
+
+static bool ask(Worker *w, DbRequest *request, DbDone done) {
+    int r = db_call(w->db, DB_ALONE | DB_ONCE, request->sql, (const char *const *) request->params,
+                    request->n_params, done, w, NULL);
+
+    db_request_done(request);
+    return r == 0;
+}
+
+/* Asks a function of the database for rows: meshify.audit_lost() or audit(). */
+static bool ask_rows(Worker *w, const char *sql, int max, DbDone done) {
+    DbRequest request = { .sql = sql };
+
+    if (db_request_add(&request, w->id) == 0 && db_request_addf(&request, "%d", max) == 0)
+        return ask(w, &request, done);
+    db_request_done(&request);
+    return false;
+}
+
+/* True when there is an answer to work with; otherwise this audit is over. */
+static bool answered(Worker *w, DbEnd end, const PGresult *res) {
+    if (end == DB_OK)
+        return true;
+    if (end == DB_FAILED)
+        failed(w, "The audit was refused", PQresultErrorMessage(res));
+    else
+        ended(w);
+    return false;
+}
+
+/* --- cancelling what runs for nobody ------------------------------------------------------- */
+
+static void next(Worker *w);
 
 static void cancelled(void *userdata, HttpReply *reply) {
     Worker *w = userdata;
@@ -25,10 +64,8 @@ static void cancelled(void *userdata, HttpReply *reply) {
     unsigned at = w->audit.at++;
 
     w->audit.http = NULL;
-    if (service_cancel_hear(reply, &fault) != EV_OK) {
-        log_line(LOG_WARNING, JOB_SURPLUS,
-                 "A prediction that nobody waits for can't be cancelled: %s", fault.detail);
-        w->audit.n = 0; /* the others would fare no better; in a minute they come again */
+    if (service_cancel_hear(reply, &fault) != EV_OK) { /* the others would fare no better */
+        failed(w, "A prediction that nobody waits for can't be cancelled", fault.detail);
         return;
     }
     /* Not there any more, or over; what still runs after all is asked for again in a minute. */
@@ -43,25 +80,19 @@ static void cancelled(void *userdata, HttpReply *reply) {
     next(w);
 }
 
-/* One after the other: they have time. */
 static void next(Worker *w) {
     HttpRequest request;
 
     if (w->audit.at >= w->audit.n ||
         service_cancel_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) < 0 ||
-        http_send(w->http, &request, cancelled, w, &w->audit.http) < 0) {
-        w->audit.n = 0;
-        w->audit.http = NULL;
-    }
+        http_send(w->http, &request, cancelled, w, &w->audit.http) < 0)
+        ended(w);
 }
 
-static void asked(void *userdata, DbEnd end, const PGresult *res) {
+static void running(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
 
-    w->audit.asking = false;
-    if (end == DB_FAILED)
-        log_line(LOG_WARNING, INTERNAL, "The audit was refused: %s", PQresultErrorMessage(res));
-    if (end != DB_OK)
+    if (!answered(w, end, res))
         return;
     w->audit.n = w->audit.at = 0;
     for (int i = 0; i < PQntuples(res) && w->audit.n < AUDIT_MAX; i++) {
@@ -76,20 +107,79 @@ static void asked(void *userdata, DbEnd end, const PGresult *res) {
     next(w);
 }
 
+static void cancel_running(Worker *w) {
+    if (!ask_rows(w, "SELECT id, prediction_id FROM meshify.audit($1, $2)", AUDIT_MAX, running))
+        ended(w);
+}
+
+/* --- looking for what was given up --------------------------------------------------------- */
+
+static void look(Worker *w);
+
+static void found(void *userdata, DbEnd end, const PGresult *res) {
+    Worker *w = userdata;
+
+    for (int i = 0; end == DB_OK && i < PQntuples(res); i++) {
+        w->surplus++;
+        log_line(LOG_WARNING, JOB_SURPLUS, "Prediction %s was given up for lost, and is surplus",
+                 PQgetvalue(res, i, 0));
+    }
+    if (!answered(w, end, res))
+        return;
+    if (w->audit.lost.cursor)
+        look(w);
+    else
+        cancel_running(w);
+}
+
+static void listed(void *userdata, HttpReply *reply) {
+    Worker *w = userdata;
+    DbRequest request;
+    Fault fault = { 0 };
+    int r = audit_hear(w->config, reply, w->id, &w->audit.lost, &request, &fault);
+
+    w->audit.http = NULL;
+    if (r < 0)
+        failed(w, "The listing can't be read", r == -ENOMEM ? "out of memory" : fault.detail);
+    else if (request.sql) {
+        if (!ask(w, &request, found))
+            ended(w);
+    } else if (w->audit.lost.cursor)
+        look(w);
+    else
+        cancel_running(w);
+}
+
+static void look(Worker *w) {
+    HttpRequest request;
+
+    if (audit_ask(w->config, &w->audit.lost, time(NULL), &request) < 0 ||
+        http_send(w->http, &request, listed, w, &w->audit.http) < 0)
+        ended(w);
+}
+
+static void lost(void *userdata, DbEnd end, const PGresult *res) {
+    Worker *w = userdata;
+
+    if (!answered(w, end, res))
+        return;
+    if (audit_read(res, &w->audit.lost) < 0)
+        failed(w, "The audit can't be read", "no memory, or another schema");
+    else if (w->audit.lost.n > 0)
+        look(w);
+    else
+        cancel_running(w);
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Worker *w = userdata;
-    DbRequest request = { .sql = "SELECT id, prediction_id FROM meshify.audit($1, $2)" };
 
-    (void) source;
     (void) usec;
-    next_in(w, EVERY_USEC);
-    if (w->lease.registered && db_is_up(w->db) && !w->audit.asking && w->audit.n == 0 &&
-        !w->draining && db_request_add(&request, w->id) == 0 &&
-        db_request_addf(&request, "%d", AUDIT_MAX) == 0)
-        w->audit.asking =
-            db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
-                    request.n_params, asked, w, NULL) == 0;
-    db_request_done(&request);
+    (void) sd_event_source_set_time_relative(source, EVERY_USEC);
+    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    if (w->lease.registered && db_is_up(w->db) && !w->audit.busy && !w->draining &&
+        !lane_is_held(&w->lanes[LANE_REQUEST]))
+        w->audit.busy = ask_rows(w, "SELECT * FROM meshify.audit_lost($1, $2)", AUDIT_ROWS, lost);
     return 0;
 }
 
@@ -100,7 +190,6 @@ int audit_init(Worker *w) {
 
 void audit_done(Worker *w) {
     w->audit.timer = sd_event_source_disable_unref(w->audit.timer);
-    if (w->audit.http)
-        http_op_cancel(w->audit.http);
-    w->audit.http = NULL;
+    w->audit.http = http_op_cancel(w->audit.http);
+    ended(w);
 }

@@ -1,19 +1,16 @@
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json.h"
 #include "base/str.h"
+#include "flow/listing.h"
 #include "flow/look.h"
 #include "flow/service.h"
 
 #define SECOND UINT64_C(1000000)
 #define LOOK_FIRST_USEC SECOND       /* an answer that was lost: the listing knows soon */
 #define LOOK_APART_USEC (5 * SECOND) /* between the two looks that may give up */
-#define LOOK_SKEW_SECONDS 300        /* Replicate's clock is not PostgreSQL's */
-#define LOOK_WINDOW_USEC (3600 * SECOND)
 
 uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {
     const Purchase *p = job_purchase(j);
@@ -34,29 +31,11 @@ uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {
 }
 
 int look_ask(const Config *c, Job *j, uint64_t now_usec, int64_t intent_epoch, HttpRequest *ret) {
-    time_t from = (time_t) (intent_epoch - LOOK_SKEW_SECONDS);
-    char when[32], path[80];
-    struct tm tm;
-    int r;
+    int r = listing_ask(c, intent_epoch, j->look_cursor, ret);
 
-    gmtime_r(&from, &tm);
-    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    (void) snprintf(path, sizeof path, "predictions?created_after=%s", when);
-    if ((r = service_request(c, "GET", path, ret)) < 0)
-        return r;
-    if (!j->look_cursor)
+    if (r == 0 && !j->look_cursor)
         j->look_asked_usec = now_usec;
-    else { /* one of their own URLs, checked when it came */
-        char *url = strdup(j->look_cursor);
-
-        if (!url) {
-            http_request_done(ret);
-            return -ENOMEM;
-        }
-        free(ret->url);
-        ret->url = url;
-    }
-    return 0;
+    return r;
 }
 
 static bool is_known(const Job *j, const char *id) {
@@ -73,30 +52,8 @@ static bool is_known(const Job *j, const char *id) {
 static int matches(const Job *j, const json_t *item) {
     const Purchase *p = job_purchase(j);
     const char *id = json_text(item, "id");
-    const json_t *input = json_object_get(item, "input");
-    char hash[HASH_HEX_SIZE];
 
-    if (!p->input_hash || !service_is_id(id) || is_known(j, id) || !json_is_object(input))
-        return 0;
-    if (pipeline_hash(input, p->input_keys, hash) < 0)
-        return -ENOMEM;
-    return strcmp(hash, p->input_hash) == 0;
-}
-
-/* A page's `next` is a whole URL; the token follows it only to the API we are talking to. */
-static int take_cursor(const Config *c, Job *j, const json_t *root) {
-    _cleanup_free_ char *before = TAKE(j->look_cursor);
-    const char *next = json_text(root, "next");
-    size_t n = strlen(c->replicate_url);
-
-    if (!next)
-        return 0;
-    if (before && strcmp(next, before) == 0)
-        return -ELOOP;
-    if (strncmp(next, c->replicate_url, n) != 0 ||
-        (next[n] != '/' && c->replicate_url[n - 1] != '/') || strlen(next) > 4096)
-        return -EBADMSG;
-    return (j->look_cursor = strdup(next)) ? 0 : -ENOMEM;
+    return id && is_known(j, id) ? 0 : listing_matches(item, p->input_hash, p->input_keys);
 }
 
 JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now_usec,
@@ -122,7 +79,7 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
         return j->prediction_id ? EV_OK : EV_WAIT;
     }
     /* Inputs are removed after an hour: from then on nothing can be found. */
-    if (now_usec > p->intent_usec + LOOK_WINDOW_USEC) {
+    if (now_usec > p->intent_usec + LISTING_WINDOW_USEC) {
         fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "not found out within the hour");
         return EV_FINAL;
     }
@@ -132,7 +89,7 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
         j->looked_usec = now_usec;
         return EV_WAIT;
     }
-    if (take_cursor(c, j, root) < 0) {
+    if (listing_next(c, root, &j->look_cursor) < 0) {
         fault_set(reterr, FAULT_SERVICE_UNREACHED, "the listing leads elsewhere");
         j->looked_usec = now_usec;
         return EV_WAIT;
