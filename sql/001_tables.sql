@@ -97,6 +97,7 @@ CREATE TABLE IF NOT EXISTS meshify.workers (
     max_jobs     int NOT NULL,
     running      int NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
+ALTER TABLE meshify.workers ADD COLUMN IF NOT EXISTS held jsonb; -- lanes: [{"lane", "reason", "detail", "until"}]
 
 CREATE TABLE IF NOT EXISTS meshify.predictions (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

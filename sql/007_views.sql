@@ -55,7 +55,9 @@ CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
         'queue', (SELECT to_jsonb(s) FROM meshify.stats s),
         'settings', (SELECT jsonb_object_agg(s.key, s.value) FROM meshify.settings s),
         'workers', (SELECT coalesce(jsonb_agg(to_jsonb(w) || jsonb_build_object(
-                        'lease_left_seconds', extract(epoch FROM w.expires_at - now())::float8) ORDER BY w.started_at), '[]')
+                        'lease_left_seconds', extract(epoch FROM w.expires_at - now())::float8,
+                        'held', (SELECT jsonb_agg(h || jsonb_build_object('seconds', extract(epoch FROM (h ->> 'until')::timestamptz - now())::float8))
+                                 FROM jsonb_array_elements(w.held) h)) ORDER BY w.started_at), '[]')
                     FROM meshify.workers w))
 $$;
 

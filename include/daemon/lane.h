@@ -29,10 +29,14 @@ struct Lane {
     FaultCode held_for;
     char held_detail[120];
     sd_event_source *timer;
+    void (*changed)(void *userdata); /* it is held, or open again */
+    void *userdata;
     TAILQ_HEAD(, LaneTicket) queue;
 };
 
-int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max);
+/* `changed` may be called from within any of the functions below; it must not call them. */
+int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max,
+              void (*changed)(void *userdata), void *userdata);
 void lane_done(Lane *lane);
 
 /* True: go on at once. False: `go` is called from the loop when it is the ticket's turn. */

@@ -189,6 +189,24 @@ int ctl_show(Ctl *c) {
     return 0;
 }
 
+/* What a worker must not ask for at the moment. */
+static void print_held(const json_t *held) {
+    json_t *lane;
+    size_t i;
+
+    json_array_foreach (held, i, lane) {
+        double left = json_number(lane, "seconds", 0);
+
+        if (left <= 0)
+            continue;
+        fputs("    lane ", stdout);
+        ctl_print(stdout, json_text(lane, "lane"), 0);
+        printf(" held, tried again in %.0f s: ", left);
+        ctl_print(stdout, json_text(lane, "detail"), 0);
+        fputc('\n', stdout);
+    }
+}
+
 int ctl_status(Ctl *c) {
     int status = 0;
     _cleanup_(json_unrefp) json_t *root = document(c, "SELECT meshify.status()", NULL, 0, &status);
@@ -227,6 +245,7 @@ int ctl_status(Ctl *c) {
                json_number(worker, "max_jobs", 0), json_number(worker, "pid", 0));
         ctl_print(stdout, json_text(worker, "host"), 0);
         fputc('\n', stdout);
+        print_held(json_object_get(worker, "held"));
     }
     if (strcmp(json_text(json_object_get(root, "settings"), "paused")
                    ? json_text(json_object_get(root, "settings"), "paused")

@@ -59,10 +59,11 @@ static void serve_soon(Lane *lane) {
     (void) sd_event_source_set_enabled(lane->timer, SD_EVENT_ONESHOT);
 }
 
-int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max) {
+int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max,
+              void (*changed)(void *userdata), void *userdata) {
     int r;
 
-    *lane = (Lane){ .name = name, .max = max };
+    *lane = (Lane){ .name = name, .max = max, .changed = changed, .userdata = userdata };
     TAILQ_INIT(&lane->queue);
     r = sd_event_add_time(event, &lane->timer, CLOCK_MONOTONIC, 0, 1, on_timer, lane);
     return r < 0 ? r : sd_event_source_set_enabled(lane->timer, SD_EVENT_OFF);
@@ -119,6 +120,7 @@ void lane_hold(Lane *lane, const Fault *fault) {
                  lane->name, fault->detail, fault_info(fault->code)->advice,
                  (unsigned long long) ((wait + USEC_PER_SEC - 1) / USEC_PER_SEC));
     serve_soon(lane);
+    lane->changed(lane->userdata);
 }
 
 void lane_open(Lane *lane) {
@@ -126,6 +128,7 @@ void lane_open(Lane *lane) {
         log_line(LOG_NOTICE, LANE_OPEN, "Lane %s is open again.", lane->name);
         lane->holds = 0;
         lane->held_for = FAULT_NONE;
+        lane->changed(lane->userdata);
     }
 }
 

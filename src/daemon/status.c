@@ -1,10 +1,15 @@
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "daemon/status.h"
 
 #define READY_USEC (10 * USEC_PER_SEC)
@@ -14,20 +19,71 @@ struct Status {
     Worker *worker;
     sd_event_source *ready_timer, *say_timer;
     bool ready, stopping, due;
+    uint64_t
+        told[_LANE_MAX]; /* what operators read of each lane: it is held until then; 0: it is not */
 };
 
 static bool is_ready(const Worker *w) {
     return w->lease.registered && w->schema_fits && db_is_up(w->db);
 }
 
+/* "; lane create held until 12:03:05: HTTP 402: …" for each lane that is held. */
+static void list_held(const Worker *w, char *to, size_t room) {
+    size_t n = 0;
+
+    to[0] = '\0';
+    for (int i = 0; i < _LANE_MAX && n < room; i++) {
+        const Lane *lane = &w->lanes[i];
+        time_t until = time(NULL);
+        char clock[16] = "";
+        struct tm tm;
+        int k;
+
+        if (!lane_is_held(lane))
+            continue;
+        until += (time_t) ((lane->held_until_usec - clock_now_usec()) / USEC_PER_SEC) + 1;
+        if (localtime_r(&until, &tm))
+            (void) strftime(clock, sizeof clock, "%H:%M:%S", &tm);
+        k = snprintf(to + n, room - n, "; lane %s held until %s: %s", lane->name, clock,
+                     lane->held_detail);
+        n += k > 0 ? (size_t) k : 0;
+    }
+}
+
+/* The same for `meshifyctl status`, in our row of meshify.workers; only what is news. */
+static void tell_held(Status *s) {
+    Worker *w = s->worker;
+    DbRequest request = { .sql = "SELECT meshify.lanes($1, $2)" };
+    _cleanup_(json_unrefp) json_t *held = json_array();
+    _cleanup_free_ char *text = NULL;
+    uint64_t until[_LANE_MAX];
+
+    for (int i = 0; i < _LANE_MAX; i++) {
+        const Lane *lane = &w->lanes[i];
+
+        until[i] = lane_is_held(lane) ? lane->held_until_usec : 0;
+        if (until[i])
+            json_array_append_new(held, json_pack("{s:s, s:s, s:s, s:I}", "lane", lane->name,
+                                                  "reason", fault_info(lane->held_for)->word,
+                                                  "detail", lane->held_detail, "wait_usec",
+                                                  (json_int_t) (until[i] - clock_now_usec())));
+    }
+    if (memcmp(until, s->told, sizeof until) == 0 || !w->lease.registered || !db_is_up(w->db))
+        return;
+    if ((text = json_write(held)) && db_request_add(&request, w->id) == 0 &&
+        db_request_add(&request, text) == 0) {
+        memcpy(s->told, until, sizeof until);
+        worker_call(w, &request, "tell which lanes are held");
+    }
+    db_request_done(&request);
+}
+
 static void say(Status *s) {
     const Worker *w = s->worker;
-    char held[160] = "";
+    char held[400];
 
-    for (int i = 0; i < _LANE_MAX && !held[0]; i++)
-        if (lane_is_held(&w->lanes[i]))
-            (void) snprintf(held, sizeof held, "; lane %s held: %s", w->lanes[i].name,
-                            w->lanes[i].held_detail);
+    list_held(w, held, sizeof held);
+    tell_held(s);
     (void) sd_notifyf(0, "STATUS=%s%u jobs in flight, %llu done, %llu failed%s%s%s%s",
                       s->stopping ? "Stopping: " : "", w->n_tasks, w->done, w->failed,
                       w->trouble[0] ? "; not ready: " : "", w->trouble, held,

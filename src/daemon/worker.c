@@ -382,6 +382,10 @@ static void on_down(void *userdata, const char *why) {
     lease_disconnected(w);
 }
 
+static void on_lane(void *userdata) {
+    worker_changed(userdata);
+}
+
 static int init_lanes(Worker *w) {
     static const struct {
         const char *name;
@@ -394,7 +398,7 @@ static int init_lanes(Worker *w) {
     int r = 0;
 
     for (int i = 0; i < _LANE_MAX && r >= 0; i++)
-        r = lane_init(&w->lanes[i], w->event, lanes[i].name, lanes[i].max);
+        r = lane_init(&w->lanes[i], w->event, lanes[i].name, lanes[i].max, on_lane, w);
     return r;
 }
 
