@@ -5,7 +5,8 @@
 #define USEC_PER_MSEC UINT64_C(1000)
 #define USEC_PER_SEC UINT64_C(1000000)
 
-/* CLOCK_BOOTTIME: goes on while the machine sleeps, as leases and predictions do. */
+/* CLOCK_BOOTTIME and a year: it goes on while the machine sleeps, as leases and predictions do, and
+ * what others did before this machine was booted has its place on it. */
 uint64_t clock_now_usec(void);
 
 /* A random number for jitter, 0 <= x < 1. Not for secrets. */

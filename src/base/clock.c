@@ -3,12 +3,14 @@
 
 #include "base/clock.h"
 
+#define YEAR_USEC (UINT64_C(365) * 24 * 3600 * USEC_PER_SEC)
+
 uint64_t clock_now_usec(void) {
     struct timespec ts;
 
     if (clock_gettime(CLOCK_BOOTTIME, &ts) < 0)
         abort(); /* only an unknown clock can fail */
-    return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+    return YEAR_USEC + (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
 }
 
 double clock_chance(void) {
