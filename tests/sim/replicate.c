@@ -353,7 +353,7 @@ static void list(Sim *sim, Request *r, Reply *reply) {
     for (i = back ? first : end; back ? i < end : i > first; i += back ? 1 : -(size_t) 1) {
         const Prediction *p = sim->by_time[back ? i : i - 1];
 
-        if (p->listed_usec > wall)
+        if (p->listed_usec > wall && !sim->set.list_all)
             continue;
         if ((more = n == PAGE))
             break;

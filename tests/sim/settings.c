@@ -34,6 +34,7 @@ static const struct {
     { "model_bytes",         KIND_SIZES,  offsetof(Settings, model_bytes),           0, INT64_C(4) << 30 },
     { "keep_bytes",          KIND_NUMBER, offsetof(Settings, keep_bytes),            0, NUMBER_MAX },
     { "bare",                KIND_FLAG,   offsetof(Settings, bare),                  0, 0 },
+    { "list_all",            KIND_FLAG,   offsetof(Settings, list_all),              0, 0 },
     { "throttle",            KIND_CHOICE, offsetof(Settings, throttle),              0, 0 },
     { "api_token",           KIND_TEXT,   offsetof(Settings, api_token),             0, 0 },
     { "storage_key",         KIND_TEXT,   offsetof(Settings, storage_key),           0, 0 },

@@ -62,6 +62,7 @@ typedef struct Settings {
     int64_t glb_bytes;                      /* size of meshes … */
     json_t *model_bytes;                    /* … but for these models */
     int64_t keep_bytes;                     /* uploads up to this size keep their bytes */
+    bool list_all;                          /* listings show also what is late */
     bool bare;                              /* in-flight JSON without any null, as in 2023 */
     char *throttle;                         /* body, text or header: where a 429 says how long */
     char *api_token, *storage_key;          /* the only good ones; NULL: any */

@@ -1,0 +1,176 @@
+#!/usr/bin/python3
+"""Purchases of which nobody knows whether they were made: found and used, or found later and cancelled; never forgotten."""
+
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import accounts
+import lab as testing
+from lab import TRELLIS, Lab, is_, ok, wait_for
+
+IMAGE = "https://images.example/x.png"
+SHORT = {"database.lease": "3s", "replicate.create_timeout": "1s"}
+NO_SEED = f"\n[step plain]\nmodel = {TRELLIS}\ninput.images = [\"${{image}}\"]\ninput.generate_model = true\noutput = /model_file\n[pipeline image]\nsteps = plain\n"
+
+
+def purchases(lab, job, columns="state"):
+    return lab.query(f"SELECT {columns} FROM meshify.predictions WHERE job_id = %s ORDER BY id", job)
+
+
+def sim_statuses(lab):
+    return sorted(p["status"] for p in lab.sim.predictions())
+
+
+def kill(daemon):
+    daemon.signal(signal.SIGKILL)
+    daemon.wait()
+
+
+def may_give_up(lab, job):
+    """As if the time in which the request may still arrive were over."""
+    lab.query("UPDATE meshify.predictions SET give_up_after = now() WHERE job_id = %s AND state = 'intended'", job)
+
+
+def lost_and_late(lab, job, name, do):
+    """A job whose purchase was made and is in no listing; its worker has died looking for it."""
+    lab.sim.fault("create", {**do, "late_list_ms": 600000}, match=name)
+    first = lab.daemon(f"first-{name}", **SHORT)
+    first.wait_line("the answer to a purchase is lost", 60)
+    kill(first)
+    may_give_up(lab, job)
+
+
+def given_up_then_found():
+    """The listing shows it too late: bought again, and the first one is surplus, written down and cancelled."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    job, _ = lab.insert_job("late", f"{IMAGE}?late")
+    lost_and_late(lab, job, "late", {"lose_answer": True})
+    second = lab.daemon("second", **SHORT)
+    wait_for(lambda: purchases(lab, job) == [("given_up",), ("bought",)], 60, "a second purchase")
+    is_(len(lab.sim.predictions()), 2, "given up after two looks, and bought again")
+    kill(second)
+    lab.sim.config(list_all=True)
+    lab.daemon("third", **SHORT).wait_line("is surplus", 90)
+    wait_for(lambda: "canceled" in sim_statuses(lab), 30, "its cancel")
+    wait_for(lambda: purchases(lab, job, "state, status, finished_at IS NOT NULL")[0] == ("surplus", "canceled", True), 20, "the row")
+    is_(sim_statuses(lab), ["canceled", "processing"], "the one in use goes on")
+    unused, used = [p for (p,) in purchases(lab, job, "prediction_id")]
+    is_([p["id"] for p in lab.sim.predictions()], [unused, used], "each prediction has its row")
+    r = lab.ctl("purchases", "--surplus")
+    ok(unused in r.stdout and used not in r.stdout, "an operator sees it", r.stdout)
+    is_(lab.value("SELECT count(*) FROM meshify.events WHERE job_id = %s AND event IN ('surplus', 'audited')", job), 2, "and its history")
+    lab.sim.stop()
+
+
+def left_behind_by_a_cancel():
+    """Cancelled while nobody knew: the job ends when it was surely not found, and what shows up later is cancelled."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    job, _ = lab.insert_job("cancelled", f"{IMAGE}?cancelled")
+    lost_and_late(lab, job, "cancelled", {"lose_answer": True})
+    is_(lab.value("SELECT meshify.cancel(%s)", job), "asked", "a pending job that may have bought something is left to a worker")
+    second = lab.daemon("second", **SHORT)
+    lab.wait_status(job, "canceled", seconds=60)
+    is_((purchases(lab, job), sim_statuses(lab)), ([("intended",)], ["processing"]), "it ends, and nobody knows of the purchase")
+    kill(second)
+    lab.sim.config(list_all=True)
+    lab.daemon("third", **SHORT)
+    wait_for(lambda: sim_statuses(lab) == ["canceled"], 90, "the cancel of what was bought")
+    is_(len(lab.sim.predictions()), 1, "nothing else was bought")
+    wait_for(lambda: purchases(lab, job, "state, status") == [("surplus", "canceled")], 20, "the row")
+    is_(lab.value("SELECT sum(credits) FROM meshify.refunds WHERE job_id = %s", job), 25, "the credits are back, once")
+    lab.sim.stop()
+
+
+def equal_inputs():
+    """A model without a seed: two jobs buy the same. Each gets its own, and the audit takes none away."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=3000)
+    text = lab.config_text
+    lab.config_text = lambda instance, **keys: text(instance, **keys) + NO_SEED
+    for _ in range(2):
+        lab.sim.fault("create", {"lose_answer": True, "late_list_ms": 3000})
+    jobs = [lab.insert_job("equal", IMAGE) for _ in range(4)]
+    lab.daemon(**SHORT)
+    lab.wait_all_ended(120)
+    is_(lab.value("SELECT count(DISTINCT input_hash) FROM meshify.predictions"), 1, "equal: all inputs are the same")
+    accounts.check(lab, jobs, "equal: ")
+    accounts.no_second_purchase(lab, "equal: ")
+    lab.sim.stop()
+
+
+def never_found_out():
+    """For an hour the service did not say: the job fails, is paid back, and is never bought again."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    job, asset = lab.insert_job("unknown", f"{IMAGE}?unknown")
+    lost_and_late(lab, job, "unknown", {"lose_answer": True})
+    lab.query("UPDATE meshify.predictions SET intent_at = now() - interval '61 min', give_up_after = now() - interval '60 min'")
+    lab.daemon("second", **SHORT)
+    row = lab.wait_status(job, "error", seconds=60)
+    ok("did not say whether it took the request" in row["error"], "unknown: the user reads why", row["error"])
+    is_((lab.asset(asset)["status"], len(lab.sim.predictions())), ("error", 1), "unknown: nothing is bought again")
+    is_(lab.query("SELECT credits::float FROM meshify.refunds"), [(25,)], "unknown: the credits are back")
+    is_(lab.value("SELECT detail ->> 'reason' FROM meshify.events WHERE event = 'error'"), "purchase_unknown", "unknown: the operator reads it too")
+    # An operator may decide otherwise: it is a new purchase then.
+    lab.sim.config(processing_ms=50)
+    r = lab.ctl("retry", job)
+    is_(r.returncode, 0, "unknown: retry")
+    lab.wait_status(job, "done", seconds=60)
+    is_(purchases(lab, job), [("given_up",), ("bought",)], "unknown: and done with the next purchase")
+    lab.sim.stop()
+
+
+def cancels_by_hand():
+    """Whoever sets cancel_requested_at is heard at once, as meshify.cancel() is; in every state."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    daemon = lab.daemon()
+    by_hand = "UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s"
+    job, asset = lab.insert_job("polling", f"{IMAGE}?polling")
+    wait_for(lambda: purchases(lab, job) == [("bought",)], 30, "the purchase")
+    lab.query(by_hand, job)
+    lab.wait_status(job, "canceled", seconds=10) # the next heartbeat would come after twenty
+    is_((sim_statuses(lab), lab.asset(asset)["status"]), (["canceled"], "error"), "by hand: a running job's prediction is cancelled")
+    # One that waits for its time, with a purchase and without.
+    for name, bought in (("waits", True), ("new", False)):
+        if bought:
+            job, _ = lab.insert_job(name, f"{IMAGE}?{name}")
+            wait_for(lambda: purchases(lab, job) == [("bought",)], 30, "the purchase")
+            is_(daemon.stop(), 0, "by hand: an instance stops")
+            lab.query("UPDATE public.jobs SET run_after = now() + interval '1 hour' WHERE id = %s", job)
+            daemon = lab.daemon("two")
+        else:
+            lab.query("UPDATE meshify.settings SET value = 'on' WHERE key = 'paused'")
+            job, _ = lab.insert_job(name, IMAGE)
+            lab.query("UPDATE public.jobs SET run_after = now() + interval '1 hour' WHERE id = %s", job)
+            is_(lab.ctl("resume").returncode, 0, "resume")
+        lab.query(by_hand, job)
+        lab.wait_status(job, "canceled", seconds=10)
+    is_(sim_statuses(lab), ["canceled"] * 2, "by hand: what was bought is cancelled, nothing else was bought")
+    is_(lab.query("SELECT count(*), sum(credits)::float FROM meshify.refunds"), [(3, 75)], "by hand: each is paid back once")
+    is_(lab.value("SELECT count(*) FROM public.notifications WHERE type = 'info' AND title LIKE '%%Canceled'"), 3, "by hand: and told once")
+    lab.sim.stop()
+
+
+def held_lanes_are_shown():
+    lab = Lab()
+    lab.sim.fault("create", {"status": 402}, count=-1)
+    daemon = lab.daemon()
+    lab.insert_job("no credit", IMAGE)
+    daemon.wait_line("Lane create is held", 30)
+    wait_for(lambda: "lane create held, tried again in" in lab.ctl("status").stdout, 20, "status to show the lane")
+    (held,) = lab.value("SELECT held FROM meshify.workers")
+    is_((held["lane"], held["reason"]), ("create", "service_credit"), "held: the reason stands in the worker's row")
+    lab.sim.control("DELETE", "faults")
+    lab.wait_all_ended(90)
+    wait_for(lambda: lab.value("SELECT held FROM meshify.workers") is None, 20, "the row to be open again")
+    ok("lane create" not in lab.ctl("status").stdout, "held: and status too")
+    is_(len([line for line in daemon.lines if "Lane create is held" in line]), 1, "held: said once")
+    lab.sim.stop()
+
+
+testing.main(given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, held_lanes_are_shown)
