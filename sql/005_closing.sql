@@ -18,6 +18,8 @@ BEGIN
     END IF;
     IF v_cost > meshify.setting('refund_max')::numeric THEN
         PERFORM meshify.note(p_job, 'refund_refused', jsonb_build_object('credits', v_cost));
+        RAISE WARNING USING ERRCODE = 'MF100', MESSAGE = format('job %s: no refund, its %s credits are above refund_max; '
+            'did the user write credits_cost?', p_job, v_cost);
         RETURN 0;
     END IF;
     UPDATE public.profiles p

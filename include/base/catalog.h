@@ -5,6 +5,7 @@
 #define MSG_STOPPED "1673361a3d9d431fa72657c6bc5d37f3"     /* meshifyd has stopped */
 #define MSG_DB_UP "940d0480937b4564a84338f65ca34f3f"       /* the database is connected */
 #define MSG_DB_DOWN "deefc45d713548b1b45bcf4034e42aef"     /* the database is away */
+#define MSG_DB_SAYS "9946312f492d492aa8ecf963cdca2cbf"     /* a warning of the database */
 #define MSG_LISTEN_UP "893a2cae8c024a69a2fea60ba3235839"   /* wake-ups work */
 #define MSG_LISTEN_DOWN "07f97d53dbd54f78a7212c848de3d61d" /* wake-ups do not work, polling */
 #define MSG_LEASE_LOST \

@@ -33,6 +33,8 @@ typedef struct DbEvents {
     void (*up)(void *userdata);                    /* connected; calls are held until db_go() */
     void (*down)(void *userdata, const char *why); /* once for each loss or first failure */
     void (*notified)(void *userdata, const char *channel, const char *payload);
+    /* What the server has to say beside its answers (RAISE NOTICE, WARNING); NULL: it is dropped. */
+    void (*notice)(void *userdata, const PGresult *res);
 } DbEvents;
 
 /* `url`: libpq URI or conninfo, "" for libpq's own environment; copied, and never logged. */

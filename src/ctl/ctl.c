@@ -6,6 +6,18 @@
 #include "base/str.h"
 #include "ctl/ctl.h"
 
+/* What triggers of the project warn of; libpq's own would write it as it comes. */
+static void on_notice(void *userdata, const PGresult *res) {
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    (void) userdata;
+    if (!severity || strcmp(severity, "WARNING") != 0)
+        return;
+    fputs("meshifyctl: the database says: ", stderr);
+    ctl_print(stderr, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), 0);
+    fputc('\n', stderr);
+}
+
 int ctl_connect(Ctl *c) {
     const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
     const char *values[] = { "meshifyctl", "10",
@@ -15,6 +27,7 @@ int ctl_connect(Ctl *c) {
     c->conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(c->conn) == CONNECTION_OK) {
         (void) PQsetClientEncoding(c->conn, "UTF8");
+        (void) PQsetNoticeReceiver(c->conn, on_notice, c);
         return 0;
     }
     fprintf(stderr, "meshifyctl: the database can't be reached: %s",

@@ -386,6 +386,19 @@ static void on_lane(void *userdata) {
     worker_changed(userdata);
 }
 
+/* Our functions warn with a SQLSTATE of ours where a human is needed. What triggers of the project
+ * say is for whoever asks for it. */
+static void on_notice(void *userdata, const PGresult *res) {
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+    int level = strncmp(db_sqlstate(res), "MF", 2) == 0        ? LOG_ERR
+                : severity && strcmp(severity, "WARNING") == 0 ? LOG_WARNING
+                                                               : LOG_DEBUG;
+
+    (void) userdata;
+    log_line(level, DB_SAYS, "The database says: %s", message ? message : "");
+}
+
 static int init_lanes(Worker *w) {
     static const struct {
         const char *name;
@@ -403,7 +416,7 @@ static int init_lanes(Worker *w) {
 }
 
 int worker_new(Worker **ret, sd_event *event, const Config *config) {
-    static const DbEvents events = { .up = on_up, .down = on_down };
+    static const DbEvents events = { .up = on_up, .down = on_down, .notice = on_notice };
     Worker *w = calloc(1, sizeof *w);
     sd_id128_t id;
     int r;

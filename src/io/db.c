@@ -379,12 +379,20 @@ static void came_up(Db *db) {
     wake(db);
 }
 
+static void on_notice(void *userdata, const PGresult *res) {
+    Db *db = userdata;
+
+    if (db->events.notice)
+        db->events.notice(db->userdata, res);
+}
+
 static void connecting(Db *db) {
     PostgresPollingStatusType want = PQconnectPoll(db->conn);
 
     if (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING)
         watch(db, want == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
     else if (want == PGRES_POLLING_OK) {
+        (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
         if (PQsetnonblocking(db->conn, 1) < 0 || PQenterPipelineMode(db->conn) != 1)
             lose(db, PQerrorMessage(db->conn), 0);
         else

@@ -173,4 +173,27 @@ def held_lanes_are_shown():
     lab.sim.stop()
 
 
-testing.main(given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, held_lanes_are_shown)
+def what_the_database_says():
+    """A refund that is not given is an error in the log; a project's trigger can't write lines of its own there."""
+    lab = Lab()
+    lab.sim.fault("create", {"status": 422}, count=-1)
+    lab.query("CREATE FUNCTION public.loud() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+              "RAISE NOTICE E'quiet'; RAISE WARNING E'loud\\n\\x1b[31mtime=now level=err msg=\"forged\"'; RETURN NEW; END $$")
+    lab.query("CREATE TRIGGER loud BEFORE UPDATE ON public.mesh_assets FOR EACH ROW EXECUTE FUNCTION public.loud()")
+    daemon = lab.daemon()
+    before = lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user)
+    job, asset = lab.insert_job("dear", IMAGE, cost=0)
+    lab.query("UPDATE public.mesh_assets SET credits_cost = 1000000 WHERE id = %s", asset)
+    lab.wait_status(job, "error")
+    daemon.wait_line(f"level=err .*job {job}: no refund, its 1000000 credits are above refund_max", 20)
+    is_(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user), before, "says: nobody gains credits by writing credits_cost")
+    daemon.wait_line("level=warning .*The database says: loud", 20)
+    ok(not [line for line in daemon.lines if "quiet" in line or line.startswith(("time=now", "NOTICE", "WARNING", "DETAIL", "CONTEXT"))],
+       "says: nothing of it comes raw", daemon.log())
+    r = lab.ctl("retry", job)
+    is_(r.returncode, 0, "says: retry")
+    ok("\x1b" not in r.stderr and "quiet" not in r.stderr, "says: nor on the operator's terminal", r.stderr)
+    lab.sim.stop()
+
+
+testing.main(what_the_database_says, given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, held_lanes_are_shown)
