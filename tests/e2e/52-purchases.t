@@ -2,6 +2,7 @@
 """Purchases of which nobody knows whether they were made: found and used, or found later and cancelled; never forgotten."""
 
 import os
+import re
 import signal
 import sys
 
@@ -9,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import accounts
 import lab as testing
 from lab import TRELLIS, Lab, is_, ok, wait_for
+from postgres import ROOT, SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s", "replicate.create_timeout": "1s"}
@@ -196,4 +198,39 @@ def what_the_database_says():
     lab.sim.stop()
 
 
-testing.main(what_the_database_says, given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, held_lanes_are_shown)
+def manual_queries():
+    """The queries of the manual's section MONEY, as an operator would paste them."""
+    with open(os.path.join(ROOT, "man/meshifyd.8"), encoding="utf-8") as page:
+        money = page.read().split(".Sh MONEY")[1].split(".Sh ")[0]
+    return re.findall(r"\.Bd -literal\n(.*?)\.Ed", money, re.DOTALL)
+
+
+def the_ledger():
+    """Credits go back once for each time they were taken, and the ledger says so to the unit."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    lab.sim.fault("create", {"status": 422}, match="refused", count=-1)
+    lab.sim.fault("create", {"processing_ms": 600000}, match="endless", count=-1)
+    lab.daemon()
+    wrong, left_over = manual_queries()
+    jobs = {name: lab.insert_job(name, f"{IMAGE}?{name}") for name in ("good", "refused", "refused-again", "endless", "endless-gone")}
+    for name, status in (("good", "done"), ("refused", "error"), ("refused-again", "error")):
+        lab.wait_status(jobs[name][0], status)
+    is_(lab.ctl("retry", jobs["refused-again"][0]).returncode, 0, "ledger: a failed job again")
+    wait_for(lambda: lab.query("SELECT credits::float FROM meshify.refunds WHERE job_id = %s ORDER BY n", jobs["refused-again"][0])
+             == [(25,), (-25,), (25,)], 30, "given back, taken, given back")
+    wait_for(lambda: all(purchases(lab, jobs[n][0]) == [("bought",)] for n in ("endless", "endless-gone")), 30, "the purchases")
+    for _ in range(3):
+        lab.value("SELECT meshify.cancel(%s)", jobs["endless"][0])
+    lab.wait_status(jobs["endless"][0], "canceled")
+    lab.query("DELETE FROM public.mesh_assets WHERE id = %s", jobs["endless-gone"][1])
+    is_(lab.query(wrong), [], "ledger: it says what the jobs say")
+    is_([(u, float(x)) for u, x in lab.query(left_over)], [(lab.user, 0)], "ledger: and what the profile says")
+    is_(float(lab.value("SELECT credits_used FROM public.profiles WHERE id = %s", lab.user)), 25, "ledger: one mesh was paid for")
+    # A ledger that lies is found out.
+    lab.postgres.execute("DELETE FROM meshify.refunds WHERE n = 3", SUPERUSER)
+    is_([row[0] for row in lab.query(wrong)], [jobs["refused-again"][0]], "ledger: a row that is missing is noticed")
+    lab.sim.stop()
+
+
+testing.main(the_ledger, what_the_database_says, given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, held_lanes_are_shown)
