@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "flow/audit.h"
 #include "flow/complete.h"
 #include "flow/download.h"
 #include "flow/look.h"
@@ -358,9 +359,40 @@ static void download(const HttpReply *r, unsigned how) {
         is_verdict(ev, &f);
 }
 
+/* Whatever a listing shows: what is written down of it is pairs of purchases and ids, and the token
+ * goes nowhere else. */
+static void audit(const HttpReply *r, unsigned how) {
+    json_t *input = json_pack("{s:s}", "prompt", "a chair");
+    LostPurchase *row = calloc(1, sizeof *row);
+    AuditList list = { .rows = row, .n = 1, .pages = how % 2 ? AUDIT_PAGES - 1 : 0 };
+    DbRequest wrote;
+    Fault f = { 0 };
+    int rc;
+
+    if (!row || pipeline_keys(input, &row->keys) < 0 ||
+        pipeline_hash(input, row->keys, row->hash) < 0)
+        abort();
+    row->id = 7;
+    json_decref(input);
+    rc = audit_hear(config(), r, "w", &list, &wrote, &f);
+    if (rc < 0)
+        is_fault(&f);
+    else if (r->end != HTTP_ANSWERED || r->code != 200)
+        abort();
+    if (rc < 0 && (wrote.n_params > 0 && wrote.params[0]))
+        abort();
+    if (rc == 0 && wrote.sql &&
+        (strncmp(wrote.params[1], "{7", 2) != 0 || strpbrk(wrote.params[2], "\"\\ '()")))
+        abort();
+    if (list.cursor && (how % 2 || strncmp(list.cursor, API, strlen(API)) != 0))
+        abort();
+    db_request_done(&wrote);
+    audit_list_done(&list);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static void (*const stages[])(const HttpReply *, unsigned) = {
-        predict, look, poll, service, store, sign, download,
+        predict, look, poll, service, store, sign, download, audit,
     };
     HttpReply r = { .error = "scripted" };
     size_t n;
@@ -378,7 +410,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         memcpy(r.body, bytes + 3, n);
         r.body_size = n;
     }
-    stages[(uint8_t) (bytes[0] - '0') % 7](&r, bytes[2]);
+    stages[(uint8_t) (bytes[0] - '0') % 8](&r, bytes[2]);
     http_reply_done(&r);
     return 0;
 }
