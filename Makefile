@@ -124,6 +124,11 @@ check-sql: all                               ## pgTAP tests of the SQL functions
 check-e2e: all                               ## the real programs together (E2E=tests/e2e/NN-name.t for one)
 	BUILD=$(BUILD) prove -j2 -e '' $(or $(E2E),$(sort $(wildcard tests/e2e/*.t)))
 
+POSTGRES ?= 13 14 16 17 18
+check-postgres: E2E ?= tests/e2e/20-flow.t tests/e2e/40-faults.t tests/e2e/50-database.t tests/e2e/60-variants.t
+check-postgres: all                          ## SQL and end-to-end tests on POSTGRES (13 14 16 17 18), by npm
+	BUILD=$(BUILD) tests/servers "$(POSTGRES)" $(MAKE) check-sql check-e2e E2E="$(E2E)"
+
 check-fuzz:                                  ## each fuzz target for FUZZ_SECONDS (15)
 	$(MAKE) BUILD=$(BUILD)/fuzzing CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
 
@@ -202,7 +207,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: FORCE all check check-unit check-sql check-e2e check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy units $(TIDY) lint demo bench install uninstall format clean help
+.PHONY: FORCE all check check-unit check-sql check-e2e check-postgres check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy units $(TIDY) lint demo bench install uninstall format clean help
 
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -1,8 +1,6 @@
 #!/usr/bin/python3
 """Databases as they are in the field: each is migrated, works, and is as before when everything of ours is taken out."""
 
-import difflib
-import glob
 import os
 import re
 import sys
@@ -13,30 +11,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import lab as testing
 from lab import Lab, is_, ok, wait_for
 from postgres import ROOT, SUPERUSER
+from schema import FILES, LAST, migrate, migrated, same, schema
 
 IMAGE = "https://images.example/x.png"
-FILES = sorted(glob.glob(os.path.join(ROOT, "sql/[0-9]*.sql")))
-LAST = int(os.path.basename(FILES[-1])[:3])
-
-
-def schema(lab, db="meshify"):
-    postgres = lab.postgres
-    dump = postgres.run("pg_dump", "-s", "-h", postgres.dir, "-p", str(postgres.port), "-U", SUPERUSER, "-d", db).stdout
-    return [line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))] # random words
-
-
-def same(got, expected, what):
-    ok(got == expected, what, "\n".join(list(difflib.unified_diff(expected, got, lineterm="", n=0))[:20]))
-
-
-def migrate(lab, db="meshify"):
-    return lab.ctl("migrate", config=lab.write_config("admin", **{"database.url": lab.postgres.url("postgres", db)}))
-
-
-def migrated(lab, what, db="meshify"):
-    r = migrate(lab, db)
-    ok(r.returncode == 0 and re.search(rf"version {LAST}\b", r.stdout), what, f"{r.returncode}: {r.stdout}{r.stderr}")
-    return [line.removeprefix("note: ") for line in r.stdout.splitlines() if line.startswith("note: ")]
 
 
 def credits(lab):

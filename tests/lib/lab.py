@@ -327,8 +327,8 @@ def end_all():
 
 
 def main(*tests):
-    """Runs functions as tests; one that raises has failed."""
-    for test in tests:
+    """Runs functions as tests, or those that the command line names; one that raises has failed."""
+    for test in [t for t in tests if t.__name__ in sys.argv[1:]] or tests:
         name = test.__name__.replace("_", " ")
         print(f"# {name}", flush=True)
         try:

@@ -29,8 +29,9 @@ def newest_bin():
 
 
 class Postgres:
+    """PG_BINDIR names the server's programs (and may lack psql and pg_dump); else they are Debian's newest."""
+
     def __init__(self, fsync=True, settings=()):
-        self.bin = newest_bin()
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         self.dir = tempfile.mkdtemp(prefix="meshify-pg-")
         self.data = os.path.join(self.dir, "data")
@@ -48,9 +49,14 @@ class Postgres:
             for line in settings:
                 conf.write(line + "\n")
 
+    @staticmethod
+    def program(name):
+        path = os.path.join(os.environ.get("PG_BINDIR", ""), name)
+        return path if os.path.isfile(path) else os.path.join(newest_bin(), name)
+
     def run(self, program, *args, check=True):
         """Runs one of PostgreSQL's programs, as the user that may."""
-        command = [os.path.join(self.bin, program), *args]
+        command = [self.program(program), *args]
         extra = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
         result = subprocess.run(command, cwd=self.dir, capture_output=True, text=True, **extra)
         if check and result.returncode != 0:
@@ -93,7 +99,7 @@ class Postgres:
         """Runs a file; an error stops it."""
         args = ["-X", "-q", *options, "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-p", str(self.port), "-U", user, "-d", db]
         with open(path) as text:
-            return subprocess.run([os.path.join(self.bin, "psql"), *args],
+            return subprocess.run([self.program("psql"), *args],
                                   stdin=text, capture_output=True, text=True, check=False)
 
     def create_database(self, name="meshify", supabase=True, migrate=False, variant=()):
