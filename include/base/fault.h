@@ -14,11 +14,13 @@ typedef enum FaultCode {
     FAULT_SERVICE_THROTTLED, /* 429 */
     FAULT_SERVICE_CREDIT,    /* 402 */
     FAULT_SERVICE_AUTH,      /* 401, 403 */
-    FAULT_SERVICE_REFUSED,   /* another 4xx: asking again cannot help */
-    FAULT_MODEL_INPUT,       /* 422: the model does not take this input */
-    FAULT_MODEL_BUSY,        /* the prediction failed for want of a machine */
-    FAULT_MODEL_FAILED,      /* the prediction ran and failed */
-    FAULT_MODEL_TIMEOUT,     /* it was ended by its Cancel-After */
+    FAULT_SERVICE_REFUSED,   /* another 4xx, 422 for the version: asking again cannot help */
+    FAULT_MODEL_INPUT,       /* 422, 413: the model does not take this input */
+    FAULT_MODEL_BUSY,        /* the prediction failed for want of a machine, or never started */
+    FAULT_MODEL_OVERLOADED,  /* the same, and it will take a while */
+    FAULT_MODEL_FAILED,      /* the prediction ran out of memory, or failed without a reason */
+    FAULT_MODEL_ERROR,       /* the model's own code failed: it would fail again */
+    FAULT_MODEL_TIMEOUT,     /* it ran, and was ended by its Cancel-After */
     FAULT_MODEL_CONTENT,     /* flagged by the model's safety check */
     FAULT_OUTPUT_MISSING,    /* succeeded without a file we can use */
     FAULT_OUTPUT_GONE,       /* the file host has it no more */
@@ -28,14 +30,15 @@ typedef enum FaultCode {
     FAULT_ASSET_TOO_LARGE,
     FAULT_ASSET_INVALID,    /* not a mesh, or a broken one */
     FAULT_STORE_UNREACHED,  /* storage: no connection, 5xx, read-only, locked */
+    FAULT_STORE_CLOSED,     /* the project is paused or restricted: 540, 402 */
     FAULT_STORE_AUTH,       /* the key is refused */
-    FAULT_STORE_REFUSED,    /* bucket missing, name or type refused */
+    FAULT_STORE_BUCKET,     /* there is no such bucket, or the key can't see it */
+    FAULT_STORE_REFUSED,    /* name or type refused */
     FAULT_STORE_TOO_LARGE,  /* over the bucket's limit */
     FAULT_SPOOL_FULL,       /* no room on the local disk */
     FAULT_PURCHASE_UNKNOWN, /* bought or not? never found out, and not bought again */
     FAULT_TIMEOUT,          /* job_timeout is over */
     FAULT_CRASHED,          /* workers died over it too often */
-    FAULT_ATTEMPTS,         /* max_attempts are used up; the last fault is in the log */
     FAULT_DATABASE,         /* a call was refused by the database */
     FAULT_INTERNAL,         /* our own bug or shortage */
     _FAULT_MAX,
@@ -58,6 +61,8 @@ typedef struct FaultInfo {
     Verdict verdict;
     const char *sentence; /* what the user reads in jobs.error */
     const char *advice;   /* what an operator can do; "": nothing */
+    unsigned most;        /* attempts, where max_attempts would be too many: each costs; 0: not */
+    unsigned later;       /* its back-off begins that many doublings later */
 } FaultInfo;
 
 const FaultInfo *fault_info(FaultCode code);

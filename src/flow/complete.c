@@ -128,7 +128,10 @@ JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
 /* --- handing back -------------------------------------------------------------------------- */
 
 bool complete_is_last_attempt(const Config *c, const Job *j) {
-    return fault_info(j->fault.code)->verdict == VERDICT_RETRY && j->attempts >= c->max_attempts;
+    const FaultInfo *info = fault_info(j->fault.code);
+
+    return info->verdict == VERDICT_RETRY &&
+           (j->attempts >= c->max_attempts || (info->most > 0 && j->attempts >= info->most));
 }
 
 HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance) {
@@ -143,7 +146,7 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
     if (j->fault.code == FAULT_NONE)
         return h;
     h.delay_usec = retry_delay_usec(c->retry_base_usec, c->retry_max_usec,
-                                    h.counted ? j->attempts : 1, chance);
+                                    h.counted ? j->attempts + info->later : 1, chance);
     if (j->fault.retry_after_usec > h.delay_usec)
         h.delay_usec =
             j->fault.retry_after_usec + (uint64_t) (chance * (double) c->retry_base_usec);

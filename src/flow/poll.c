@@ -150,19 +150,54 @@ static bool any_in(const char *text, const char *const *words) {
     return false;
 }
 
-static void failure(const char *error, Fault *reterr) {
-    static const char *const busy[] = { "(code: PA)", "E1000",       "E6716",
-                                        "E8367",      "E8765",       "E9243",
-                                        "E9825",      "E9828",       "E003",
-                                        "E004",       "high demand", "temporarily unavailable",
-                                        NULL };
-    static const char *const content[] = { "NSFW", "flagged as sensitive", "E005", NULL };
-    FaultCode code = !error                   ? FAULT_MODEL_FAILED
-                     : any_in(error, content) ? FAULT_MODEL_CONTENT
-                     : any_in(error, busy)    ? FAULT_MODEL_BUSY
-                                              : FAULT_MODEL_FAILED;
+/* One of the platform's own codes, which have four digits: "(E6716)". */
+static bool has_platform_code(const char *text) {
+    for (const char *at = text; (at = strchr(at, 'E')); at++)
+        if ((at == text || !isalnum((unsigned char) at[-1])) && strspn(at + 1, "0123456789") == 4 &&
+            !isalnum((unsigned char) at[5]))
+            return true;
+    return false;
+}
 
-    fault_set(reterr, code, "prediction failed: %s", error ? error : "without a word");
+/* What Replicate's words mean, the first that fits. A failed prediction may have been billed: what
+ * will fail again is not bought again. */
+static FaultCode failure_of(const char *error) {
+    /* clang-format off */
+    static const struct {
+        FaultCode code;
+        const char *words[8];
+    } kinds[] = {
+        { FAULT_MODEL_CONTENT, { "NSFW", "flagged as sensitive", "E005" } },
+        { FAULT_MODEL_OVERLOADED, { "E003", "E004", "E6716", "E8765", "high demand", "temporarily unavailable" } },
+        { FAULT_MODEL_BUSY, { "(code: PA)", "E1000", "E8367", "E9825", "E9828" } },
+        { FAULT_MODEL_ERROR, { "E4875" } },
+        { FAULT_MODEL_FAILED, { "E1001", "E9243", "CUDA", "out of memory" } },
+    };
+    /* clang-format on */
+
+    if (!error || !*error)
+        return FAULT_MODEL_FAILED;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (any_in(error, kinds[i].words))
+            return kinds[i].code;
+    return has_platform_code(error) ? FAULT_MODEL_FAILED : FAULT_MODEL_ERROR;
+}
+
+/* Is there a file written into the answer itself? */
+static bool holds_data(const json_t *value, int depth) {
+    const char *s = json_string_value(value), *key;
+    json_t *v;
+    size_t i;
+
+    if (s || depth == 0)
+        return s && strncasecmp(s, "data:", 5) == 0;
+    json_array_foreach (value, i, v)
+        if (holds_data(v, depth - 1))
+            return true;
+    json_object_foreach ((json_t *) value, key, v)
+        if (holds_data(v, depth - 1))
+            return true;
+    return false;
 }
 
 static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
@@ -175,7 +210,9 @@ static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
         return EV_RETRY;
     }
     if (!url) {
-        fault_set(reterr, FAULT_OUTPUT_MISSING, "succeeded without a usable output");
+        fault_set(reterr, FAULT_OUTPUT_MISSING, "succeeded without a usable output%s",
+                  holds_data(a->output, 3) ? ": it is a data: URI, and only http(s) is fetched"
+                                           : "");
         return EV_FINAL;
     }
     a->usable = true;
@@ -234,10 +271,13 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
     if (strcmp(a.status, "succeeded") == 0)
         ev = succeeded(j, &a, reterr);
     else if (strcmp(a.status, "failed") == 0) {
-        failure(a.error, reterr);
+        fault_set(reterr, failure_of(a.error), "prediction failed: %s",
+                  a.error && *a.error ? a.error : "without a word");
         ev = service_event(reterr);
     } else if (strcmp(a.status, "canceled") == 0 || strcmp(a.status, "aborted") == 0) {
-        fault_set(reterr, FAULT_MODEL_TIMEOUT, "prediction %s", a.status);
+        bool ran = a.status[0] == 'c'; /* aborted: its deadline came before a machine did */
+
+        fault_set(reterr, ran ? FAULT_MODEL_TIMEOUT : FAULT_MODEL_BUSY, "prediction %s", a.status);
         ev = service_event(reterr);
     } else { /* also a status that nobody knows yet: job_timeout bounds it */
         double p = poll_progress(json_text(a.root, "logs"));

@@ -232,9 +232,10 @@ JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
         return (j->prediction_id = strdup(id)) ? EV_OK : EV_UNSURE;
     }
     service_fault(reply, reterr);
-    /* A refusal in Replicate's own words is definite; whatever else came may hide a purchase. */
+    /* A refusal in Replicate's own words is definite, and so is one that says "slower" or "smaller";
+     * whatever else came may hide a purchase. */
     if (reply->end == HTTP_ANSWERED && reply->code >= 400 && reply->code < 500 &&
-        reply->code != 408 && (reply->code == 429 || json_is_object(root)))
+        reply->code != 408 && (reply->code == 429 || reply->code == 413 || json_is_object(root)))
         return service_event(reterr);
     return EV_UNSURE;
 }

@@ -1,6 +1,8 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/json.h"
 #include "base/str.h"
@@ -46,6 +48,27 @@ static uint64_t wait_asked(const HttpReply *reply, const json_t *root) {
     return seconds > 3600 ? UINT64_C(3600000000) : (uint64_t) (seconds * 1e6);
 }
 
+/* A 422: of the version, or of the input, whose fields are then named one by one. */
+static void unprocessable(const json_t *root, const char *detail, Fault *reterr) {
+    const char *title = json_text(root, "title");
+    char fields[sizeof reterr->detail] = "";
+    json_t *field;
+    size_t i, n = 0;
+
+    if (title && strncasecmp(title, "Invalid version", 15) == 0) {
+        fault_set(reterr, FAULT_SERVICE_REFUSED, "HTTP 422: %s", detail);
+        return;
+    }
+    json_array_foreach (json_object_get(root, "invalid_fields"), i, field) {
+        const char *name = json_text(field, "field"), *why = json_text(field, "description");
+
+        if (n < sizeof fields && (name || why))
+            n += (size_t) snprintf(fields + n, sizeof fields - n, "%s%.60s: %.100s", n ? ", " : "",
+                                   name ? name : "?", why ? why : "?");
+    }
+    fault_set(reterr, FAULT_MODEL_INPUT, "HTTP 422: %s", n ? fields : detail);
+}
+
 void service_fault(const HttpReply *reply, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
     const char *detail = json_text(root, "detail");
@@ -66,7 +89,9 @@ void service_fault(const HttpReply *reply, Fault *reterr) {
     else if (code == 401 || (code == 403 && json_is_object(root)))
         fault_set(reterr, FAULT_SERVICE_AUTH, "HTTP %d: %s", code, detail);
     else if (code == 422)
-        fault_set(reterr, FAULT_MODEL_INPUT, "HTTP 422: %s", detail);
+        unprocessable(root, detail, reterr);
+    else if (code == 413)
+        fault_set(reterr, FAULT_MODEL_INPUT, "HTTP 413: %s", detail);
     /* A 403 that is not JSON comes from the edge in front of the API, not from the API. */
     else if (code == 408 || code == 425 || code == 403 || code >= 500 || code < 400)
         fault_set(reterr, FAULT_SERVICE_UNREACHED, "HTTP %d: %s", code, detail);

@@ -170,11 +170,13 @@ static JobEvent refused(const HttpReply *reply, const json_t *root, FaultCode mi
         fault = FAULT_STORE_AUTH;
     else if (reply->end == HTTP_ANSWERED && status == 413)
         fault = FAULT_STORE_TOO_LARGE;
-    else if (status == 402 || status == 408 || status == 409 || status == 423 || status == 425 ||
-             status == 429 || status >= 500)
+    else if (reply->end == HTTP_ANSWERED && (status == 402 || status == 540))
+        fault = FAULT_STORE_CLOSED;
+    else if (status == 408 || status == 409 || status == 423 || status == 425 || status == 429 ||
+             status >= 500)
         fault = FAULT_STORE_UNREACHED;
     else if (status == 404 && json_is_object(root))
-        fault = code && strcmp(code, "NoSuchBucket") == 0 ? FAULT_STORE_REFUSED : missing;
+        fault = code && strcmp(code, "NoSuchBucket") == 0 ? FAULT_STORE_BUCKET : missing;
     if (reply->end == HTTP_ANSWERED)
         fault_set(reterr, fault, "storage: status %d %s: %s", status, code ? code : "",
                   message ? message : "no explanation");

@@ -43,8 +43,8 @@ def a_model_that_fails():
     lab.sim.fault("create", {"final": "failed", "error": "CUDA error: device-side assert"}, count=-1)
     job, asset = lab.insert_job("fails", IMAGE)
     row = failed_once(lab, job, asset, "could not make a mesh", "model fails")
-    is_(row["attempts"], 3, "model fails: max_attempts are made")
-    is_(len(lab.sim.predictions()), 3, "model fails: a purchase each")
+    is_(row["attempts"], 2, "model fails: once more, since each attempt costs")
+    is_(len(lab.sim.predictions()), 2, "model fails: a purchase each")
     is_(credits(lab), before, "model fails: the user has what he had")
     is_(lab.value("SELECT count(*) FROM public.notifications WHERE type = 'error'"), 1, "model fails: one notification")
     ok("CUDA" not in row["error"], "model fails: the model's own words are not shown to the user", row["error"])
@@ -72,7 +72,8 @@ def an_attempt_that_fails():
 
 def refusals_of_the_service():
     lab = quick_lab()
-    lab.sim.fault("create", {"status": 422}, match="bad input", count=-1)
+    problem = {"title": "Input validation failed", "detail": "- input: prompt is required", "status": 422}
+    lab.sim.fault("create", {"status": 422, "body": problem}, match="bad input", count=-1)
     job, asset = lab.insert_job("bad input")
     failed_once(lab, job, asset, "did not accept this input", "422")
     is_(lab.sim.stats()["received"]["create"], 1, "422: asked once")

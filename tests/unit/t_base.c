@@ -1,4 +1,4 @@
-/* What all others stand on: text, JSON, hashes, requests, faults. */
+/* What all others stand on: text, JSON, hashes, requests. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,6 @@
 #include <ctype.h>
 #include <stdio.h>
 
-#include "base/fault.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/message.h"
@@ -19,7 +18,6 @@
 #define N(a) (sizeof(a) / sizeof *(a))
 #define EURO "\xe2\x82\xac"
 #define TEN "0123456789"
-#define FIFTY TEN TEN TEN TEN TEN
 
 static void test_clean(void **state) {
     static const struct {
@@ -290,46 +288,6 @@ static void test_hash(void **state) {
     assert_null(hash_free(NULL));
 }
 
-static void test_faults(void **state) {
-    (void) state;
-    for (FaultCode code = 0; code < _FAULT_MAX; code++) {
-        const FaultInfo *info = fault_info(code);
-
-        assert_non_null(info->word);
-        assert_non_null(info->sentence);
-        assert_non_null(info->advice);
-        assert_in_range(strlen(info->word), 1, 30);
-        assert_int_equal(strspn(info->word, "abcdefghijklmnopqrstuvwxyz_"), strlen(info->word));
-        assert_true(info->verdict >= VERDICT_WAIT && info->verdict <= VERDICT_FINAL);
-        for (FaultCode other = 0; other < code; other++)
-            assert_string_not_equal(info->word, fault_info(other)->word);
-        if (code == FAULT_NONE)
-            continue;
-        assert_in_range(strlen(info->sentence), 10, 200);
-        assert_true(isupper((unsigned char) *info->sentence));
-        assert_int_equal(info->sentence[strlen(info->sentence) - 1], '.');
-        assert_true(str_is_utf8(info->sentence, strlen(info->sentence)));
-    }
-}
-
-static void test_fault_set(void **state) {
-    Fault f = { .retry_after_usec = 7, .detail = "old" };
-
-    (void) state;
-    assert_int_equal(fault_set(&f, FAULT_TIMEOUT, "%s %d", "a\nb\x1b[0m", 5), -EBADMSG);
-    assert_int_equal(f.code, FAULT_TIMEOUT);
-    assert_int_equal(f.retry_after_usec, 0);
-    assert_string_equal(f.detail, "a?b?[0m 5");
-    fault_set(&f, FAULT_INTERNAL, "%s", "");
-    assert_string_equal(f.detail, "");
-    fault_set(&f, FAULT_INTERNAL, "%s", FIFTY FIFTY FIFTY FIFTY FIFTY FIFTY);
-    assert_int_equal(strlen(f.detail), sizeof f.detail - 1);
-    assert_memory_equal(f.detail, FIFTY FIFTY, 100);
-    fault_set(&f, FAULT_INTERNAL, "%s", FIFTY FIFTY FIFTY FIFTY FIFTY "abc" EURO);
-    assert_in_range(strlen(f.detail), 253, 255);
-    assert_true(str_is_utf8(f.detail, strlen(f.detail)));
-}
-
 static void test_http_messages(void **state) {
     HttpRequest r = { .method = "GET", .url = strdup("u"), .body = strdup("b"), .body_size = 1 };
     Secret s = { .text = strdup("r8_secret") };
@@ -398,8 +356,7 @@ int main(void) {
         cmocka_unit_test(test_clean),       cmocka_unit_test(test_clean_anything),
         cmocka_unit_test(test_forms),       cmocka_unit_test(test_buffer),
         cmocka_unit_test(test_hosts),       cmocka_unit_test(test_json),
-        cmocka_unit_test(test_hash),        cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_fault_set),   cmocka_unit_test(test_http_messages),
+        cmocka_unit_test(test_hash),        cmocka_unit_test(test_http_messages),
         cmocka_unit_test(test_db_messages),
     };
 

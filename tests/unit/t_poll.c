@@ -116,10 +116,10 @@ static void test_hear(void **state) {
           FAULT_OUTPUT_GONE },
         { STORED("succeeded", NO_OUTPUT ",\"data_removed\":true"), false, EV_RETRY,
           FAULT_OUTPUT_GONE },
-        { RUNNING("failed", ",\"error\":\"ValueError: no\""), true, EV_RETRY, FAULT_MODEL_FAILED },
+        { RUNNING("failed", ",\"error\":\"ValueError: no\""), true, EV_FINAL, FAULT_MODEL_ERROR },
         { STORED("failed", NO_OUTPUT), false, EV_RETRY, FAULT_MODEL_FAILED },
         { STORED("canceled", NO_OUTPUT), true, EV_RETRY, FAULT_MODEL_TIMEOUT },
-        { RUNNING("aborted", ",\"output\":null"), true, EV_RETRY, FAULT_MODEL_TIMEOUT },
+        { RUNNING("aborted", ",\"output\":null"), true, EV_RETRY, FAULT_MODEL_BUSY },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
 
@@ -209,21 +209,34 @@ static void test_errors(void **state) {
         FaultCode fault;
         const char *text;
     } cases[] = {
+        /* clang-format off */
         { "\"Prediction interrupted; please retry (code: PA)\"", FAULT_MODEL_BUSY, "interrupted" },
-        { "\"Director: unexpected error handling prediction (E6716)\"", FAULT_MODEL_BUSY, "E6716" },
+        { "[\"Prediction interrupted; please retry (code: PA)\"]", FAULT_MODEL_BUSY, "PA" },
+        { "\"Unknown error (E1000)\"", FAULT_MODEL_BUSY, "E1000" },
+        { "\"Prediction stopped in a non-terminal state (E8367)\"", FAULT_MODEL_BUSY, "E8367" },
+        { "\"Failed to upload file (E9825)\"", FAULT_MODEL_BUSY, "E9825" },
         { "\"Director: unexpected error (E9828)\"", FAULT_MODEL_BUSY, "E9828" },
-        { "\"x is unavailable due to high demand. Please try again later. (E003)\"",
-          FAULT_MODEL_BUSY, "E003" },
-        { "\"Service is temporarily unavailable, try again (E004)\"", FAULT_MODEL_BUSY, "E004" },
-        { "{\"message\":\"Error starting prediction (E9243)\"}", FAULT_MODEL_BUSY, "E9243" },
+        { "\"Director: unexpected error handling prediction (E6716)\"", FAULT_MODEL_OVERLOADED, "E6716" },
+        { "\"Model health check failed (E8765)\"", FAULT_MODEL_OVERLOADED, "E8765" },
+        { "\"x is unavailable due to high demand. Please try again later. (E003)\"", FAULT_MODEL_OVERLOADED, "E003" },
+        { "\"unavailable due to High Demand\"", FAULT_MODEL_OVERLOADED, "High" },
+        { "\"Service is temporarily unavailable, try again (E004)\"", FAULT_MODEL_OVERLOADED, "E004" },
+        { "{\"message\":\"Error starting prediction (E9243)\"}", FAULT_MODEL_FAILED, "E9243" },
+        { "\"Prediction ran out of memory and was killed (E1001)\"", FAULT_MODEL_FAILED, "E1001" },
+        { "\"CUDA out of memory. Tried to allocate 2 GiB\"", FAULT_MODEL_FAILED, "CUDA" },
+        { "\"CUDA error: device-side assert triggered\"", FAULT_MODEL_FAILED, "CUDA" },
+        { "\"Out of memory\"", FAULT_MODEL_FAILED, "Out" },
+        { "\"a code that nobody knows (E1234)\"", FAULT_MODEL_FAILED, "E1234" },
+        { "\"E1234\"", FAULT_MODEL_FAILED, "E1234" },
+        { "\"Internal webhook URL is empty (E4875)\"", FAULT_MODEL_ERROR, "E4875" },
         { "\"The input was flagged as sensitive. (E005)\"", FAULT_MODEL_CONTENT, "E005" },
         { "\"NSFW content detected. Try running it again.\"", FAULT_MODEL_CONTENT, "NSFW" },
-        { "[\"Prediction interrupted; please retry (code: PA)\"]", FAULT_MODEL_BUSY, "PA" },
         { "{\"detail\":\"NSFW content\"}", FAULT_MODEL_CONTENT, "NSFW" },
-        { "\"cannot identify image file '/tmp/tmp7ae005k.png'\"", FAULT_MODEL_FAILED, "tmp7" },
-        { "\"CUDA out of memory. Tried to allocate 2 GiB\"", FAULT_MODEL_FAILED, "CUDA" },
-        { "\"Image must be provided\"", FAULT_MODEL_FAILED, "Image" },
+        { "\"cannot identify image file '/tmp/tmp7ae005k.png'\"", FAULT_MODEL_ERROR, "tmp7" },
+        { "\"Image must be provided\"", FAULT_MODEL_ERROR, "Image" },
+        { "\"ValueError: E12345 E123 EE1234 E1234x xE1234\"", FAULT_MODEL_ERROR, "E12345" },
         { "\"\"", FAULT_MODEL_FAILED, "" },
+        /* clang-format on */
         { "null", FAULT_MODEL_FAILED, NULL },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
@@ -304,6 +317,37 @@ static void test_outputs(void **state) {
     }
     assert_null(poll_output(NULL, NULL, POLL_WANTS_MESH));
     assert_null(poll_output(NULL, "/0", POLL_WANTS_IMAGE));
+}
+
+/* A file within the answer is not taken; the operator reads why. */
+static void test_data(void **state) {
+    static const struct {
+        const char *output;
+        bool data;
+    } cases[] = {
+        { "\"data:model/gltf-binary;base64,Z2xURg==\"", true },
+        { "{\"model_file\":\"DATA:;base64,Z2xURg==\"}", true },
+        { "{\"a\":[null,{\"b\":\"data:,\"}]}", true },
+        { "{\"a\":[[[\"data:,\"]]]}", false }, /* as deep as a file is looked for */
+        { "\"a data: URI\"", false },
+        { "{\"data:\":null}", false },
+    };
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        _cleanup_(job_freep) Job *j = polling(c, true);
+        char *body = str_printf(STORED("succeeded", ",\"output\":%s"), cases[i].output);
+        Fault f = { 0 };
+        PollAnswer a;
+
+        print_message("# %s\n", cases[i].output);
+        assert_int_equal(hear(j, 200, body, &a, &f), EV_FINAL);
+        assert_int_equal(f.code, FAULT_OUTPUT_MISSING);
+        assert_int_equal(strstr(f.detail, "data: URI") != NULL, cases[i].data);
+        json_decref(a.root);
+        free(body);
+    }
 }
 
 static void test_progress(void **state) {
@@ -399,11 +443,11 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_delay),     cmocka_unit_test(test_ask),
-        cmocka_unit_test(test_hear),      cmocka_unit_test(test_hear_no_prediction),
-        cmocka_unit_test(test_errors),    cmocka_unit_test(test_outputs),
-        cmocka_unit_test(test_progress),  cmocka_unit_test(test_progress_of_the_job),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_delay),    cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_hear),     cmocka_unit_test(test_hear_no_prediction),
+        cmocka_unit_test(test_errors),   cmocka_unit_test(test_outputs),
+        cmocka_unit_test(test_progress), cmocka_unit_test(test_progress_of_the_job),
+        cmocka_unit_test(test_data),     cmocka_unit_test(test_no_memory),
     };
 
     torture_json();

@@ -371,6 +371,8 @@ static void test_hears(void **state) {
         { 400, DETAIL, EV_FINAL, FAULT_SERVICE_REFUSED }, { 401, DETAIL, EV_WAIT, FAULT_SERVICE_AUTH },
         { 402, DETAIL, EV_WAIT, FAULT_SERVICE_CREDIT }, { 403, DETAIL, EV_WAIT, FAULT_SERVICE_AUTH },
         { 404, DETAIL, EV_FINAL, FAULT_SERVICE_REFUSED }, { 422, DETAIL, EV_FINAL, FAULT_MODEL_INPUT },
+        { 413, DETAIL, EV_FINAL, FAULT_MODEL_INPUT }, { 413, HTML, EV_FINAL, FAULT_MODEL_INPUT },
+        { 422, "{\"title\":\"Invalid version or not permitted\"}", EV_FINAL, FAULT_SERVICE_REFUSED },
         { 429, "{\"detail\":\"throttled\",\"retry_after\":5}", EV_WAIT, FAULT_SERVICE_THROTTLED },
         { 429, "slow down", EV_WAIT, FAULT_SERVICE_THROTTLED },
     };
