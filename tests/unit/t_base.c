@@ -17,7 +17,6 @@
 #define UU "11111111-2222-4333-8444-"
 #define N(a) (sizeof(a) / sizeof *(a))
 #define EURO "\xe2\x82\xac"
-#define TEN "0123456789"
 
 static void test_clean(void **state) {
     static const struct {
