@@ -45,7 +45,8 @@ bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void
 /* The ticket is not needed any more, whether it waited or went. Harmless when it is in no lane. */
 void lane_leave(LaneTicket *ticket);
 
-/* Nobody goes for a while: as long as the fault says, else longer each time. Says so once. */
+/* Nobody goes for a while: as long as the fault says, else longer each time; answers to what was sent at
+ * the same time count once. Says so once. */
 void lane_hold(Lane *lane, const Fault *fault);
 
 /* The other side answered well. */

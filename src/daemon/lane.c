@@ -1,8 +1,8 @@
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "daemon/lane.h"
 
 #define LANE_HOLD_MIN (1 * USEC_PER_SEC)
@@ -102,10 +102,11 @@ void lane_leave(LaneTicket *ticket) {
 void lane_hold(Lane *lane, const Fault *fault) {
     uint64_t wait = fault->retry_after_usec, now = clock_now_usec();
     bool said = lane->holds > 0 && lane->held_for == fault->code;
+    bool held = lane_is_held(lane); /* by an answer to what was sent at the same time */
 
-    if (lane->holds < 16)
+    if (lane->holds < 16 && !held)
         lane->holds++;
-    if (wait == 0) {
+    if (wait == 0 && !held) {
         wait = LANE_HOLD_MIN << (lane->holds - 1 < 6 ? lane->holds - 1 : 6);
         if (wait > LANE_HOLD_MAX)
             wait = LANE_HOLD_MAX;
@@ -114,11 +115,13 @@ void lane_hold(Lane *lane, const Fault *fault) {
     if (now + wait > lane->held_until_usec)
         lane->held_until_usec = now + wait;
     lane->held_for = fault->code;
-    (void) snprintf(lane->held_detail, sizeof lane->held_detail, "%.100s", fault->detail);
+    str_clean(lane->held_detail, sizeof lane->held_detail, fault->detail);
     if (!said)
-        log_line(LOG_WARNING, LANE_HELD, "Lane %s is held: %s. %s Trying again in %llu s.",
-                 lane->name, fault->detail, fault_info(fault->code)->advice,
-                 (unsigned long long) ((wait + USEC_PER_SEC - 1) / USEC_PER_SEC));
+        log_line(
+            LOG_WARNING, LANE_HELD, "Lane %s is held (%s): %s. %s Trying again in %llu s.",
+            lane->name, fault_info(fault->code)->word, fault->detail,
+            fault_info(fault->code)->advice,
+            (unsigned long long) ((lane->held_until_usec - now + USEC_PER_SEC - 1) / USEC_PER_SEC));
     serve_soon(lane);
     lane->changed(lane->userdata);
 }

@@ -80,7 +80,7 @@ static void tell_held(Status *s) {
 
 static void say(Status *s) {
     const Worker *w = s->worker;
-    char held[400];
+    char held[1000]; /* all lanes: text is never cut within a character */
 
     list_held(w, held, sizeof held);
     tell_held(s);

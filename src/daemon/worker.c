@@ -71,12 +71,12 @@ void worker_tell(Task *t, JobEvent ev) {
         j->fault = (Fault){ 0 };
     if ((to.state == JOB_FAILING || to.resume == JOB_FAILING) && j->fault.code == FAULT_NONE)
         fault_set(&j->fault, FAULT_TIMEOUT, "worked on for longer than job_timeout");
-    if (to.state != from.state && log_wanted(LOG_DEBUG))
-        log_job(LOG_DEBUG, JOB_MOVED, j, "Job %s: %s -> %s", j->id, job_state_word(from.state),
-                job_state_word(to.state));
     j->at = to;
     j->log.state = job_state_word(to.state);
     j->log.fault = j->fault.code != FAULT_NONE ? fault_info(j->fault.code)->word : NULL;
+    if (to.state != from.state && log_wanted(LOG_DEBUG))
+        log_job(LOG_DEBUG, JOB_MOVED, j, "Job %s: %s -> %s%s%s", j->id, job_state_word(from.state),
+                job_state_word(to.state), j->fault.detail[0] ? ": " : "", j->fault.detail);
     j->started_usec = clock_now_usec();
     if (to.state == JOB_GONE) {
         if (ev == EV_LOST)
