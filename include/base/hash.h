@@ -9,6 +9,7 @@ typedef struct Hash Hash;
 
 /* A running hash: feed it with hash_update(), end it once with hash_final(). */
 int hash_new(Hash **ret);
+int hash_restart(Hash *h); /* as if it was new */
 int hash_update(Hash *h, const void *bytes, size_t size);
 int hash_final(Hash *h, char ret_hex[static HASH_HEX_SIZE]);
 Hash *hash_free(Hash *h);

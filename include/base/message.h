@@ -17,9 +17,10 @@ typedef struct HttpRequest {
     char *body; /* to send; NULL: none, or from body_fd */
     size_t body_size;
     int body_fd;           /* > 0: send body_size bytes of this file from its start; borrowed */
-    int sink_fd;           /* > 0: the body of a 2xx answer goes here from its start; borrowed */
-    Hash *sink_hash;       /* is fed with what goes into sink_fd; borrowed */
-    uint64_t body_max;     /* a longer answer ends as HTTP_TOO_LARGE */
+    int sink_fd;           /* > 0: the body of a 200 or 206 goes here; borrowed */
+    uint64_t sink_from;    /* a 206 goes on from here; a 200 begins the file anew */
+    Hash *sink_hash;       /* is fed with what goes into sink_fd, anew by a 200; borrowed */
+    uint64_t body_max;     /* a longer answer, or file, ends as HTTP_TOO_LARGE */
     uint64_t timeout_usec; /* over all; 0: no limit but that of a stalled transfer */
     bool once;             /* goes out once or not at all: it buys something */
     bool public_only;      /* never to a private, loopback or link-local address */
@@ -36,12 +37,16 @@ typedef enum HttpEnd {
 
 typedef struct HttpReply {
     HttpEnd end;
-    int code;                  /* 0: no answer */
+    int code;                  /* 0: no answer; of a sink's also when the body broke off */
     char *body;                /* terminated; NULL when it went into sink_fd */
-    size_t body_size;          /* also of what went into sink_fd */
+    size_t body_size;          /* also of what went into sink_fd, by this answer */
+    uint64_t length;           /* Content-Length; 0: not told */
     char *redirect;            /* absolute, of a 3xx answer; else NULL */
     uint64_t retry_after_usec; /* of its header; 0: none */
     char crc32c[12];           /* base64, as x-goog-hash promises it; "": it does not */
+    char etag[128], modified[40], range[72]; /* ETag, Last-Modified, Content-Range, as they came;
+                                                "": none; "*": several, or too long */
+    bool encoded; /* Content-Encoding says something else than identity */
     int local_errno;
     char error[160]; /* for the log: why there is no answer */
 } HttpReply;

@@ -11,6 +11,7 @@
 #include "core/job.h"
 #include "daemon/lane.h"
 #include "flow/audit.h"
+#include "flow/download.h"
 #include "flow/notify.h"
 #include "io/db.h"
 #include "io/dir.h"
@@ -30,10 +31,10 @@ typedef struct Task {
     LaneTicket ticket;
     SpoolFile *file;
     Hash *hash;
+    Download download; /* what of it is in the file */
     Glb *glb;
     uint64_t sent_usec; /* when the call under way was made */
     uint64_t back_usec; /* a job that was handed back comes due then */
-    unsigned redirects;
     TAILQ_ENTRY(Task) link;
 } Task;
 

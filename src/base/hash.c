@@ -32,12 +32,16 @@ Hash *hash_free(Hash *h) {
 }
 DEFINE_CLEANUP(Hash *, hash_free)
 
+int hash_restart(Hash *h) {
+    h->crc = UINT32_MAX;
+    return EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
+}
+
 int hash_new(Hash **ret) {
     _cleanup_(hash_freep) Hash *h = calloc(1, sizeof *h);
 
-    if (!h || !(h->ctx = EVP_MD_CTX_new()) || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1)
+    if (!h || !(h->ctx = EVP_MD_CTX_new()) || hash_restart(h) < 0)
         return -ENOMEM;
-    h->crc = UINT32_MAX;
     *ret = TAKE(h);
     return 0;
 }

@@ -20,26 +20,29 @@ static void download(void *userdata);
 static void downloaded(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     Job *j = t->job;
-    JobEvent ev = download_hear(t->worker->config, reply, t->redirects, &j->fault);
+    Download *d = &t->download;
+    JobEvent ev = download_hear(t->worker->config, reply, d, &j->fault);
 
     t->http = NULL;
     if (ev == EV_ELSE) { /* a redirect that passed the check */
-        t->redirects++;
-        free(j->output_url);
-        j->output_url = TAKE(reply->redirect);
+        d->redirects++;
+        free(d->redirect);
+        d->redirect = TAKE(reply->redirect);
         download(t);
         return;
     }
+    if (d->farther)
+        j->tries = 0;
     if (ev == EV_OK)
-        ev = download_verify(reply, hash_crc32c(t->hash), &j->fault);
+        ev = download_verify(d, hash_crc32c(t->hash), &j->fault);
     if (ev == EV_OK && hash_final(t->hash, j->sha256) < 0) {
         stage_out_of_memory(t);
         ev = EV_RETRY;
     }
     if (ev == EV_OK) {
-        j->size_bytes = reply->body_size;
+        j->size_bytes = d->size_bytes;
         spool_file_settle(t->file, j->size_bytes);
-    } else
+    } else if (ev != EV_WAIT || d->size_bytes == 0)
         t->file = spool_file_free(t->file);
     if (ev == EV_RETRY && j->fault.code == FAULT_OUTPUT_GONE) {
         job_purchase(j)->state = PURCHASE_ENDED;
@@ -54,16 +57,17 @@ static void download(void *userdata) {
     HttpRequest request;
     int r;
 
-    t->hash = hash_free(t->hash);
+    if (t->download.size_bytes == 0)
+        t->hash = hash_free(t->hash);
     if (!t->file && (r = spool_open(t->worker->spool, &t->file)) < 0) {
         fault_set(&j->fault, r == -ENOMEM ? FAULT_INTERNAL : FAULT_SPOOL_FULL, "spool: %s",
                   r == -EAGAIN ? "spool_max is reached" : strerror(-r));
         worker_tell(t, EV_WAIT);
         return;
     }
-    if ((r = hash_new(&t->hash)) < 0 ||
-        (r = download_ask(t->worker->config, j->output_url, spool_file_fd(t->file), t->hash,
-                          &request)) < 0 ||
+    if ((!t->hash && (r = hash_new(&t->hash)) < 0) ||
+        (r = download_ask(t->worker->config, j->output_url, &t->download, spool_file_fd(t->file),
+                          t->hash, &request)) < 0 ||
         (r = stage_send_http(t, &request, downloaded)) < 0)
         stage_give_up(t, r);
 }
@@ -71,7 +75,9 @@ static void download(void *userdata) {
 int enter_downloading(Task *t) {
     JobEvent ev = download_check(t->worker->config, t->job->output_url, &t->job->fault);
 
-    t->redirects = 0;
+    /* Where the URL leads is asked anew: such places are signed for a short time. */
+    t->download.redirects = 0;
+    free(TAKE(t->download.redirect));
     if (ev == EV_OK)
         stage_queue(t, LANE_FILE, download);
     else
@@ -105,6 +111,10 @@ static int on_slice(sd_event_source *source, uint64_t usec, void *userdata) {
         }
     }
     ev = validate_slice(t->glb, bytes, (size_t) n, t->job, &t->job->fault);
+    if (ev == EV_FINAL && t->download.parts > 1) { /* perhaps they were of different files */
+        t->job->fault.code = FAULT_OUTPUT_DAMAGED;
+        ev = EV_RETRY;
+    }
     if (ev == EV_WAIT)
         (void) stage_pause_for(t, 0, on_slice);
     else

@@ -32,7 +32,6 @@ void stages_leave(Task *t) {
     t->dir = dir_op_cancel(t->dir);
     t->timer = sd_event_source_disable_unref(t->timer);
     t->glb = glb_free(t->glb);
-    t->hash = hash_free(t->hash);
     /* The place in the queue is kept from the intent to the purchase: one token, one purchase. */
     if (t->job->at.state != JOB_PREDICTING)
         stage_unqueue(t);
@@ -45,5 +44,7 @@ void stages_leave(Task *t) {
         break;
     default:
         t->file = spool_file_free(t->file);
+        t->hash = hash_free(t->hash);
+        download_done(&t->download);
     }
 }

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -51,19 +52,132 @@ JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
     return EV_FINAL;
 }
 
-int download_ask(const Config *c, const char *url, int sink_fd, Hash *hash, HttpRequest *ret) {
+void download_done(Download *d) {
+    free(d->redirect);
+    *d = (Download){ 0 };
+}
+
+int download_ask(const Config *c, const char *url, const Download *d, int sink_fd, Hash *hash,
+                 HttpRequest *ret) {
     *ret = (HttpRequest){
         .method = "GET",
-        .url = strdup(url),
+        .url = strdup(d->redirect ? d->redirect : url),
         .sink_fd = sink_fd,
+        .sink_from = d->size_bytes,
         .sink_hash = hash,
         .body_max = c->asset_max_bytes,
         .public_only = !c->allow_insecure,
     };
-    return ret->url ? 0 : -ENOMEM;
+    /* Bytes that were packed on their way can't be counted. */
+    if (ret->url && http_request_add(ret, str_printf("Accept-Encoding: identity")) == 0 &&
+        (d->size_bytes == 0 ||
+         (http_request_add(
+              ret, str_printf("Range: bytes=%llu-", (unsigned long long) d->size_bytes)) == 0 &&
+          http_request_add(ret, str_printf("If-Range: %s", d->validator)) == 0)))
+        return 0;
+    http_request_done(ret);
+    return -ENOMEM;
 }
 
-JobEvent download_hear(const Config *c, const HttpReply *reply, unsigned redirects, Fault *reterr) {
+/* --- parts --------------------------------------------------------------------------------- */
+
+/* What tells this file from another under the same name (RFC 9110, 13.1.5): a strong ETag, and where
+ * there is none at all, the date. Only what can stand in a header again. */
+static const char *validator_of(const HttpReply *reply) {
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ,:";
+    size_t n = strlen(reply->etag), k = strlen(reply->modified);
+
+    if (reply->encoded)
+        return "";
+    if (n == 0)
+        return k == 29 && strspn(reply->modified, letters) == k &&
+                       strcmp(reply->modified + 25, " GMT") == 0
+                   ? reply->modified
+                   : "";
+    for (size_t i = 1; i + 1 < n; i++)
+        if (reply->etag[i] <= ' ' || reply->etag[i] == '"' || reply->etag[i] > '~')
+            return "";
+    return n >= 2 && reply->etag[0] == '"' && reply->etag[n - 1] == '"' ? reply->etag : "";
+}
+
+/* Digits and nothing else, up to `end`, which it must come to. Moves behind it. */
+static bool take_number(const char **at, char end, uint64_t *ret) {
+    uint64_t n = 0;
+    const char *p = *at;
+
+    for (; *p >= '0' && *p <= '9'; p++)
+        if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *p - '0', &n))
+            return false;
+    if (p == *at || *p != end)
+        return false;
+    *at = p + (end != '\0');
+    *ret = n;
+    return true;
+}
+
+static bool is_same_file(const Download *d, const HttpReply *reply) {
+    if (reply->encoded ||
+        (reply->crc32c[0] && d->crc32c[0] && strcmp(reply->crc32c, d->crc32c) != 0))
+        return false;
+    if (d->validator[0] == '"')
+        return strcmp(reply->etag, d->validator) == 0;
+    return !reply->modified[0] ||
+           strcmp(reply->modified, d->validator) == 0; /* need not come again */
+}
+
+/* Is this part the rest, or the beginning of the rest, of what is there? */
+static bool goes_on(const Download *d, const HttpReply *reply, uint64_t *ret_total) {
+    const char *at = reply->range + 6;
+    uint64_t first, last, n = reply->body_size;
+
+    return d->size_bytes > 0 && strncasecmp(reply->range, "bytes ", 6) == 0 &&
+           take_number(&at, '-', &first) && take_number(&at, '/', &last) &&
+           take_number(&at, '\0', ret_total) && first == d->size_bytes && last >= first &&
+           last < *ret_total && (d->total_bytes == 0 || *ret_total == d->total_bytes) &&
+           (reply->end == HTTP_ANSWERED ? n == last - first + 1 : n <= last - first + 1) &&
+           is_same_file(d, reply);
+}
+
+/* The bytes of a 200 or 206 have come, or some of them. */
+static JobEvent hear_bytes(const HttpReply *reply, Download *d, Fault *reterr) {
+    uint64_t total = reply->length;
+
+    if (reply->code == 200) {
+        d->size_bytes = 0;
+        d->parts = 0;
+        d->crc32c[0] = '\0';
+        (void) snprintf(d->validator, sizeof d->validator, "%s", validator_of(reply));
+    } else if (!goes_on(d, reply, &total)) {
+        d->size_bytes = 0;
+        fault_set(reterr, FAULT_OUTPUT_UNREACHED, "a part that does not fit what is there: %s",
+                  reply->range[0] ? reply->range : "no Content-Range");
+        return EV_WAIT;
+    }
+    d->size_bytes += reply->body_size;
+    d->total_bytes = total;
+    d->parts++;
+    if (reply->crc32c[0])
+        (void) snprintf(d->crc32c, sizeof d->crc32c, "%s", reply->crc32c);
+    if (total > 0 ? d->size_bytes == total : reply->end == HTTP_ANSWERED) {
+        if (d->size_bytes > 0)
+            return EV_OK;
+        fault_set(reterr, FAULT_ASSET_INVALID, "an empty file");
+        return EV_FINAL;
+    }
+    fault_set(reterr, FAULT_OUTPUT_UNREACHED, "broken off after %llu bytes: %s",
+              (unsigned long long) d->size_bytes, reply->error);
+    if (d->size_bytes > d->reached_bytes) {
+        d->reached_bytes = d->size_bytes;
+        d->farther = d->resumes++ < DOWNLOAD_RESUMES_MAX;
+    }
+    if (!d->validator[0])
+        d->size_bytes = 0;
+    return EV_WAIT;
+}
+
+JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fault *reterr) {
+    d->farther = false;
     switch (reply->end) {
     case HTTP_TOO_LARGE:
         fault_set(reterr, FAULT_ASSET_TOO_LARGE, "more than %llu bytes",
@@ -73,33 +187,36 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, unsigned redirec
         fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "the host's address is private");
         return EV_FINAL;
     case HTTP_SINK:
+        d->size_bytes = 0;
         fault_set(reterr, reply->local_errno == ENOMEM ? FAULT_INTERNAL : FAULT_SPOOL_FULL,
                   "spool: %s", strerror(reply->local_errno));
         return service_event(reterr);
     case HTTP_ANSWERED:
+    case HTTP_LOST:
+        if (reply->code == 200 || reply->code == 206)
+            return hear_bytes(reply, d, reterr);
         break;
     default:
+        break;
+    }
+    if (reply->end != HTTP_ANSWERED) {
         fault_set(reterr, FAULT_OUTPUT_UNREACHED, "no answer: %s", reply->error);
         return EV_WAIT;
     }
-    if (reply->code == 200 && reply->body_size > 0)
-        return EV_OK;
     if (reply->code / 100 == 3 && reply->redirect) {
-        if (redirects >= DOWNLOAD_REDIRECTS_MAX) {
+        if (d->redirects >= DOWNLOAD_REDIRECTS_MAX) {
             fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "more than %d redirects",
                       DOWNLOAD_REDIRECTS_MAX);
             return EV_FINAL;
         }
         return download_check(c, reply->redirect, reterr) == EV_OK ? EV_ELSE : EV_FINAL;
     }
-    if (reply->code == 200) {
-        fault_set(reterr, FAULT_ASSET_INVALID, "an empty file");
-        return EV_FINAL;
-    }
     if (reply->code == 403 || reply->code == 404 || reply->code == 410) {
         fault_set(reterr, FAULT_OUTPUT_GONE, "HTTP %d from the file host", reply->code);
         return EV_RETRY;
     }
+    if (reply->code == 416) /* it has no such part: what is there is of another file */
+        d->size_bytes = 0;
     fault_set(reterr, FAULT_OUTPUT_UNREACHED, "HTTP %d from the file host", reply->code);
     reterr->retry_after_usec = reply->retry_after_usec;
     return EV_WAIT;
@@ -115,13 +232,13 @@ static void write_base64(uint32_t n, char to[static 9]) {
     memcpy(to + 6, "==", 3);
 }
 
-JobEvent download_verify(const HttpReply *reply, uint32_t crc32c, Fault *reterr) {
+JobEvent download_verify(const Download *d, uint32_t crc32c, Fault *reterr) {
     char ours[9];
 
     write_base64(crc32c, ours);
-    if (!reply->crc32c[0] || strcmp(reply->crc32c, ours) == 0)
+    if (!d->crc32c[0] || strcmp(d->crc32c, ours) == 0)
         return EV_OK;
     fault_set(reterr, FAULT_OUTPUT_DAMAGED, "crc32c is %s, the file host promised %s", ours,
-              reply->crc32c);
+              d->crc32c);
     return EV_RETRY;
 }

@@ -1,4 +1,3 @@
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "io/address.h"
 #include "io/http.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
@@ -28,7 +28,7 @@ struct HttpOp {
     HttpDone done;
     void *userdata;
     size_t sent, body_room;
-    off_t written;
+    off_t written;   /* in sink_fd, the next byte's place */
     bool body_asked; /* curl took bytes of the body: from here on it may have been sent */
     bool finished;
     CURLcode code;
@@ -99,18 +99,39 @@ static HttpEnd end_of(const HttpOp *op) {
                : HTTP_LOST;
 }
 
-/* The header comes several times, or with several values: "crc32c=…,md5=…". */
-static void take_promised_hash(HttpOp *op) {
+/* One header of that name, as it came. */
+static void take_header(HttpOp *op, const char *name, char *to, size_t room) {
     struct curl_header *header;
 
+    to[0] = '\0';
+    if (curl_easy_header(op->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+        (void) snprintf(to, room, "%s",
+                        header->amount == 1 && strlen(header->value) < room ? header->value : "*");
+}
+
+/* What the file host says of a file, for who wants to go on with it. */
+static void take_file_headers(HttpOp *op) {
+    HttpReply *r = &op->reply;
+    struct curl_header *header;
+    curl_off_t length = -1;
+    char encoding[16];
+
+    (void) curl_easy_getinfo(op->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    r->length = length > 0 ? (uint64_t) length : 0;
+    take_header(op, "ETag", r->etag, sizeof r->etag);
+    take_header(op, "Last-Modified", r->modified, sizeof r->modified);
+    take_header(op, "Content-Range", r->range, sizeof r->range);
+    take_header(op, "Content-Encoding", encoding, sizeof encoding);
+    r->encoded = encoding[0] && strcasecmp(encoding, "identity") != 0;
+    /* This one comes several times, or with several values: "crc32c=…,md5=…". */
     for (size_t i = 0;
          curl_easy_header(op->easy, "x-goog-hash", i, CURLH_HEADER, -1, &header) == CURLHE_OK;
          i++) {
         const char *at = strstr(header->value, "crc32c=");
 
         if (at)
-            (void) snprintf(op->reply.crc32c, sizeof op->reply.crc32c, "%.*s",
-                            (int) strcspn(at + 7, ", "), at + 7);
+            (void) snprintf(r->crc32c, sizeof r->crc32c, "%.*s", (int) strcspn(at + 7, ", "),
+                            at + 7);
     }
 }
 
@@ -121,11 +142,14 @@ static void finish(HttpOp *op) {
 
     op->reply.end = end_of(op);
     (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
-    op->reply.code =
-        op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ? (int) code : 0;
+    op->reply.code = op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ||
+                             (op->reply.end == HTTP_LOST && op->request.sink_fd > 0)
+                         ? (int) code
+                         : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
     op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
-    take_promised_hash(op);
+    if (op->request.sink_fd > 0)
+        take_file_headers(op);
     (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);
     if (redirect)
         op->reply.redirect = strdup(redirect);
@@ -204,54 +228,72 @@ static int timer_wanted(CURLM *multi, long msec, void *userdata) {
                : 0;
 }
 
+/* Ends the transfer: 0 is what curl takes for a write that failed. */
+static size_t end_as(HttpOp *op, HttpEnd end, int error) {
+    op->reply.end = end;
+    op->reply.local_errno = error;
+    return 0;
+}
+
+/* Where the first byte of an answer's body goes: a part behind what is there, a whole over it. */
+static int sink_begin(HttpOp *op, bool part) {
+    const HttpRequest *r = &op->request;
+
+    op->written = part ? (off_t) r->sink_from : 0;
+    if (part)
+        return 0;
+    if (ftruncate(r->sink_fd, 0) < 0)
+        return -errno;
+    return r->sink_hash ? hash_restart(r->sink_hash) : 0;
+}
+
+static size_t sink_in(HttpOp *op, const char *bytes, size_t size, bool part) {
+    const HttpRequest *r = &op->request;
+    int error;
+
+    if (op->reply.body_size == 0 && (error = sink_begin(op, part)) < 0)
+        return end_as(op, HTTP_SINK, -error);
+    if (r->body_max && (uint64_t) op->written + size > r->body_max)
+        return end_as(op, HTTP_TOO_LARGE, 0);
+    for (size_t done = 0; done < size;) {
+        ssize_t k = pwrite(r->sink_fd, bytes + done, size - done, op->written);
+
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return end_as(op, HTTP_SINK, k < 0 ? errno : EIO);
+        done += (size_t) k;
+        op->written += k;
+    }
+    if (r->sink_hash && hash_update(r->sink_hash, bytes, size) < 0)
+        return end_as(op, HTTP_SINK, ENOMEM);
+    op->reply.body_size += size;
+    return size;
+}
+
 static size_t body_in(char *bytes, size_t size, size_t n, void *userdata) {
     HttpOp *op = userdata;
 
     size *= n;
-    if (op->request.body_max && op->reply.body_size + size > op->request.body_max) {
-        op->reply.end = HTTP_TOO_LARGE;
-        return 0;
-    }
     if (op->request.sink_fd > 0) {
         long code = 0;
 
         (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
-        if (code / 100 == 2) {
-            for (size_t done = 0; done < size;) {
-                ssize_t k = pwrite(op->request.sink_fd, bytes + done, size - done, op->written);
-
-                if (k < 0 && errno == EINTR)
-                    continue;
-                if (k <= 0) {
-                    op->reply.end = HTTP_SINK;
-                    op->reply.local_errno = k < 0 ? errno : EIO;
-                    return 0;
-                }
-                done += (size_t) k;
-                op->written += k;
-            }
-            if (op->request.sink_hash && hash_update(op->request.sink_hash, bytes, size) < 0) {
-                op->reply.end = HTTP_SINK;
-                op->reply.local_errno = ENOMEM;
-                return 0;
-            }
-            op->reply.body_size += size;
-            return size;
-        }
+        if (code == 200 || code == 206)
+            return sink_in(op, bytes, size, code == 206);
         if (op->reply.body_size + size > 64 * 1024) /* an error page, only for the log */
             return size;
     }
+    if (op->request.body_max && op->reply.body_size + size > op->request.body_max)
+        return end_as(op, HTTP_TOO_LARGE, 0);
     if (op->reply.body_size + size + 1 > op->body_room) {
         size_t room = op->body_room ? op->body_room : 1024;
         char *body;
 
         while (room < op->reply.body_size + size + 1)
             room *= 2;
-        if (!(body = realloc(op->reply.body, room))) {
-            op->reply.end = HTTP_SINK;
-            op->reply.local_errno = ENOMEM;
-            return 0;
-        }
+        if (!(body = realloc(op->reply.body, room)))
+            return end_as(op, HTTP_SINK, ENOMEM);
         op->reply.body = body;
         op->body_room = room;
     }
@@ -290,29 +332,6 @@ static int body_rewind(void *userdata, curl_off_t offset, int origin) {
         return CURL_SEEKFUNC_FAIL;
     op->sent = (size_t) offset;
     return CURL_SEEKFUNC_OK;
-}
-
-static bool address_is_private(const struct sockaddr *a) {
-    uint32_t v4;
-
-    if (a->sa_family == AF_INET6) {
-        const struct in6_addr *v6 = &((const struct sockaddr_in6 *) (const void *) a)->sin6_addr;
-
-        if (!IN6_IS_ADDR_V4MAPPED(v6))
-            return IN6_IS_ADDR_LOOPBACK(v6) || IN6_IS_ADDR_LINKLOCAL(v6) ||
-                   IN6_IS_ADDR_UNSPECIFIED(v6) || IN6_IS_ADDR_MULTICAST(v6) ||
-                   (v6->s6_addr[0] & 0xfe) == 0xfc || /* unique local, RFC 4193 */
-                   (v6->s6_addr[0] == 0 && v6->s6_addr[1] == 0x64 && v6->s6_addr[2] == 0xff &&
-                    v6->s6_addr[3] == 0x9b); /* NAT64, RFC 6052: may hide a private IPv4 */
-        memcpy(&v4, v6->s6_addr + 12, 4);
-    } else
-        memcpy(&v4, &((const struct sockaddr_in *) (const void *) a)->sin_addr, 4);
-    v4 = ntohl(v4);
-    /* RFC 6890: this network, private, shared, loopback, link-local, IETF, benchmarks, multicast. */
-    return v4 >> 24 == 0 || v4 >> 24 == 10 || v4 >> 22 == (100u << 2 | 1) || v4 >> 24 == 127 ||
-           v4 >> 16 == (169u << 8 | 254) || v4 >> 20 == (172u << 4 | 1) ||
-           v4 >> 8 == (192u << 16) || v4 >> 16 == (192u << 8 | 168) ||
-           v4 >> 17 == (198u << 7 | 9) || v4 >> 28 >= 14;
 }
 
 static curl_socket_t open_socket(void *userdata, curlsocktype purpose,

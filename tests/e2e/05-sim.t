@@ -370,23 +370,40 @@ def faults():
         is_((end["status"], end["error"]), (final, error), f"final {final}")
     sim.fault("create", {"output": {"mesh": [None]}})
     is_(settled(sim, create(sim)[2]["id"])["output"], {"mesh": [None]}, "another output")
-    for file in ("truncated", "html", "empty", "not_glb", "wrong_length", "no_length", "bad_hash"):
+    for file in ("truncated", "html", "empty", "not_glb", "wrong_length", "no_length", "bad_hash", "changed", "no_ranges"):
         sim.fault("create", {"file": file})
         url = settled(sim, create(sim, file)[2]["id"])["output"]["model_file"]
         try:
             status, headers, data = fetch(url, headers={})
             whole = len(data) > 12 and data[:4] == b"glTF" and struct.unpack_from("<I", data, 8)[0] == len(data)
             is_((status, whole, "Content-Length" in headers),
-                (200, file in ("no_length", "bad_hash"), file != "no_length"), f"file {file}")
+                (200, file in ("no_length", "bad_hash", "changed", "no_ranges"), file != "no_length"), f"file {file}")
         except http.client.IncompleteRead:
             is_(file, "wrong_length", "a file that ends too soon")
     url = settled(sim, create(sim)[2]["id"])["output"]["model_file"]
+    _, headers, right = fetch(url, headers={})
+    on = {"Range": "bytes=100-", "If-Range": headers["ETag"]}
+    sim.fault("file", {"file": "changed"}, count=3)
+    status, headers, changed = fetch(url, headers=on)
+    ok((status, check_glb(changed) is not None, changed == right) == (200, True, False), "changed: the whole of another file", status)
+    is_(fetch(url, headers={"Range": "bytes=100-", "If-Range": headers["ETag"]})[::2], (206, changed[100:]), "changed: has parts of its own")
+    is_(headers["ETag"], f'"{hashlib.md5(changed).hexdigest()}"', "changed: and an ETag")
+    is_(fetch(url, headers={})[2], changed, "changed: the same again")
+    is_(fetch(url, headers=on)[::2], (206, right[100:]), "and the right one is still there")
+    sim.fault("file", {"file": "careless"})
+    status, headers, other = fetch(url, headers={**on, "If-Range": '"other"'})
+    is_((status, other, headers["ETag"]), (206, bytes(b ^ 255 for b in right[100:]), on["If-Range"]), "careless: a part of other bytes")
+    sim.fault("file", {"file": "no_ranges"})
+    status, headers, whole = fetch(url, headers=on)
+    is_((status, whole, headers["ETag"], headers["Last-Modified"]), (200, right, None, None), "no_ranges: the whole, and nothing to know it by")
+    served = sim.stats()["file_bytes"]
     sim.fault("file", {"cut": 1000})
     try:
         fetch(url, headers={})
         ok(False, "cut: the body ends early")
     except http.client.IncompleteRead as short:
         is_(len(short.partial), 1000, "cut: the body ends early")
+    is_(sim.stats()["file_bytes"] - served, 1000, "cut: and what came is counted")
     sim.fault("file", {"redirect": f"{sim.url}/elsewhere{{path}}"})
     status, headers, _ = fetch(url, headers={})
     ok(status == 302 and headers["Location"].startswith(f"{sim.url}/elsewhere/xezq/"), "redirect", headers["Location"])

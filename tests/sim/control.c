@@ -55,7 +55,12 @@ static const char help[] =
     "so\n"
     "              long), output (its JSON), final (succeeded, failed, canceled, aborted), error\n"
     "  for create and file: file (truncated, html, empty, not_glb, wrong_length, no_length,\n"
-    "              bad_hash) is what the file host serves\n";
+    "              bad_hash, changed, careless, no_ranges) is what the file host serves. changed: "
+    "a "
+    "good\n"
+    "              file, but another; careless: other bytes for the right ones, and whatever "
+    "If-Range\n"
+    "              says; no_ranges: the whole, without ETag and date\n";
 
 static json_t *requests(const Stats *stats) {
     json_t *all = json_object();

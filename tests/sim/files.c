@@ -5,10 +5,11 @@
 #include "fault.h"
 
 #define SLICE (256u << 10)
+#define CHANGED (UINT64_C(1) << 63) /* in a seed: the file that takes another's place */
 
-const char *const bad_file_names[_FILE_MAX] = {
-    "good", "truncated", "html", "empty", "not_glb", "wrong_length", "no_length", "bad_hash"
-};
+const char *const bad_file_names[_FILE_MAX] = { "good",    "truncated",    "html",      "empty",
+                                                "not_glb", "wrong_length", "no_length", "bad_hash",
+                                                "changed", "careless",     "no_ranges" };
 
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
@@ -52,7 +53,7 @@ static bool digest_of(const Reply *reply, uint64_t size, Digest *ret) {
     return good;
 }
 
-static void add_headers(Reply *reply, const Digest *d, int64_t made_usec) {
+static void add_headers(Reply *reply, const Digest *d, int64_t made_usec, bool ranges) {
     unsigned char crc[4] = { (unsigned char) (d->crc32c >> 24), d->crc32c >> 16 & 255,
                              d->crc32c >> 8 & 255, d->crc32c & 255 };
     _cleanup_(buf_done) Buf etag = { 0 }, crc_hash = { 0 }, md5_hash = { 0 }, time = { 0 };
@@ -63,11 +64,13 @@ static void add_headers(Reply *reply, const Digest *d, int64_t made_usec) {
     buf_add_text(&md5_hash, "md5=");
     text_encode_base64(&md5_hash, d->md5_bytes, sizeof d->md5_bytes, false);
     text_add_http_time(&time, made_usec);
-    reply_header(reply, "ETag", etag.text);
+    if (ranges) {
+        reply_header(reply, "ETag", etag.text);
+        reply_header(reply, "Last-Modified", time.text);
+        reply_header(reply, "Accept-Ranges", "bytes");
+    }
     reply_header(reply, "x-goog-hash", crc_hash.text);
     reply_header(reply, "x-goog-hash", md5_hash.text);
-    reply_header(reply, "Last-Modified", time.text);
-    reply_header(reply, "Accept-Ranges", "bytes");
     reply_header(reply, "Cache-Control", "public,max-age=3600");
     reply_header(reply, "Access-Control-Allow-Origin", "*");
 }
@@ -120,6 +123,9 @@ static bool make_bad(Reply *reply, BadFile bad, Digest *d) {
         d->md5_bytes[0] ^= 1;
         d->md5[1] = d->md5[1] == '0' ? '1' : '0';
         return false;
+    case FILE_CARELESS:
+        reply->flipped = true;
+        return false;
     default:
         return false;
     }
@@ -148,7 +154,9 @@ void files_route(Sim *sim, Request *r, Reply *reply) {
         bytes = p->glb_bytes;
         ended_usec = p->ended_usec;
         bad = r->fault && r->fault->file ? r->fault->file : p->bad_file;
-        if (mesh || picture)
+        if (bad == FILE_CHANGED)
+            seed ^= CHANGED;
+        else if (mesh || picture)
             digest = p->digest[picture];
     }
     pthread_mutex_unlock(&sim->lock);
@@ -172,7 +180,8 @@ void files_route(Sim *sim, Request *r, Reply *reply) {
     pthread_mutex_lock(&sim->lock);
     if ((p = prediction_find(sim, r->part[0]))) {
         if (mesh || picture) {
-            p->digest[picture] = digest;
+            if (bad != FILE_CHANGED)
+                p->digest[picture] = digest;
             memcpy(p->sha256, digest.sha256, sizeof p->sha256);
         }
         p->served++;
@@ -185,8 +194,8 @@ void files_route(Sim *sim, Request *r, Reply *reply) {
     if (bad != FILE_HTML)
         reply_header(reply, "Content-Type", type);
     buf_printf(&etag, "\"%s\"", digest.md5);
-    if (bad == FILE_GOOD || bad == FILE_BAD_HASH)
-        reply_range(reply, r, total, etag.text);
+    if (bad == FILE_GOOD || bad == FILE_BAD_HASH || bad == FILE_CHANGED || bad == FILE_CARELESS)
+        reply_range(reply, r, total, bad == FILE_CARELESS ? NULL : etag.text);
     if (reply->status != 416)
-        add_headers(reply, &digest, ended_usec);
+        add_headers(reply, &digest, ended_usec, bad != FILE_NO_RANGES);
 }

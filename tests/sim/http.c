@@ -59,7 +59,8 @@ void reply_range(Reply *reply, const Request *r, uint64_t total, const char *eta
     int n = 0;
 
     reply->status = 200;
-    if (!range || strncmp(range, "bytes=", 6) != 0 || (condition && strcmp(condition, etag) != 0))
+    if (!range || strncmp(range, "bytes=", 6) != 0 ||
+        (condition && etag && strcmp(condition, etag) != 0))
         return;
     range += 6;
     if (sscanf(range, "-%llu%n", &last, &n) == 1 && n && !range[n]) {
@@ -155,6 +156,8 @@ static ssize_t on_read(void *cls, uint64_t at, char *to, size_t max) {
         glb_read(reply->glb, reply->offset + at, to, max);
     else
         memcpy(to, reply->body.text + reply->offset + at, max);
+    for (size_t i = 0; reply->flipped && i < max; i++)
+        to[i] = (char) ~to[i];
     return (ssize_t) max;
 }
 
@@ -171,7 +174,7 @@ static enum MHD_Result send_reply(Request *r) {
         return MHD_NO; /* libmicrohttpd closes the connection */
 
     if (!reply->glb && reply->size == UINT64_MAX && reply->cut == UINT64_MAX &&
-        reply->stall_at == UINT64_MAX && !reply->promised && !reply->chunked)
+        reply->stall_at == UINT64_MAX && !reply->promised && !reply->chunked && !reply->flipped)
         response = reply->body.size
                        ? MHD_create_response_from_buffer(reply->body.size, TAKE(reply->body.text),
                                                          MHD_RESPMEM_MUST_FREE)
@@ -226,8 +229,11 @@ static enum MHD_Result finish(Request *r) {
 
     pthread_mutex_lock(&sim->lock);
     sim->stats.requests[r->endpoint][r->reply.status < CODE_MAX ? r->reply.status : 0]++;
-    if (r->listener == LISTENER_FILES && r->reply.status)
-        sim->stats.file_bytes += reply_size(&r->reply);
+    if (r->listener == LISTENER_FILES && r->reply.status) {
+        uint64_t size = reply_size(&r->reply);
+
+        sim->stats.file_bytes += size < r->reply.cut ? size : r->reply.cut;
+    }
     pthread_mutex_unlock(&sim->lock);
     r->answered = true;
     return send_reply(r);

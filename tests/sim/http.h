@@ -24,6 +24,7 @@ struct Reply {
     unsigned n_headers;
     uint64_t promised; /* Content-Length is larger by this */
     bool chunked;      /* no Content-Length */
+    bool flipped;      /* other bytes: all their bits are turned */
     uint64_t cut;      /* close after so many bytes of the body; UINT64_MAX: don't */
     uint64_t stall_at; /* rest before this byte of the body; UINT64_MAX: before the answer */
     int64_t stall_usec;
@@ -82,5 +83,5 @@ void reply_text(Reply *reply, unsigned status, const char *type, const char *tex
 void reply_json(Reply *reply, unsigned status, json_t *value); /* takes the value */
 void reply_reset(Reply *reply);
 
-/* Cuts the answer to what a Range header asks for: status 200, 206 or 416. */
+/* Cuts the answer to what a Range header asks for: status 200, 206 or 416. No `etag`: whatever If-Range says. */
 void reply_range(Reply *reply, const Request *r, uint64_t total, const char *etag);

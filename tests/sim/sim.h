@@ -88,6 +88,9 @@ typedef enum BadFile {
     FILE_WRONG_LENGTH, /* promises more than comes */
     FILE_NO_LENGTH,    /* chunked */
     FILE_BAD_HASH,     /* promised hashes of other bytes */
+    FILE_CHANGED,      /* another file under the same name, good in itself */
+    FILE_CARELESS,     /* other bytes, as if they were the right ones, whatever If-Range says */
+    FILE_NO_RANGES,    /* always the whole, and nothing to tell it from another by */
     _FILE_MAX
 } BadFile;
 
