@@ -364,6 +364,15 @@ def faults():
     sim.fault("create", {"status": 502, "done": True})
     is_(fetch(f"{sim.url}/v1/predictions", "POST", {"version": TRELLIS, "input": {"images": ["x"]}})[0], 502, "done: the status")
     is_(len(sim.predictions()), made + 2, "and done")
+    sim.fault("create", {"arrive_ms": 300})
+    began, sent = time.time(), http.client.HTTPConnection(sim.url.removeprefix("http://"))
+    sent.request("POST", "/v1/predictions", json.dumps({"version": TRELLIS, "input": {"images": ["late"]}}), TOKEN)
+    wait_for(lambda: sim.stats()["faults"] == 6, 10, "the request")
+    sent.close()
+    ok(len(sim.predictions()) == made + 2, "arrive_ms: not done yet, and the sender is gone")
+    late = wait_for(lambda: [p for p in sim.predictions() if p["input"] == {"images": ["late"]}], 10, "the late prediction")
+    ok(late[0]["arrived_usec"] / 1e6 - began >= 0.3, "and then done all the same")
+    is_(sim.stats()["received"]["create"], made + 6, "once")
     for final, error in (("failed", "CUDA out of memory"), ("canceled", None), ("aborted", None)):
         sim.fault("create", {"final": final, **({"error": error} if error else {})})
         end = settled(sim, create(sim)[2]["id"])
@@ -380,6 +389,10 @@ def faults():
                 (200, file in ("no_length", "bad_hash", "changed", "no_ranges"), file != "no_length"), f"file {file}")
         except http.client.IncompleteRead:
             is_(file, "wrong_length", "a file that ends too soon")
+    sim.fault("get", {"status": 500}, percent=30, count=-1)
+    met = [fetch(f"{sim.url}/v1/predictions/x")[0] for _ in range(200)].count(500)
+    ok(30 < met < 90, "percent: three of ten or so", met)
+    sim.control("DELETE", "faults")
     url = settled(sim, create(sim)[2]["id"])["output"]["model_file"]
     _, headers, right = fetch(url, headers={})
     on = {"Range": "bytes=100-", "If-Range": headers["ETag"]}
@@ -429,6 +442,7 @@ def control():
             ("config", "POST", b"{", 400, ""), ("config", "POST", [], 400, "object"),
             ("faults", "POST", {"endpoint": "nowhere", "do": {"status": 500}}, 400, "endpoint"),
             ("faults", "POST", {"endpoint": "get"}, 400, "do"),
+            ("faults", "POST", {"endpoint": "get", "percent": 0, "do": {"status": 500}}, 400, "percent"),
             ("faults", "POST", {"endpoint": "get", "do": {"status": 9000}}, 400, "status"),
             ("faults", "POST", [{"endpoint": "get", "do": {"nonsense": 1}}], 400, "nonsense"),
             ("nowhere", "GET", None, 404, "_sim"), ("stats", "POST", {}, 405, "method")):

@@ -39,6 +39,7 @@ static const char help[] =
     "\n"
     "A script: {\"endpoint\": E, \"match\": TEXT, \"skip\": N, \"count\": N, \"do\": {…}}\n"
     "E is create, get, list, cancel, account, file, upload, sign, info, bucket, object or other.\n"
+    "percent (100): met by chance, which --seed decides.\n"
     "match is looked for in the path and in the texts of the prediction's input, also when its\n"
     "image comes from an earlier prediction; skip lets the first N pass; count (1) is how often,\n"
     "below 0 for ever. In do, as many as make sense together:\n"
@@ -48,6 +49,7 @@ static const char help[] =
     "one\n"
     "  lose_answer            do it, and close the connection instead of answering\n"
     "  stall_ms               wait before the answer, or after so many bytes of it (after)\n"
+    "  arrive_ms              what was asked is done so late, though nobody may wait any more\n"
     "  cut                    close after so many bytes of the body\n"
     "  early                  answer before the body was read\n"
     "  redirect               302 to this place; {path} in it stands for the path asked for\n"
@@ -99,13 +101,13 @@ static json_t *stats_json(const Stats *s) {
 }
 
 static json_t *prediction_json(const Prediction *p, int64_t now_usec) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:O, s:s?, s:b, s:I, s:I, s:I, s:I, s:s}", "id",
-                     p->id, "status", status_names[prediction_status(p, now_usec)], "model",
-                     p->model, "version", p->version, "deployment", p->deployment, "input",
-                     p->input, "cancel_after", p->cancel_after, "cancel_answered",
-                     p->cancel_answered, "cancels", (json_int_t) p->cancels, "fetched",
-                     (json_int_t) p->fetched, "served", (json_int_t) p->served, "arrived_usec",
-                     (json_int_t) p->arrived_usec, "sha256", p->sha256);
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s?, s:O, s:s?, s:b, s:I, s:I, s:I, s:I, s:s, s:s}", "id", p->id,
+        "status", status_names[prediction_status(p, now_usec)], "model", p->model, "version",
+        p->version, "deployment", p->deployment, "input", p->input, "cancel_after", p->cancel_after,
+        "cancel_answered", p->cancel_answered, "cancels", (json_int_t) p->cancels, "fetched",
+        (json_int_t) p->fetched, "served", (json_int_t) p->served, "arrived_usec",
+        (json_int_t) p->arrived_usec, "sha256", p->sha256, "file", bad_file_names[p->bad_file]);
 }
 
 static json_t *predictions_json(const Sim *sim) {

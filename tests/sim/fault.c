@@ -70,6 +70,8 @@ static bool read_do(Fault *f, const char *key, json_t *value) {
         return take_number(value, 1, &f->after);
     if (strcmp(key, "stall_ms") == 0)
         return take_number(value, MSEC_USEC, &f->stall_usec);
+    if (strcmp(key, "arrive_ms") == 0)
+        return take_number(value, MSEC_USEC, &f->arrive_usec);
     if (strcmp(key, "late_list_ms") == 0)
         return take_number(value, MSEC_USEC, &f->late_list_usec);
     if (strcmp(key, "starting_ms") == 0)
@@ -111,8 +113,10 @@ bool fault_add(Sim *sim, const json_t *script, Buf *reterr_why) {
     f->refs = 1;
     f->script = copy;
     f->count = 1;
+    f->percent = 100;
     f->final = -1;
-    f->cut = f->after = f->late_list_usec = f->starting_usec = f->processing_usec = -1;
+    f->cut = f->after = f->arrive_usec = f->late_list_usec = f->starting_usec = f->processing_usec =
+        -1;
 
     json_object_foreach (copy, key, value) {
         bool good;
@@ -128,6 +132,9 @@ bool fault_add(Sim *sim, const json_t *script, Buf *reterr_why) {
             good = json_is_integer(value);
         } else if (strcmp(key, "skip") == 0) {
             good = take_number(value, 1, &f->skip);
+        } else if (strcmp(key, "percent") == 0) {
+            f->percent = json_number_value(value);
+            good = f->percent > 0 && f->percent <= 100;
         } else if (strcmp(key, "do") == 0) {
             const char *word = NULL;
             json_t *what;
@@ -176,6 +183,13 @@ json_t *faults_list(const Sim *sim) {
     return list;
 }
 
+/* The next of the numbers that the seed gives, the same with every run. */
+static bool by_chance(Sim *sim, double percent) {
+    return percent >= 100 ||
+           (double) (text_mix(sim->seed ^ text_mix(++sim->chances)) >> 11) * 0x1p-53 * 100 <
+               percent;
+}
+
 Fault *fault_take(Sim *sim, const Request *r, bool early) {
     for (Fault *f = sim->faults; f; f = f->next) {
         if (f->endpoint != r->endpoint || f->early != early || f->count == 0 ||
@@ -183,6 +197,8 @@ Fault *fault_take(Sim *sim, const Request *r, bool early) {
             continue;
         if (f->match && !strstr(r->uri, f->match) && !(r->path && strstr(r->path, f->match)) &&
             !(r->match_text && strstr(r->match_text, f->match)))
+            continue;
+        if (!by_chance(sim, f->percent))
             continue;
         if (f->skip > 0) {
             f->skip--;

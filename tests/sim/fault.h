@@ -7,13 +7,14 @@ struct Fault {
     Endpoint endpoint;
     char *match;         /* NULL: any */
     int64_t skip, count; /* count < 0: for ever */
+    double percent;      /* of the requests that fit, by chance */
     uint64_t hits;
     json_t *script; /* as it was sent */
 
     unsigned status; /* 0: none */
     json_t *body, *headers;
     bool lose_answer, close, close_on_reuse, done, early;
-    int64_t cut, stall_usec, after;                         /* < 0: none */
+    int64_t cut, stall_usec, after, arrive_usec;            /* < 0: none */
     int64_t late_list_usec, starting_usec, processing_usec; /* < 0: none */
     bool never_started;
     json_t *output;

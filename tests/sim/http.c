@@ -255,10 +255,27 @@ static bool meet_fault(Request *r, bool early) {
     return r->fault && fault_prevents(r->fault);
 }
 
-static enum MHD_Result answer(Request *r) {
-    bool prevented = meet_fault(r, false);
+/* On its way for a while yet, whether its sender still waits or not; true: come back later. */
+static bool is_under_way(Request *r) {
+    if (r->stalled) {
+        r->stalled = false;
+        r->arrived_usec = text_now_usec();
+        return false;
+    }
+    if (!r->fault || r->fault->arrive_usec < 0)
+        return false;
+    r->reply.stall_usec = r->fault->arrive_usec;
+    request_stall(r);
+    return true;
+}
 
-    if (!prevented) {
+static enum MHD_Result answer(Request *r) {
+    if (!r->arrived)
+        (void) meet_fault(r, false);
+    r->arrived = true;
+    if (is_under_way(r))
+        return MHD_YES;
+    if (!r->fault || !fault_prevents(r->fault)) {
         if (r->oversized)
             reply_text(&r->reply, 413, "application/json",
                        "{\"detail\":\"too large\",\"status\":413}");

@@ -51,6 +51,7 @@ struct Request {
     Reply reply;
     uint64_t due_usec; /* stalled until, CLOCK_MONOTONIC */
     bool stalled;      /* waited already */
+    bool arrived;      /* its fault is met; what may hold it back has passed */
     Request *next_stalled;
 };
 

@@ -144,6 +144,7 @@ struct Sim {
     Stats stats;
     struct Fault *faults; /* first match counts */
     unsigned fault_serial;
+    uint64_t chances; /* taken so far */
     Table by_id;
     Prediction **by_time; /* ascending created_usec, no two equal */
     size_t n_by_time, room_by_time;

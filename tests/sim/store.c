@@ -180,6 +180,7 @@ const Object *store_put(Store *s, const char *bucket, const char *key, Upload *u
         o->created_usec = now_usec;
     }
     make_uuid(o->version);
+    o->changes += o->writes > 0 && strcmp(o->sha256, digest.sha256) != 0;
     memcpy(o->sha256, digest.sha256, sizeof o->sha256);
     snprintf(o->etag, sizeof o->etag, "\"%s\"", digest.md5);
     free(o->bytes);
@@ -216,12 +217,13 @@ json_t *store_list(const Store *s) {
          slot = table_next(&s->objects, slot)) {
         const Object *o = slot->value;
 
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:O?, s:i, s:b}",
-                                              "path", slot->key, "bucket", o->bucket, "key", o->key,
-                                              "size", (json_int_t) o->size, "sha256", o->sha256,
-                                              "content_type", o->type, "cache_control", o->cache,
-                                              "metadata", o->metadata, "writes", (int) o->writes,
-                                              "kept", o->bytes != NULL));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:O?, s:i, s:i, s:b}",
+                                        "path", slot->key, "bucket", o->bucket, "key", o->key,
+                                        "size", (json_int_t) o->size, "sha256", o->sha256,
+                                        "content_type", o->type, "cache_control", o->cache,
+                                        "metadata", o->metadata, "writes", (int) o->writes,
+                                        "changes", (int) o->changes, "kept", o->bytes != NULL));
     }
     return list;
 }

@@ -18,7 +18,7 @@ struct Object {
     char *bytes; /* NULL when it was too large to keep */
     json_t *metadata;
     int64_t created_usec, changed_usec;
-    unsigned writes;
+    unsigned writes, changes; /* all; those with other bytes than before */
 };
 
 struct Upload {
