@@ -116,8 +116,8 @@ typedef struct Job {
     size_t n_not_ours;
     unsigned late_looks;      /* looks made after give_up_usec */
     uint64_t look_asked_usec; /* when the look under way asked for its first page */
-    uint64_t looked_usec;
-    char *look_cursor; /* the listing's next page; NULL: from its start */
+    uint64_t looked_usec;     /* at the end of the last look for this purchase; 0: none */
+    char *look_cursor;        /* the listing's page to be read; NULL: its first */
 
     char *output_url; /* of the mesh */
     char sha256[HASH_HEX_SIZE];

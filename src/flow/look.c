@@ -72,7 +72,8 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
 
         if (match == 0)
             continue;
-        free(TAKE(j->look_cursor));
+        if (match < 0)
+            free(TAKE(j->look_cursor));
         free(j->prediction_id);
         j->prediction_id = match > 0 ? strdup(json_text(item, "id")) : NULL;
         j->looked_usec = now_usec;
@@ -105,8 +106,6 @@ JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now
         return EV_FINAL;
     }
     j->give_up = p->id;
-    j->late_looks = 0;
-    j->looked_usec = 0;
     return EV_ELSE;
 }
 
@@ -115,9 +114,12 @@ int look_refuse(Job *j) {
 
     if (!j->prediction_id)
         return 0;
-    if (!(all = reallocarray(j->not_ours, j->n_not_ours + 1, sizeof *all)))
+    if (!(all = reallocarray(j->not_ours, j->n_not_ours + 1, sizeof *all))) {
+        free(TAKE(j->look_cursor));
         return -ENOMEM;
+    }
     j->not_ours = all;
     j->not_ours[j->n_not_ours++] = TAKE(j->prediction_id);
+    j->looked_usec = 0; /* there may be many equal ones: this page is read again at once */
     return 0;
 }

@@ -184,6 +184,9 @@ JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint6
     if ((old = purchase_by_id(j, j->give_up)))
         old->state = PURCHASE_GIVEN_UP;
     j->give_up = 0;
+    j->late_looks = 0;
+    j->looked_usec = 0;
+    free(TAKE(j->look_cursor));
     j->purchase = j->n_purchases - 1;
     j->has_purchase = true;
     return EV_OK;

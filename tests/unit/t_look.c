@@ -280,13 +280,16 @@ static void test_not_ours(void **state) {
     assert_int_equal(look_refuse(j), 0); /* nothing was found yet */
     assert_int_equal(j->n_not_ours, 0);
     assert_int_equal(hear(c, j, 200, both, NOW), EV_OK);
+    assert_true(look_delay_usec(j, NOW, 0.5) > 0);
     torture(n) {
         int e = look_refuse(j);
 
         assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
         assert_int_equal(j->prediction_id == NULL, e == 0);
+        assert_true(e == 0 || look_delay_usec(j, NOW, 0.5) > 0); /* not at once again */
     }
     assert_int_equal(j->n_not_ours, 1);
+    assert_true(look_delay_usec(j, NOW, 0.5) == 0); /* the next of many equal ones, at once */
     assert_int_equal(hear(c, j, 200, both, NOW), EV_OK);
     assert_string_equal(j->prediction_id, OTHER);
     assert_int_equal(look_refuse(j), 0);
@@ -297,6 +300,31 @@ static void test_not_ours(void **state) {
     assert_int_equal(hear(c, again, 200, LIST(MINE), NOW), EV_WAIT);
     assert_int_equal(hear(c, again, 200, both, NOW), EV_OK);
     assert_string_equal(again->prediction_id, OTHER);
+}
+
+/* A page is read until it holds nothing more that may be ours; only then comes the next. */
+static void test_equal_ones(void **state) {
+    static const char next[] = ROOT "/predictions?cursor=x", more[] = ROOT "/predictions?cursor=y";
+    static const char page[] = PAGE(MINE "," ITEM(OTHER, INPUT), ROOT "/predictions?cursor=y");
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    _cleanup_(job_freep) Job *j = unanswered(c);
+
+    (void) state;
+    j->look_asked_usec = NOW;
+    j->look_cursor = strdup(next);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(hear(c, j, 200, page, NOW + 9 * SEC), EV_OK);
+        assert_string_equal(j->prediction_id, i ? OTHER : PREDICTION);
+        assert_int_equal(look_refuse(j), 0);
+        assert_string_equal(j->look_cursor, next);
+        assert_true(look_delay_usec(j, NOW + 9 * SEC, 0.5) == 0);
+    }
+    assert_int_equal(hear(c, j, 200, page, NOW + 9 * SEC), EV_WAIT);
+    assert_string_equal(j->look_cursor, more);
+    assert_true(j->look_asked_usec == NOW); /* it is one look */
+    assert_int_equal(hear(c, j, 200, LIST(MINE), NOW + 9 * SEC), EV_WAIT);
+    assert_null(j->look_cursor);
+    assert_true(look_delay_usec(j, NOW + 9 * SEC, 0.5) > 0);
 }
 
 static void test_pages(void **state) {
@@ -344,7 +372,8 @@ static void test_pages(void **state) {
     }
     assert_int_equal(hear(c, j, 200, PAGE("", ROOT "/predictions?cursor=x"), NOW), EV_WAIT);
     assert_int_equal(hear(c, j, 200, LIST(MINE), NOW), EV_OK); /* on the second page */
-    assert_null(j->look_cursor);
+    assert_string_equal(j->look_cursor, next); /* from where it goes on, should it be another's */
+    free(TAKE(j->look_cursor));
     free(TAKE(c->replicate_url));
     c->replicate_url = strdup(ROOT "/"); /* as it may be written */
     assert_int_equal(hear(c, j, 200, PAGE("", ROOT "/predictions?cursor=x"), NOW), EV_WAIT);
@@ -411,8 +440,6 @@ static void test_gives_up(void **state) {
     assert_int_equal(j->fault.code, FAULT_NONE);
     assert_int_equal(j->purchases[0].state,
                      PURCHASE_INTENDED); /* the intent's transaction says so */
-    assert_int_equal(j->late_looks, 0);  /* the next purchase is looked for as patiently */
-    assert_true(j->looked_usec == 0);
 }
 
 /* As many give-ups as max_attempts, or an hour: never found out. */
@@ -474,6 +501,7 @@ int main(void) {
         cmocka_unit_test(test_no_memory_is_no_answer),
         cmocka_unit_test(test_found),
         cmocka_unit_test(test_not_ours),
+        cmocka_unit_test(test_equal_ones),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_troubles),
         cmocka_unit_test(test_gives_up),

@@ -205,6 +205,9 @@ static void test_intend_hears_ok(void **state) {
         torture_left = -1;
         j->give_up = 7;
         j->has_purchase = false;
+        j->late_looks = 1;
+        j->looked_usec = NOW;
+        j->look_cursor = strdup("https://x/");
         assert_int_equal(predict_intend_ask(c, "w-1", j, &r), 0);
         torture_left = left;
         ev = predict_intend_hear(c, j, res, NOW + 5, &f);
@@ -230,6 +233,8 @@ static void test_intend_hears_ok(void **state) {
             assert_true(p->predict_time < 0);
             assert_int_equal(j->purchases[0].state, PURCHASE_GIVEN_UP);
             assert_int_equal(j->give_up, 0);
+            assert_true(j->late_looks == 0 && j->looked_usec == 0 &&
+                        !j->look_cursor); /* nobody looked for this one */
         }
         db_request_done(&r);
         job_free(j);
