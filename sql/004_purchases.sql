@@ -110,7 +110,9 @@ CREATE OR REPLACE FUNCTION meshify.settle(
 DECLARE
     v_job uuid;
     v_step text;
+    v_new boolean;
 BEGIN
+    SELECT p.finished_at IS NULL INTO v_new FROM meshify.predictions p WHERE p.id = p_purchase FOR UPDATE;
     UPDATE meshify.predictions p
     SET status = left(p_status, 50), output = CASE WHEN p_usable THEN p_output END,
         metrics = coalesce(p_metrics, p.metrics), error = left(p_error, 2000),
@@ -124,10 +126,18 @@ BEGIN
     END IF;
     PERFORM meshify.note(v_job, 'settled', jsonb_strip_nulls(jsonb_build_object(
         'step', v_step, 'prediction', p_prediction, 'status', left(p_status, 50), 'error', left(p_error, 200))));
-    IF p_usable THEN
+    IF p_usable AND v_new THEN -- told again, it says nothing of what comes after
         UPDATE meshify.jobs j SET crashes = 0 WHERE j.id = v_job AND j.crashes <> 0;
     END IF;
     RETURN 'ok';
+END $$;
+
+-- A prediction was seen to run: whatever killed the workers before, it is not that.
+CREATE OR REPLACE FUNCTION meshify.further(p_worker uuid, p_job uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+BEGIN
+    UPDATE meshify.jobs j SET crashes = 0
+    WHERE j.id = p_job AND j.worker_id = p_worker AND j.status = 'running' AND j.crashes <> 0;
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.progress(p_worker uuid, p_jobs uuid[], p_values real[]) RETURNS int
@@ -150,5 +160,6 @@ SELECT meshify.only_for('meshify.fence(uuid, uuid)');
 SELECT meshify.only_for('meshify.intend(uuid, uuid, text, int, int, text, text, jsonb, interval, bigint)', 'meshify_worker');
 SELECT meshify.only_for('meshify.record(uuid, bigint, text, text)', 'meshify_worker');
 SELECT meshify.only_for('meshify.settle(bigint, text, text, jsonb, jsonb, text, boolean)', 'meshify_worker');
+SELECT meshify.only_for('meshify.further(uuid, uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.progress(uuid, uuid[], real[])', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 4, applied_at = now() WHERE version < 4;

@@ -147,11 +147,6 @@ static void looked(void *userdata, HttpReply *reply) {
         lane_open(stage_lane(t, LANE_REQUEST));
     else
         stage_service_trouble(t, LANE_REQUEST);
-    if (ev == EV_OK) {
-        t->worker->adopted++;
-        log_job(LOG_NOTICE, JOB_ADOPTED, j, "Job %s: prediction %s was found in the listing", j->id,
-                j->prediction_id);
-    }
     worker_tell(t, ev);
 }
 
@@ -230,6 +225,11 @@ static void recorded(void *userdata, DbEnd end, const PGresult *res) {
     p->state = PURCHASE_BOUGHT;
     j->log.prediction_id = p->prediction_id;
     j->crashes = 0;
+    if (j->looked_usec > 0) {
+        t->worker->adopted++;
+        log_job(LOG_NOTICE, JOB_ADOPTED, j, "Job %s: prediction %s was found in the listing", j->id,
+                p->prediction_id);
+    }
     log_job(LOG_INFO, JOB_BOUGHT, j, "Job %s: step %s is prediction %s", j->id, p->step,
             p->prediction_id);
     /* These wishes are kept in RECORDING, and granted by its end. */
@@ -260,6 +260,16 @@ int enter_recording(Task *t) {
 
 /* --- polling ------------------------------------------------------------------------------- */
 
+/* It gets further: what its workers died of before is forgiven. */
+static void forgive(Task *t) {
+    DbRequest request = { .sql = "SELECT meshify.further($1, $2)" };
+
+    t->job->crashes = 0;
+    if (db_request_add(&request, t->worker->id) == 0 && db_request_add(&request, t->job->id) == 0)
+        worker_call(t->worker, &request, "forgive crashes");
+    db_request_done(&request);
+}
+
 static void polled(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     Job *j = t->job;
@@ -283,6 +293,8 @@ static void polled(void *userdata, HttpReply *reply) {
             j->has_purchase = false;
     }
     json_decref(answer.root);
+    if (answer.status && !answer.terminal && j->crashes > 0)
+        forgive(t);
     if (ev == EV_STEP)
         job_next_step(j);
     worker_tell_fault(t, ev);

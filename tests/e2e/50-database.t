@@ -20,9 +20,9 @@ def bought(lab):
     return lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
 
 
-def in_flight(lab, n, **keys):
+def in_flight(lab, n, processing_ms=4000, **keys):
     """An instance with n jobs, all bought."""
-    lab.sim.config(starting_ms=0, processing_ms=4000)
+    lab.sim.config(starting_ms=0, processing_ms=processing_ms)
     jobs = [lab.insert_job(f"job {i}", f"{IMAGE}?{i}") for i in range(n)]
     daemon = lab.daemon(**{**SHORT, **keys})
     wait_for(lambda: bought(lab) == n, 30, "all bought")
@@ -32,13 +32,16 @@ def in_flight(lab, n, **keys):
 def another_takes_over():
     """Not provably dead (another pid namespace would do that): the lease runs out."""
     lab = Lab()
-    jobs, first = in_flight(lab, 10)
+    jobs, first = in_flight(lab, 10, processing_ms=10000)
     second = lab.daemon("two", **SHORT)
     lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
     first.signal(signal.SIGKILL)
     first.wait()
     left = lab.count("running")
     ok(left > 0, "take-over: it left jobs behind", left)
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") == left, 20, "the take-over")
+    wait_for(lambda: lab.value("SELECT max(crashes) FROM public.jobs") == 0, 20, "the crashes to be forgiven")
+    is_(lab.count("done"), 0, "take-over: a prediction that is seen to run forgives it")
     lab.wait_all_ended(60)
     accounts.check(lab, jobs, "take-over: ")
     accounts.no_second_purchase(lab, "take-over: ")

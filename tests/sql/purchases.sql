@@ -48,6 +48,13 @@ SELECT is(meshify.settle(t.row_of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '
 SELECT results_eq('SELECT state, status, output, finished_at IS NOT NULL FROM meshify.predictions WHERE prediction_id = ''pred1''',
     $$VALUES ('bought', 'succeeded', '["u"]'::jsonb, true)$$, 'stays bought');
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 0, 'a step that is done forgives crashes');
+UPDATE public.jobs SET crashes = 2 WHERE id = pg_temp.j();
+SELECT is(meshify.settle(t.row_of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'ok', 'told again');
+SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'it forgives nothing: what follows may be what kills');
+SELECT meshify.further(t.w(2), pg_temp.j());
+SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'nor does another worker');
+SELECT meshify.further(t.w(1), pg_temp.j());
+SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 0, 'a job that gets further is forgiven');
 SELECT is(meshify.settle(t.row_of(pg_temp.k()), 'pred3', 'failed', NULL, NULL, repeat('x', 5000), false), 'ok', 'a failure');
 SELECT results_eq('SELECT state, length(error) FROM meshify.predictions WHERE prediction_id = ''pred3''', $$VALUES ('ended', 2000)$$, 'ends it, with a bounded error');
 CREATE TEMP TABLE r AS SELECT t.claimed(1, 'refused') AS id;
