@@ -148,6 +148,9 @@ VALGRIND := valgrind -q --error-exitcode=99 --run-libc-freeres=no --leak-check=f
 check-valgrind: all                          ## end-to-end tests with each daemon under valgrind
 	BUILD=$(BUILD) WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -j2 -e '' tests/e2e/20-flow.t tests/e2e/30-stop.t tests/e2e/4*.t tests/e2e/50-database.t
 
+chaos: all                                   ## everything goes wrong at once, then all must add up (JOBS=2000 SEED=1 LOG=FILE)
+	BUILD=$(BUILD) JOBS=$(or $(JOBS),2000) SEED=$(or $(SEED),1) LOG=$(LOG) tests/chaos
+
 coverage:                                    ## lines and branches that unit and end-to-end tests reach
 	$(MAKE) BUILD=$(BUILD)/coverage CFLAGS='-O1 -g --coverage -fprofile-update=atomic' LDFLAGS=--coverage check-unit check-e2e
 	gcovr --root . --object-directory $(BUILD)/coverage --filter src/core/ --filter src/flow/ --exclude-throw-branches --branches --print-summary
@@ -207,7 +210,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: FORCE all check check-unit check-sql check-e2e check-postgres check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy units $(TIDY) lint demo bench install uninstall format clean help
+.PHONY: FORCE all check check-unit check-sql check-e2e check-postgres check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy units $(TIDY) lint demo bench chaos install uninstall format clean help
 
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -123,8 +123,8 @@ class Process:
 class Sim(Process):
     """meshify-sim, and its control endpoint (see tests/sim/control.c)."""
 
-    def __init__(self, seed=1):
-        super().__init__([program("meshify-sim"), "--listen", "127.0.0.1:0", "--files", "127.0.0.1:0",
+    def __init__(self, seed=1, address="127.0.0.1"):
+        super().__init__([program("meshify-sim"), "--listen", f"{address}:0", "--files", f"{address}:0",
                           "--seed", str(seed)])
         match = self.wait_line(r"listening on (http://\S+) files (http://\S+)")
         self.url, self.files = match.group(1), match.group(2)
@@ -137,6 +137,11 @@ class Sim(Process):
         with opener.open(request, timeout=30) as reply:
             text = reply.read()
         return json.loads(text) if text else None
+
+    def put(self, path, data):
+        """An object, as a user uploads it."""
+        request = urllib.request.Request(f"{self.url}/storage/v1/object/{path}", data, {"Authorization": "Bearer eyJ.test.key"})
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
 
     def config(self, **settings):
         return self.control("POST", "config", settings)
@@ -159,13 +164,13 @@ class Sim(Process):
 class Lab:
     """A Supabase project with Meshify's tables, a simulator, a user with credits."""
 
-    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=()):
+    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=(), address="127.0.0.1", seed=1):
         self.dir = tempfile.mkdtemp(prefix="meshify-lab-")
         atexit.register(shutil.rmtree, self.dir, True)
         self.driver = driver
-        self.postgres = Postgres(fsync=fsync, settings=settings).start()
+        self.postgres = Postgres(fsync=fsync, settings=settings, address=address).start()
         self.postgres.create_database(migrate=migrate, variant=variant)
-        self.sim = Sim()
+        self.sim = Sim(seed, address)
         self.db = self.postgres.connect()
         self.user, self.project = self.add_user()
         self.types = [t for (t,) in self.query("SELECT attname FROM pg_attribute WHERE attrelid = 'public.jobs'::regclass "

@@ -31,7 +31,8 @@ def newest_bin():
 class Postgres:
     """PG_BINDIR names the server's programs (and may lack psql and pg_dump); else they are Debian's newest."""
 
-    def __init__(self, fsync=True, settings=()):
+    def __init__(self, fsync=True, settings=(), address="127.0.0.1"):
+        self.address = address
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         self.dir = tempfile.mkdtemp(prefix="meshify-pg-")
         self.data = os.path.join(self.dir, "data")
@@ -43,11 +44,14 @@ class Postgres:
         self.run("initdb", "-D", self.data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8",
                  "--locale=C.UTF-8", "--no-sync")
         with open(os.path.join(self.data, "postgresql.conf"), "a") as conf:
-            conf.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\n"
+            conf.write(f"port = {self.port}\nlisten_addresses = '{address}'\n"
                        f"unix_socket_directories = '{self.dir}'\nfsync = {'on' if fsync else 'off'}\n"
                        "max_connections = 100\nlog_min_messages = warning\n")
             for line in settings:
                 conf.write(line + "\n")
+        if address != "127.0.0.1":
+            with open(os.path.join(self.data, "pg_hba.conf"), "a") as hba:
+                hba.write("host all all all trust\n")
 
     @staticmethod
     def program(name):
@@ -87,7 +91,7 @@ class Postgres:
 
     def url(self, user="postgres", db="meshify", tcp=False):
         if tcp:
-            return f"postgresql://{user}@127.0.0.1:{self.port}/{db}"
+            return f"postgresql://{user}@{self.address}:{self.port}/{db}"
         return f"postgresql:///{db}?host={self.dir}&port={self.port}&user={user}"
 
     def connect(self, user="postgres", db="meshify", autocommit=True):
