@@ -129,6 +129,9 @@ check-postgres: E2E ?= tests/e2e/20-flow.t tests/e2e/40-faults.t tests/e2e/50-da
 check-postgres: all                          ## SQL and end-to-end tests on POSTGRES (13 14 16 17 18), by npm
 	BUILD=$(BUILD) tests/servers "$(POSTGRES)" $(MAKE) check-sql check-e2e E2E="$(E2E)"
 
+check-kill: all                              ## a kill at every message of a job, in every way
+	BUILD=$(BUILD) KILL=all prove -e '' tests/e2e/80-kill.t
+
 check-fuzz:                                  ## each fuzz target for FUZZ_SECONDS (15)
 	$(MAKE) BUILD=$(BUILD)/fuzzing CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
 
@@ -210,7 +213,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: FORCE all check check-unit check-sql check-e2e check-postgres check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy units $(TIDY) lint demo bench chaos install uninstall format clean help
+.PHONY: FORCE all check check-unit check-sql check-e2e check-postgres check-kill check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy units $(TIDY) lint demo bench chaos install uninstall format clean help
 
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -80,7 +80,7 @@ def http():
     proxy.resume()
     is_(get(connect()), 200, "HTTP: no more refused")
 
-    for way, arrives in (("before", 0), ("after", 1), ("cut", 0)):
+    for way, arrives in (("before", 0), ("after", 1), ("late", 0), ("cut", 0)):
         tap.clear()
         before, struck = sim.stats()["received"]["account"], threading.Event()
         tap.arm("api> GET /v1/account #2", way, struck.set)
@@ -91,6 +91,8 @@ def http():
         is_(isinstance(error, ConnectionResetError), way == "cut", f"HTTP, {way}: reset, or silent")
         tap.thaw()
         is_(sim.stats()["received"]["account"] - before, 1 + arrives, f"HTTP, {way}: what arrived")
+        tap.deliver()
+        is_(sim.stats()["received"]["account"] - before, 1 + (arrives or way == "late"), f"HTTP, {way}: what arrived later")
     sim.stop()
 
 
@@ -124,7 +126,7 @@ def postgres():
         n = run(mine, "SELECT count(*) FROM t")[0][0]
         mine.close()
         return n
-    for way, arrives in (("before", 0), ("after", 1), ("cut", 0)):
+    for way, arrives in (("before", 0), ("after", 1), ("late", 0), ("cut", 0)):
         tap.clear()
         before = rows()
         tap.arm("db> INSERT INTO t VALUES #1", way)
@@ -133,8 +135,11 @@ def postgres():
         thread.start()
         ok(tap.hit.wait(10), f"PostgreSQL, {way}: the message was met")
         tap.thaw()
+        is_(rows() - before, arrives, f"PostgreSQL, {way}: what arrived")
+        tap.deliver()
+        is_(rows() - before, int(arrives or way == "late"), f"PostgreSQL, {way}: what arrived later")
         thread.join(10)
-        is_((rows() - before, thread.is_alive()), (arrives, False), f"PostgreSQL, {way}: what arrived")
+        ok(not thread.is_alive(), f"PostgreSQL, {way}: nobody waits for ever")
     proxy.refuse()
     ok(fails(connect, psycopg2.OperationalError), "PostgreSQL, refused")
     proxy.resume()

@@ -41,10 +41,11 @@ class _Thread:
 class Tap:
     """Counts messages, and acts on one of them. What it calls is called on the proxies' thread."""
 
-    WAYS = ("before", "after", "cut")
+    WAYS = ("before", "after", "late", "cut", "pass")
 
     def __init__(self):
         self.links = set()
+        self._late = None
         self.clear()
 
     def clear(self):
@@ -56,9 +57,10 @@ class Tap:
         self.frozen = False
 
     def arm(self, key, way, then=lambda: None):
-        """When the message `key` comes: `then()` is called just before it is forwarded ("before") or just
-        after ("after"), and from then on nothing is forwarded on any connection until `thaw()`; or its
-        connection is reset in its place ("cut"), and all else goes on."""
+        """When the message `key` comes: `then()` is called just before it is forwarded ("before", and "late":
+        deliver() forwards it), or just after ("after"); from then on nothing else is forwarded on any
+        connection until thaw(). Or all else goes on, and its connection is reset in its place ("cut"), or it
+        is forwarded as usual ("pass")."""
         assert way in self.WAYS
         self._armed = (key, way, then)
 
@@ -74,23 +76,46 @@ class Tap:
             return self._armed[1]
         return None
 
-    def strike(self, freeze):
-        self.frozen = self.frozen or freeze
+    def strike(self, late=None):
+        """The world of the daemon ends here."""
+        self.frozen = True
+        self._late = late
+        for link in self.links:
+            link.frozen = True
+        self.met()
+
+    def met(self):
         self._armed[2]()
         self.hit.set()
 
+    async def _settle(self, links, seconds):
+        end = _Thread.loop.time() + seconds
+        while any(link.owed > 0 for link in links):
+            if _Thread.loop.time() > end:
+                raise TimeoutError("the outside does not answer what was forwarded")
+            await asyncio.sleep(0.005)
+        for link in links:
+            link.frozen = False
+            link.close()
+
     def thaw(self, seconds=30):
-        """What has been forwarded is answered, to nobody; all connections end; new ones are served."""
-        async def settle():
-            end = _Thread.loop.time() + seconds
-            while any(link.owed > 0 for link in self.links):
-                if _Thread.loop.time() > end:
-                    raise TimeoutError("the outside does not answer what was forwarded")
-                await asyncio.sleep(0.005)
-            for link in list(self.links):
-                link.close()
+        """What has been forwarded is answered, to nobody; its connections end; new ones are served."""
+        async def go():
+            late = self._late[0] if self._late else None
+            await self._settle([link for link in self.links if link.frozen and link is not late], seconds)
             self.frozen = False
-        _Thread.call(settle())
+        _Thread.call(go())
+
+    def deliver(self, seconds=30):
+        """The message that is late arrives, and is answered to nobody."""
+        async def go():
+            link, data = self._late
+            self._late = None
+            link.owed += 1
+            link.server_writer.write(data)
+            await self._settle([link], seconds)
+        if self._late:
+            _Thread.call(go())
 
 
 class Link:
@@ -102,6 +127,7 @@ class Link:
         self.server_reader = self.server_writer = None
         self.owed = 0  # answers that the outside has not given
         self.damaged = False  # bytes were swallowed
+        self.frozen = self.tap.frozen
         self.asked = collections.deque()  # labels of what was not answered
 
     async def run(self):
@@ -114,8 +140,7 @@ class Link:
         ways = [asyncio.ensure_future(way) for way in (self.up(), self.down())]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            # Of what a frozen world has forwarded the answer is awaited; see Tap.thaw().
-            while self.tap.frozen and self.owed > 0 and not ways[1].done():
+            while self.frozen and not ways[1].done():  # what was forwarded is answered; see Tap.thaw()
                 await asyncio.wait(ways[1:], timeout=0.02)
             for way in ways:
                 if way.done() and way.exception() and not isinstance(way.exception(), (OSError, EOFError)):
@@ -131,24 +156,26 @@ class Link:
         key = self.tap.count(label) if label else ""
         if self.proxy.keeping:
             await self.proxy.running.wait()
-        if self.tap.frozen:
+        if self.frozen:
             return  # to nobody
         if self.proxy.swallowing or self.damaged:
             self.damaged = True
             return
         way = self.tap.way(key)
-        if way == "before":
-            self.tap.strike(True)
+        if way in ("before", "late"):
+            self.tap.strike((self, data) if way == "late" else None)
             return
         if way == "cut":
-            self.tap.strike(False)
+            self.tap.met()
             self.close(reset=True)
             return
+        if way == "pass":
+            self.tap.met()
         writer.write(data)
         if writer is self.server_writer:
             self.owed += label in self.asked
         if way == "after":
-            self.tap.strike(True)
+            self.tap.strike()
         await writer.drain()
 
     def answered(self):
@@ -338,7 +365,7 @@ class Proxy:
             pass
         finally:
             # Through a black hole nobody hears that the other side has gone.
-            while self.swallowing or self.tap.frozen:
+            while self.swallowing:
                 await asyncio.sleep(0.01)
             link.close(reset=link.damaged)
             self.links.discard(link)
