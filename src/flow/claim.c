@@ -201,7 +201,7 @@ static int read_input(Job *j, const char *input_data) {
 }
 
 static int read_id(char to[37], const char *id) {
-    if (!str_is_uuid(id))
+    if (!id || !str_is_uuid(id))
         return -EBADMSG;
     memcpy(to, id, 37);
     return 0;
@@ -226,6 +226,7 @@ static void check(Job *j, const Config *c, const PGresult *res, int row) {
 
 int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec, Job **ret) {
     _cleanup_(job_freep) Job *j = NULL;
+    const char *cancel;
     int r;
 
     if (!readable(res, row) || row < 1)
@@ -242,7 +243,8 @@ int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec,
     j->crashes = (unsigned) number(res, row, COL_CRASHES);
     j->worked_usec = number(res, row, COL_WORKED);
     j->age_usec = number(res, row, COL_AGE);
-    j->cancel_asked = text(res, row, COL_CANCEL) && text(res, row, COL_CANCEL)[0] == 't';
+    cancel = text(res, row, COL_CANCEL);
+    j->cancel_asked = cancel && cancel[0] == 't';
     j->claimed_usec = now_usec;
     j->log = (LogContext){
         .job_id = j->id, .asset_id = j->asset_id, .user_id = j->user_id, .attempt = j->attempts
