@@ -101,13 +101,13 @@ $(BUILD)/ctl/migrations_sql.o: $(BUILD)/ctl/migrations_sql.S
 $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libpure.a $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC    $@")
-	$(Q)$(COMPILE) -Itests/unit -MMD -MP -c -o $@.o $<
+	$(Q)$(COMPILE) -Itests/unit -MMD -MP -MT $@ -c -o $@.o $<
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) $(WRAP) -o $@ $@.o $(EXTRA) $(BUILD)/libpure.a -lcmocka $(LIBS)
 
 # Tests that fail one allocation after the other put themselves between us and the C library.
 TORTURED := $(shell grep -l torture.h tests/unit/t_*.c)
-$(TORTURED:tests/unit/%.c=$(BUILD)/tests/%): WRAP = $(patsubst %,-Wl$(COMMA)--wrap=%,malloc calloc realloc reallocarray strdup strndup)
+$(TORTURED:tests/unit/%.c=$(BUILD)/tests/%): WRAP = $(patsubst %,-Wl$(COMMA)--wrap=%,malloc calloc realloc reallocarray strdup strndup vasprintf __vasprintf_chk)
 $(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o
 $(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o

@@ -3,6 +3,7 @@
 #pragma once
 #include <errno.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,18 @@ TORTURE(realloc, (void *p, size_t size), (p, size))
 TORTURE(reallocarray, (void *p, size_t n, size_t size), (p, n, size))
 TORTURE(strdup, (const char *s), (s))
 TORTURE(strndup, (const char *s, size_t n), (s, n))
+
+/* The C library allocates here on its own; under _FORTIFY_SOURCE the call has the other name. */
+#define TORTURE_PRINT(name, given, passed)                \
+    __attribute__((weak)) int __real_##name given;        \
+    int __wrap_##name given;                              \
+    int __wrap_##name given {                             \
+        return torture_hit() ? -1 : __real_##name passed; \
+    }
+
+TORTURE_PRINT(vasprintf, (char **to, const char *format, va_list ap), (to, format, ap))
+TORTURE_PRINT(__vasprintf_chk, (char **to, int flag, const char *format, va_list ap),
+              (to, flag, format, ap))
 
 __attribute__((unused)) static void *torture_malloc(size_t n) {
     return torture_hit() ? NULL : malloc(n);
