@@ -24,6 +24,26 @@ static void test_asks(void **state) {
     db_request_done(&r);
 }
 
+static void test_asks_without_memory(void **state) {
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    Job a = { .id = JOB_ID }, b = { .id = USER_ID };
+    Job *const known[] = { &a, &b };
+
+    (void) state;
+    for (int which = 0; which < 2; which++)
+        torture(n) {
+            DbRequest r;
+            int e = which == 0 ? claim_ask(c, "w-1", 7, false, &r)
+                               : claim_ask_compare("w-1", known, 2, &r);
+
+            assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
+            if (e == 0) {
+                assert_string_equal(r.params[0], "w-1");
+                db_request_done(&r);
+            }
+        }
+}
+
 static void test_queue(void **state) {
     ClaimedRow row = claimed_row;
     PGresult *res = claim_of(&row);
@@ -365,6 +385,7 @@ static void test_no_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_asks),
+        cmocka_unit_test(test_asks_without_memory),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_a_good_row),
         cmocka_unit_test(test_inputs),

@@ -1,6 +1,9 @@
 /* The configuration: one error for each thing that can be wrong, all of them at once, no secret in any. */
 #include "parse.h"
 
+#define A40 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A200 A40 A40 A40 A40 A40
+
 /* What is wrong, and how all of its errors begin; each ends in what is allowed. */
 /* clang-format off */
 static const struct {
@@ -109,6 +112,30 @@ static const struct {
     { "[step a]\nmodel = x/y\ninput.p = [\"a ;b\"]\n", "f.ini:3: [step a] input.p: begins as JSON does and is cut off" },
     { "[step a]\nmodel = x/y\ninput.p = 99999999999999999999\n", "f.ini:3: [step a] input.p: is JSON that cannot be sent" },
     { "[step a]\nmodel = x/y\ninput.p = [\"\\ud800\"]\n", "f.ini:3: [step a] input.p: is JSON that cannot be sent" },
+    { "[worker]\nmax_jobs = 184467440737095516170\n", "f.ini:2: [worker] max_jobs: " },
+    { "[worker]\nspool_dir = /a\x01" "b\n", "f.ini:2: [worker] spool_dir: " },
+    { "[worker]\nspool_dir = /" A200 A200 A200 A200 A200 A200 "\n", "f.ini:2: [worker] spool_dir: " },
+    { "[worker]\ninstance = " A40 A40 A40 "\n", "f.ini:2: [worker] instance: " },
+    { "[storage]\nbucket = .\n", "f.ini:2: [storage] bucket: '.'" },
+    { "[replicate]\nurl = https://\n", "f.ini:2: [replicate] url: 'https://'" },
+    { "[replicate]\nurl = https:///x\n", "f.ini:2: [replicate] url: 'https:///x'" },
+    { "[replicate]\nurl = https://.h/\n", "f.ini:2: [replicate] url: 'https://.h/'" },
+    { "[replicate]\nurl = https://-h/\n", "f.ini:2: [replicate] url: 'https://-h/'" },
+    { "[replicate]\nurl = https://a..b/\n", "f.ini:2: [replicate] url: 'https://a..b/'" },
+    { "[replicate]\nurl = https://a!b/\n", "f.ini:2: [replicate] url: 'https://a!b/'" },
+    { "[replicate]\nurl = https://h:/\n", "f.ini:2: [replicate] url: 'https://h:/'" },
+    { "[replicate]\nurl = https://h:123456/\n", "f.ini:2: [replicate] url: 'https://h:123456/'" },
+    { "[replicate]\nurl = https://h:12x/\n", "f.ini:2: [replicate] url: 'https://h:12x/'" },
+    { "[replicate]\nurl = https://" A200 A40 A40 "/\n", "f.ini:2: [replicate] url: " },
+    { "[replicate]\ndownload_hosts = ok.example *.\n", "f.ini:2: [replicate] download_hosts: 'ok.example *.'" },
+    { "[replicate]\ntoken = a\x7f\n", "f.ini:2: [replicate] token: is not what it should be" },
+    { "[storage]\nurl = abc\n", "f.ini:2: [storage] url: 'abc'" },
+    { "[storage]\npath = {job_id}/" A200 A40 "a" "\n", "f.ini:2: [storage] path: " },
+    { "[storage]\npath = {job_id}/" A200 "/" A200 "/" A200 "\n", "f.ini:2: [storage] path: " },
+    { "[database]\nurl = //x\n", "f.ini:2: [database] url: is not what it should be" },
+    { "[step a]\nmodel = x/y\ntimeout = 1ms\n", "f.ini:3: [step a] timeout: is out of range" },
+    { "[step a]\nmodel = x/y\ntimeout = soon\n", "f.ini:3: [step a] timeout: is out of range" },
+    { "[step " A40 "]\nmodel = x/y\n", "f.ini:1: [step " },
     { "[step a]\nmodel = x/y\n  z\n", "f.ini:3: [step a] an indented line" },
 };
 /* clang-format on */

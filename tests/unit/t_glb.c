@@ -147,6 +147,10 @@ static const struct {
     { WITH_ACCESSOR("{\"componentType\":5125,\"count\":3e1,\"type\":\"SCALAR\"}"), 100, 1, 10 }, /* no data: zeros, or an extension's */
     { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
                     "\"indices\":{\"bufferView\":1,\"componentType\":5121},\"values\":{\"bufferView\":1,\"byteOffset\":4}}}"), 100, 1, 2 },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
+                    "\"indices\":{\"bufferView\":1,\"componentType\":5123},\"values\":{\"bufferView\":1,\"byteOffset\":4}}}"), 100, 1, 2 },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
+                    "\"indices\":{\"bufferView\":1,\"componentType\":5125},\"values\":{\"bufferView\":1,\"byteOffset\":4}}}"), 100, 1, 2 },
     { WITH_ACCESSOR(INDICES ",{\"bufferView\":1,\"componentType\":5121,\"count\":5,\"type\":\"MAT3\"}"), 100, 1, 2 }, /* 12 bytes each, padded */
     { WITH_VIEW("{\"buffer\":0,\"byteOffset\":36,\"byteLength\":64,\"byteStride\":12}"), 100, 1, 2 },
     { WITH_BUFFER("{\"byteLength\":100,\"uri\":\"data:application/octet-stream;base64,AAAA\"}"), -1, 1, 2 },
@@ -232,6 +236,20 @@ static const struct {
                     "\"indices\":{\"bufferView\":1,\"componentType\":5121,\"byteOffset\":63},\"values\":{\"bufferView\":1}}}"), 100, "accessor 1 has values that reach beyond their buffer view" },
     { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
                     "\"indices\":{\"bufferView\":1,\"componentType\":5121},\"values\":{\"bufferView\":4294967297}}}"), 100, "accessor 1 is sparse and does not say how" },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":7,"
+                    "\"indices\":{\"bufferView\":1,\"componentType\":5121},\"values\":{\"bufferView\":1}}}"), 100, "accessor 1 is sparse and does not say how" },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":0,"
+                    "\"indices\":{\"bufferView\":1,\"componentType\":5121},\"values\":{\"bufferView\":1}}}"), 100, "accessor 1 is sparse and does not say how" },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
+                    "\"indices\":{\"componentType\":5121},\"values\":{\"bufferView\":1}}}"), 100, "accessor 1 is sparse and does not say how" },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
+                    "\"indices\":{\"bufferView\":4294967296,\"componentType\":5121},\"values\":{\"bufferView\":1}}}"), 100, "accessor 1 is sparse and does not say how" },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
+                    "\"indices\":{\"bufferView\":1,\"componentType\":5121},\"values\":{\"byteOffset\":0}}}"), 100, "accessor 1 is sparse and does not say how" },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
+                    "\"indices\":{\"bufferView\":1,\"componentType\":5122},\"values\":{\"bufferView\":1}}}"), 100, "accessor 1 is sparse and does not say how" },
+    { WITH_ACCESSOR("{\"componentType\":5125,\"count\":6,\"type\":\"SCALAR\",\"sparse\":{\"count\":2,"
+                    "\"indices\":{\"bufferView\":1},\"values\":{\"bufferView\":1}}}"), 100, "accessor 1 is sparse and does not say how" },
     { WITH_PRIMITIVE("{\"attributes\":{\"POSITION\":2}}"), 100, "primitive 0 has indices or positions that are not there" },
     { WITH_PRIMITIVE("{\"attributes\":{\"POSITION\":0},\"indices\":2}"), 100, "primitive 0 has indices or positions that are not there" },
     { WITH_PRIMITIVE("{\"attributes\":{\"POSITION\":0},\"indices\":0}"), 100, "primitive 0 has indices that are no indices" },
