@@ -181,16 +181,16 @@ DROP POLICY IF EXISTS worker_reads ON meshify.schema_version;
 CREATE POLICY worker_reads ON meshify.schema_version FOR SELECT TO meshify_worker USING (true);
 
 CREATE OR REPLACE FUNCTION meshify.setting(p_key text) RETURNS text
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN RETURN (SELECT s.value FROM meshify.settings s WHERE s.key = p_key); END $$;
 
 CREATE OR REPLACE FUNCTION meshify.note(p_job uuid, p_event text, p_detail jsonb DEFAULT NULL) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN INSERT INTO meshify.events (job_id, event, detail) VALUES (p_job, p_event, p_detail); END $$;
 
 -- Takes a function away from everybody that Supabase's defaults gave it to; then gives it to some.
 CREATE OR REPLACE FUNCTION meshify.only_for(p_function regprocedure, VARIADIC p_roles text[] DEFAULT '{}') RETURNS void
-    LANGUAGE plpgsql SET search_path = '' AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     r text;
 BEGIN
@@ -211,7 +211,7 @@ SELECT meshify.only_for('meshify.note(uuid, text, jsonb)');
 -- Which rows of public.jobs are ours, as a condition: the column is `type`, in some databases `job_type`;
 -- where there are both, `type` says it if it says anything.
 CREATE OR REPLACE FUNCTION meshify.is_ours(p_jobs text) RETURNS text
-    LANGUAGE sql STABLE SET search_path = '' AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format(CASE WHEN t.attname IS NULL THEN '%1$s.job_type = ''meshify'''
                        WHEN o.attname IS NULL OR t.attnotnull THEN '%1$s.type = ''meshify'''
                        ELSE '(%1$s.type = ''meshify'' OR %1$s.type IS NULL AND %1$s.job_type = ''meshify'')' END, p_jobs)
@@ -222,7 +222,7 @@ $$;
 
 -- What a text column of theirs takes for nothing: NULL, or '' where it is NOT NULL.
 CREATE OR REPLACE FUNCTION meshify.fit(p_table regclass, p_column text, p_value text) RETURNS text
-    LANGUAGE sql STABLE SET search_path = '' AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(p_value, (SELECT '' FROM pg_catalog.pg_attribute a
                               WHERE a.attrelid = p_table AND a.attname = p_column AND a.attnotnull))
 $$;

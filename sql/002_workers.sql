@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION meshify.register(
     p_worker uuid, p_instance text, p_host text, p_machine_id text, p_boot_id text, p_pid_ns text, p_pid int,
     p_version text, p_max_jobs int, p_lease interval)
     RETURNS TABLE (answer text, workers int, lease_usec bigint)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO meshify.workers AS w (id, instance, host, machine_id, boot_id, pid_ns, pid, version, max_jobs, expires_at)
     VALUES (p_worker, left(p_instance, 200), left(p_host, 200), left(p_machine_id, 100), left(p_boot_id, 100),
@@ -17,7 +17,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.unregister(p_worker uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM meshify.workers w WHERE w.id = p_worker;
     RETURN CASE WHEN FOUND THEN 'ok' ELSE 'lost' END;
@@ -25,7 +25,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION meshify.heartbeat(p_worker uuid, p_lease interval, p_running int, p_draining boolean)
     RETURNS TABLE (answer text, held int, workers int, running_all int, cancels uuid[], paused boolean)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE meshify.workers w
     SET heartbeat_at = now(), expires_at = now() + p_lease, running = p_running, draining = p_draining
@@ -48,7 +48,7 @@ END $$;
 -- Workers whose pids mean the same as ours: of this boot (its id is random) and pid namespace. A machine
 -- without an id of its own, as containers often are, is one too.
 CREATE OR REPLACE FUNCTION meshify.predecessors(p_worker uuid) RETURNS TABLE (worker uuid, pid int)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT o.id, o.pid
     FROM meshify.workers o
     JOIN meshify.workers me ON me.id = p_worker
@@ -59,7 +59,7 @@ $$;
 -- Declares dead what has run out or is proven dead, and puts its jobs back into the queue, at most
 -- 500 a call. Within a lease of the server's start nobody has had the chance to be heard.
 CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[]) RETURNS TABLE (dead int, taken int)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_lease interval;
 BEGIN
@@ -112,7 +112,7 @@ END $$;
 
 -- History is kept for a time. At most p_max rows a call.
 CREATE OR REPLACE FUNCTION meshify.prune(p_keep interval, p_max int) RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_gone int;
 BEGIN

@@ -11,11 +11,11 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.usec(p interval) RETURNS bigint
-    LANGUAGE sql IMMUTABLE SET search_path = '' AS
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT (extract(epoch FROM p) * 1000000)::bigint $$;
 
 CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN (SELECT coalesce(json_agg(json_build_object(
         'id', p.id, 'step', p.step, 'purchase', p.purchase, 'attempt', p.attempt, 'state', p.state,
         'intent_age_usec', meshify.usec(now() - p.intent_at),
@@ -30,7 +30,7 @@ END $$;
 
 -- A job as a worker takes it up. (plpgsql keeps the plan for the next call, sql does not.)
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts, j.crashes,
            meshify.usec(j.worked),
            meshify.usec(now() - greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
@@ -45,7 +45,7 @@ END $$;
 -- Which jobs a claim takes. With a limit a user, users are walked one by one, so that the backlog of
 -- one who has reached it costs nothing.
 CREATE OR REPLACE FUNCTION meshify.pick(p_free int, p_max_per_user int, p_only_bought boolean) RETURNS uuid[]
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_picked uuid[] := '{}';
     v_some uuid[];
@@ -92,7 +92,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_user int, p_only_bought boolean)
     RETURNS SETOF meshify.claimed
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_picked uuid[] := '{}';
     v_info meshify.claimed;
@@ -127,7 +127,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.compare(p_worker uuid, p_known uuid[]) RETURNS SETOF meshify.claimed
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_held uuid[];
     v_info meshify.claimed;

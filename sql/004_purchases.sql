@@ -3,7 +3,7 @@
 -- Locks the job's row and says whose it is: 'ok', 'cancel' (ours, a cancel was asked for), 'closed'
 -- (ended by us), 'lost' (another's), 'gone' (deleted).
 CREATE OR REPLACE FUNCTION meshify.fence(p_worker uuid, p_job uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_status text;
     v_worker uuid;
@@ -24,7 +24,7 @@ CREATE OR REPLACE FUNCTION meshify.intend(
     p_worker uuid, p_job uuid, p_step text, p_purchase int, p_attempt int, p_model text, p_input_hash text,
     p_input_keys jsonb, p_give_up_after interval, p_give_up bigint)
     RETURNS TABLE (answer text, id bigint, prediction_id text)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_old meshify.predictions;
     v_row meshify.predictions;
@@ -67,7 +67,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.record(p_worker uuid, p_purchase bigint, p_prediction text, p_status text)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_row meshify.predictions;
     v_answer text;
@@ -106,7 +106,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION meshify.settle(
     p_purchase bigint, p_prediction text, p_status text, p_output jsonb, p_metrics jsonb, p_error text, p_usable boolean)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_job uuid;
     v_step text;
@@ -141,7 +141,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.progress(p_worker uuid, p_jobs uuid[], p_values real[]) RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_n int;
 BEGIN

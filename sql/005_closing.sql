@@ -3,7 +3,7 @@
 
 -- Gives the credits of a job back, if they are not back already. Answers what was given.
 CREATE OR REPLACE FUNCTION meshify.refund(p_job uuid, p_user uuid, p_asset uuid) RETURNS numeric
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_cost numeric;
     v_owner uuid;
@@ -34,7 +34,7 @@ END $$;
 
 -- No notification is worth a job that can't be closed: the table may be missing, or refuse.
 CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF p_user IS NOT NULL AND to_regclass('public.notifications') IS NOT NULL THEN
         INSERT INTO public.notifications (user_id, type, title, message)
@@ -47,14 +47,14 @@ EXCEPTION WHEN integrity_constraint_violation OR undefined_column OR invalid_tex
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE SET search_path = '' AS
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT left(CASE WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;
 
 -- Ends a job that got no mesh. The caller holds the locks and knows that it may.
 CREATE OR REPLACE FUNCTION meshify.end_without(
     p_job uuid, p_status text, p_sentence text, p_reason text, p_asset_stays boolean DEFAULT true)
     RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     j record;
     v_ended boolean := false;
@@ -89,7 +89,7 @@ END $$;
 
 -- The asset's row is locked before the job's.
 CREATE OR REPLACE FUNCTION meshify.fence_closing(p_worker uuid, p_job uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     PERFORM FROM public.mesh_assets a
     WHERE a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job) FOR UPDATE;
@@ -98,7 +98,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION meshify.done(
     p_worker uuid, p_job uuid, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
     j record;
@@ -123,7 +123,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.fail(p_worker uuid, p_job uuid, p_sentence text, p_reason text) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
 BEGIN
@@ -135,7 +135,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.canceled(p_worker uuid, p_job uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
 BEGIN
@@ -148,14 +148,14 @@ END $$;
 
 -- May something that was bought for this job still run?
 CREATE OR REPLACE FUNCTION meshify.may_run(p_job uuid) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM meshify.predictions p
                    WHERE p.job_id = p_job AND p.state IN ('intended', 'bought', 'surplus') AND p.finished_at IS NULL)
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.hand_back(
     p_worker uuid, p_job uuid, p_delay interval, p_counted boolean, p_worked interval, p_reason text)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
 BEGIN

@@ -4,7 +4,7 @@ SET LOCAL lock_timeout = '1s'; -- a busy table: once more
 CREATE OR REPLACE FUNCTION meshify.enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false,
     OUT asset_id uuid, OUT job_id uuid)
-    RETURNS record LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    RETURNS record LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     v_user uuid := enqueue.user_id;
@@ -49,7 +49,7 @@ END $$;
 
 -- Ends a pending job at once where nothing may still run; else asks its worker, or makes it due.
 CREATE OR REPLACE FUNCTION meshify.cancel(job_id uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
 DECLARE
     v_job uuid := cancel.job_id;
@@ -72,7 +72,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.prediction_changed(prediction_id text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     IF EXISTS (SELECT FROM meshify.predictions p
@@ -84,7 +84,7 @@ END $$;
 -- A cancel was asked for, by meshify.cancel() or by somebody who set the column: the worker that has the job
 -- hears of it, and one that waits is due, so that whoever takes it cancels what was bought.
 CREATE OR REPLACE FUNCTION meshify.cancel_asked() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_status text;
 BEGIN
@@ -102,7 +102,7 @@ END $$;
 -- Before an asset is deleted: its unfinished job ends with it and the credits go back; what was bought is
 -- cancelled by the worker that has the job, or by the next that looks.
 CREATE OR REPLACE FUNCTION meshify.asset_deleted() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_job uuid;
 BEGIN
@@ -118,19 +118,19 @@ END $$;
 CREATE OR REPLACE FUNCTION public.meshify_enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text DEFAULT NULL, free boolean DEFAULT false,
     OUT asset_id uuid, OUT job_id uuid)
-    RETURNS record LANGUAGE sql SECURITY DEFINER SET search_path = '' AS
+    RETURNS record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT e.asset_id, e.job_id FROM meshify.enqueue($1, $2, $3, $4, $5) e $$;
 CREATE OR REPLACE FUNCTION public.meshify_cancel(job_id uuid) RETURNS text
-    LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT meshify.cancel($1) $$;
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT meshify.cancel($1) $$;
 CREATE OR REPLACE FUNCTION public.meshify_prediction_changed(prediction_id text) RETURNS void
-    LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT meshify.prediction_changed($1) $$;
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT meshify.prediction_changed($1) $$;
 
 -- An insert wakes the workers. Once a statement, and only for jobs of ours: NOTIFY makes commits queue up.
 DO $do$
 BEGIN
     EXECUTE format($$
         CREATE OR REPLACE FUNCTION meshify.notify_jobs() RETURNS trigger
-            LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $f$
+            LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $f$
         BEGIN
             IF EXISTS (SELECT FROM fresh WHERE %s AND fresh.status = 'pending') THEN
                 PERFORM pg_catalog.pg_notify('meshify_jobs', '');

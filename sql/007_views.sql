@@ -17,7 +17,7 @@ FROM meshify.jobs j;
 
 -- A view of the table itself would keep its owner from widening `size`.
 CREATE OR REPLACE FUNCTION meshify.storage_by_owner() RETURNS TABLE (owner uuid, count bigint, bytes numeric)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT a.owner_id, count(*), coalesce(sum(a.size::bigint), 0)
     FROM public.mesh_assets a WHERE a.status = 'done' GROUP BY a.owner_id
 $$;
@@ -27,7 +27,7 @@ SELECT s.owner, s.count, s.bytes FROM meshify.storage_by_owner() s;
 CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit int)
     RETURNS TABLE (id uuid, user_id uuid, status text, attempts int, progress real, created_at timestamptz,
                    started_at timestamptz, completed_at timestamptz, prompt text, error text, output_path text, worker text)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT j.id, j.user_id, j.status::text, j.attempts, j.progress, j.created_at, j.started_at, j.completed_at,
            meshify.prompt_of(j.input_data), j.error, a.output_path, w.instance
     FROM meshify.jobs j
@@ -38,7 +38,7 @@ CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.show_job(p_job uuid) RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
         'job', (SELECT to_jsonb(o) FROM public.jobs o WHERE o.id = j.id), 'asset', to_jsonb(a),
         'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.id), '[]') FROM meshify.predictions p WHERE p.job_id = j.id),
@@ -49,7 +49,7 @@ CREATE OR REPLACE FUNCTION meshify.show_job(p_job uuid) RETURNS jsonb
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
         'schema_version', (SELECT v.version FROM meshify.schema_version v),
         'queue', (SELECT to_jsonb(s) FROM meshify.stats s),

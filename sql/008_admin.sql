@@ -2,7 +2,7 @@
 
 -- A job that failed or was canceled, again. Credits that were given back are taken again, if they suffice.
 CREATE OR REPLACE FUNCTION meshify.retry(p_job uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     j record;
     v_back numeric;
@@ -46,7 +46,7 @@ END $$;
 
 -- Running jobs of no worker of ours, unchanged for ten minutes: what an older program left behind.
 CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT j.id FROM meshify.jobs j JOIN public.jobs o ON o.id = j.id
     WHERE j.status = 'running' AND j.worker_id IS NULL
       AND coalesce((to_jsonb(o) ->> 'updated_at')::timestamptz, j.created_at) < now() - interval '10 min'
@@ -54,14 +54,14 @@ $$;
 
 -- Running jobs of no worker of ours: how many were left behind, how many are being worked on.
 CREATE OR REPLACE FUNCTION meshify.others() RETURNS TABLE (stuck int, busy int)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.n, (count(*) - s.n)::int
     FROM meshify.jobs j, (SELECT count(*)::int AS n FROM meshify.stuck()) s
     WHERE j.status = 'running' AND j.worker_id IS NULL GROUP BY s.n
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.retry_stuck() RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_n int := 0;
     v_job uuid;
@@ -79,7 +79,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.cancel_stuck() RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_n int := 0;
     v_job uuid;
@@ -98,7 +98,7 @@ END $$;
 CREATE OR REPLACE FUNCTION meshify.list_purchases(p_surplus boolean, p_limit int)
     RETURNS TABLE (id bigint, job_id uuid, step text, purchase int, state text, prediction_id text, status text, model text,
                    intent_at timestamptz, finished_at timestamptz, predict_time float8, error text)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.id, p.job_id, p.step, p.purchase, p.state, p.prediction_id, p.status, p.model, p.intent_at, p.finished_at,
            CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN (p.metrics ->> 'predict_time')::float8 END, p.error
     FROM meshify.predictions p
@@ -107,11 +107,11 @@ CREATE OR REPLACE FUNCTION meshify.list_purchases(p_surplus boolean, p_limit int
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.list_settings() RETURNS TABLE (key text, value text)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT s.key, s.value FROM meshify.settings s ORDER BY s.key $$;
 
 CREATE OR REPLACE FUNCTION meshify.set_setting(p_key text, p_value text) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM meshify.settings s WHERE s.key = p_key) THEN
         RETURN 'unknown';
@@ -125,7 +125,7 @@ END $$;
 
 -- Asks the workers of an instance to hand their jobs back and stop. Answers how many were asked.
 CREATE OR REPLACE FUNCTION meshify.drain(p_instance text) RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_n int := 0;
     v_worker uuid;
@@ -138,7 +138,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH ended AS (
         SELECT j.status::text AS status, extract(epoch FROM j.completed_at - j.created_at)::float8 AS seconds
         FROM meshify.jobs j WHERE j.completed_at > now() - p_since

@@ -4,7 +4,7 @@
 SET LOCAL lock_timeout = '1s'; -- a busy table: once more
 
 CREATE OR REPLACE FUNCTION meshify.missing_indexes() RETURNS SETOF text
-    LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     i record;
     v_valid boolean;

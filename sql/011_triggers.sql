@@ -11,10 +11,10 @@ BEGIN
 END $$;
 
 -- Trigger functions of theirs, on tables that we write, that have no search_path of their own and yet
--- name something of public or extensions without its schema. They inherit ours, which is empty: the
+-- name something of public or extensions without its schema. They inherit ours, which has neither: the
 -- daemon's writes would fail in them.
 CREATE OR REPLACE FUNCTION meshify.lost_triggers() RETURNS SETOF regprocedure
-    LANGUAGE sql STABLE SET search_path = '' AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH known AS (
         SELECT c.relname AS name, c.relnamespace AS space FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
         UNION SELECT p.proname, p.pronamespace FROM pg_catalog.pg_proc p
@@ -37,7 +37,7 @@ $$;
 DO $$
 DECLARE
     v_function regprocedure;
-    v_path text := 'public' || CASE WHEN to_regnamespace('extensions') IS NOT NULL THEN ', extensions' ELSE '' END;
+    v_path text := concat('public', CASE WHEN to_regnamespace('extensions') IS NOT NULL THEN ', extensions' END, ', pg_temp');
 BEGIN
     FOR v_function IN SELECT meshify.lost_triggers() LOOP
         BEGIN

@@ -2,7 +2,7 @@
 
 -- Does a CHECK on jobs.status alone let 'canceled' through?
 CREATE OR REPLACE FUNCTION meshify.lets_canceled(p_check text) RETURNS boolean
-    LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_lets boolean;
 BEGIN
@@ -13,7 +13,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.advice() RETURNS SETOF text
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c record;
     v_n bigint;
@@ -34,7 +34,7 @@ BEGIN
     END LOOP;
     FOR c IN SELECT l FROM meshify.lost_triggers() l LOOP
         RETURN NEXT format('the trigger function %1$s finds nothing of public when meshifyd writes. As its owner: '
-            'ALTER FUNCTION %1$s SET search_path = public, extensions;', c.l);
+            'ALTER FUNCTION %1$s SET search_path = public, extensions, pg_temp;', c.l);
     END LOOP;
 
     FOR c IN SELECT k.conname, pg_catalog.pg_get_expr(k.conbin, k.conrelid) AS is

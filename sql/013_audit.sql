@@ -6,7 +6,7 @@ ALTER TABLE meshify.predictions ADD COLUMN IF NOT EXISTS audited_at timestamptz;
 -- given up, or left behind by a job that ended. For a minute this worker's to look for in the listing.
 CREATE OR REPLACE FUNCTION meshify.audit_lost(p_worker uuid, p_max int)
     RETURNS TABLE (id bigint, input_hash text, input_keys text, age_usec bigint)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead AND w.expires_at > now();
@@ -29,7 +29,7 @@ END $$;
 -- be that job's: it is asked again in a minute. Answers what was written down.
 CREATE OR REPLACE FUNCTION meshify.surplus(p_worker uuid, p_purchases bigint[], p_predictions text[])
     RETURNS TABLE (id bigint, prediction_id text)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     n record;
@@ -68,7 +68,7 @@ END $$;
 -- Predictions that run and no job waits for, up to p_max of them, for a minute this worker's to cancel.
 -- What ended a moment ago is still being seen to.
 CREATE OR REPLACE FUNCTION meshify.audit(p_worker uuid, p_max int) RETURNS TABLE (id bigint, prediction_id text)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead AND w.expires_at > now();
@@ -90,7 +90,7 @@ END $$;
 
 -- It is over, with this status (NULL: nobody knows which). A fact, and so not fenced.
 CREATE OR REPLACE FUNCTION meshify.audited(p_id bigint, p_status text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_job uuid;
 BEGIN

@@ -1,7 +1,7 @@
 -- What a worker must not ask for at the moment, and why: an operator reads it in `meshifyctl status`.
 -- p_held is [{"lane", "reason", "detail", "wait_usec"}].
 CREATE OR REPLACE FUNCTION meshify.lanes(p_worker uuid, p_held jsonb) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE meshify.workers w
     SET held = (SELECT jsonb_agg(jsonb_build_object(
