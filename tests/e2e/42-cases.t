@@ -5,9 +5,9 @@ One table. Each of its rows is provoked, all of a group at once in a set-up of t
 good job has to finish. What holds a lane holds everybody, so these go one after the other."""
 
 import contextlib
-import datetime
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -528,6 +528,75 @@ def check(row):
     ok(not wrong, f"{case.name}: {case.word or ''} {case.end}", "\n".join([*wrong, *[li for li in lab.started.lines if row.job in li][-15:]]))
 
 
+# --- what a held lane stops, and what it does not ---------------------------------------------------
+
+HELD = {
+    "service_throttled": {"status": 429, "body": {"detail": "Request was throttled. Your rate limit resets in ~1s.", "retry_after": 8},
+                          "headers": {"Retry-After": "1"}},
+    "service_credit": {"status": 402, "headers": {"Retry-After": "8"}},
+    "service_auth": {"status": 401, "headers": {"Retry-After": "8"}},
+}
+
+
+def hold(word, said):
+    """Purchases are refused for 8 s. `said` takes what is found: (is it so, what)."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=2000)
+    status = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    status.bind(os.path.join(lab.dir, "notify"))
+    daemon = lab.daemon(environment={"NOTIFY_SOCKET": os.path.join(lab.dir, "notify")}, **{**SETTINGS, "worker.job_timeout": "6s"})
+    bought = [lab.insert_job("bought", f"{IMAGE}?bought")[0], lab.insert_job("painted")[0]]
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") == 2, 30, "two purchases")
+    lab.sim.fault("create", HELD[word], match="refused")
+    refused_job = lab.insert_job("refused", f"{IMAGE}?refused")[0]
+    daemon.wait_line(rf"Lane create is held \({word}\)", 30)
+    begin = time.monotonic()
+    sent = lab.sim.stats()["received"]["create"]
+    later = lab.insert_job("later", f"{IMAGE}?later")[0]
+    lab.wait_status(bought[0], "done", seconds=20)
+    early = time.monotonic() - begin
+    said.append((early < 7, f"what was bought is polled, fetched and stored meanwhile ({early:.1f} s)"))
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE step = 'paint' AND finished_at IS NOT NULL") == 1, 20, "the first step")
+    said.append((lab.job(later)["attempts"] == 0 and lab.job(later)["status"] == "pending", "nothing new is claimed"))
+    row = lab.job(refused_job)
+    said.append(((row["status"], row["attempts"]) == ("pending", 0), "the refused job is back in the queue, uncounted"))
+    said.append((lab.sim.stats()["received"]["create"] == sent, "nothing is bought"))
+    wait_for(lambda: lab.value("SELECT held FROM meshify.workers"), 10, "the worker's row")
+    shown = lab.ctl("status").stdout
+    said.append((re.search(r"lane create held, tried again in \d s: HTTP", shown), f"status: lane, time and reason: {shown}"))
+    for job in (*bought, refused_job, later):
+        lab.wait_status(job, "done", seconds=40)
+    late = time.monotonic() - begin
+    said.append((late > 7, f"the time it says beats the back-off, and its text and header ({late:.1f} s)"))
+    said.append((lab.query("SELECT DISTINCT attempts FROM public.jobs") == [(1,)], "nobody loses an attempt, nor the time that he waited"))
+    said.append((len([x for x in daemon.lines if "Lane create is held" in x]) == 1, "the log says it once"))
+    status.setblocking(False)
+    texts = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            texts.append(status.recv(65536).decode())
+    told = [t for t in texts if re.search(r"STATUS=.*; lane create held until \d\d:\d\d:\d\d: HTTP 4", t)]
+    said.append((told and "held" not in texts[-1], f"STATUS too, until it is open again: {texts[-3:]}"))
+
+
+def the_lanes():
+    result = {word: [] for word in HELD}
+    threads = []
+    for word, said in result.items():
+        def run(word=word, said=said):
+            try:
+                hold(word, said)
+            except Exception as error:  # pylint: disable=broad-except
+                said.append((False, repr(error)))
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    for word, said in result.items():
+        for good, what in said:
+            ok(good, f"{word}: {what.splitlines()[0]}", what)
+
+
 def the_table():
     result, threads = {}, []
     for name in sys.argv[1:] or GROUPS: # the names of groups: only these
@@ -553,4 +622,4 @@ def the_table():
         ok(all(re.fullmatch(r"[A-Z][^\r\n<>{}]{9,399}", s) for (s,) in shown), f"{name}: sentences for users", shown)
 
 
-testing.main(the_table)
+testing.main(the_table, the_lanes)
