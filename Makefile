@@ -223,7 +223,8 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: FORCE all check check-unit check-sql check-e2e check-postgres check-kill check-fuzz fuzz-run check-boot check-sanitized check-valgrind check-compilers coverage tidy analyze units $(TIDY) $(ANALYZE) lint demo bench chaos install uninstall format clean help
+.PHONY: check check-unit check-sql check-e2e check-postgres check-kill check-fuzz check-boot check-sanitized check-valgrind check-compilers
+.PHONY: FORCE all fuzz-run coverage tidy analyze units $(TIDY) $(ANALYZE) lint demo bench chaos install uninstall format clean help
 
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -134,7 +134,7 @@ END $$;
 
 -- A prediction was seen to run: whatever killed the workers before, it is not that.
 CREATE OR REPLACE FUNCTION meshify.further(p_worker uuid, p_job uuid) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     UPDATE meshify.jobs j SET crashes = 0
     WHERE j.id = p_job AND j.worker_id = p_worker AND j.status = 'running' AND j.crashes <> 0;
