@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
 
@@ -25,14 +26,16 @@ static double wall_seconds(void) {
     return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
 }
 
-/* One row of texts; NULL, having said so, when it was refused. */
+/* Rows of texts; NULL, having said so, when it was refused. Names are PostgreSQL's own, whatever else is
+ * in the session's search_path; both statements are one transaction, so that no pooler keeps the first. */
 static PGresult *ask(Doctor *d, PGconn *conn, const char *check, const char *sql) {
-    PGresult *res = PQexec(conn, sql);
+    _cleanup_free_ char *text = str_printf("SET LOCAL search_path = pg_catalog, pg_temp; %s", sql);
+    PGresult *res = text ? PQexec(conn, text) : NULL;
 
     if (PQresultStatus(res) == PGRES_TUPLES_OK)
         return res;
     doctor_say(d, GRADE_FAIL, check, "See the message of the database.", "%s",
-               PQresultErrorMessage(res));
+               res ? PQresultErrorMessage(res) : "out of memory");
     PQclear(res);
     return NULL;
 }
@@ -184,7 +187,8 @@ static void check_listen(Doctor *d, PGconn *conn) {
 /* What users may write decides what they pay: privileges, as far as row security lets them through. */
 static void check_users(Doctor *d, PGconn *conn) {
     static const char sql[] =
-        "SELECT DISTINCT r.rolname, k.relname, a.attname, w.word"
+        "SELECT r.rolname, k.relname, a.attname, w.word, coalesce(g.grantee, "
+        "quote_ident(r.rolname))"
         " FROM pg_roles r"
         " CROSS JOIN (VALUES ('mesh_assets', 'credits_cost'), ('jobs', 'status'), ('jobs', "
         "'priority'),"
@@ -192,9 +196,14 @@ static void check_users(Doctor *d, PGconn *conn) {
         " CROSS JOIN (VALUES ('UPDATE', 'w'), ('INSERT', 'a')) w (word, cmd)"
         " JOIN pg_class k ON k.oid = to_regclass('public.' || c.tab)"
         " JOIN pg_attribute a ON a.attrelid = k.oid AND a.attname = c.col AND NOT a.attisdropped"
+        " LEFT JOIN LATERAL (" /* as whom: itself, a role it is in, PUBLIC */
+        "   SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee"
+        "   FROM (SELECT (aclexplode(k.relacl)).* UNION ALL SELECT (aclexplode(a.attacl)).*) x"
+        "   WHERE x.privilege_type = w.word"
+        "     AND (x.grantee = 0 OR pg_has_role(r.oid, x.grantee, 'usage')) LIMIT 1) g ON true"
         " WHERE r.rolname IN ('anon', 'authenticated')"
         "   AND has_column_privilege(r.oid, k.oid, a.attnum, w.word)"
-        "   AND (NOT k.relrowsecurity OR EXISTS ("
+        "   AND (NOT k.relrowsecurity OR r.rolbypassrls OR EXISTS ("
         "        SELECT FROM pg_policy p WHERE p.polrelid = k.oid AND p.polpermissive"
         "          AND p.polcmd IN ('*', w.cmd::\"char\")"
         "          AND (p.polroles = '{0}' OR EXISTS (SELECT FROM unnest(p.polroles) o"
@@ -207,7 +216,7 @@ static void check_users(Doctor *d, PGconn *conn) {
         return;
     for (int i = 0; i < PQntuples(res); i++) {
         (void) snprintf(advice, sizeof advice, "REVOKE %s ON public.%s FROM %s;", text(res, i, 3),
-                        text(res, i, 1), text(res, i, 0));
+                        text(res, i, 1), text(res, i, 4));
         doctor_say(d, GRADE_FAIL, "users", advice, "%s can write %s.%s (%s)", text(res, i, 0),
                    text(res, i, 1), text(res, i, 2), text(res, i, 3));
     }
