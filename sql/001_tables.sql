@@ -1,6 +1,7 @@
 -- The schema meshify: the daemon's own tables, the role it works as, and what it needs of public.jobs:
 -- columns, and a view that hides how databases differ. Idempotent. Changes nothing that the edge functions use.
 SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$
 DECLARE
@@ -151,21 +152,6 @@ INSERT INTO meshify.settings (key, value)
 VALUES ('refund', 'on'), ('refund_max', '100'), ('price', '25'), ('max_pending_jobs', '0'), ('paused', 'off')
 ON CONFLICT DO NOTHING;
 
--- Supabase grants to these roles by default; nothing here is for them.
-DO $$
-DECLARE
-    r text;
-BEGIN
-    FOREACH r IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
-        IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
-            EXECUTE format('REVOKE ALL ON SCHEMA meshify FROM %I', r);
-            EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA meshify FROM %I', r);
-            EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA meshify FROM %I', r);
-        END IF;
-    END LOOP;
-    REVOKE ALL ON SCHEMA meshify FROM PUBLIC;
-    REVOKE ALL ON ALL TABLES IN SCHEMA meshify FROM PUBLIC;
-END $$;
 GRANT USAGE ON SCHEMA meshify TO meshify_worker;
 GRANT SELECT ON meshify.schema_version TO meshify_worker;
 
@@ -260,6 +246,21 @@ BEGIN
         EXECUTE format('ALTER VIEW meshify.jobs ALTER COLUMN %I SET DEFAULT ''meshify''', v_types[i]);
     END LOOP;
 END $$;
-REVOKE ALL ON meshify.jobs FROM PUBLIC;
+
+-- Supabase grants to these roles by default; nothing here is for them.
+DO $$
+DECLARE
+    r text;
+BEGIN
+    FOREACH r IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
+        IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
+            EXECUTE format('REVOKE %s ON SCHEMA meshify FROM %I', CASE r WHEN 'service_role' THEN 'CREATE' ELSE 'ALL' END, r);
+            EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA meshify FROM %I', r);
+            EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA meshify FROM %I', r);
+        END IF;
+    END LOOP;
+    REVOKE ALL ON SCHEMA meshify FROM PUBLIC;
+    REVOKE ALL ON ALL TABLES IN SCHEMA meshify FROM PUBLIC;
+END $$;
 
 UPDATE meshify.schema_version SET version = 1, applied_at = now() WHERE version < 1;

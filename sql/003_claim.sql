@@ -1,4 +1,5 @@
 -- Jobs come from the queue, and what a worker holds is compared with what it thinks it holds.
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$
 BEGIN

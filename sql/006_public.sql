@@ -1,5 +1,6 @@
 -- What others call: enqueue, cancel, prediction_changed; and the trigger on jobs.
 SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 CREATE OR REPLACE FUNCTION meshify.enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false,

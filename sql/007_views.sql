@@ -1,4 +1,5 @@
 -- What operators look at.
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 CREATE OR REPLACE VIEW meshify.stats WITH (security_barrier) AS
 SELECT count(*) FILTER (WHERE j.status = 'pending') AS pending,

@@ -2,6 +2,7 @@
 -- are made at once. What this answers for a large one is to be run afterwards, each line by itself
 -- and outside a transaction (meshifyctl migrate does).
 SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 CREATE OR REPLACE FUNCTION meshify.missing_indexes() RETURNS SETOF text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -19,7 +20,9 @@ BEGIN
         IF FOUND THEN -- broken off
             RETURN NEXT format('DROP INDEX CONCURRENTLY public.%s', i.name);
         END IF;
-        RETURN NEXT format('CREATE INDEX CONCURRENTLY %s ON public.jobs %s WHERE %s%s', i.name, i.keys, meshify.is_ours('jobs'), i.filter);
+        -- Run outside this file, and so with other names in view.
+        RETURN NEXT format('CREATE INDEX CONCURRENTLY %s ON public.jobs %s WHERE %s', i.name, i.keys,
+                           replace(meshify.is_ours('jobs') || i.filter, ' = ', ' OPERATOR(pg_catalog.=) '));
     END LOOP;
 END $$;
 

@@ -1,5 +1,6 @@
 -- An enum learns to say canceled; no file that uses the new value may be part of this transaction.
 -- Where the column can't say it (somebody else's enum, a CHECK), canceled jobs are written as error.
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$
 DECLARE

@@ -1,5 +1,6 @@
 -- Triggers on mesh_assets: ours, and theirs, which are to work when we are the ones who write.
 SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$
 BEGIN

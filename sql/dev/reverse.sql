@@ -3,6 +3,7 @@
 -- meshifyd first: an unfinished purchase is forgotten. To be run by the role that migrated.
 BEGIN;
 SET LOCAL lock_timeout = '2s'; -- a busy table: once more
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 SET LOCAL client_min_messages = warning; -- not a line for each thing that goes
 
 DO $$

@@ -82,7 +82,9 @@ static int lock_migrations(Ctl *c) {
  * everybody who comes after us. */
 static int apply(Ctl *c, const Migration *m) {
     _cleanup_free_ char *text =
-        str_printf("BEGIN; SET LOCAL lock_timeout = '1s';\n%.*s\nCOMMIT;", (int) m->size, m->text);
+        str_printf("BEGIN; SET LOCAL lock_timeout = '1s';\n"
+                   "SET LOCAL search_path = pg_catalog, pg_temp;\n%.*s\nCOMMIT;",
+                   (int) m->size, m->text);
 
     if (!text)
         return EX_OSERR;

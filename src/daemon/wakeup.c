@@ -107,7 +107,7 @@ static void pinged(void *userdata, DbEnd end, const PGresult *res) {
 /* Sent on the working connection: through a transaction pooler a notification that one sends to
  * oneself is heard, and proves nothing. */
 void wakeup_prove(Worker *w) {
-    DbRequest request = { .sql = "SELECT pg_notify('meshify_control', $1)" };
+    DbRequest request = { .sql = "SELECT pg_catalog.pg_notify('meshify_control', $1)" };
 
     if (!w->listening.db || !db_is_up(w->listening.db) || !db_is_up(w->db) ||
         !w->lease.registered || w->listening.waiting)

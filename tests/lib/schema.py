@@ -51,7 +51,7 @@ SELECT line FROM (
 def listing(postgres, db="meshify"):
     connection = postgres.connect(SUPERUSER, db)
     cursor = connection.cursor()
-    cursor.execute(LISTING)
+    cursor.execute("SET search_path = pg_catalog; " + LISTING) # names with their schemas
     lines = [line for (text,) in cursor.fetchall() for line in text.splitlines()]
     connection.close()
     return lines
