@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+"""From every earlier version of the schema, with jobs under way: the same schema as a new one, and the same rows."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import lab as testing
+from lab import Lab, is_, ok
+from schema import FILES, LAST, listing, migrated, same
+
+STATES = ("pending", "running", "done", "error")
+
+
+def rows(cursor):
+    """Jobs and assets, with only the columns that every version has."""
+    cursor.execute("SELECT to_jsonb(j) FROM public.jobs j ORDER BY id")
+    jobs = [j for (j,) in cursor.fetchall()]
+    cursor.execute("SELECT to_jsonb(a) FROM public.mesh_assets a ORDER BY id")
+    return jobs, [a for (a,) in cursor.fetchall()]
+
+
+def from_every_version(*variant):
+    label = " and ".join(variant) or "main"
+    lab = Lab(variant=variant, migrate=False)
+    kind = ", ".join(lab.types)
+    lab.postgres.create_database("fresh", variant=variant)
+    migrated(lab, f"{label}: a new one", "fresh")
+    fresh = listing(lab.postgres, "fresh")
+    for version in range(1, LAST):
+        name = f"v{version}"
+        lab.postgres.create_database(name, variant=variant)
+        for path in FILES[:version]:
+            lab.postgres.apply(path, "postgres", name, one_transaction=True)
+        db = lab.postgres.connect("postgres", name)
+        cursor = db.cursor()
+        cursor.execute("INSERT INTO public.projects (id, owner_id) VALUES (%s, %s)", (lab.project, lab.user))
+        cursor.execute("INSERT INTO public.profiles (id, credits_remaining) VALUES (%s, 975)", (lab.user,))
+        cursor.execute("INSERT INTO meshify.workers (id, instance, host, pid, version, max_jobs, expires_at) "
+                       "VALUES (gen_random_uuid(), 'old', 'h', 1, '0', 9, now() + interval '1 min') RETURNING id")
+        (worker,) = cursor.fetchone()
+        for status in STATES:
+            cursor.execute("INSERT INTO public.mesh_assets (project_id, owner_id, prompt, status, credits_cost) VALUES (%s, %s, 'x', %s, 25) RETURNING id",
+                           (lab.project, lab.user, status))
+            (asset,) = cursor.fetchone()
+            cursor.execute(f"INSERT INTO public.jobs ({kind}, user_id, project_id, asset_id, status, input_data, worker_id, attempts) "
+                           f"VALUES ({', '.join(repr('meshify') for _ in lab.types)}, %s, %s, %s, %s, '{{\"prompt\": \"x\"}}', %s, 1) RETURNING id",
+                           (lab.user, lab.project, asset, status, None if status == "pending" else worker))
+            (job,) = cursor.fetchone()
+            cursor.execute("INSERT INTO meshify.predictions (job_id, step, purchase, attempt, worker_id, state, give_up_after, prediction_id) "
+                           "VALUES (%s, 'paint', 1, 1, %s, 'bought', now(), %s)", (job, worker, f"p-{job}"))
+        before = rows(cursor)
+        cursor.execute("SELECT version FROM meshify.schema_version")
+        is_(cursor.fetchone(), (version,), f"{label}: a database at version {version}")
+        migrated(lab, f"{label}: from version {version}", name)
+        same(listing(lab.postgres, name), fresh, f"{label}: from version {version}, the same schema as a new one")
+        after = rows(cursor)
+        is_(after, before, f"{label}: from version {version}, the same jobs and assets")
+        cursor.execute("SELECT count(*), count(prediction_id) FROM meshify.predictions")
+        is_(cursor.fetchone(), (4, 4), f"{label}: from version {version}, the same purchases")
+        # What ran goes on under the worker that had it.
+        cursor.execute("SELECT answer, held FROM meshify.heartbeat(%s, '1 min', 1, false)", (worker,))
+        is_(cursor.fetchone(), ("ok", 1), f"{label}: from version {version}, the worker still holds its job")
+        cursor.execute("SELECT count(job_id) FROM meshify.claim(%s, 9, 0, false)", (worker,))
+        is_(cursor.fetchone(), (1,), f"{label}: from version {version}, and claims what waited")
+        db.close()
+    ok(LAST > 10, f"{label}: all of them", LAST)
+    lab.sim.stop()
+
+
+def the_main_form():
+    from_every_version()
+
+
+def another_form():
+    from_every_version("job_type", "enum", "integers", "not_null")
+
+
+testing.main(the_main_form, another_form)
