@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -82,9 +83,16 @@ int64_t json_whole(const json_t *object, const char *name, int64_t otherwise) {
     return n >= -WHOLE_MAX && n <= WHOLE_MAX ? (int64_t) n : otherwise;
 }
 
+/* Not json_dumps(), which leaves bytes out when it finds no memory for them (jansson 2.14). */
 char *json_write(const json_t *value) {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    static const size_t flags = JSON_COMPACT | JSON_ENCODE_ANY;
+    size_t size = json_dumpb(value, NULL, 0, flags);
+    char *text = size > 0 ? calloc(1, size + 1) : NULL;
 
+    if (text && json_dumpb(value, text, size, flags) != size) {
+        free(text);
+        return NULL;
+    }
     for (char *p = text; p && *p; p++) {
         if (*p != '\\')
             continue;

@@ -46,28 +46,40 @@ static const char *version_of(const Step *s) {
     return s->version ? s->version : s->model;
 }
 
+/* json_pack()'s "s*" would take want of memory for want of a value. */
+static int set_known(json_t *object, const char *key, const char *text) {
+    return text ? json_object_set_new(object, key, json_string(text)) : 0;
+}
+
 static json_t *result_meta(const Job *j) {
-    json_t *steps = json_array(), *urls = json_array(), *meta;
+    json_t *steps = json_array(), *urls = json_array(), *meta = NULL;
+    int r = json_array_append_new(urls, json_string(j->output_url));
     double seconds = 0;
 
-    for (size_t i = 0; i < j->pipeline->n_steps; i++) {
+    for (size_t i = 0; i < j->pipeline->n_steps && r == 0; i++) {
         const Purchase *p = used_of(j, i);
+        json_t *step;
 
         if (!p)
             continue;
         if (p->predict_time > 0)
             seconds += p->predict_time;
-        json_array_append_new(steps, json_pack("{s:s, s:s, s:s*}", "step", p->step, "model",
-                                               j->pipeline->steps[i].model, "prediction_id",
-                                               p->prediction_id));
+        step = json_pack("{s:s, s:s}", "step", p->step, "model", j->pipeline->steps[i].model);
+        r = json_array_append_new(steps, step) < 0
+                ? -1
+                : set_known(step, "prediction_id", p->prediction_id);
     }
-    json_array_append_new(urls, json_string(j->output_url));
-    meta =
-        json_pack("{s:s*, s:s, s:f, s:o, s:s, s:o, s:I, s:I}", "replicate_prediction_id",
-                  job_purchase(j)->prediction_id, "model_version", version_of(job_step_now(j)),
-                  "processing_time", seconds, "output_urls", urls, "sha256", j->sha256, "steps",
-                  steps, "meshes", (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
-    return meta;
+    if (r == 0)
+        meta = json_pack("{s:s, s:f, s:O, s:s, s:O, s:I, s:I}", "model_version",
+                         version_of(job_step_now(j)), "processing_time", seconds, "output_urls",
+                         urls, "sha256", j->sha256, "steps", steps, "meshes",
+                         (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
+    json_decref(steps);
+    json_decref(urls);
+    if (set_known(meta, "replicate_prediction_id", job_purchase(j)->prediction_id) == 0)
+        return meta;
+    json_decref(meta);
+    return NULL;
 }
 
 int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {

@@ -338,6 +338,7 @@ int main(void) {
         cmocka_unit_test(test_no_memory),
     };
 
+    torture_json();
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

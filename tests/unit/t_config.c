@@ -209,7 +209,15 @@ static void labels(void **state) {
     (void) state;
     assert_string_equal(c->instance, "a-host-with-much");
     config_free(c);
+    src.host = "";
+    c = good(&src, GOOD);
+    assert_string_equal(c->instance, "localhost");
+    config_free(c);
     src.host = "box";
+    src.instance = "an-instance-with-a-name-of-36-bytes-";
+    c = good(&src, GOOD);
+    assert_string_equal(c->instance, "box@an-instance-with-a-name-of-36-by");
+    config_free(c);
     src.instance = "2";
     c = good(&src, GOOD);
     assert_string_equal(c->instance, "box@2");

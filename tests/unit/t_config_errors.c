@@ -22,6 +22,8 @@ static const struct {
     { "[worker]\nretry_base = 5 sec\n", "f.ini:2: [worker] retry_base: '5 sec'" },
     { "[worker]\nretry_base = 1.5s\n", "f.ini:2: [worker] retry_base: '1.5s'" },
     { "[worker]\nretry_base = 99999999999999999d\n", "f.ini:2: [worker] retry_base: '99999999999999999d'" },
+    { "[worker]\nretry_base = 20min\nretry_max = x\n", "f.ini:3: [worker] retry_max: 'x'" },
+    { "[worker]\nretry_base = x\nretry_max = 1ms\n", "f.ini:2: [worker] retry_base: 'x'" },
     { "[worker]\nretry_base = 20min\n", "f.ini:2: [worker] retry_base: worker.retry_base is larger than worker.retry_max" },
     { "[worker]\nspool_max = 100MiB\n", "f.ini:2: [worker] spool_max: asset.max_size is larger than worker.spool_max" },
     { "[worker]\nspool_max = 8GB\n", "f.ini:2: [worker] spool_max: '8GB'" },
@@ -241,12 +243,53 @@ static void errors_are_bounded(void **state) {
     config_errors_done(&e);
 }
 
+static void too_many(void **state) {
+    static const struct {
+        const char *begin, *each;
+        int max;
+        const char *end, *says;
+    } cases[] = {
+        { "", "[step s%d]\nmodel = x/y\n", 60, "", "[step s60] is one section too many" },
+        { "[step a]\nmodel = x/y\n", "input.k%d = 1\n", 63, "", "[step a]" },
+        { "", "[step s%d]\nmodel = x/y\n", 16,
+          "[pipeline image]\nsteps = s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 s12 s13 s14 s15%s\n",
+          "names too many steps; at most 16" },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int more = 0; more < 2; more++) {
+            ConfigErrors e = { 0 };
+            Config *c = NULL;
+            char text[8000];
+            size_t n = (size_t) snprintf(text, sizeof text, GOOD "%s", cases[i].begin);
+            int r;
+
+            for (int k = 0; k < cases[i].max + more; k++) {
+                char number[12], *at = strstr(cases[i].each, "%d");
+
+                (void) snprintf(number, sizeof number, "%d", k);
+                n += (size_t) snprintf(text + n, sizeof text - n, "%.*s%s%s",
+                                       (int) (at - cases[i].each), cases[i].each, number, at + 2);
+            }
+            if (cases[i].end[0])
+                (void) snprintf(text + n, sizeof text - n, "%.*s%s\n",
+                                (int) strcspn(cases[i].end, "%"), cases[i].end, more ? " s16" : "");
+            r = parse_all(&nothing, text, &c, &e);
+            print_message("# case %zu, one more: %d: %s\n", i, more, e.text ? e.text : "");
+            assert_int_equal(r, more ? -EINVAL : 0);
+            if (more)
+                assert_non_null(strstr(e.text, cases[i].says));
+            config_free(c);
+            config_errors_done(&e);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors),
-        cmocka_unit_test(errors_all_at_once),
-        cmocka_unit_test(missing),
-        cmocka_unit_test(errors_are_bounded),
+        cmocka_unit_test(errors),   cmocka_unit_test(errors_all_at_once),
+        cmocka_unit_test(missing),  cmocka_unit_test(errors_are_bounded),
+        cmocka_unit_test(too_many),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

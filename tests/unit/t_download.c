@@ -218,6 +218,15 @@ static void test_hear(void **state) {
         assert_int_equal(f.code, cases[i].fault);
         assert_int_equal(d.size_bytes, cases[i].ev == EV_OK ? cases[i].size : 0);
     }
+    /* Of memory for the hash, not of room in the spool. */
+    Download d = { .size_bytes = 7 };
+    HttpReply r = no_reply(HTTP_SINK);
+    Fault f = { 0 };
+
+    r.local_errno = ENOMEM;
+    assert_int_equal(download_hear(c, &r, &d, &f), EV_RETRY);
+    assert_int_equal(f.code, FAULT_INTERNAL);
+    assert_int_equal(d.size_bytes, 0);
 }
 
 #define TAG "\"5d41402abc\""
@@ -348,6 +357,7 @@ static void test_parts(void **state) {
         { "bytes -300-999/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 0x12c-999/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         /* 2^64 and around it */
+        { "bytes 18446744073709551616-999/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 18446744073709551916-999/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-18446744073709552615/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-999/18446744073709552616", 700, HTTP_ANSWERED, EV_WAIT, 0 },

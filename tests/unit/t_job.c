@@ -254,6 +254,9 @@ static void every_state_has_a_word(void **state) {
     (void) state;
     for (JobState s = JOB_RESUME + 1; s < _JOB_STATE_MAX; s++)
         assert_string_not_equal(job_state_word(s), "bad");
+    assert_string_equal(job_state_word(JOB_BAD), "bad");
+    assert_string_equal(job_state_word(_JOB_STATE_MAX), "bad");
+    assert_string_equal(job_state_word((JobState) -1), "bad");
 }
 
 /* --- where a claimed job begins ------------------------------------------------------------ */
@@ -292,6 +295,8 @@ static const Start start_cases[] = {
     { "both are done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1 } }, JOB_POLLING, 1, 1 },
     { "the mesh is gone, the image is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR } }, JOB_SIGNING, 1, 0 },
     { "a step that the pipeline does not have any more", { { "draw", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
+    { "over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 0, 0 } }, JOB_SIGNING, 0, 0 },
+    { "the mesh is over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 0, 1 } }, JOB_SIGNING, 1, 0 },
     { "the newest purchase counts", { { "paint", 2, PURCHASE_ENDED, 1, 0, 0 }, { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
 };
 /* clang-format on */
@@ -326,6 +331,29 @@ static void a_job_begins_where_its_purchases_say(void **state) {
     }
 }
 
+static void a_number_is_never_given_twice(void **state) {
+    static const unsigned numbers[] = { 2, 7, 3 };
+    Job *j = calloc(1, sizeof *j);
+
+    (void) state;
+    assert_non_null(j);
+    j->pipeline = &pipeline;
+    assert_int_equal(job_next_number(j), 1);
+    for (size_t i = 0; i < 3; i++) {
+        Purchase p = { .step = strdup("paint"), .number = numbers[i], .state = PURCHASE_ENDED };
+        Purchase other = { .step = strdup("sculpt"), .number = 90, .state = PURCHASE_GIVEN_UP };
+
+        assert_int_equal(job_add_purchase(j, &p), 0);
+        assert_int_equal(job_add_purchase(j, &other), 0);
+    }
+    assert_int_equal(job_next_number(j), 8);
+    assert_int_equal(job_given_up(j), 0);
+    job_next_step(j);
+    assert_int_equal(job_next_number(j), 91);
+    assert_int_equal(job_given_up(j), 3);
+    job_free(j);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_positions_are_reached),
@@ -342,6 +370,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_grid_is_the_golden_one),
         cmocka_unit_test(every_state_has_a_word),
         cmocka_unit_test(a_job_begins_where_its_purchases_say),
+        cmocka_unit_test(a_number_is_never_given_twice),
     };
 
     if (argc > 1 && strcmp(argv[1], "--print-grid") == 0) {

@@ -184,6 +184,12 @@ static const struct {
     { HTTP_ANSWERED, 500, REFUSAL(500, "DatabaseError"), FAULT_STORE_UNREACHED, 0 },
     { HTTP_ANSWERED, 402, "{\"message\":\"exceeded_egress_quota\"}", FAULT_STORE_CLOSED, 0 },
     { HTTP_ANSWERED, 402, "<html>", FAULT_STORE_CLOSED, 0 },
+    { HTTP_ANSWERED, 404, "<html>", FAULT_STORE_UNREACHED, 0 }, /* not the store's own words */
+    { HTTP_ANSWERED, 404, "{\"message\":\"x\"}", FAULT_STORE_REFUSED, FAULT_IMAGE_MISSING },
+    { HTTP_ANSWERED, 400, "{\"statusCode\":400}", FAULT_STORE_REFUSED, 0 },
+    { HTTP_ANSWERED, 400, "{\"statusCode\":400,\"message\":\"x\"}", FAULT_STORE_REFUSED, 0 },
+    { HTTP_ANSWERED, 400, "{\"statusCode\":\"1000\"}", FAULT_STORE_REFUSED, 0 },
+    { HTTP_ANSWERED, 304, "{\"statusCode\":\"404\"}", FAULT_STORE_REFUSED, 0 },
     { HTTP_ANSWERED, 400, REFUSAL(402, "x"), FAULT_STORE_CLOSED, 0 },
     { HTTP_TOO_LARGE, 402, NULL, FAULT_STORE_UNREACHED, 0 },
     { HTTP_ANSWERED, 408, "", FAULT_STORE_UNREACHED, 0 },
@@ -237,6 +243,8 @@ static void test_sign_check(void **state) {
         { USER_ID "/chair.png", true },
         { USER_ID "/a/b/chair (1).png", true },
         { USER_ID "/...", true },
+        { USER_ID "/b/.c/d", true },
+        { USER_ID "/bc/c./d", true },
         { USER_ID "/.hidden", true },
         { PROJECT_ID "/chair.png", false },
         { USER_ID "x/chair.png", false },
@@ -375,6 +383,25 @@ static void test_sign_hear(void **state) {
         }
         http_reply_done(&r);
     }
+    for (int n = 8000; n < 9000; n += 900) { /* too long for a header of anybody's */
+        char *body = str_printf("{\"signedURL\":\"/%0*d\"}", n, 7);
+        HttpReply r = reply_of(200, body);
+        Fault f = { 0 };
+
+        assert_int_equal(store_sign_hear(c, &r, j, &f), n == 8000 ? EV_OK : EV_WAIT);
+        http_reply_done(&r);
+        free(body);
+    }
+    HttpReply r = reply_of(200, cases[0].body);
+
+    torture(n) {
+        Fault f = { 0 };
+        JobEvent ev = store_sign_hear(c, &r, j, &f);
+
+        assert_true(ev == EV_OK || torture_failed());
+        assert_int_equal(j->image_url != NULL, ev == EV_OK);
+    }
+    http_reply_done(&r);
 }
 
 /* What the doctor asks: is the bucket there, and private? */
@@ -396,6 +423,7 @@ static void test_bucket(void **state) {
         { 503, "busy", EV_WAIT, false, FAULT_STORE_UNREACHED },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    _cleanup_(config_freep) Config *slash = good(&nothing, STORE("https://p.supabase.co/", "x"));
     HttpRequest r;
 
     (void) state;
@@ -410,6 +438,9 @@ static void test_bucket(void **state) {
         assert_string_equal(header_of(&r, "apikey"), "service");
         http_request_done(&r);
     }
+    assert_int_equal(store_bucket_ask(slash, &r), 0);
+    assert_string_equal(r.url, "https://p.supabase.co/storage/v1/bucket/user_assets");
+    http_request_done(&r);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         HttpReply reply = reply_of(cases[i].code, cases[i].body);
         Fault f = { 0 };
