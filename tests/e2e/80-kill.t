@@ -234,8 +234,7 @@ def boundaries(lanes, story):
 
 
 def every_boundary():
-    postgres = Postgres(fsync=False, settings=["max_connections = 200"]).start()
-    postgres.create_database(migrate=True)
+    postgres = Postgres(fsync=False, settings=["max_connections = 200"], migrated=True).start()
     lanes = [Lane(postgres, f"lane{i}") for i in range(LANES)]
     cells, stories = [], {}
     for story, how in STORIES.items():

@@ -168,8 +168,10 @@ class Lab:
         self.dir = tempfile.mkdtemp(prefix="meshify-lab-")
         atexit.register(shutil.rmtree, self.dir, True)
         self.driver = driver
-        self.postgres = Postgres(fsync=fsync, settings=settings, address=address).start()
-        self.postgres.create_database(migrate=migrate, variant=variant)
+        ordinary = migrate and not variant
+        self.postgres = Postgres(fsync=fsync, settings=settings, address=address, migrated=ordinary).start()
+        if not ordinary:
+            self.postgres.create_database(migrate=migrate, variant=variant)
         self.sim = Sim(seed, address)
         self.db = self.postgres.connect()
         self.user, self.project = self.add_user()

@@ -1,7 +1,9 @@
 """A private PostgreSQL: in a temporary directory, on a unix socket and a free loopback port."""
 
 import atexit
+import fcntl
 import glob
+import hashlib
 import os
 import pwd
 import shutil
@@ -28,10 +30,59 @@ def newest_bin():
     return os.path.dirname(max(found, key=lambda p: int(p.split("/")[4])))
 
 
-class Postgres:
-    """PG_BINDIR names the server's programs (and may lack psql and pg_dump); else they are Debian's newest."""
+def schema_files():
+    return sorted(glob.glob(os.path.join(ROOT, "sql/[0-9][0-9][0-9]_*.sql")))
 
-    def __init__(self, fsync=True, settings=(), address="127.0.0.1"):
+
+class Templates:
+    """Data directories to begin with: an empty cluster, and one with the daemon's schema. Each is made once for a
+    server and a schema, and copied under a lock, since to make one takes longer than most tests."""
+
+    dir = os.path.join(ROOT, os.environ.get("BUILD", "build"), "postgres")
+
+    @classmethod
+    def copy(cls, postgres, migrated):
+        os.makedirs(cls.dir, exist_ok=True)
+        version = subprocess.check_output([postgres.program("initdb"), "--version"], text=True).split()[2]
+        kind = f"{'migrated' if migrated else 'empty'}-{version}-{os.geteuid()}-"
+        files = [os.path.join(ROOT, "sql/dev/supabase.sql"), *schema_files()] if migrated else []
+        path = os.path.join(cls.dir, kind + hashlib.sha256(b"".join(open(f, "rb").read() for f in files)).hexdigest()[:12])
+        with open(os.path.join(cls.dir, kind + "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if not os.path.exists(path):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                cls.make(postgres, path, os.path.join(cls.dir, kind), migrated)
+            cls.duplicate(path, postgres.data)
+
+    @classmethod
+    def make(cls, postgres, path, kind, migrated):
+        if os.path.exists(path): # while we waited
+            return
+        for old in set(glob.glob(kind + "*")) - {kind + "lock"}:
+            shutil.rmtree(old)
+        if migrated:
+            other = Postgres(fsync=False).start()
+            other.create_database(migrate=True)
+            other.stop()
+            cls.duplicate(other.data, path + ".new")
+            other.remove()
+        else:
+            postgres.run("initdb", "-D", postgres.data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
+                         "--wal-segsize=1", "--no-sync")
+            cls.duplicate(postgres.data, path + ".new")
+            shutil.rmtree(postgres.data)
+        os.rename(path + ".new", path)
+
+    @staticmethod
+    def duplicate(source, to):
+        subprocess.run(["cp", "-a", "--reflink=auto", source, to], check=True)
+
+
+class Postgres:
+    """PG_BINDIR names the server's programs (and may lack psql and pg_dump); else they are Debian's newest.
+    `migrated`: create_database(migrate=True) is done already."""
+
+    def __init__(self, fsync=True, settings=(), address="127.0.0.1", migrated=False):
         self.address = address
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         self.dir = tempfile.mkdtemp(prefix="meshify-pg-")
@@ -41,8 +92,7 @@ class Postgres:
         if self.user:
             os.chown(self.dir, self.user.pw_uid, self.user.pw_gid)
         atexit.register(self.remove)
-        self.run("initdb", "-D", self.data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8",
-                 "--locale=C.UTF-8", "--no-sync")
+        Templates.copy(self, migrated)
         with open(os.path.join(self.data, "postgresql.conf"), "a") as conf:
             conf.write(f"port = {self.port}\nlisten_addresses = '{address}'\n"
                        f"unix_socket_directories = '{self.dir}'\nfsync = {'on' if fsync else 'off'}\n"
@@ -114,7 +164,7 @@ class Postgres:
         for change in variant:
             self.apply(os.path.join(ROOT, f"sql/dev/variants/{change}.sql"), "postgres", name)
         if migrate:
-            for path in sorted(glob.glob(os.path.join(ROOT, "sql/[0-9][0-9][0-9]_*.sql"))):
+            for path in schema_files():
                 self.apply(path, "postgres", name, one_transaction=True)
             self.grant(name)
 

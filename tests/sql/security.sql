@@ -9,7 +9,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
                   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)$$,
     ARRAY(SELECT 'meshify.' || f FROM unnest(ARRAY[
         'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'prune', 'claim', 'compare', 'lanes',
-        'intend', 'record', 'settle', 'progress', 'done', 'fail', 'canceled', 'hand_back',
+        'intend', 'record', 'settle', 'further', 'progress', 'done', 'fail', 'canceled', 'hand_back',
         'audit', 'audited', 'audit_lost', 'surplus',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain',
         'list_jobs', 'show_job', 'status', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
