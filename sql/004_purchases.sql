@@ -132,7 +132,7 @@ BEGIN
     RETURN 'ok';
 END $$;
 
--- A prediction was seen to run: whatever killed the workers before, it is not that.
+-- A prediction was seen to run, or was looked for: whatever killed the workers before, it is not that.
 CREATE OR REPLACE FUNCTION meshify.further(p_worker uuid, p_job uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN

@@ -137,15 +137,28 @@ int enter_predicting(Task *t) {
     return 0;
 }
 
+/* It gets further: what its workers died of before is forgiven. */
+static void forgive(Task *t) {
+    DbRequest request = { .sql = "SELECT meshify.further($1, $2)" };
+
+    if (t->job->crashes == 0)
+        return;
+    t->job->crashes = 0;
+    if (db_request_add(&request, t->worker->id) == 0 && db_request_add(&request, t->job->id) == 0)
+        worker_call(t->worker, &request, "forgive crashes");
+    db_request_done(&request);
+}
+
 static void looked(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     Job *j = t->job;
     JobEvent ev = look_hear(t->worker->config, reply, j, clock_now_usec(), &j->fault);
 
     t->http = NULL;
-    if (reply->end == HTTP_ANSWERED && reply->code == 200)
+    if (reply->end == HTTP_ANSWERED && reply->code == 200) {
         lane_open(stage_lane(t, LANE_REQUEST));
-    else
+        forgive(t);
+    } else
         stage_service_trouble(t, LANE_REQUEST);
     worker_tell(t, ev);
 }
@@ -260,16 +273,6 @@ int enter_recording(Task *t) {
 
 /* --- polling ------------------------------------------------------------------------------- */
 
-/* It gets further: what its workers died of before is forgiven. */
-static void forgive(Task *t) {
-    DbRequest request = { .sql = "SELECT meshify.further($1, $2)" };
-
-    t->job->crashes = 0;
-    if (db_request_add(&request, t->worker->id) == 0 && db_request_add(&request, t->job->id) == 0)
-        worker_call(t->worker, &request, "forgive crashes");
-    db_request_done(&request);
-}
-
 static void polled(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     Job *j = t->job;
@@ -293,7 +296,7 @@ static void polled(void *userdata, HttpReply *reply) {
             j->has_purchase = false;
     }
     json_decref(answer.root);
-    if (answer.status && !answer.terminal && j->crashes > 0)
+    if (answer.status && !answer.terminal)
         forgive(t);
     if (ev == EV_STEP)
         job_next_step(j);

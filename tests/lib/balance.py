@@ -70,10 +70,7 @@ class Balance:
 
     def is_fateful(self, job):
         """Five workers died with it since it last got further: it may be what they died of."""
-        deaths = 0
-        for event in self.events[job.id]:
-            deaths = 0 if event["event"] in ("bought", "settled") else deaths + (event["event"] == "taken_over")
-        return deaths >= 5
+        return self.rows[job.id]["crashes"] >= 5 and sum(e["event"] == "taken_over" for e in self.events[job.id]) >= 5
 
     def bought(self, job):
         return [self.predictions[p["prediction_id"]] for p in self.purchases[job.id] if p["prediction_id"] in self.predictions]
