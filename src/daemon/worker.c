@@ -298,7 +298,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         uint64_t waiting = t->ticket.waiting ? now - t->ticket.waited_from_usec : 0;
 
         next = TAILQ_NEXT(t, link);
-        if (db_is_up(w->db) &&
+        /* Whoever slept through its lease would cancel what another waits for by now. */
+        if (lease_is_trusted(w) && db_is_up(w->db) &&
             j->worked_usec + (now - j->claimed_usec) >
                 w->config->job_timeout_usec + j->idle_usec + waiting &&
             !(j->at.wishes & 1u << EV_EXPIRE))
