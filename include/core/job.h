@@ -82,7 +82,8 @@ typedef struct Purchase {
     uint64_t intent_usec;  /* when it was written down, on our clock */
     uint64_t give_up_usec; /* before that nobody may say that it was not bought, on our clock */
     bool finished;         /* the prediction is terminal */
-    bool usable;           /* and gave an output */
+    bool succeeded;        /* and went well, whatever became of its output */
+    bool usable;           /* and its output serves */
     uint64_t finished_usec;
     double predict_time; /* seconds billed; < 0: unknown */
     json_t *output;

@@ -127,8 +127,8 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     if (!known || !step || p.id <= 0 || p.number == 0 ||
         (p.state == PURCHASE_BOUGHT && !service_is_id(prediction)))
         return -EBADMSG;
-    p.usable =
-        p.state == PURCHASE_BOUGHT && p.finished && status && strcmp(status, "succeeded") == 0;
+    p.succeeded = p.finished && status && strcmp(status, "succeeded") == 0;
+    p.usable = p.state == PURCHASE_BOUGHT && p.succeeded;
     p.step = strdup(step);
     p.prediction_id = prediction ? strdup(prediction) : NULL;
     p.input_hash = hash ? strdup(hash) : NULL;

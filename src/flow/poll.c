@@ -232,6 +232,7 @@ static void remember(Job *j, const PollAnswer *a, uint64_t now_usec) {
 
     p->finished = true;
     p->finished_usec = now_usec;
+    p->succeeded = strcmp(a->status, "succeeded") == 0;
     p->usable = a->usable;
     p->predict_time = json_number(a->metrics, "predict_time", -1);
     json_decref(p->output);

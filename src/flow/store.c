@@ -13,7 +13,8 @@
 
 /* --- names --------------------------------------------------------------------------------- */
 
-/* How many purchases of the last step had succeeded before the live one. */
+/* How many purchases of the last step had succeeded before the live one. Also those whose output is gone
+ * by now: a worker that lost the job may be storing it still. */
 static unsigned successes_before(const Job *j) {
     const Purchase *live = job_purchase(j);
     unsigned n = 0;
@@ -21,8 +22,7 @@ static unsigned successes_before(const Job *j) {
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        n += strcmp(p->step, live->step) == 0 && p->number < live->number && p->finished &&
-             p->usable;
+        n += strcmp(p->step, live->step) == 0 && p->number < live->number && p->succeeded;
     }
     return n;
 }

@@ -355,6 +355,7 @@ static void test_usable(void **state) {
         row.purchases = purchases;
         j = job_of(c, &row);
         assert_true(j->purchases[0].finished);
+        assert_true(j->purchases[0].succeeded);
         assert_false(j->purchases[0].usable);
     }
 }

@@ -141,6 +141,7 @@ static void test_hear(void **state) {
             assert_string_equal(j->output_url, GLB);
         assert_int_equal(p->finished, a.terminal);
         assert_int_equal(p->usable, usable);
+        assert_int_equal(p->succeeded, a.terminal && strcmp(a.status, "succeeded") == 0);
         assert_int_equal(p->state, usable || !a.terminal ? PURCHASE_BOUGHT : PURCHASE_ENDED);
         if (usable) {
             assert_true(json_equal(p->output, a.output));

@@ -42,6 +42,8 @@ static void test_name(void **state) {
         { NULL, WAS(1, "bought", GONE) "," WAS(2, "bought", GONE) "," RUNS(3), NAME "_3.glb" },
         { NULL, RUNS(4) "," WAS(2, "bought", GONE), NAME "_2.glb" },
         { "{job_id}", WAS(1, "bought", GONE) "," RUNS(2), JOB_ID "_2" },
+        { NULL, WAS(1, "ended", ",\"finished\":true,\"status\":\"succeeded\"") "," RUNS(2),
+          NAME "_2.glb" },
         { "a.b/{job_id}", WAS(1, "bought", GONE) "," RUNS(2), "a.b/" JOB_ID "_2" },
         { "{job_id}.tar.gz", WAS(1, "bought", GONE) "," RUNS(2), JOB_ID ".tar_2.gz" },
         /* not after a purchase that gave no mesh */
