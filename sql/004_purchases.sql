@@ -71,6 +71,7 @@ CREATE OR REPLACE FUNCTION meshify.record(p_worker uuid, p_purchase bigint, p_pr
 DECLARE
     v_row meshify.predictions;
     v_answer text;
+    v_new boolean;
 BEGIN
     SELECT * INTO v_row FROM meshify.predictions p WHERE p.id = p_purchase;
     IF NOT FOUND THEN
@@ -83,11 +84,16 @@ BEGIN
        OR v_row.prediction_id <> p_prediction THEN
         RETURN 'taken';
     END IF;
+    v_new := v_row.prediction_id IS NULL;
     BEGIN
         UPDATE meshify.predictions p
-        SET prediction_id = p_prediction, status = coalesce(p.status, left(p_status, 50)),
-            created_at = coalesce(p.created_at, now()),
-            state = CASE p.state WHEN 'intended' THEN 'bought' WHEN 'given_up' THEN 'surplus' ELSE p.state END
+        SET prediction_id = p_prediction, created_at = coalesce(p.created_at, now()),
+            -- What was said not to be sent and yet is there, has not ended.
+            status = CASE WHEN v_new THEN left(p_status, 50) ELSE p.status END,
+            finished_at = CASE WHEN v_new THEN NULL ELSE p.finished_at END,
+            state = CASE WHEN p.state = 'intended' OR p.state = 'ended' AND v_new AND v_answer IN ('ok', 'cancel') THEN 'bought'
+                         WHEN p.state IN ('given_up', 'ended') AND v_new THEN 'surplus'
+                         ELSE p.state END
         WHERE p.id = p_purchase
         RETURNING * INTO v_row;
     EXCEPTION WHEN unique_violation THEN

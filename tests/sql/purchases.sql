@@ -63,6 +63,18 @@ SELECT is(meshify.settle(t.row_of((SELECT id FROM r)), NULL, 'refused', NULL, NU
 SELECT is((SELECT state FROM meshify.predictions WHERE job_id = (SELECT id FROM r)), 'ended', 'is ended');
 SELECT is(meshify.settle(t.row_of(pg_temp.j()), NULL, 'refused', NULL, NULL, 'x', false), 'lost', 'what was bought can''t be refused');
 
+-- One who lost the job says that it sent nothing, while its holder finds a prediction of the same input.
+CREATE TEMP TABLE e AS SELECT t.claimed(1, 'not sent') AS one, t.claimed(1, 'not sent either') AS two;
+SELECT t.intend(1, one), t.intend(1, two) FROM e;
+SELECT meshify.settle(t.row_of(one), NULL, 'not sent', NULL, NULL, 'x', false), meshify.settle(t.row_of(two), NULL, 'not sent', NULL, NULL, 'x', false) FROM e;
+SELECT is(meshify.record(t.w(1), t.row_of((SELECT one FROM e)), 'there', 'starting'), 'ok', 'what was ended and yet is there');
+SELECT results_eq('SELECT state, status, finished_at FROM meshify.predictions WHERE prediction_id = ''there''', $$VALUES ('bought', 'starting', NULL::timestamptz)$$, 'is bought');
+SELECT is(meshify.record(t.w(2), t.row_of((SELECT two FROM e)), 'elsewhere', 'starting'), 'surplus', 'or surplus, when another has the job');
+SELECT results_eq('SELECT state, finished_at FROM meshify.predictions WHERE prediction_id = ''elsewhere''', $$VALUES ('surplus', NULL::timestamptz)$$, 'and so cancelled');
+SELECT is(meshify.settle(t.row_of((SELECT one FROM e)), 'there', 'failed', NULL, NULL, NULL, false), 'ok', 'it fails');
+SELECT is(meshify.record(t.w(1), t.row_of((SELECT one FROM e)), 'there', 'starting'), 'ok', 'its id once more');
+SELECT results_eq('SELECT state, status, finished_at IS NOT NULL FROM meshify.predictions WHERE prediction_id = ''there''', $$VALUES ('ended', 'failed', true)$$, 'does not bring it back');
+
 -- Fences of a cancel and of a closed job.
 UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (SELECT id FROM r);
 SELECT is(t.intend(1, (SELECT id FROM r), 'paint', 2), 'cancel', 'nothing is bought for a job that is to be cancelled');
