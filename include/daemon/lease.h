@@ -4,7 +4,7 @@
 
 /* To be called when the working connection comes up. */
 void lease_connected(Worker *w);
-void lease_disconnected(Worker *w);
+void lease_disconnected(Worker *w, const char *why);
 
 /* May something be begun that costs money or writes an object? */
 bool lease_is_trusted(const Worker *w);

@@ -32,7 +32,7 @@ static void next_in(Worker *w, uint64_t usec) {
 static void trouble(Worker *w, const char *what) {
     if (strcmp(w->trouble, what) == 0)
         return;
-    (void) snprintf(w->trouble, sizeof w->trouble, "%s", what);
+    str_clean(w->trouble, sizeof w->trouble, what); /* it stands in STATUS */
     if (*what)
         log_line(LOG_WARNING, DB_DOWN, "Not ready: %s", what);
     worker_changed(w);
@@ -405,11 +405,15 @@ void lease_connected(Worker *w) {
     check_schema(w);
 }
 
-void lease_disconnected(Worker *w) {
+void lease_disconnected(Worker *w, const char *why) {
+    char what[200];
+
     w->lease.beating = w->lease.comparing = w->lease.reaping = false;
     if (!w->down_since_usec)
         w->down_since_usec = clock_now_usec();
-    trouble(w, "the database is away");
+    (void) snprintf(what, sizeof what, "the database is away: %s", why);
+    str_clean(w->trouble, sizeof w->trouble, what); /* the log has it already */
+    worker_changed(w);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {

@@ -81,7 +81,10 @@ static int complain(ConfigErrors *e, const char *path, int r) {
         return config_errors_add(e, "%s: is larger than 1 MiB; write less", shown);
     if (r == -EISDIR)
         return config_errors_add(e, "%s: is a directory; name a file", shown);
-    return config_errors_add(e, "%s: cannot be read: %s", shown, strerror(-r));
+    return config_errors_add(e, "%s: cannot be read: %s%s", shown, strerror(-r),
+                             r == -ENOENT                  ? "; write it, or name another with -c"
+                             : r == -EACCES || r == -EPERM ? "; give it to the user that we run as"
+                                                           : "");
 }
 
 /* Is a secret written in this text: a key that is one, or a URL with a password? */

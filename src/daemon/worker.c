@@ -380,7 +380,7 @@ static void on_down(void *userdata, const char *why) {
     Worker *w = userdata;
 
     log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, retrying", why);
-    lease_disconnected(w);
+    lease_disconnected(w, why);
 }
 
 static void on_lane(void *userdata) {

@@ -386,6 +386,12 @@ static void on_notice(void *userdata, const PGresult *res) {
         db->events.notice(db->userdata, res);
 }
 
+/* libpq keeps no SQLSTATE of a connection that failed; these are PostgreSQL's and Supavisor's words. */
+static bool is_login_refused(const char *why) {
+    return strstr(why, "authentication failed") || strstr(why, "Tenant or user not found") ||
+           strstr(why, "Circuit breaker");
+}
+
 static void connecting(Db *db) {
     PostgresPollingStatusType want = PQconnectPoll(db->conn);
 
@@ -400,7 +406,7 @@ static void connecting(Db *db) {
     } else {
         const char *why = PQerrorMessage(db->conn);
 
-        lose(db, why, strstr(why, "authentication failed") ? DB_RETRY_AUTH : 0);
+        lose(db, why, is_login_refused(why) ? DB_RETRY_AUTH : 0);
     }
 }
 

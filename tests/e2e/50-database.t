@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import accounts
 import lab as testing
-from lab import Lab, Process, clean_environment, is_, ok, program, wait_for
+from lab import Lab, is_, ok, wait_for
 from postgres import SUPERUSER
 
 IMAGE = "https://images.example/x.png"
@@ -73,7 +73,7 @@ def the_database_restarts():
         lab = Lab(fsync=True)
         jobs, daemon = in_flight(lab, 20, **{"database.lease": "30s"})
         lab.postgres.stop(mode)
-        daemon.wait_line("the database is away", 20)
+        daemon.wait_line("The database is away", 20)
         lab.postgres.start()
         lab.db = lab.postgres.connect()
         daemon.wait_line("The database is back", 30)
@@ -201,61 +201,5 @@ def limits_of_the_queue():
     lab.sim.stop()
 
 
-def start(lab, *args, environment=None):
-    return Process([program("meshifyd"), *args], clean_environment(**(environment or {})))
-
-
-def how_it_is_started():
-    lab = Lab()
-    path = lab.write_config("start")
-    daemon = start(lab, "-t", "-c", path)
-    is_(daemon.wait(), 0, "-t, a good configuration: 0")
-    for keys, said in (({"worker.max_jobs": "many"}, "max_jobs"), ({"worker.nonsense": "1"}, "nonsense"),
-                       ({"replicate.webhook_url": "https://x.example/"}, "not supported yet")):
-        bad = lab.write_config("bad", **keys)
-        for args in (("-t",), ()):
-            daemon = start(lab, *args, "-c", bad)
-            is_(daemon.wait(), 78, f"{keys} {args}: 78")
-            ok(said in daemon.log() and "bad.ini:" in daemon.log(), f"{keys} {args}: file, line and key are named", daemon.log())
-    os.chmod(path, 0o644)
-    daemon = start(lab, "-t", "-c", path)
-    is_(daemon.wait(), 0, "a file that everybody can read: no error")
-    ok(f"chmod 600 {path}" in daemon.log(), "but a warning, since there is a secret in it", daemon.log())
-    with open(os.path.join(lab.dir, "open.ini"), "w", encoding="utf-8") as file:
-        file.write("[worker]\nmax_jobs = 3\n#token = x\n[replicate]\nurl = https://api.replicate.com/v1\n")
-    os.chmod(file.name, 0o644)
-    daemon = start(lab, "-t", "-c", file.name, environment={"REPLICATE_API_TOKEN": "x", "SUPABASE_URL": "https://p.example",
-                                                            "SUPABASE_SERVICE_ROLE_KEY": "x"})
-    ok(daemon.wait() == 0 and "chmod" not in daemon.log(), "and none where there is none", daemon.log())
-    daemon = start(lab, "-c", lab.write_config("nospool", **{"worker.spool_dir": "/dev/null/spool"}))
-    is_(daemon.wait(), 78, "a spool_dir that can't be: 78")
-    ok("[worker] spool_dir: /dev/null/spool: Not a directory" in daemon.log(), "and what is wrong with it", daemon.log())
-    is_(start(lab, "--nonsense").wait(), 64, "a wrong option: 64")
-    is_(start(lab, "more").wait(), 64, "an argument: 64")
-    is_(start(lab, "--version").wait(), 0, "--version")
-    is_(start(lab, "-c", "/nonexistent.ini").wait(), 78, "no such file: 78")
-    daemon = lab.daemon("by-env", environment={"REPLICATE_API_TOKEN": "from-the-environment-8843"})
-    lab.sim.config(api_token="from-the-environment-8843", processing_ms=50)
-    job, _ = lab.insert_job("with a token", IMAGE)
-    lab.wait_status(job, "done")
-    with open(f"/proc/{daemon.pid}/cmdline", encoding="utf-8") as command:
-        ok("8843" not in command.read(), "the token is not on the command line")
-    daemon.signal(signal.SIGUSR1)
-    daemon.signal(signal.SIGHUP)
-    daemon.wait_line("Reloading is not supported yet", 10)
-    job, _ = lab.insert_job("in flight", IMAGE)
-    daemon.wait_line("claimed", 10)
-    ok("8843" not in daemon.log() and "eyJ.test" not in daemon.log(), "nor in the log")
-    lab.sim.config(processing_ms=600000)
-    job, _ = lab.insert_job("left behind", IMAGE)
-    wait_for(lambda: lab.job(job)["status"] == "running", 10, "a job in flight")
-    lab.postgres.stop("immediate") # nothing can be handed back
-    daemon.signal(signal.SIGTERM)
-    daemon.wait_line("Stopping", 10)
-    daemon.signal(signal.SIGTERM)
-    is_(daemon.wait(10), 0, "a second SIGTERM ends it at once")
-    lab.sim.stop()
-
-
 testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database, the_audit,
-             without_notifications, limits_of_the_queue, how_it_is_started)
+             without_notifications, limits_of_the_queue)
