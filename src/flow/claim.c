@@ -144,18 +144,23 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     return 0;
 }
 
+/* A row that can't be read was changed by hand. What it stands for nobody knows, so nothing is bought
+ * for this job any more; what the other rows name can still be cancelled. */
 static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
     _cleanup_(json_unrefp) json_t *all = rows ? json_parse(rows, strlen(rows)) : NULL;
+    bool readable_all = json_is_array(all);
     size_t i;
     json_t *row;
     int r;
 
-    if (!json_is_array(all))
-        return -EBADMSG;
     json_array_foreach (all, i, row) {
         Purchase p;
 
-        if ((r = read_purchase(row, now_usec, &p)) < 0)
+        if ((r = read_purchase(row, now_usec, &p)) == -EBADMSG) {
+            readable_all = false;
+            continue;
+        }
+        if (r < 0)
             return r;
         if ((r = job_add_purchase(j, &p)) < 0) {
             free(p.step);
@@ -166,6 +171,8 @@ static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
             return r;
         }
     }
+    if (!readable_all)
+        fault_set(&j->fault, FAULT_PURCHASE_UNKNOWN, "a row of its purchases can't be read");
     return 0;
 }
 
