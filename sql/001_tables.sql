@@ -151,6 +151,16 @@ CREATE TABLE IF NOT EXISTS meshify.settings (
 INSERT INTO meshify.settings (key, value)
 VALUES ('refund', 'on'), ('refund_max', '100'), ('price', '25'), ('max_pending_jobs', '0'), ('paused', 'off')
 ON CONFLICT DO NOTHING;
+-- Closing a job reads these: one that was written by hand must be as good as one of `meshifyctl settings`.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conname = 'settings_value' AND conrelid = 'meshify.settings'::regclass) THEN
+        ALTER TABLE meshify.settings ADD CONSTRAINT settings_value CHECK (CASE
+            WHEN key IN ('refund', 'paused') THEN value IN ('on', 'off')
+            WHEN key IN ('refund_max', 'price', 'max_pending_jobs') THEN value ~ '^[0-9]{1,9}$'
+            ELSE true END) NOT VALID;
+    END IF;
+END $$;
 
 GRANT USAGE ON SCHEMA meshify TO meshify_worker;
 GRANT SELECT ON meshify.schema_version TO meshify_worker;
