@@ -16,6 +16,9 @@ bool str_is_uuid(const char *s);
 /* True when the `size` bytes are UTF-8 without NUL. */
 bool str_is_utf8(const char *s, size_t size);
 
+/* No blank and no control character: text that may stand in a URL or a header. */
+bool str_is_graphic(const char *s);
+
 /* A growing buffer of bytes, always terminated once something was added. */
 typedef struct StrBuf {
     char *text;

@@ -85,6 +85,13 @@ bool str_is_utf8(const char *s, size_t size) {
     return true;
 }
 
+bool str_is_graphic(const char *s) {
+    for (; *s; s++)
+        if ((unsigned char) *s <= ' ' || *s == 0x7f)
+            return false;
+    return true;
+}
+
 int strbuf_add(StrBuf *b, const char *bytes, size_t size) {
     if (size >= b->room - b->size || !b->text) {
         size_t room = b->room ? b->room : 256;

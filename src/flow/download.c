@@ -41,7 +41,7 @@ JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
     unsigned port = 0;
     bool secure = false;
 
-    if (strpbrk(url, " \t\r\n") || !host_of(url, host, &port, &secure))
+    if (!str_is_graphic(url) || !host_of(url, host, &port, &secure))
         fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "not a URL to fetch: %.100s", url);
     else if (!str_host_matches(c->download_hosts, host, port))
         fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "host '%.100s' is not in download_hosts", host);

@@ -66,7 +66,7 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
         return EV_FINAL;
     }
     if (strncasecmp(j->image, "https://", 8) == 0 || strncasecmp(j->image, "http://", 7) == 0) {
-        if (strlen(j->image) > 8192 || strpbrk(j->image, " \t\r\n")) {
+        if (strlen(j->image) > 8192 || !str_is_graphic(j->image)) {
             fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL is not one");
             return EV_FINAL;
         }

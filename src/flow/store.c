@@ -282,7 +282,7 @@ JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault 
 
     if (reply->end != HTTP_ANSWERED || reply->code / 100 != 2)
         return refused(reply, root, FAULT_IMAGE_MISSING, reterr);
-    if (!path || path[0] != '/' || strpbrk(path, " \t\r\n") || strlen(path) > 8192) {
+    if (!path || path[0] != '/' || !str_is_graphic(path) || strlen(path) > 8192) {
         fault_set(reterr, FAULT_STORE_UNREACHED, "storage: an answer without signedURL");
         return EV_WAIT;
     }

@@ -16,8 +16,9 @@
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
 #define HTTP_TCP_TIMEOUT_MSEC 10000
-#define HTTP_STALL_SECONDS 60 /* no byte for so long: the transfer is dead */
-#define HTTP_KEEP 64          /* idle connections kept */
+#define HTTP_STALL_SECONDS 60       /* no byte for so long: the transfer is dead */
+#define HTTP_KEEP 64                /* idle connections kept */
+#define HTTP_RETRY_MAX_SECONDS 3600 /* nobody is waited for longer because of his Retry-After */
 
 struct HttpOp {
     Http *http;
@@ -147,6 +148,8 @@ static void finish(HttpOp *op) {
                          ? (int) code
                          : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
+    if (wait > HTTP_RETRY_MAX_SECONDS)
+        wait = HTTP_RETRY_MAX_SECONDS;
     op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
     if (op->request.sink_fd > 0)
         take_file_headers(op);

@@ -350,13 +350,22 @@ static void test_db_messages(void **state) {
     }
 }
 
+static void test_graphic(void **state) {
+    static const char *const bad[] = { " ", "a b", "a\n", "\r", "\t", "\x1b[2J", "a\x7f", "\x01" };
+
+    (void) state;
+    assert_true(str_is_graphic("") && str_is_graphic("https://x/~a?b=c#" EURO "!"));
+    for (size_t i = 0; i < N(bad); i++)
+        assert_false(str_is_graphic(bad[i]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),       cmocka_unit_test(test_clean_anything),
-        cmocka_unit_test(test_forms),       cmocka_unit_test(test_buffer),
-        cmocka_unit_test(test_hosts),       cmocka_unit_test(test_json),
-        cmocka_unit_test(test_hash),        cmocka_unit_test(test_http_messages),
-        cmocka_unit_test(test_db_messages),
+        cmocka_unit_test(test_clean),         cmocka_unit_test(test_clean_anything),
+        cmocka_unit_test(test_forms),         cmocka_unit_test(test_buffer),
+        cmocka_unit_test(test_hosts),         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_graphic),       cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_http_messages), cmocka_unit_test(test_db_messages),
     };
 
     torture_json();

@@ -358,6 +358,7 @@ static void test_sign_hear(void **state) {
         { "{\"signedURL\":\"@evil.com/x\"}", NULL },
         { "{\"signedURL\":\"/object/sign/a b\"}", NULL },
         { "{\"signedURL\":\"/object/sign/a\\r\\nb\"}", NULL },
+        { "{\"signedURL\":\"/object/sign/a\\u001b[2J\"}", NULL },
         { "{\"signedURL\":\"\"}", NULL },
         { "{\"signedURL\":null,\"error\":\"x\"}", NULL },
         { "{}", NULL },
