@@ -132,6 +132,15 @@ check-postgres: all                          ## SQL and end-to-end tests on POST
 check-kill: all                              ## a kill at every message of a job, in every way
 	BUILD=$(BUILD) KILL=all prove -e '' tests/e2e/80-kill.t
 
+check-model:                                 ## the protocol, all of it, checked with spin (long)
+	BUILD=$(BUILD) prove -e '' tests/model/run :: -j $(or $(JOBS),2) all
+
+check-model-quick:                           ## the protocol, in the small
+	BUILD=$(BUILD) prove -e '' tests/model/run :: -j $(or $(JOBS),2) quick
+
+check-mutants: all                           ## each rule of the protocol broken in the code: is it noticed? (long)
+	BUILD=$(BUILD) prove -e '' tests/model/mutate
+
 check-fuzz:                                  ## each fuzz target for FUZZ_SECONDS (15)
 	$(MAKE) BUILD=$(BUILD)/fuzzing CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
 
@@ -223,7 +232,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: check check-unit check-sql check-e2e check-postgres check-kill check-fuzz check-boot check-sanitized check-valgrind check-compilers
+.PHONY: check check-unit check-sql check-e2e check-postgres check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers
 .PHONY: FORCE all fuzz-run coverage tidy analyze units $(TIDY) $(ANALYZE) lint demo bench chaos install uninstall format clean help
 
 .DELETE_ON_ERROR:

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A worker that slept while another took its jobs wakes up: what the other waits for is left alone."""
+"""What a worker does not know of its jobs: that another has them by now, or that they are its own."""
 
 import os
 import signal
@@ -35,4 +35,18 @@ def it_slept_through_job_timeout():
     lab.sim.stop()
 
 
-testing.main(it_slept_through_job_timeout)
+def a_claim_whose_answer_was_lost():
+    """The rows say that the worker has the job; the worker never heard of it."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    lab.query("UPDATE meshify.settings SET value = 'on' WHERE key = 'paused'") # so that it can't be an ordinary claim
+    daemon = lab.daemon(**{"database.lease": "3s"})
+    job, _ = lab.insert_job("claimed", "https://images.example/x.png")
+    lab.query("UPDATE public.jobs SET status = 'running', worker_id = (SELECT id FROM meshify.workers), attempts = 1, "
+              "claimed_at = now(), started_at = now()")
+    is_(lab.wait_status(job, "done", seconds=20)["attempts"], 1, "a lost claim: the job is taken up with the next heartbeat")
+    is_(daemon.stop(), 0, "a lost claim: and the daemon stops cleanly")
+    lab.sim.stop()
+
+
+testing.main(it_slept_through_job_timeout, a_claim_whose_answer_was_lost)

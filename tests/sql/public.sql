@@ -30,6 +30,13 @@ CREATE TEMP TABLE c AS SELECT t.claimed(1) AS id;
 SELECT is(meshify.cancel((SELECT id FROM c)), 'asked', 'a running job is left to its worker');
 SELECT is((SELECT status FROM public.jobs WHERE id = (SELECT id FROM c)), 'running', 'and runs on');
 SELECT is(meshify.canceled(t.w(1), (SELECT id FROM c)), 'ok', 'which ends it');
+CREATE TEMP TABLE b AS SELECT t.claimed(1, 'bought') AS id;
+SELECT t.intend(1, (SELECT id FROM b));
+SELECT meshify.hand_back(t.w(1), (SELECT id FROM b), '1 h', false, '0', 'test');
+SELECT is(meshify.cancel((SELECT id FROM b)), 'asked', 'a pending job with a purchase that may run is left to a worker');
+SELECT results_eq('SELECT status, run_after <= now() FROM public.jobs WHERE id = (SELECT id FROM b)', $$VALUES ('pending', true)$$, 'which takes it now');
+SELECT t.claim(1);
+SELECT is(meshify.canceled(t.w(1), (SELECT id FROM b)), 'ok', 'and ends it');
 
 -- Notifications wake.
 SELECT dblink_connect_u('ear', :'dsn');
