@@ -262,6 +262,7 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     if (clock_now_usec() > w->lease.connected_usec + w->config->lease_usec)
         reap(w, "{}");
     next_in(w, w->config->lease_usec / 3);
+    worker_plan(w); /* a claim that came due while the lease was in doubt was not made */
     worker_changed(w);
 }
 

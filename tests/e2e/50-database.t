@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import accounts
 import lab as testing
 from lab import Lab, is_, ok, wait_for
 from postgres import SUPERUSER
+from proxy import PostgresProxy
 
 IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s"}
@@ -162,6 +164,26 @@ def the_audit():
     lab.sim.stop()
 
 
+def a_heartbeat_is_late():
+    """What woke it up while it held still is not forgotten."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    proxy = PostgresProxy(lab.postgres.port)
+    daemon = lab.daemon(**SHORT, **{"database.url": proxy.url(), "database.listen_url": lab.postgres.url("meshifyd")})
+    proxy.pause(keep=True)
+    daemon.wait_line("nothing new is begun", 20)
+    notified = lab.postgres.connect()
+    notified.cursor().execute("LISTEN meshify_jobs")
+    job, _ = lab.insert_job("while it held still", IMAGE)
+    wait_for(lambda: notified.poll() or notified.notifies, 10, "the notification")
+    time.sleep(0.2)  # for the daemon to hear it, too
+    proxy.resume()
+    lab.wait_status(job, "done", seconds=20)
+    ok(True, "late heartbeat: the job that came meanwhile is taken up")
+    is_(daemon.stop(), 0, "late heartbeat: the daemon stops cleanly")
+    lab.sim.stop()
+
+
 def without_notifications():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -202,4 +224,4 @@ def limits_of_the_queue():
 
 
 testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database, the_audit,
-             without_notifications, limits_of_the_queue)
+             a_heartbeat_is_late, without_notifications, limits_of_the_queue)
