@@ -141,6 +141,14 @@ check-model-quick:                           ## the protocol, in the small
 check-mutants: all                           ## each rule of the protocol broken in the code: is it noticed? (long)
 	BUILD=$(BUILD) prove -e '' tests/model/mutate
 
+SUPABASE := 2.117.0
+check-supabase: all $(BUILD)/supabase/$(SUPABASE) ## the files of sql/, pushed by the Supabase CLI (by npm)
+	BUILD=$(BUILD) SUPABASE_CLI=$(BUILD)/supabase/$(SUPABASE)/node_modules/.bin/supabase prove -e '' tests/supabase
+
+$(BUILD)/supabase/$(SUPABASE):
+	npm install --silent --no-audit --no-fund --prefix $@.new supabase@$(SUPABASE)
+	mv $@.new $@
+
 check-fuzz:                                  ## each fuzz target for FUZZ_SECONDS (15)
 	$(MAKE) BUILD=$(BUILD)/fuzzing CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
 
@@ -232,7 +240,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: check check-unit check-sql check-e2e check-postgres check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers
+.PHONY: check check-unit check-sql check-e2e check-postgres check-supabase check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers
 .PHONY: FORCE all fuzz-run coverage tidy analyze units $(TIDY) $(ANALYZE) lint demo bench chaos install uninstall format clean help
 
 .DELETE_ON_ERROR:
