@@ -29,11 +29,18 @@ BEGIN RETURN (SELECT coalesce(json_agg(json_build_object(
     FROM meshify.predictions p WHERE p.job_id = p_job);
 END $$;
 
+-- Did somebody's trigger keep this job from ending? Then nothing more is bought for it: it is only tried to end it.
+CREATE OR REPLACE FUNCTION meshify.unended(p_job uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN coalesce((SELECT e.event = 'unended' FROM meshify.events e
+                       WHERE e.job_id = p_job AND e.event IN ('unended', 'retried') ORDER BY e.id DESC LIMIT 1), false);
+END $$;
+
 -- A job as a worker takes it up. (plpgsql keeps the plan for the next call, sql does not.)
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts, j.crashes,
-           meshify.usec(j.worked),
+BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts,
+           CASE WHEN meshify.unended(j.id) THEN 1000 ELSE j.crashes END, meshify.usec(j.worked),
            meshify.usec(now() - greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
                                                         WHERE e.job_id = j.id AND e.event = 'retried'))),
            j.cancel_requested_at IS NOT NULL,
@@ -144,6 +151,7 @@ END $$;
 
 SELECT meshify.only_for('meshify.usec(interval)');
 SELECT meshify.only_for('meshify.purchases_of(uuid)');
+SELECT meshify.only_for('meshify.unended(uuid)');
 SELECT meshify.only_for('meshify.as_claimed(uuid[])');
 SELECT meshify.only_for('meshify.pick(int, int, boolean)');
 SELECT meshify.only_for('meshify.claim(uuid, int, int, boolean)', 'meshify_worker');

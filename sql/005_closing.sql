@@ -50,6 +50,15 @@ CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT left(CASE WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;
 
+-- A trigger of theirs may have taken back what was just written: then all of it is undone.
+CREATE OR REPLACE FUNCTION meshify.has_ended(p_job uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM meshify.jobs j WHERE j.id = p_job AND j.status IN ('pending', 'running')) THEN
+        RAISE EXCEPTION 'a trigger on public.jobs keeps the status from changing';
+    END IF;
+END $$;
+
 -- Ends a job that got no mesh. The caller holds the locks and knows that it may.
 CREATE OR REPLACE FUNCTION meshify.end_without(
     p_job uuid, p_status text, p_sentence text, p_reason text, p_asset_stays boolean DEFAULT true)
@@ -85,6 +94,7 @@ BEGIN
     END IF;
     PERFORM meshify.note(p_job, p_status, jsonb_strip_nulls(jsonb_build_object(
         'reason', p_reason, 'refund', meshify.refund(j.id, j.user_id, j.asset_id))));
+    PERFORM meshify.has_ended(p_job);
 END $$;
 
 -- The asset's row is locked before the job's.
@@ -119,7 +129,23 @@ BEGIN
     PERFORM meshify.notify_user(j.user_id, 'success', 'Mesh Generation Complete',
         'Your 3D mesh "' || meshify.prompt_of(j.input_data) || '" has been generated successfully and is ready for download.');
     PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_path, 'size', p_size));
+    PERFORM meshify.has_ended(p_job);
     RETURN 'ok';
+END $$;
+
+-- As end_without; what a trigger of theirs refuses is written down, said, and answered with 'refused'.
+CREATE OR REPLACE FUNCTION meshify.try_end(p_job uuid, p_status text, p_sentence text, p_reason text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+BEGIN
+    PERFORM meshify.end_without(p_job, p_status, p_sentence, p_reason);
+    RETURN 'ok';
+EXCEPTION WHEN OTHERS THEN
+    IF SQLSTATE ~ '^(40|53|55|57|58|XX)' THEN
+        RAISE; -- the same again may do
+    END IF;
+    PERFORM meshify.note(p_job, 'unended', jsonb_build_object('reason', p_reason, 'error', left(SQLERRM, 200)));
+    RAISE WARNING 'job % can''t be ended, nothing more is bought for it: %', p_job, left(SQLERRM, 200) USING ERRCODE = 'MF500';
+    RETURN 'refused';
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.fail(p_worker uuid, p_job uuid, p_sentence text, p_reason text) RETURNS text
@@ -130,8 +156,7 @@ BEGIN
     IF v_answer NOT IN ('ok', 'cancel') THEN
         RETURN v_answer;
     END IF;
-    PERFORM meshify.end_without(p_job, 'error', p_sentence, p_reason);
-    RETURN 'ok';
+    RETURN meshify.try_end(p_job, 'error', p_sentence, p_reason);
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.canceled(p_worker uuid, p_job uuid) RETURNS text
@@ -142,8 +167,7 @@ BEGIN
     IF v_answer NOT IN ('ok', 'cancel') THEN
         RETURN v_answer;
     END IF;
-    PERFORM meshify.end_without(p_job, 'canceled', 'canceled', 'canceled');
-    RETURN 'ok';
+    RETURN meshify.try_end(p_job, 'canceled', 'canceled', 'canceled');
 END $$;
 
 -- May something that was bought for this job still run?
@@ -168,7 +192,7 @@ BEGIN
     END IF;
     UPDATE meshify.jobs j
     SET status = 'pending', worker_id = NULL, worked = j.worked + p_worked,
-        run_after = CASE WHEN v_answer = 'cancel' THEN now() ELSE now() + p_delay END,
+        run_after = now() + CASE WHEN meshify.unended(p_job) THEN greatest(p_delay, '1 min') WHEN v_answer = 'cancel' THEN '0' ELSE p_delay END,
         attempts = CASE WHEN p_counted THEN j.attempts ELSE greatest(j.attempts - 1, 0) END
     WHERE j.id = p_job;
     UPDATE public.mesh_assets a SET status = 'pending'
@@ -183,6 +207,8 @@ END $$;
 SELECT meshify.only_for('meshify.refund(uuid, uuid, uuid)');
 SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.prompt_of(jsonb)');
+SELECT meshify.only_for('meshify.has_ended(uuid)');
+SELECT meshify.only_for('meshify.try_end(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.end_without(uuid, text, text, text, boolean)');
 SELECT meshify.only_for('meshify.fence_closing(uuid, uuid)');
 SELECT meshify.only_for('meshify.may_run(uuid)');

@@ -225,8 +225,8 @@ static void check(Job *j, const Config *c, const PGresult *res, int row) {
     else if (!j->user_id[0] || !j->project_id[0] || strcmp(owner, j->user_id) != 0)
         fault_set(&j->fault, FAULT_ASSET_MISSING, "the job's asset belongs to another user");
     else if (j->crashes >= CRASHES_MAX)
-        fault_set(&j->fault, FAULT_CRASHED, "taken over %u times without getting further",
-                  j->crashes);
+        fault_set(&j->fault, FAULT_CRASHED,
+                  "taken over, or kept from ending, %u times without getting further", j->crashes);
     else if (c->max_age_usec && j->age_usec > c->max_age_usec && j->n_purchases == 0)
         fault_set(&j->fault, FAULT_TOO_OLD, "older than max_age");
 }

@@ -15,7 +15,7 @@ JobEvent complete_answer(const char *answer, Fault *reterr) {
         JobEvent ev;
     } words[] = {
         { "ok", EV_OK },         { "lost", EV_LOST },   { "closed", EV_LOST },
-        { "cancel", EV_CANCEL }, { "gone", EV_CANCEL },
+        { "cancel", EV_CANCEL }, { "gone", EV_CANCEL }, { "refused", EV_FINAL },
     };
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

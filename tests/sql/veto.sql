@@ -1,0 +1,53 @@
+-- Triggers of the project that keep a job from ending: nothing is given, told or bought twice, and others go on.
+SELECT no_plan();
+SELECT t.worker(1);
+CREATE FUNCTION pg_temp.counts() RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', (SELECT count(*) FROM meshify.refunds), (SELECT count(*) FROM public.notifications), (SELECT sum(credits_remaining) FROM public.profiles)) $$;
+CREATE FUNCTION public.hostile() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.input_data ->> 'prompt' = 'raises' AND NEW.status NOT IN ('pending', 'running') THEN
+        RAISE EXCEPTION 'no end for you';
+    ELSIF NEW.input_data ->> 'prompt' = 'skips' AND NEW.status NOT IN ('pending', 'running') THEN
+        RETURN NULL;
+    ELSIF NEW.input_data ->> 'prompt' = 'keeps' AND NEW.status NOT IN ('pending', 'running') THEN
+        NEW.status := OLD.status;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hostile BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.hostile();
+CREATE FUNCTION public.hostile_after() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.input_data ->> 'prompt' = 'undoes' AND NEW.status NOT IN ('pending', 'running') THEN
+        UPDATE public.jobs j SET status = 'running' WHERE j.id = NEW.id;
+    ELSIF NEW.input_data ->> 'prompt' = 'deletes' AND NEW.status NOT IN ('pending', 'running') THEN
+        DELETE FROM public.jobs j WHERE j.id = NEW.id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER hostile_after AFTER UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.hostile_after();
+
+CREATE TEMP TABLE h AS SELECT p AS prompt, t.claimed(1, p) AS id FROM unnest(ARRAY['raises', 'skips', 'keeps', 'undoes']) p;
+SELECT is(count(*)::int, 4, 'jobs are claimed as ever') FROM public.jobs WHERE status = 'running';
+SELECT throws_ok(format('SELECT t.done(1, %L)', id), NULL, NULL, prompt || ': done is refused') FROM h;
+CREATE TEMP TABLE before AS SELECT pg_temp.counts() AS counts;
+SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'refused', prompt || ': so is the failing') FROM h;
+SELECT is(pg_temp.counts(), (SELECT counts FROM before), 'nothing was given, nobody was told');
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unended' AND detail ? 'error'), 4, 'it is written down');
+SELECT is(meshify.hand_back(t.w(1), id, '0', false, '0', 'word'), 'ok', prompt || ': it goes back') FROM h;
+SELECT is((SELECT bool_and(run_after > now() + interval '50 s') FROM public.jobs WHERE status = 'pending'), true, 'for a minute');
+UPDATE public.jobs SET run_after = now();
+SELECT is((SELECT min(crashes) FROM meshify.claim(t.w(1), 9, 0, false) WHERE job_id IS NOT NULL), 1000, 'then a worker is told to do no more than end it');
+SELECT is((SELECT string_agg(meshify.canceled(t.w(1), id), ' ') FROM h), 'refused refused refused refused', 'nor can it be canceled');
+SELECT is(pg_temp.counts(), (SELECT counts FROM before), 'with nothing given, and nobody told');
+-- As soon as the trigger lets it.
+DROP TRIGGER hostile ON public.jobs;
+ALTER TABLE public.jobs DISABLE TRIGGER hostile_after;
+SELECT is((SELECT string_agg(meshify.fail(t.w(1), id, 'It broke down.', 'word'), ' ') FROM h), 'ok ok ok ok', 'without the trigger it ends');
+SELECT is((SELECT count(*)::int FROM meshify.refunds), 4, 'with one refund each');
+SELECT is(meshify.retry(id), 'ok', 'a retry') FROM h LIMIT 1;
+SELECT is((SELECT max(crashes) FROM meshify.claim(t.w(1), 9, 0, false) WHERE job_id IS NOT NULL), 0, 'begins anew');
+ALTER TABLE public.jobs ENABLE TRIGGER hostile_after;
+CREATE TEMP TABLE d AS SELECT t.claimed(1, 'deletes') AS id;
+SELECT is(t.done(1, id), 'ok', 'a job that a trigger deletes as it ends') FROM d;
+SELECT is((SELECT status FROM public.mesh_assets WHERE prompt = 'deletes'), 'done', 'has its mesh');
+SELECT * FROM finish();
