@@ -129,6 +129,10 @@ check-postgres: E2E ?= tests/e2e/20-flow.t tests/e2e/40-faults.t tests/e2e/50-da
 check-postgres: all                          ## SQL and end-to-end tests on POSTGRES (13 14 16 17 18), by npm
 	BUILD=$(BUILD) tests/servers "$(POSTGRES)" $(MAKE) check-sql check-e2e E2E="$(E2E)"
 
+VARIANTS ?= job_type,enum,integers both_types,check,not_null triggers,integers
+check-variants: all                          ## end-to-end tests on databases as they are in the field
+	set -e; for v in $(VARIANTS); do echo "== $$v"; LAB_VARIANT=$$v $(MAKE) check-e2e E2E="tests/e2e/20-flow.t tests/e2e/40-faults.t"; done
+
 check-kill: all                              ## a kill at every message of a job, in every way
 	BUILD=$(BUILD) KILL=all prove -e '' tests/e2e/80-kill.t
 
@@ -240,7 +244,8 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: check check-unit check-sql check-e2e check-postgres check-supabase check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers
+.PHONY: check check-unit check-sql check-e2e check-postgres check-supabase check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers check-variants
+.PHONY: 
 .PHONY: FORCE all fuzz-run coverage tidy analyze units $(TIDY) $(ANALYZE) lint demo bench chaos install uninstall format clean help
 
 .DELETE_ON_ERROR:

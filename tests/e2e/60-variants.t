@@ -132,7 +132,7 @@ def everything_not_null():
 
 
 def triggers_of_theirs():
-    variant("triggers", canceled="error", notes=["search_path of credits_changed", "search_path of log_job"])
+    variant("triggers", canceled="error", notes=["search_path of public.credits_changed", "search_path of public.log_job"])
 
 
 def a_size_too_large():

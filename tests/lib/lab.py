@@ -18,6 +18,7 @@ import uuid
 from postgres import ROOT, Postgres, free_port
 
 WRAPPER = os.environ.get("WRAPPER", "").split()  # e.g. valgrind, around each meshifyd
+VARIANT = [v for v in os.environ.get("LAB_VARIANT", "").split(",") if v]  # files of sql/dev/variants
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 TRELLIS = "firtoz/trellis:e8f6c45206993f297372f5436b90350817bd9b4a0d52d2a76df50c1c8afa2b3c"
 
@@ -164,7 +165,7 @@ class Sim(Process):
 class Lab:
     """A Supabase project with Meshify's tables, a simulator, a user with credits."""
 
-    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=(), address="127.0.0.1", seed=1):
+    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=VARIANT, address="127.0.0.1", seed=1):
         self.dir = tempfile.mkdtemp(prefix="meshify-lab-")
         atexit.register(shutil.rmtree, self.dir, True)
         self.driver = driver
@@ -205,7 +206,7 @@ class Lab:
         data = input_data if input_data is not None else {"prompt": prompt, "input_image_url": image}
         job = self.value(f"INSERT INTO public.jobs ({', '.join(self.types)}, user_id, project_id, asset_id, status, input_data) "
                          f"VALUES ({', '.join(['%s'] * len(self.types))}, %s, %s, %s, 'pending', %s) RETURNING id",
-                         *["meshify"] * len(self.types), user, project, asset, json.dumps(data))
+                         *["meshify"] * len(self.types), user, project, asset, data if isinstance(data, str) else json.dumps(data))
         return job, asset
 
     def job(self, job_id):
