@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/str.h"
 #include "ctl/ctl.h"
 #include "daemon/settings.h"
 
@@ -60,6 +61,15 @@ static const Command *find(const char *name) {
     return NULL;
 }
 
+/* What was typed is shown bounded, and without what a terminal obeys. */
+static int refuse(const char *what, const char *why) {
+    char shown[100];
+
+    fprintf(stderr, "meshifyctl: '%s' %s. Try 'meshifyctl --help'.\n",
+            str_clean(shown, sizeof shown, what), why);
+    return EX_USAGE;
+}
+
 int main(int argc, char **argv) {
     enum {
         OPT_JSON = 256,
@@ -101,6 +111,7 @@ int main(int argc, char **argv) {
     Ctl c = { 0 };
     int opt, status;
 
+    opterr = 0; /* getopt would repeat what it was given as it is */
     while ((opt = getopt_long(argc, argv, "c:", options, NULL)) >= 0) {
         switch (opt) {
         case 'c':
@@ -149,25 +160,19 @@ int main(int argc, char **argv) {
             print_help();
             return 0;
         default:
-            fputs("Try 'meshifyctl --help'.\n", stderr);
-            return EX_USAGE;
+            return refuse(argv[optind - 1], "is not an option, or wants a value");
         }
     }
     if (optind >= argc) {
         fputs("meshifyctl: a command is missing. Try 'meshifyctl --help'.\n", stderr);
         return EX_USAGE;
     }
-    if (!(command = find(argv[optind]))) {
-        fprintf(stderr, "meshifyctl: '%s' is not a command. Try 'meshifyctl --help'.\n",
-                argv[optind]);
-        return EX_USAGE;
-    }
+    if (!(command = find(argv[optind])))
+        return refuse(argv[optind], "is not a command");
     c.argc = argc - optind - 1;
     c.argv = argv + optind + 1;
-    if (c.argc > 0 && !takes_arguments(command)) {
-        fprintf(stderr, "meshifyctl: '%s' is too much. Try 'meshifyctl --help'.\n", c.argv[0]);
-        return EX_USAGE;
-    }
+    if (c.argc > 0 && !takes_arguments(command))
+        return refuse(c.argv[0], "is too much");
 
     status =
         settings_load(path, NULL, command->run == ctl_doctor ? CONFIG_FOR_DAEMON : CONFIG_FOR_TOOL,

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "ctl/doctor.h"
 #include "daemon/lease.h"
 #include "daemon/settings.h"
@@ -178,6 +179,15 @@ static void *allocate(size_t size) {
     return p;
 }
 
+/* What was typed is shown bounded, and without what a terminal obeys. */
+static int refuse(const char *what, const char *why) {
+    char shown[100];
+
+    fprintf(stderr, "meshifyd: '%s' %s. Try 'meshifyd --help'.\n",
+            str_clean(shown, sizeof shown, what), why);
+    return EX_USAGE;
+}
+
 int main(int argc, char **argv) {
     enum {
         OPT_INSTANCE = 256,
@@ -202,6 +212,7 @@ int main(int argc, char **argv) {
     int opt, r;
 
     json_set_alloc_funcs(allocate, free);
+    opterr = 0; /* getopt would repeat what it was given as it is */
     while ((opt = getopt_long(argc, argv, "c:t", options, NULL)) >= 0) {
         switch (opt) {
         case 'c':
@@ -223,14 +234,11 @@ int main(int argc, char **argv) {
             fputs(help, stdout);
             return 0;
         default:
-            fputs("Try 'meshifyd --help'.\n", stderr);
-            return EX_USAGE;
+            return refuse(argv[optind - 1], "is not an option, or wants a value");
         }
     }
-    if (optind < argc) {
-        fprintf(stderr, "meshifyd: '%s' is not an option. Try 'meshifyd --help'.\n", argv[optind]);
-        return EX_USAGE;
-    }
+    if (optind < argc)
+        return refuse(argv[optind], "is not an option");
 
     /* Before curl starts a thread: a signal must find it blocked everywhere. */
     sigemptyset(&signals);

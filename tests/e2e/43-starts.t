@@ -88,7 +88,9 @@ TABLE = [Case(*row) for row in [
     ("both from the environment", without("token").replace("key = eyJ.hunter2\n", ""), {"environment": {
         "REPLICATE_API_TOKEN": "x", "SUPABASE_SERVICE_ROLE_KEY": "x"}}, 0, "The configuration is good."),
     ("a bad variable", GOOD, {"environment": {"REPLICATE_API_TOKEN": "r8_hunter2\nX: y"}}, 78, "environment REPLICATE_API_TOKEN: [replicate] token: is not what it should be; allowed is "),
-    ("an unknown option", GOOD, {"more": ["--nonsense"]}, 64, "Try 'meshifyd --help'."),
+    ("an unknown option", GOOD, {"more": ["--nonsense"]}, 64, "meshifyd: '--nonsense' is not an option, or wants a value. Try 'meshifyd --help'."),
+    ("an option without its value", GOOD, {"more": ["--instance"]}, 64, "meshifyd: '--instance' is not an option, or wants a value. Try 'meshifyd --help'."),
+    ("an option with terminal escapes", GOOD, {"more": ["--\x1b[2J" + "x" * 1000]}, 64, "meshifyd: '--?[2Jxxx"),
     ("an argument", GOOD, {"more": ["now"]}, 64, "meshifyd: 'now' is not an option. Try 'meshifyd --help'."),
     ("an instance that leads out of its directory", GOOD, {"more": ["--instance", "../x"]}, 78, "--instance: is no name; allowed are 1 to 32 letters, digits"),
     ("a spool that can't be", GOOD + "[worker]\nspool_dir = /dev/null/spool\n", {"only_start": True}, 78,

@@ -4,12 +4,17 @@
 import json
 import os
 import re
+import subprocess
 import sys
+import urllib.request
+
+import psycopg2
+import psycopg2.errors
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import accounts
 import lab as testing
-from lab import Lab, is_, ok, wait_for
+from lab import Lab, clean_environment, is_, ok, program, wait_for
 
 IMAGE = "https://images.example/x.png"
 PROMPTS = {
@@ -120,4 +125,144 @@ def rows_that_vanish():
     lab.sim.stop()
 
 
-testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish)
+
+# --- everywhere at once: what may break a line, a terminal, a path, a statement, a format, a bound ----
+
+NASTY = "\n\rlevel=err msg=\"forged\" \x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202e ../../../etc/passwd '; DROP TABLE public.jobs; -- %s%n%99999d ${seed} {user_id} \\"
+NUL = NASTY + "\0after"
+LONG = NUL + "x" * 1000000
+NAME = NASTY + "x" * 1000000 # of a member: with a NUL in it the whole answer is none
+HEADER = re.sub(r"[\n\r\x00-\x08\x0a-\x1f\x7f-\uffff]", "", NASTY) + "\x1b[2J" # what a server can put there
+
+
+def answer(**members):
+    """A body as text: the simulator's own JSON knows no NUL."""
+    return json.dumps(members)
+
+
+def poll(**members):
+    return "get", {"status": 200, "body": answer(id="x", **members)}
+
+
+ANSWERS = [ # what answers: where, the script; what becomes of the job
+    ("a refusal's words", "create", {"status": 422, "body": answer(detail=LONG, title=LONG, invalid_fields=[{"field": LONG, "description": LONG}] * 3)}, "error"),
+    ("a problem's words", "create", {"status": 400, "body": answer(detail=LONG)}, "error"),
+    ("a throttle's words", "create", {"status": 429, "body": answer(detail="~1s" + LONG, retry_after=NASTY)}, "done"),
+    ("an id", "create", {"status": 201, "body": answer(id="../" + NASTY, status="starting"), "done": True}, "done"),
+    ("a status word", *poll(status=LONG), "done"),
+    ("logs", *poll(status="processing", logs=LONG + "\r" + NASTY + " 50%|#####| 1/2\n"), "done"),
+    ("an error", *poll(status="failed", error=LONG), "error"),
+    ("an error in an object", *poll(status="failed", error={"message": LONG}), "error"),
+    ("metrics", *poll(status="failed", error="(code: PA)", metrics={NAME: NASTY, "predict_time": NASTY, "x": 1e308}), "done"),
+    ("an output", *poll(status="succeeded", output={"model_file": "https://x.example/" + LONG, NAME: NASTY}), "error"),
+    ("a member's name", *poll(status="succeeded", output={NUL: NASTY}), "done"),
+    ("a short output", *poll(status="succeeded", output={"model_file": "https://" + NUL}), "error"),
+    ("an output's host", *poll(status="succeeded", output={"model_file": "https://x.example\x1b[2J/"}), "error"),
+    ("deep JSON", "get", {"status": 200, "body": "[" * 500000}, "done"),
+    ("a Location", "file", {"redirect": "{path}/../../" + HEADER.replace(" ", "%20")}, "error"),
+    ("a long Location", "file", {"redirect": "https://x.example/" + "y" * 60000}, "error"),
+    ("an endless Location", "file", {"redirect": "https://x.example/" + "y" * 1000000}, "done"),
+    ("the file host's headers", "file", {"headers": {"Content-Type": HEADER, "ETag": HEADER, "Retry-After": HEADER, "x-goog-hash": "crc32c=" + HEADER}}, "done"),
+    ("the file host's error", "file", {"status": 503, "body": LONG.replace("\0", ""), "headers": {"Retry-After": "99999999999999999999"}}, "done"),
+    ("storage's words", "upload", {"status": 400, "body": answer(statusCode="503", code=LONG, message=LONG, error=LONG)}, "done"),
+    ("storage's status", "upload", {"status": 400, "body": answer(statusCode=NASTY, code=NASTY, message=NASTY)}, "error"),
+    ("storage's answer", "upload", {"status": 200, "body": answer(Key=LONG, Id=NASTY), "done": True}, "done"),
+    ("a signed URL", "sign", {"status": 200, "body": answer(signedURL="/object/" + LONG)}, "done"),
+    ("a signed URL's end", "sign", {"status": 200, "body": answer(signedURL="/object/x\x1b[2J")}, "done"),
+    ("a refused signature", "sign", {"status": 400, "body": answer(statusCode="500", code=NUL, message=LONG)}, "done"),
+]
+
+
+def is_clean(text, what, limit=2000):
+    bad = [line[:200] for line in text.split("\n") if len(line) > limit or re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", line)]
+    ok(not bad and not re.search(r"^(level=err )?msg=\"forged|^level=err", text, re.MULTILINE), f"{what}: bounded, nothing that a terminal obeys", bad[:3])
+
+
+def put(lab, path):
+    request = urllib.request.Request(f"{lab.sim.url}/storage/v1/object/user_assets/{path}", b"png", {
+        "Authorization": "Bearer eyJ.a.b", "Content-Type": "image/png"}, method="POST")
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).read()
+    return path
+
+
+def text_from_outside():
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    jobs = {}
+    for i, (what, endpoint, do, status) in enumerate(ANSWERS):
+        tag = f"answer{i:03}."
+        image = put(lab, f"{lab.user}/{tag}png") if endpoint == "sign" else f"{IMAGE}?{tag}"
+        job, asset = lab.insert_job(tag, image)
+        lab.sim.fault(endpoint, do, match=asset if endpoint == "upload" else tag, count=1)
+        jobs[what] = job, status
+    # A listing that leads elsewhere, asked for by whoever lost an answer.
+    lab.sim.fault("create", {"lose_answer": True}, match="listed")
+    lab.sim.fault("list", {"status": 200, "body": answer(results=[{"id": NASTY, "input": {"images": [LONG]}}, NASTY, None], next=LONG)}, count=1)
+    jobs["a listing"] = lab.insert_job("listed", f"{IMAGE}?listed")[0], "done"
+    jobs["members of input_data"] = lab.insert_job(input_data={"prompt": "members", NASTY: {NASTY: NASTY}, "x" * 1000000: NASTY})[0], "done"
+    for what, image in (("an image's URL", "https://" + NASTY), ("a long one", "https://x.example/" + "y" * 1000000), ("a scheme", NASTY + "://x"),
+                        ("an image's path", f"{lab.user}/{NASTY}"), ("a long path", lab.user + "/y" * 400000)):
+        jobs[what] = lab.insert_job("image", image)[0], "error"
+    # A purchase written by hand.
+    job, _ = lab.insert_job("by hand", f"{IMAGE}?hand")
+    lab.query("INSERT INTO meshify.predictions (job_id, step, purchase, attempt, worker_id, state, intent_at, give_up_after, model, input_hash, "
+              "input_keys, prediction_id, status, error, output) VALUES (%s, 'sculpt', 1, 1, gen_random_uuid(), 'bought', now(), now(), %s, %s, %s, %s, %s, %s, %s)",
+              job, NASTY, NASTY, json.dumps([NASTY]), "../account?" + NASTY, NASTY, NASTY, json.dumps({"model_file": NASTY}))
+    jobs["a purchase by hand"] = job, "error"
+    good = lab.insert_job("good", f"{IMAGE}?good")[0]
+    daemon = lab.daemon(**{"log.level": "debug", "worker.retry_base": "100ms", "worker.retry_max": "200ms", "replicate.create_timeout": "2s",
+                           "worker.max_attempts": "3"})
+    for channel in ("meshify_jobs", "meshify_control"):
+        for payload in (NASTY, "x" * 7999, "{" * 7999, json.dumps({"cancel": NASTY}), json.dumps({"prediction": "../" + NASTY}), json.dumps({"ping": NUL}),
+                        json.dumps({"drain": NASTY}), json.dumps({"cancel": ["x"] * 1000}), "[]", "null", "\"\"", "{\"cancel\":\"\\u0000\"}"):
+            lab.query("SELECT pg_notify(%s, %s)", channel, payload)
+    lab.wait_all_ended(90)
+    ends = {what: (lab.job(job)["status"], status) for what, (job, status) in jobs.items()}
+    is_({what: end for what, end in ends.items() if end[0] != end[1]}, {}, "each hostile text ends its own job as it should")
+    is_(lab.job(good)["status"], "done", "and no other")
+    ok(daemon.alive() and lab.value("SELECT count(*) FROM public.jobs") == len(jobs) + 1, "the daemon runs, the table is there")
+    is_clean(daemon.log(), "the log")
+    for (sentence,) in lab.query("SELECT DISTINCT error FROM public.jobs WHERE error IS NOT NULL"):
+        ok(re.fullmatch(r"[A-Z][A-Za-z ,.']{9,399}", sentence), "a user reads our words alone", sentence)
+    is_(lab.value("SELECT max(length(detail::text)) < 2000 FROM meshify.events"), True, "the history is bounded")
+    is_(lab.value("SELECT max(length(error)) <= 2000 FROM meshify.predictions WHERE job_id <> %s", job), True, "and so is what is kept of an error")
+    ok(all(re.fullmatch(r"user_assets/[0-9a-z./_-]+", o["path"]) and ".." not in o["path"].split("/") for o in lab.sim.objects()), "objects have our names",
+       [o["path"] for o in lab.sim.objects()])
+    urls = [u for p in lab.sim.predictions() for u in p["input"].get("images", [])]
+    ok(all(len(u) <= 8192 and not re.search(r"[\x00-\x20\x7f]", u) for u in urls), "URLs that are sent on are clean", [u[:200] for u in urls if re.search(r"[\x00-\x20\x7f]", u)])
+    is_(lab.sim.stats()["received"]["account"], 0, "no id leads to another endpoint")
+    texts_in_rows(lab, good)
+    lab.sim.fault("upload", {"status": 503, "headers": {"Retry-After": "99999999999"}})
+    lab.insert_job("never", f"{IMAGE}?never")
+    ok(daemon.wait_line(r"Lane store is held.*Trying again in 3600 s", 30), "nobody is waited for longer than an hour")
+    is_(daemon.stop(), 0, "and it stops")
+    lab.sim.stop()
+
+
+def texts_in_rows(lab, job):
+    """What stands in rows comes out of meshifyctl clean, and what it is told does no harm."""
+    lab.query("UPDATE public.mesh_assets SET prompt = %s, output_path = %s", NASTY, NASTY)
+    lab.query("UPDATE public.jobs SET error = %s", NASTY + "x" * 100000)
+    lab.query("UPDATE meshify.workers SET instance = %s, host = %s, held = jsonb_build_array(jsonb_build_object('lane', %s::text, 'reason', %s::text, "
+              "'detail', %s::text, 'until', now() + interval '1 h'))", NASTY, NASTY, NASTY, NASTY, NASTY)
+    lab.query("INSERT INTO meshify.events (job_id, event, detail) VALUES (%s, %s, %s)", job, NASTY, json.dumps({NASTY: NASTY}))
+    for key, value in (("refund_max", NASTY), ("refund", NASTY), ("price", "-1"), ("paused", "x" * 1000000)):
+        try:
+            lab.query("UPDATE meshify.settings SET value = %s WHERE key = %s", value, key)
+            ok(False, f"a setting by hand: {key}")
+        except psycopg2.errors.CheckViolation:
+            ok(True, f"a setting by hand: {key} is refused")
+    big = NASTY + "x" * 100000
+    for args in (["status"], ["jobs"], ["show", job], ["purchases"], ["settings"], ["stats"], ["jobs", "--status", big], ["jobs", "--user", big],
+                 ["jobs", "--limit", big], ["show", big], ["retry", big], ["cancel", big], ["drain", big], ["settings", big, "1"], ["settings", "refund", big],
+                 ["stats", "--since", big], [big], ["show", f"--{big}"], ["enqueue", "--user", big, "--project", big, "--prompt", big, "--image", big]):
+        r = lab.ctl(*args)
+        ok(r.returncode in (0, 1, 64), f"meshifyctl {args[0][:10]!r} {len(args)}: its status", f"{r.returncode}\n{r.stderr[:500]}")
+        is_clean(r.stdout + r.stderr, f"meshifyctl {args[0][:10]!r} {len(args)}")
+    r = lab.ctl("status", config="/nonexistent" + NASTY)
+    is_clean(r.stdout + r.stderr, "a configuration's name")
+    r = subprocess.run([program("meshifyd"), "-t", "--instance", big], capture_output=True, text=True, env=clean_environment(), check=False)
+    is_clean(r.stdout + r.stderr, "an instance's name")
+
+
+testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, text_from_outside)
