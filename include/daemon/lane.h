@@ -42,6 +42,9 @@ void lane_done(Lane *lane);
 /* True: go on at once. False: `go` is called from the loop when it is the ticket's turn. */
 bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata);
 
+/* How long the ticket stood in the queue, whether it still does or not; 0 once it has left. */
+uint64_t lane_waited_usec(const LaneTicket *ticket);
+
 /* The ticket is not needed any more, whether it waited or went. Harmless when it is in no lane. */
 void lane_leave(LaneTicket *ticket);
 

@@ -86,6 +86,10 @@ bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void
     return false;
 }
 
+uint64_t lane_waited_usec(const LaneTicket *ticket) {
+    return ticket->waiting ? clock_now_usec() - ticket->waited_from_usec : ticket->waited_usec;
+}
+
 void lane_leave(LaneTicket *ticket) {
     Lane *lane = ticket->lane;
 

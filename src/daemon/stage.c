@@ -22,7 +22,7 @@ void stage_queue(Task *t, LaneName name, void (*go)(void *userdata)) {
 
 /* Leaves the lane; what was waited there does not count as work. */
 void stage_unqueue(Task *t) {
-    t->job->idle_usec += t->ticket.waited_usec;
+    t->job->idle_usec += lane_waited_usec(&t->ticket);
     lane_leave(&t->ticket);
 }
 

@@ -295,7 +295,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
         Job *j = t->job;
-        uint64_t waiting = t->ticket.waiting ? now - t->ticket.waited_from_usec : 0;
+        uint64_t waiting = lane_waited_usec(&t->ticket);
 
         next = TAILQ_NEXT(t, link);
         /* Whoever slept through its lease would cancel what another waits for by now. */
