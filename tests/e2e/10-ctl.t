@@ -201,7 +201,7 @@ def by_hand():
     is_(json.loads(lab.ctl("purchases", "--surplus", "--json").stdout), [], "purchases --surplus")
     answers(lab.ctl("purchases", "--limit", "0"), 64, "--limit", "purchases, bad limit")
     stats = json.loads(lab.ctl("stats", "--json").stdout)
-    is_((stats["jobs"]["failed"], stats["failures"]), (1, {"model_input": 1}), "stats --json: failures by reason")
+    is_((stats["jobs"]["failed"], stats["failures"]), (1, {"service_refused": 1}), "stats --json: failures by reason")
     answers(lab.ctl("stats", "--since", "7d"), 0, "jobs ", "stats --since")
     answers(lab.ctl("stats", "--since", "soon"), 64, "duration", "stats, bad duration")
     answers(lab.ctl("drain", "nobody"), 1, "no live instance", "drain, unknown")
