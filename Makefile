@@ -12,7 +12,7 @@ SAN        ?=# sanitizers, e.g. SAN=address,undefined
 PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
-BASE   := fault str json message hash clock log
+BASE   := fault str json message hash prom clock log
 CORE   := job config config_table config_ini config_steps config_value pipeline retry scan glb glb_json
 FLOW   := notify claim service predict listing look audit poll download validate store complete
 IO     := resolve db address http spool dir

@@ -35,3 +35,8 @@ char *str_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* True when host[:port] `host` is meant by one of the space-separated `patterns`: a name (with
  * or without port) or "*.domain". Case does not matter. */
 bool str_host_matches(const char *patterns, const char *host, unsigned port);
+
+#define STR_HOST_SIZE 256
+
+/* Splits HOST:PORT or [V6]:PORT, the port being a number up to 65535. False: it is neither. */
+bool str_split_address(const char *text, char ret_host[static STR_HOST_SIZE], unsigned *ret_port);

@@ -167,3 +167,28 @@ bool str_host_matches(const char *patterns, const char *host, unsigned port) {
     }
     return false;
 }
+
+bool str_split_address(const char *text, char ret_host[static STR_HOST_SIZE], unsigned *ret_port) {
+    bool v6 = *text == '[';
+    const char *host = text + v6, *end = host + strcspn(host, v6 ? "]" : ":");
+    size_t size = (size_t) (end - host);
+    unsigned port = 0;
+
+    if (size == 0 || size >= STR_HOST_SIZE || (v6 && !memchr(host, ':', size)))
+        return false;
+    for (const char *p = host; p < end; p++)
+        if (!isalnum((unsigned char) *p) && !strchr(v6 ? ":.%" : "-_.", *p))
+            return false;
+    end += v6 && *end == ']';
+    if (*end != ':' || !isdigit((unsigned char) end[1]))
+        return false;
+    while (isdigit((unsigned char) *++end))
+        if ((port = port * 10 + (unsigned) (*end - '0')) > 65535)
+            return false;
+    if (*end)
+        return false;
+    memcpy(ret_host, host, size);
+    ret_host[size] = '\0';
+    *ret_port = port;
+    return true;
+}
