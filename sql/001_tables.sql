@@ -143,6 +143,7 @@ CREATE TABLE IF NOT EXISTS meshify.refunds (
     at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (job_id, n)
 );
+CREATE INDEX IF NOT EXISTS refunds_given ON meshify.refunds (at) WHERE credits > 0;
 
 CREATE TABLE IF NOT EXISTS meshify.settings (
     key   text PRIMARY KEY,

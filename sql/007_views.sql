@@ -62,6 +62,29 @@ CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
                     FROM meshify.workers w))
 $$;
 
+-- For the metrics: no row but for the eldest live worker, so that all instances together ask once. What
+-- it walks is bounded, whatever the queue. Refunds only grow in number: those up to p_known_at are known,
+-- and the next call may be told `known` and `known_at`; a transaction of the last minutes may yet commit.
+CREATE OR REPLACE FUNCTION meshify.queue_sample(p_worker uuid, p_known bigint, p_known_at timestamptz)
+    RETURNS TABLE (ready bigint, later bigint, oldest_seconds float8, refunds bigint, known bigint, known_at timestamptz)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    IF p_worker IS DISTINCT FROM (SELECT w.id FROM meshify.workers w WHERE NOT w.dead AND NOT w.draining AND w.expires_at > now()
+                                  ORDER BY w.started_at, w.id LIMIT 1) THEN
+        RETURN;
+    END IF;
+    SELECT count(*) FILTER (WHERE q.run_after <= now()), count(*) FILTER (WHERE q.run_after > now()),
+           coalesce(extract(epoch FROM now() - min(q.created_at)), 0)
+    INTO ready, later, oldest_seconds
+    FROM (SELECT j.run_after, j.created_at FROM meshify.jobs j WHERE j.status = 'pending'
+          ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100000) q; -- the index's order
+    known_at := greatest(p_known_at, now() - interval '10 minutes');
+    SELECT p_known + count(*), p_known + count(*) FILTER (WHERE r.at <= known_at)
+    INTO refunds, known
+    FROM meshify.refunds r WHERE r.credits > 0 AND r.at > p_known_at;
+    RETURN NEXT;
+END $$;
+
 REVOKE ALL ON meshify.stats, meshify.storage_usage FROM PUBLIC;
 GRANT SELECT ON meshify.stats, meshify.storage_usage TO meshify_worker;
 DO $$
@@ -78,4 +101,5 @@ SELECT meshify.only_for('meshify.storage_by_owner()', 'meshify_worker');
 SELECT meshify.only_for('meshify.list_jobs(text, uuid, int)', 'meshify_worker');
 SELECT meshify.only_for('meshify.show_job(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.status()', 'meshify_worker');
+SELECT meshify.only_for('meshify.queue_sample(uuid, bigint, timestamptz)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 7, applied_at = now() WHERE version < 7;
