@@ -15,8 +15,8 @@ PYTHON     ?= /usr/bin/python3
 BASE   := fault str json message hash prom clock log
 CORE   := job config config_table config_ini config_steps config_value pipeline retry scan glb glb_json
 FLOW   := notify claim service predict listing look audit poll download validate store complete
-IO     := resolve db address http spool dir
-DAEMON := settings lane worker stage buying filing closing stages lease wakeup prune audit status
+IO     := resolve db address http httpd spool dir
+DAEMON := settings lane worker stage buying filing closing stages lease wakeup prune audit sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := doctor doctor_db doctor_http
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
@@ -75,7 +75,7 @@ $(BUILD)/libpure.a: $(PURE_OBJ)
 
 $(BUILD)/meshifyd: $(DAEMON_OBJ) $(BUILD)/libpure.a
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS)
+	$(Q)$(LINK) -o $@ $^ -lmicrohttpd $(LIBS)
 
 $(BUILD)/meshifyctl: $(CTL_OBJ) $(BUILD)/libpure.a
 	$(if $(V),,@echo "  LINK  $@")

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "ctl/doctor.h"
 #include "daemon/lease.h"
+#include "daemon/pages.h"
 #include "daemon/settings.h"
 #include "daemon/status.h"
 #include "daemon/worker.h"
@@ -27,6 +28,7 @@
 typedef struct Daemon {
     Worker *worker;
     Status *status;
+    Pages *pages;
     sd_event *event;
     sd_event_source *deadline, *done;
     unsigned terms;
@@ -149,7 +151,7 @@ static int run(const Config *config) {
         (r = sd_event_add_signal(d.event, NULL, SIGUSR1, on_usr1, &d)) < 0 ||
         (r = sd_event_add_signal(d.event, NULL, SIGHUP, on_hup, &d)) < 0 ||
         (r = worker_new(&d.worker, d.event, config)) < 0 ||
-        (r = status_new(&d.status, d.worker)) < 0)
+        (r = status_new(&d.status, d.worker)) < 0 || (r = pages_new(&d.pages, d.worker)) < 0)
         log_line(LOG_ERR, INTERNAL, "Can't start: %s", strerror(-r));
     else {
         d.worker->changed = on_changed;
@@ -161,6 +163,7 @@ static int run(const Config *config) {
         log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled",
                  d.worker->done, d.worker->failed, d.worker->canceled);
     }
+    d.pages = pages_free(d.pages);
     d.status = status_free(d.status);
     d.worker = worker_free(d.worker);
     sd_event_source_disable_unref(d.deadline);

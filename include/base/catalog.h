@@ -28,5 +28,7 @@
 #define MSG_JOB_CANCELED "aa79d34e0f4e4c57bbaa61982bca96ee" /* a job was canceled */
 #define MSG_JOB_LOST "e9a5dfe3f12946b2b0fd0e6bb223cbff"     /* a job is another worker's now */
 #define MSG_JOB_BUG "75760d0bd9a544138f65c597f4550e35"      /* a move that the grid does not know */
+#define MSG_METRICS_UP "ecc5fa4e410848ff9e3c8dd28dfd9380"   /* metrics are served */
+#define MSG_METRICS_DOWN "916ad0a1e7344901b85fb7e633434e80" /* metrics can't be served */
 #define MSG_CONFIG "44939a55d2524063b0c937dae4a69bf4"       /* something about the configuration */
 #define MSG_INTERNAL "6d2d1922b1f641bb92f15d38cc45defe"     /* something of ours failed */

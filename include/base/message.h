@@ -48,7 +48,8 @@ typedef struct HttpReply {
                                                 "": none; "*": several, or too long */
     bool encoded; /* Content-Encoding says something else than identity */
     int local_errno;
-    char error[160]; /* for the log: why there is no answer */
+    uint64_t took_usec; /* from its sending to its end */
+    char error[160];    /* for the log: why there is no answer */
 } HttpReply;
 
 /* Takes over `value` ("Name: value", from str_printf); -ENOMEM when it is NULL. */

@@ -19,6 +19,7 @@ typedef enum ConfigKind {
     CONFIG_URL,      /* char *: http(s)://HOST[:PORT][/PATH] */
     CONFIG_PLACE,    /* char *: CONFIG_URL or CONFIG_PATH */
     CONFIG_HOSTS,    /* char *: words HOST[:PORT] or *.DOMAIN */
+    CONFIG_ADDRESS,  /* char *: HOST:PORT or [V6]:PORT */
     CONFIG_OBJECT,   /* char *: an object's name with {placeholders} */
     CONFIG_TEXT,     /* char *: anything */
     CONFIG_DATABASE, /* Secret: libpq's URI or conninfo */

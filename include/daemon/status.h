@@ -11,3 +11,7 @@ Status *status_free(Status *s);
 /* Something changed: STATUS is said again, at most four times a second. */
 void status_changed(Status *s);
 void status_stopping(Status *s);
+
+/* The database is connected and the schema fits; else what is missing. */
+bool status_is_ready(const Worker *w);
+const char *status_trouble(const Worker *w);

@@ -10,6 +10,8 @@
 #include "core/glb.h"
 #include "core/job.h"
 #include "daemon/lane.h"
+#include "daemon/metrics.h"
+#include "daemon/sample.h"
 #include "flow/audit.h"
 #include "flow/download.h"
 #include "flow/notify.h"
@@ -96,10 +98,13 @@ struct Worker {
     Lease lease;
     Listening listening;
     Audit audit;
+    Metrics metrics;
+    Sample sample;
     NotifyPlan plan;
     bool only_bought; /* the claim under way asks for bought jobs only */
     bool schema_fits;
     char trouble[200]; /* what keeps us from being ready; "": nothing */
+    char pages[200];   /* where metrics are served, or why not; "": they are off */
     bool draining, hurried;
     sd_event_source *claim_timer, *tick, *prune_timer;
     uint64_t down_since_usec;

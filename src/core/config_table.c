@@ -60,7 +60,7 @@ const ConfigKey config_table[] = {
     { "asset.max_size",              CONFIG_SIZE,     F(asset_max_bytes),       KIB, 4 * GIB, NONE,         "500MiB",                                LIVE,  NONE, NONE, "larger outputs fail the job" },
     { "asset.validate",              CONFIG_WORD,     F(validate),              0, 0, "off basic strict",   "strict",                                LIVE,  NONE, NONE, "how closely a mesh is looked at" },
     { "asset.clamd",                 CONFIG_TEXT,     F(clamd),                 0, 0, NONE,                 "",                                      LATER, NONE, NONE, "socket of the virus scanner" },
-    { "metrics.listen",              CONFIG_TEXT,     F(metrics_listen),        0, 0, NONE,                 "127.0.0.1:9464",                        LATER, NONE, NONE, "serves /metrics, /healthz, /readyz; empty: off" },
+    { "metrics.listen",              CONFIG_ADDRESS,  F(metrics_listen),        0, 0, NONE,                 "127.0.0.1:9464",                        0,     NONE, NONE, "serves /metrics, /healthz, /readyz; port 0: any free one; empty: off" },
     { "log.level",                   CONFIG_WORD,     F(log_level),             3, 0, "err warning notice info debug", "info",                       LIVE,  NONE, NONE, "the least important lines that are written" },
     { "log.target",                  CONFIG_WORD,     F(log_target),            0, 0, "auto journal stderr json", "auto",                            0,     NONE, NONE, "auto: the journal under systemd, else stderr" },
 };

@@ -176,6 +176,13 @@ static bool is_hosts(const char *text) {
     return true;
 }
 
+static bool is_address(const char *text) {
+    char host[STR_HOST_SIZE];
+    unsigned port;
+
+    return str_split_address(text, host, &port);
+}
+
 /* The name is put into URLs as it is; each placeholder becomes a UUID of 36 characters. */
 static bool is_object(const char *text) {
     static const struct {
@@ -260,6 +267,8 @@ static bool is_text(ConfigKind kind, const char *text) {
         return is_url(text) || is_path(text);
     case CONFIG_HOSTS:
         return is_hosts(text);
+    case CONFIG_ADDRESS:
+        return is_address(text);
     case CONFIG_OBJECT:
         return is_object(text);
     case CONFIG_DATABASE:
@@ -383,6 +392,7 @@ const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
         [CONFIG_URL] = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]",
         [CONFIG_PLACE] = "https://HOST[:PORT], or with driver = dir an absolute path",
         [CONFIG_HOSTS] = "HOST, HOST:PORT or *.DOMAIN, with spaces between them",
+        [CONFIG_ADDRESS] = "HOST:PORT or [IPV6]:PORT, e.g. 127.0.0.1:9464, or nothing",
         [CONFIG_OBJECT] =
             "letters, digits and . _ - / with {user_id}, {project_id}, {asset_id} and "
             "{job_id}; one of the last two is needed; no empty, . or .. elements; "

@@ -64,6 +64,7 @@ static void cancelled(void *userdata, HttpReply *reply) {
     unsigned at = w->audit.at++;
 
     w->audit.http = NULL;
+    metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
     if (service_cancel_hear(reply, &fault) != EV_OK) { /* the others would fare no better */
         failed(w, "A prediction that nobody waits for can't be cancelled", fault.detail);
         return;
@@ -139,6 +140,7 @@ static void listed(void *userdata, HttpReply *reply) {
     int r = audit_hear(w->config, reply, w->id, &w->audit.lost, &request, &fault);
 
     w->audit.http = NULL;
+    metrics_replicate(&w->metrics, METRICS_LIST, reply);
     if (r < 0)
         failed(w, "The listing can't be read", r == -ENOMEM ? "out of memory" : fault.detail);
     else if (request.sql) {

@@ -24,6 +24,7 @@ static void signed_url(void *userdata, HttpReply *reply) {
     JobEvent ev = store_sign_hear(t->worker->config, reply, t->job, &t->job->fault);
 
     t->http = NULL;
+    metrics_storage(&t->worker->metrics, reply);
     if (ev == EV_OK)
         lane_open(stage_lane(t, LANE_STORE));
     else if (ev == EV_WAIT)
@@ -102,6 +103,7 @@ static void predicted(void *userdata, HttpReply *reply) {
     JobEvent ev = predict_hear(reply, j, &j->fault);
 
     t->http = NULL;
+    metrics_replicate(&t->worker->metrics, METRICS_CREATE, reply);
     stage_unqueue(t);
     if (ev == EV_OK)
         lane_open(stage_lane(t, LANE_CREATE));
@@ -155,6 +157,7 @@ static void looked(void *userdata, HttpReply *reply) {
     JobEvent ev = look_hear(t->worker->config, reply, j, clock_now_usec(), &j->fault);
 
     t->http = NULL;
+    metrics_replicate(&t->worker->metrics, METRICS_LIST, reply);
     if (reply->end == HTTP_ANSWERED && reply->code == 200) {
         lane_open(stage_lane(t, LANE_REQUEST));
         forgive(t);
@@ -192,7 +195,7 @@ static void cancelled_surplus(void *userdata, HttpReply *reply) {
     Worker *w = userdata;
     Fault fault;
 
-    (void) w;
+    metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
     if (service_cancel_hear(reply, &fault) != EV_OK)
         log_line(LOG_WARNING, JOB_SURPLUS, "A surplus prediction could not be cancelled: %s",
                  fault.detail);
@@ -280,6 +283,7 @@ static void polled(void *userdata, HttpReply *reply) {
     JobEvent ev;
 
     t->http = NULL;
+    metrics_replicate(&t->worker->metrics, METRICS_GET, reply);
     j->fault = (Fault){ 0 };
     ev = poll_hear(reply, j, clock_now_usec(), &answer, &j->fault);
     if (answer.status)

@@ -45,6 +45,8 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
             w->plan.due_usec = t->back_usec;
     } else if (ev == EV_LOST && state != JOB_RELEASING)
         w->zombies++;
+    if (ev == EV_OK && state != JOB_RELEASING)
+        metrics_finished(&w->metrics, j, state);
     worker_tell(t, ev);
 }
 
@@ -112,6 +114,7 @@ static void stopped(void *userdata, HttpReply *reply) {
     Purchase *p = job_purchase(t->job);
 
     t->http = NULL;
+    metrics_replicate(&t->worker->metrics, METRICS_CANCEL, reply);
     if (ev == EV_OK && p) {
         stage_settle(t, "canceled", NULL, NULL, NULL, false);
         p->state = PURCHASE_ENDED;
@@ -132,8 +135,8 @@ static void stop_bought(void *userdata) {
 static void removed(void *userdata, HttpReply *reply) {
     Task *t = userdata;
 
-    (void) reply; /* what is left behind is named by no row */
     t->http = NULL;
+    metrics_storage(&t->worker->metrics, reply); /* what is left behind is named by no row */
     worker_tell(t, EV_OK);
 }
 

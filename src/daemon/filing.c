@@ -141,6 +141,7 @@ static void store_ended(Task *t, JobEvent ev) {
     if (ev == EV_OK) {
         lane_open(stage_lane(t, LANE_STORE));
         j->stored = true;
+        t->worker->metrics.stored_bytes += j->size_bytes;
         log_job(LOG_INFO, JOB_STORED, j, "Job %s: %s, %llu bytes", j->id, j->object,
                 (unsigned long long) j->size_bytes);
     } else if (ev == EV_WAIT)
@@ -153,6 +154,7 @@ static void stored_http(void *userdata, HttpReply *reply) {
     Task *t = userdata;
 
     t->http = NULL;
+    metrics_storage(&t->worker->metrics, reply);
     store_ended(t, store_hear(reply, &t->job->fault));
 }
 

@@ -111,7 +111,6 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
         if (!is_closing(t) && claim_is_gone(res, t->job->id)) {
             worker_tell(t, EV_CANCEL); /* what was bought for it is not left running */
         } else if (!is_closing(t) && claim_misses(res, t->job->id)) {
-            w->lease.lost++;
             worker_tell(t, EV_LOST);
         }
     }
@@ -205,7 +204,7 @@ static void enrol(Worker *w);
 static void lost(Worker *w) {
     sd_id128_t id;
 
-    w->lease.lost += w->n_tasks;
+    w->lease.lost++;
     log_line(LOG_ERR, LEASE_LOST, "The lease is lost: %u jobs are another worker's now",
              w->n_tasks);
     w->lease.registered = false;

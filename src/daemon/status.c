@@ -23,8 +23,12 @@ struct Status {
         told[_LANE_MAX]; /* what operators read of each lane: it is held until then; 0: it is not */
 };
 
-static bool is_ready(const Worker *w) {
+bool status_is_ready(const Worker *w) {
     return w->lease.registered && w->schema_fits && db_is_up(w->db);
+}
+
+const char *status_trouble(const Worker *w) {
+    return w->trouble[0] ? w->trouble : "the database does not answer";
 }
 
 /* "; lane create held until 12:03:05: HTTP 402: …" for each lane that is held. */
@@ -84,13 +88,14 @@ static void say(Status *s) {
 
     list_held(w, held, sizeof held);
     tell_held(s);
-    (void) sd_notifyf(0, "STATUS=%s%u jobs in flight, %llu done, %llu failed%s%s%s%s",
+    (void) sd_notifyf(0, "STATUS=%s%u jobs in flight, %llu done, %llu failed%s%s%s%s%s%s",
                       s->stopping ? "Stopping: " : "", w->n_tasks, w->done, w->failed,
                       w->trouble[0] ? "; not ready: " : "", w->trouble, held,
                       !w->trouble[0] && w->config->listen != CONFIG_LISTEN_OFF &&
                               !w->listening.works
                           ? "; polling"
-                          : "");
+                          : "",
+                      w->pages[0] ? "; " : "", w->pages);
 }
 
 static void say_ready(Status *s) {
@@ -100,12 +105,12 @@ static void say_ready(Status *s) {
     s->ready_timer = sd_event_source_disable_unref(s->ready_timer);
     say(s);
     (void) sd_notify(0, "READY=1");
-    if (is_ready(s->worker))
+    if (status_is_ready(s->worker))
         log_line(LOG_NOTICE, STARTED, "meshifyd " VERSION " is ready as %s",
                  s->worker->config->instance);
     else
         log_line(LOG_WARNING, STARTED, "meshifyd " VERSION " has started, but is not ready: %s",
-                 s->worker->trouble[0] ? s->worker->trouble : "the database does not answer");
+                 status_trouble(s->worker));
 }
 
 static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -126,7 +131,7 @@ static int on_say_timer(sd_event_source *source, uint64_t usec, void *userdata) 
 }
 
 void status_changed(Status *s) {
-    if (!s->ready && is_ready(s->worker))
+    if (!s->ready && status_is_ready(s->worker))
         say_ready(s);
     if (s->due)
         return;

@@ -102,6 +102,8 @@ void worker_tell_fault(Task *t, JobEvent ev) {
     if (ev == EV_WAIT && j->tries >= RESTS_MAX &&
         (s == JOB_SIGNING || s == JOB_INTENDING || s == JOB_DOWNLOADING))
         ev = EV_RETRY;
+    if (ev == EV_RETRY || ev == EV_FINAL)
+        metrics_failed(&t->worker->metrics, j->fault.code);
     if (ev == EV_RETRY && complete_is_last_attempt(t->worker->config, j))
         ev = EV_FINAL;
     worker_tell(t, ev);
@@ -137,6 +139,7 @@ void worker_take(Worker *w, const PGresult *res, int row) {
     TAILQ_INSERT_TAIL(&w->tasks, t, link);
     w->n_tasks++;
     w->claimed++;
+    metrics_claimed(&w->metrics, t->job);
     if (job_purchase(t->job))
         t->job->log.prediction_id = job_purchase(t->job)->prediction_id;
     if (t->job->cancel_asked)
@@ -373,7 +376,10 @@ void worker_dump(const Worker *w) {
 /* --- owning -------------------------------------------------------------------------------- */
 
 static void on_up(void *userdata) {
-    lease_connected(userdata);
+    Worker *w = userdata;
+
+    w->metrics.connects++;
+    lease_connected(w);
 }
 
 static void on_down(void *userdata, const char *why) {
@@ -429,6 +435,7 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
     w->config = config;
     w->plan.due_usec = UINT64_MAX;
     w->lease.workers = 1;
+    metrics_init(&w->metrics);
     if ((r = sd_id128_randomize(&id)) < 0 || (r = init_lanes(w)) < 0)
         goto fail;
     (void) sd_id128_to_uuid_string(id, w->id);
@@ -447,7 +454,8 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
         (r = sd_event_add_time(event, &w->tick, CLOCK_MONOTONIC, 0, 100000, on_tick, w)) < 0 ||
         (r = sd_event_source_set_enabled(w->tick, SD_EVENT_OFF)) < 0 || (r = lease_init(w)) < 0 ||
         (r = db_new(&w->db, event, config->database_url.text, "meshifyd", &events, w)) < 0 ||
-        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = audit_init(w)) < 0)
+        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = audit_init(w)) < 0 ||
+        (r = sample_init(w)) < 0)
         goto fail;
     *ret = w;
     return 0;
@@ -468,6 +476,7 @@ Worker *worker_free(Worker *w) {
         job_free(t->job);
         free(t);
     }
+    sample_done(w);
     audit_done(w);
     prune_done(w);
     wakeup_done(w);

@@ -137,7 +137,7 @@ static void take_file_headers(HttpOp *op) {
 }
 
 static void finish(HttpOp *op) {
-    curl_off_t wait = 0;
+    curl_off_t wait = 0, took = 0;
     char *redirect = NULL;
     long code = 0;
 
@@ -151,6 +151,8 @@ static void finish(HttpOp *op) {
     if (wait > HTTP_RETRY_MAX_SECONDS)
         wait = HTTP_RETRY_MAX_SECONDS;
     op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
+    (void) curl_easy_getinfo(op->easy, CURLINFO_TOTAL_TIME_T, &took);
+    op->reply.took_usec = took > 0 ? (uint64_t) took : 0;
     if (op->request.sink_fd > 0)
         take_file_headers(op);
     (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);

@@ -1,0 +1,48 @@
+/* What is counted, and its text form. Each thing is counted where the shell hears of it; gauges are
+ * looked up when they are asked for. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/prom.h"
+#include "core/job.h"
+
+#define METRICS_CODES 600 /* of HTTP; 0: no answer */
+
+typedef enum MetricsEndpoint { /* of Replicate */
+    METRICS_CREATE,
+    METRICS_GET,
+    METRICS_LIST,
+    METRICS_CANCEL,
+    _METRICS_ENDPOINT_MAX,
+} MetricsEndpoint;
+
+typedef struct Metrics {
+    time_t started;
+    unsigned long long finished[_JOB_STATE_MAX][_FAULT_MAX]; /* by the state that closed the job */
+    unsigned long long rejected[_FAULT_MAX];
+    unsigned long long replicate[_METRICS_ENDPOINT_MAX][METRICS_CODES], throttled;
+    unsigned long long storage[METRICS_CODES], stored_bytes;
+    unsigned long long connects; /* of the working connection */
+    PromHistogram claim_latency, job_duration, replicate_request;
+} Metrics;
+
+typedef struct Worker Worker;
+
+void metrics_init(Metrics *m);
+
+void metrics_claimed(Metrics *m, const Job *j);
+
+/* The job was closed in `state`: JOB_COMPLETING, JOB_FAILING or JOB_CANCELLING. */
+void metrics_finished(Metrics *m, const Job *j, JobState state);
+
+/* An attempt failed. Counts it if that is because the model's output was rejected. */
+void metrics_failed(Metrics *m, FaultCode code);
+
+void metrics_replicate(Metrics *m, MetricsEndpoint endpoint, const HttpReply *reply);
+void metrics_storage(Metrics *m, const HttpReply *reply);
+
+/* All of it. The text is the caller's to free. 0, -ENOMEM. */
+int metrics_write(const Worker *w, char **ret, size_t *ret_size);

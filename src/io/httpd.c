@@ -1,0 +1,298 @@
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "io/httpd.h"
+#include "io/resolve.h"
+
+#define HTTPD_AGAIN_USEC (10 * USEC_PER_SEC)
+#define HTTPD_SHORT_USEC (1 * USEC_PER_SEC) /* no descriptor left: the next try to accept */
+#define HTTPD_CONNECTIONS 64u
+#define HTTPD_SILENCE_SECONDS 10u
+#define HTTPD_MEMORY 8192u /* of a connection: its request's lines and the answer's */
+#define HTTPD_BACKLOG 64
+#define HTTPD_AT_ONCE 16 /* accepted in one turn of the loop */
+
+struct Httpd {
+    sd_event *event;
+    const HttpdEvents *events;
+    void *userdata;
+    char host[STR_HOST_SIZE];
+    unsigned port;
+    Resolve *resolve;
+    struct MHD_Daemon *daemon;       /* has no listening socket: we hand it what we accept */
+    sd_event_source *work, *timeout; /* its epoll descriptor, and its own time-outs */
+    sd_event_source *listening, *again;
+};
+
+/* --- pages ----------------------------------------------------------------------------------- */
+
+static enum MHD_Result answer(struct MHD_Connection *connection, HttpdPage *page,
+                              const char *header, const char *value) {
+    struct MHD_Response *response;
+    enum MHD_Result queued;
+
+    response = MHD_create_response_from_buffer(page->size, page->body, MHD_RESPMEM_MUST_FREE);
+    if (!response) {
+        free(page->body);
+        return MHD_NO; /* the connection is closed */
+    }
+    if (page->type)
+        (void) MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, page->type);
+    (void) MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    if (header)
+        (void) MHD_add_response_header(response, header, value);
+    /* Nobody reads the body of a request that is refused: it must not be taken for the next one. */
+    if (page->code == MHD_HTTP_METHOD_NOT_ALLOWED)
+        (void) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    queued = MHD_queue_response(connection, page->code, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned code,
+                                   const char *text, const char *header, const char *value) {
+    HttpdPage page = { .code = code, .type = "text/plain; charset=utf-8", .body = strdup(text) };
+
+    if (!page.body)
+        return MHD_NO;
+    page.size = strlen(text);
+    return answer(connection, &page, header, value);
+}
+
+/* Called once when the header is there, again for each part of a body and when all is there. */
+static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
+                                  const char *path, const char *method, const char *version,
+                                  const char *body, size_t *size, void **seen) {
+    Httpd *h = userdata;
+    HttpdPage page = { 0 };
+    int r;
+
+    (void) version;
+    (void) body;
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+        return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED,
+                           "Only GET and HEAD are answered.\n", MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    if (!*seen) {
+        *seen = h;
+        return MHD_YES;
+    }
+    if (*size > 0) { /* of a GET with a body */
+        *size = 0;
+        return MHD_YES;
+    }
+    r = h->events->page(h->userdata, path, &page);
+    if (r == -ENOENT)
+        return answer_text(connection, MHD_HTTP_NOT_FOUND, "There is no such page.\n", NULL, NULL);
+    if (r < 0)
+        return answer_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR,
+                           "The page can't be made at the moment.\n", NULL, NULL);
+    return answer(connection, &page, NULL, NULL);
+}
+
+/* --- connections ----------------------------------------------------------------------------- */
+
+static void serve(Httpd *h) {
+    MHD_UNSIGNED_LONG_LONG msec;
+
+    (void) MHD_run(h->daemon);
+    if (MHD_get_timeout(h->daemon, &msec) == MHD_YES) {
+        (void) sd_event_source_set_time_relative(h->timeout, msec * USEC_PER_MSEC);
+        (void) sd_event_source_set_enabled(h->timeout, SD_EVENT_ONESHOT);
+    } else
+        (void) sd_event_source_set_enabled(h->timeout, SD_EVENT_OFF);
+}
+
+static int on_work(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+    (void) source;
+    (void) fd;
+    (void) events;
+    serve(userdata);
+    return 0;
+}
+
+static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void) source;
+    (void) usec;
+    serve(userdata);
+    return 0;
+}
+
+static void again_in(Httpd *h, uint64_t usec) {
+    (void) sd_event_source_set_time_relative(h->again, usec);
+    (void) sd_event_source_set_enabled(h->again, SD_EVENT_ONESHOT);
+}
+
+static int on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+    Httpd *h = userdata;
+
+    (void) events;
+    for (int i = 0; i < HTTPD_AT_ONCE; i++) {
+        struct sockaddr_storage peer;
+        socklen_t size = sizeof peer;
+        int c = accept4(fd, (struct sockaddr *) &peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (c < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+            /* Who waits stays in the backlog; the loop must not turn for it meanwhile. */
+            (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+            again_in(h, HTTPD_SHORT_USEC);
+        }
+        if (c < 0)
+            break;
+        /* Closes it in any case, at once where there are too many. */
+        (void) MHD_add_connection(h->daemon, c, (struct sockaddr *) &peer, size);
+    }
+    serve(h);
+    return 0;
+}
+
+/* --- listening ------------------------------------------------------------------------------- */
+
+static void say_where(Httpd *h, int fd) {
+    struct sockaddr_storage own;
+    socklen_t size = sizeof own;
+    char host[STR_HOST_SIZE] = "", port[8] = "", text[STR_HOST_SIZE + 16];
+
+    if (getsockname(fd, (struct sockaddr *) &own, &size) == 0)
+        (void) getnameinfo((struct sockaddr *) &own, size, host, sizeof host, port, sizeof port,
+                           NI_NUMERICHOST | NI_NUMERICSERV);
+    (void) snprintf(text, sizeof text, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    h->events->listens(h->userdata, text);
+}
+
+/* 0, or a negative errno. */
+static int listen_at(Httpd *h, const char *host) {
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                              .ai_socktype = SOCK_STREAM };
+    struct addrinfo *a = NULL;
+    int fd, r = 0, yes = 1;
+    char port[8];
+
+    (void) snprintf(port, sizeof port, "%u", h->port);
+    switch (getaddrinfo(host, port, &hints, &a)) { /* of a number: asks nobody */
+    case 0:
+        break;
+    case EAI_MEMORY:
+        return -ENOMEM;
+    default:
+        return -EADDRNOTAVAIL;
+    }
+    fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+        bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, HTTPD_BACKLOG) < 0)
+        r = -errno;
+    freeaddrinfo(a);
+    if (r == 0)
+        r = sd_event_add_io(h->event, &h->listening, fd, EPOLLIN, on_connection, h);
+    if (r >= 0)
+        r = sd_event_source_set_io_fd_own(h->listening, true);
+    if (r >= 0) {
+        say_where(h, fd);
+        return 0;
+    }
+    h->listening = sd_event_source_disable_unref(h->listening);
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+static void failed(Httpd *h, int error, const char *why) {
+    again_in(h, HTTPD_AGAIN_USEC);
+    h->events->fails(h->userdata, error, why);
+}
+
+static void resolved(void *userdata, const char *const *addresses, unsigned n, const char *error) {
+    Httpd *h = userdata;
+    int r = 0;
+
+    h->resolve = NULL;
+    for (unsigned i = 0; i < n; i++)
+        if ((r = listen_at(h, addresses[i])) == 0)
+            return;
+    failed(h, r, n > 0 ? strerror(-r) : error);
+}
+
+static bool is_number(const char *host) {
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
+    struct addrinfo *a = NULL;
+    bool yes = getaddrinfo(host, NULL, &hints, &a) == 0;
+
+    if (yes)
+        freeaddrinfo(a);
+    return yes;
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata) {
+    Httpd *h = userdata;
+    int r;
+
+    (void) source;
+    (void) usec;
+    if (h->listening) /* descriptors were short */
+        (void) sd_event_source_set_enabled(h->listening, SD_EVENT_ON);
+    else if (!is_number(h->host)) {
+        if ((r = resolve_start(h->event, h->host, resolved, h, &h->resolve)) < 0)
+            failed(h, r, strerror(-r));
+    } else if ((r = listen_at(h, h->host)) < 0)
+        failed(h, r, strerror(-r));
+    return 0;
+}
+
+int httpd_new(Httpd **ret, sd_event *event, const char *address, const HttpdEvents *events,
+              void *userdata) {
+    Httpd *h = calloc(1, sizeof *h);
+    const union MHD_DaemonInfo *info;
+    int r;
+
+    if (!h)
+        return -ENOMEM;
+    *h = (Httpd){ .event = sd_event_ref(event), .events = events, .userdata = userdata };
+    if (!str_split_address(address, h->host, &h->port)) {
+        httpd_free(h);
+        return -EINVAL;
+    }
+    h->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, h,
+                         MHD_OPTION_CONNECTION_LIMIT, HTTPD_CONNECTIONS,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HTTPD_MEMORY,
+                         MHD_OPTION_CONNECTION_TIMEOUT, HTTPD_SILENCE_SECONDS, MHD_OPTION_END);
+    info = h->daemon ? MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+    if (!info || info->epoll_fd < 0) {
+        httpd_free(h);
+        return -ENOMEM;
+    }
+    if ((r = sd_event_add_io(event, &h->work, info->epoll_fd, EPOLLIN, on_work, h)) < 0 ||
+        (r = sd_event_add_time(event, &h->timeout, CLOCK_MONOTONIC, 0, 1, on_timeout, h)) < 0 ||
+        (r = sd_event_source_set_enabled(h->timeout, SD_EVENT_OFF)) < 0 ||
+        (r = sd_event_add_time_relative(event, &h->again, CLOCK_MONOTONIC, 0, 1, on_again, h)) <
+            0) {
+        httpd_free(h);
+        return r;
+    }
+    *ret = h;
+    return 0;
+}
+
+Httpd *httpd_free(Httpd *h) {
+    if (!h)
+        return NULL;
+    h->resolve = resolve_cancel(h->resolve);
+    sd_event_source_disable_unref(h->listening);
+    sd_event_source_disable_unref(h->again);
+    sd_event_source_disable_unref(h->timeout);
+    sd_event_source_disable_unref(h->work);
+    if (h->daemon)
+        MHD_stop_daemon(h->daemon);
+    sd_event_unref(h->event);
+    free(h);
+    return NULL;
+}
