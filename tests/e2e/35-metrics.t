@@ -3,6 +3,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -99,7 +100,8 @@ def what_happened_is_counted():
     with open(f"/proc/{daemon.pid}/statm") as statm:
         pages = int(statm.read().split()[1])
     ok(abs(m.value("process_resident_memory_bytes") / os.sysconf("SC_PAGESIZE") - pages) < pages / 4, "memory as the kernel sees it")
-    ok(0 <= m.value("process_open_fds") - len(os.listdir(f"/proc/{daemon.pid}/fd")) <= 2, "descriptors too", m.value("process_open_fds"))
+    ok(4 < m.value("process_open_fds") < 40 and m.value("process_max_fds") == resource.getrlimit(resource.RLIMIT_NOFILE)[0], "descriptors too",
+       m.value("process_open_fds"))
     ok(0 < m.value("process_cpu_seconds_total") < 60 and abs(m.value("process_start_time_seconds") - time.time()) < 300, "its time")
     text = ask(at, "/metrics").body
     private = ["test-token", "eyJ.test.key", "my secret", lab.user, lab.project, job, "images.example", lab.postgres.dir, *jobs.values()]
@@ -237,12 +239,23 @@ def the_port_is_taken():
         told, at = watched(lab, "told", environment={"NOTIFY_SOCKET": path})
         wait_for(lambda: f"; metrics at {at}" in notify.recv(4096).decode(), 20, "STATUS to name the port")
         ok(told.alive(), "port 0 is shown in STATUS and in the log")
-    v6, at = watched(lab, "v6", "[::1]:0")
-    ok(at.startswith("[::1]:") and ask(at, "/healthz").code == 200, "IPv6", at)
+    if has_v6():
+        _, at = watched(lab, "v6", "[::1]:0")
+        ok(at.startswith("[::1]:") and ask(at, "/healthz").code == 200, "IPv6", at)
     off = lab.daemon("off", **{"metrics.listen": ""})
-    ok("etrics" not in off.log() and not listening(off.pid), "off: nothing listens", off.log())
-    is_(len(listening(v6.pid)), 1, "while the others listen once")
+    ok("etrics" not in off.log(), "off: nothing is said", off.log())
+    if os.geteuid() == 0: # others may not look into a process that holds secrets
+        is_((len(listening(off.pid)), len(listening(told.pid))), (0, 1), "off: nothing listens; the others do once")
     lab.sim.stop()
+
+
+def has_v6():
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
 
 
 def listening(pid):
@@ -279,13 +292,14 @@ def slow_clients():
     wait_for(lambda: all(s.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b"" for s in silent if readable(s)) and all(map(readable, silent)),
              30, "their end")
     ok(True, "who sends nothing is let go")
+    idle = scrape(at).value("process_open_fds")
     crowd = [connect(at) for _ in range(200)]
     job, _ = lab.insert_job("in the crowd", IMAGE)
     lab.wait_status(job, "done")
     with open(f"/proc/{daemon.pid}/status") as status:
         rss = next(int(x.split()[1]) for x in status if x.startswith("VmRSS"))
     ok(rss < 64 * 1024, f"memory stays small: {rss} KiB")
-    ok(len(os.listdir(f"/proc/{daemon.pid}/fd")) < 120, "there is no connection for everybody", len(os.listdir(f"/proc/{daemon.pid}/fd")))
+    ok(sum(map(readable, crowd)) >= 136, "there is no connection for everybody", sum(map(readable, crowd)))
     wait_for(lambda: all(map(readable, crowd)), 30, "the crowd's end")
     before = cpu_seconds(daemon.pid)
     time.sleep(3)
@@ -293,6 +307,19 @@ def slow_clients():
     for s in silent + crowd:
         s.close()
     is_(ask(at, "/healthz").code, 200, "it is there again")
+    ok(scrape(at).value("process_open_fds") <= idle + 2, "no descriptor is left behind", scrape(at).value("process_open_fds"))
+
+    # No descriptor is left for a connection: who asks waits, and the loop does not turn for it.
+    limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (4, limits[1]))
+    waiting = connect(at)
+    waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    before = cpu_seconds(daemon.pid)
+    time.sleep(3)
+    ok(cpu_seconds(daemon.pid) - before < 0.5, "it waits for a descriptor", cpu_seconds(daemon.pid) - before)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
+    ok(b" 200 " in waiting.recv(4096), "and answers when there is one")
+    waiting.close()
     is_(daemon.stop(), 0, "it stops cleanly")
     lab.sim.stop()
 
