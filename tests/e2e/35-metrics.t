@@ -173,12 +173,14 @@ def the_database_goes_away():
 
 def who_was_taken_for_dead():
     """A take-over, a lost lease and a refused closing; of all instances one samples the queue."""
-    lab = Lab()
+    lab = Lab(settings=["track_functions = pl"])
     short = {"database.lease": "3s"}
     lab.sim.config(starting_ms=0, processing_ms=600000)
     first, at_first = watched(lab, "first", **short)
     second, at_second = watched(lab, "second", **short)
     wait_for(lambda: scrape(at_first).labels("meshify_queue_depth"), 20, "the elder's sample")
+    asked = "SELECT calls >= 3 FROM pg_stat_user_functions WHERE funcname = 'queue_sample'" # the elder asks twice in this time
+    wait_for(lambda: lab.value(asked), 40, "both to have asked")
     is_((scrape(at_second).labels("meshify_queue_depth"), scrape(at_second).value("meshify_refunds_total")), ([], None), "the younger one leaves it to it")
     second.stop()
     for i in range(3):
