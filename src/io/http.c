@@ -16,9 +16,10 @@
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
 #define HTTP_TCP_TIMEOUT_MSEC 10000
-#define HTTP_STALL_SECONDS 60       /* no byte for so long: the transfer is dead */
-#define HTTP_KEEP 64                /* idle connections kept */
-#define HTTP_RETRY_MAX_SECONDS 3600 /* nobody is waited for longer because of his Retry-After */
+#define HTTP_STALL_SECONDS 60         /* no byte for so long: the transfer is dead */
+#define HTTP_KEEP 64                  /* idle connections kept */
+#define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
+#define HTTP_RETRY_MAX_SECONDS 3600   /* nobody is waited for longer because of his Retry-After */
 
 struct HttpOp {
     Http *http;
@@ -163,16 +164,19 @@ static void finish(HttpOp *op) {
     op->done(op->userdata, &op->reply);
 }
 
+/* Hundreds of answers may come at once: between two of some size, heartbeats and writes go out. */
 static int on_defer(sd_event_source *source, void *userdata) {
     Http *http = userdata;
+    uint64_t began = clock_now_usec();
     HttpOp *op;
 
-    (void) source;
-    while ((op = TAILQ_FIRST(&http->finished))) {
+    while ((op = TAILQ_FIRST(&http->finished)) && clock_now_usec() < began + TURN_USEC) {
         TAILQ_REMOVE(&http->finished, op, link);
         finish(op);
         op_free(op);
     }
+    if (op)
+        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;
 }
 
@@ -476,6 +480,7 @@ int http_new(Http **ret, sd_event *event, const char *user_agent) {
             0 ||
         sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ||
         sd_event_add_defer(event, &http->defer, on_defer, http) < 0 ||
+        sd_event_source_set_priority(http->defer, SD_EVENT_PRIORITY_IDLE) < 0 ||
         sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0) {
         http_free(http);
         return -ENOMEM;
