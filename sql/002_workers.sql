@@ -93,7 +93,10 @@ BEGIN
         FROM picked p WHERE j.id = p.id
         RETURNING j.id, j.asset_id
     ), assets AS (
-        UPDATE public.mesh_assets a SET status = 'pending' FROM back b WHERE a.id = b.asset_id AND a.status = 'running'
+        -- Others lock the asset before the job: one that is locked is not waited for.
+        UPDATE public.mesh_assets a SET status = 'pending'
+        WHERE a.id IN (SELECT o.id FROM public.mesh_assets o
+                       WHERE o.id IN (SELECT b.asset_id FROM back b) AND o.status = 'running' FOR UPDATE SKIP LOCKED)
     ), noted AS (
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT b.id, 'taken_over', jsonb_build_object('by', p_worker) FROM back b

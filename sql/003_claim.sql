@@ -117,8 +117,11 @@ BEGIN
         SET status = 'running', worker_id = p_worker, attempts = j.attempts + 1, claimed_at = now(),
             started_at = coalesce(j.started_at, now())
         WHERE j.id = ANY (v_picked);
+        -- Others lock the asset before the job: one that is locked is not waited for.
         UPDATE public.mesh_assets a SET status = 'running'
-        FROM meshify.jobs j WHERE j.id = ANY (v_picked) AND a.id = j.asset_id AND a.status = 'pending';
+        WHERE a.id IN (SELECT o.id FROM public.mesh_assets o
+                       WHERE o.id IN (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = ANY (v_picked)) AND o.status = 'pending'
+                       FOR UPDATE SKIP LOCKED);
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_picked) p;
     END IF;

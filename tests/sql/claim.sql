@@ -63,4 +63,19 @@ INSERT INTO public.jobs (type, status, user_id) SELECT 'meshify', 'done', t.w(n 
 SELECT isnt((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Index Scan using meshify_jobs_pending%'), 0, 'the claim walks the partial index');
 SELECT is((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Sort%'), 0, 'and sorts nothing');
 
+-- A cancel, a closing or a deletion holds the asset and wants the job: whoever has the job must not want the asset.
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+CREATE TEMP TABLE held AS SELECT t.job('held') AS id;
+SELECT dblink_connect_u('holder', :'dsn');
+SELECT dblink_exec('holder', 'BEGIN');
+SELECT * FROM dblink('holder', (SELECT format('SELECT a.status FROM public.mesh_assets a JOIN public.jobs j ON j.asset_id = a.id WHERE j.id = %L FOR UPDATE OF a', id)
+                                FROM held)) AS x (status text);
+SET statement_timeout = '5s';
+SELECT results_eq('SELECT t.claim(1)', 'SELECT id FROM held', 'a job whose asset is locked is claimed all the same');
+UPDATE meshify.workers SET dead = true WHERE id = t.w(1);
+SELECT is((SELECT taken FROM meshify.reap(t.w(2), '{}')), 1, 'and taken over');
+RESET statement_timeout;
+SELECT dblink_exec('holder', 'COMMIT');
+SELECT dblink_disconnect('holder');
+SELECT is((SELECT status FROM public.jobs WHERE id = (SELECT id FROM held)), 'pending', 'it is in the queue again');
 SELECT * FROM finish();
