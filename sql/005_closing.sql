@@ -156,6 +156,9 @@ BEGIN
     IF v_answer NOT IN ('ok', 'cancel') THEN
         RETURN v_answer;
     END IF;
+    IF v_answer = 'cancel' THEN -- who asked for a cancel is not told of a failure
+        RETURN meshify.try_end(p_job, 'canceled', 'canceled', p_reason);
+    END IF;
     RETURN meshify.try_end(p_job, 'error', p_sentence, p_reason);
 END $$;
 

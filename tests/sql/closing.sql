@@ -69,6 +69,10 @@ SELECT t.intend(1, (SELECT id FROM b));
 UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (SELECT id FROM b);
 SELECT is(meshify.hand_back(t.w(1), (SELECT id FROM b), '9 s', false, '0', 'x'), 'ok', 'one with a purchase goes to a worker that cancels it');
 SELECT is((SELECT run_after <= now() FROM public.jobs WHERE id = (SELECT id FROM b)), true, 'at once');
+SELECT t.claim(1);
+SELECT is(meshify.fail(t.w(1), (SELECT id FROM b), 'Nobody knows.', 'purchase_unknown'), 'ok', 'one that fails after all');
+SELECT results_eq('SELECT status FROM public.jobs WHERE id = (SELECT id FROM b)', $$VALUES ('canceled')$$, 'is what was asked for');
+SELECT is((SELECT detail ->> 'reason' FROM meshify.events WHERE job_id = (SELECT id FROM b) AND event = 'canceled'), 'purchase_unknown', 'its history says why');
 
 -- An asset that is gone.
 CREATE TEMP TABLE g AS SELECT t.claimed(1, 'gone') AS id;
