@@ -15,7 +15,7 @@ PYTHON     ?= /usr/bin/python3
 BASE   := fault str json message hash prom clock log
 CORE   := job config config_table config_ini config_steps config_value pipeline retry scan glb glb_json
 FLOW   := notify claim service predict listing look audit poll download validate store complete
-IO     := resolve db address http httpd spool dir
+IO     := resolve hosts db address http httpd spool dir
 DAEMON := settings lane worker stage buying filing closing stages lease wakeup prune audit sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := doctor doctor_db doctor_http
@@ -123,6 +123,12 @@ check-sql: all                               ## pgTAP tests of the SQL functions
 
 check-e2e: all                               ## the real programs together (E2E=tests/e2e/NN-name.t for one)
 	BUILD=$(BUILD) prove -j2 -e '' $(or $(E2E),$(sort $(wildcard tests/e2e/*.t)))
+
+# All that go by a daemon's own connection; what is started, installed or looked at without one is left out.
+BOUNCED := $(filter-out %/01-install.t %/05-sim.t %/06-proxy.t %/10-ctl.t %/55-away.t %/65-short.t %/70-doctor.t,$(sort $(wildcard tests/e2e/*.t)))
+check-pgbouncer: all                         ## end-to-end tests through PgBouncer in transaction mode: polling, and with listen_url
+	BUILD=$(BUILD) LAB_BOUNCER=poll prove -j2 -e '' $(or $(E2E),$(BOUNCED))
+	BUILD=$(BUILD) LAB_BOUNCER=listen prove -j2 -e '' $(or $(E2E),$(BOUNCED))
 
 POSTGRES ?= 13 14 16 17 18
 check-postgres: E2E ?= tests/e2e/20-flow.t tests/e2e/40-faults.t tests/e2e/50-database.t tests/e2e/60-variants.t
@@ -244,7 +250,7 @@ clean:                                       ## removes what was built
 help:                                        ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 14
 
-.PHONY: check check-unit check-sql check-e2e check-postgres check-supabase check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers check-variants
+.PHONY: check check-unit check-sql check-e2e check-postgres check-pgbouncer check-supabase check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers check-variants
 .PHONY: 
 .PHONY: FORCE all fuzz-run coverage tidy analyze units $(TIDY) $(ANALYZE) lint demo bench chaos install uninstall format clean help
 

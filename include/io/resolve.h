@@ -14,5 +14,5 @@ typedef void (*ResolveDone)(void *userdata, const char *const *addresses, unsign
 int resolve_start(sd_event *event, const char *name, ResolveDone done, void *userdata,
                   Resolve **ret);
 
-/* Takes NULL, returns NULL. May wait for the C library where it can't be called back. */
+/* Takes NULL, returns NULL; never waits. */
 Resolve *resolve_cancel(Resolve *r);

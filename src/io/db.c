@@ -9,11 +9,12 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/db.h"
-#include "io/resolve.h"
+#include "io/hosts.h"
 
 #define DB_CONNECT_USEC (15 * USEC_PER_SEC)
 #define DB_CALL_USEC (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
-#define DB_RETRY_MAX (15 * USEC_PER_SEC)
+#define DB_RETRY_MIN (50 * USEC_PER_MSEC)
+#define DB_RETRY_MAX (5 * USEC_PER_SEC)
 #define DB_RETRY_AUTH (300 * USEC_PER_SEC) /* hosts ban addresses that guess passwords */
 #define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
 #define DB_BATCH_CALLS 200 /* in one transaction */
@@ -59,14 +60,31 @@ struct Db {
     bool held; /* between up() and db_go() */
     bool told_down;
     uint64_t retry_usec;
-    Resolve *resolve;
-    unsigned attempts; /* with a name that was resolved */
+    Hosts *hosts;
+    unsigned failures; /* to connect, in a row: each attempt begins with the next server */
+    bool told_refused; /* as told_down, that we may not come in */
     DbOps queue;
     TAILQ_HEAD(BatchHead, Batch) batches;
     unsigned n_batches, n_pending;
 };
 
 static void lose(Db *db, const char *why, uint64_t retry_usec);
+
+/* libpq's messages have several lines, indented, and end in a line feed. */
+static void one_line(char *to, size_t size, const char *text) {
+    char flat[400];
+    size_t n = 0;
+
+    for (; *text && n < sizeof flat - 1; text++)
+        if (!strchr(" \t\r\n", *text))
+            flat[n++] = *text;
+        else if (n > 0 && flat[n - 1] != ' ')
+            flat[n++] = ' ';
+    while (n > 0 && (flat[n - 1] == ' ' || flat[n - 1] == '.'))
+        n--;
+    flat[n] = '\0';
+    str_clean(to, size, flat);
+}
 
 const char *db_sqlstate(const PGresult *res) {
     const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
@@ -243,17 +261,18 @@ static void end_batch(Db *db, Batch *batch) {
     TAILQ_FOREACH(op, &batch->ops, link) {
         ExecStatusType status = PQresultStatus(op->res);
 
-        failed = failed || (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK);
-        if (failed && means_reconnect(db_sqlstate(op->res))) {
-            char why[200];
-
-            str_clean(why, sizeof why, PQresultErrorMessage(op->res));
+        if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
+            continue;
+        /* The first error counts, which the others only follow; one without a code is libpq's own. */
+        if (!failed && (!*db_sqlstate(op->res) || means_reconnect(db_sqlstate(op->res)))) {
             TAILQ_INSERT_HEAD(&db->batches, batch, link);
             db->n_batches++;
-            lose(db, why, 0);
+            lose(db, PQresultErrorMessage(op->res), 0);
             return;
         }
+        failed = true;
     }
+    db->retry_usec = DB_RETRY_MIN;
     if (failed && TAILQ_NEXT(TAILQ_FIRST(&batch->ops), link))
         replay_alone(db, batch);
     while ((op = TAILQ_FIRST(&batch->ops))) {
@@ -315,7 +334,7 @@ static void read_notifications(Db *db) {
 /* --- connecting ---------------------------------------------------------------------------- */
 
 static void drop(Db *db) {
-    db->resolve = resolve_cancel(db->resolve);
+    db->hosts = hosts_cancel(db->hosts);
     db->io = sd_event_source_disable_unref(db->io);
     (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
     PQfinish(db->conn);
@@ -326,14 +345,13 @@ static void drop(Db *db) {
 /* The connection is gone: what was under way goes back to the queue's head, or is told. */
 static void lose(Db *db, const char *reason, uint64_t retry_usec) {
     DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
-    bool was_up = db->state == DB_UP;
+    bool was_up = db->state == DB_UP, refused = false;
     char why[200];
     Batch *batch;
     DbOp *op;
 
-    str_clean(why, sizeof why, reason);
-    for (size_t n = strlen(why); n > 0 && (why[n - 1] == '?' || why[n - 1] == ' ');)
-        why[--n] = '\0'; /* libpq's messages end in a line feed */
+    one_line(why, sizeof why, reason);
+    db->failures += !was_up;
     drop(db);
     while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
         TAILQ_REMOVE(&db->batches, batch, link);
@@ -350,14 +368,14 @@ static void lose(Db *db, const char *reason, uint64_t retry_usec) {
     }
     db->n_batches = 0;
     if (retry_usec == 0) {
-        db->retry_usec = was_up ? 50 * USEC_PER_MSEC : db->retry_usec * 2;
-        if (db->retry_usec > DB_RETRY_MAX)
-            db->retry_usec = DB_RETRY_MAX;
         retry_usec = (uint64_t) ((double) db->retry_usec * (0.5 + clock_chance() / 2));
-    }
+        db->retry_usec = db->retry_usec * 2 < DB_RETRY_MAX ? db->retry_usec * 2 : DB_RETRY_MAX;
+    } else
+        refused = !db->told_refused;
     set_timer(db, retry_usec);
-    if (was_up || !db->told_down) {
+    if (was_up || !db->told_down || refused) {
         db->told_down = true;
+        db->told_refused = db->told_refused || refused;
         if (db->events.down)
             db->events.down(db->userdata, why);
     }
@@ -369,8 +387,8 @@ static void lose(Db *db, const char *reason, uint64_t retry_usec) {
 
 static void came_up(Db *db) {
     db->state = DB_UP;
-    db->told_down = false;
-    db->retry_usec = 50 * USEC_PER_MSEC;
+    db->told_down = db->told_refused = false;
+    db->failures = 0;
     db->held = true;
     (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
     watch(db, EPOLLIN);
@@ -444,8 +462,8 @@ static void watch(Db *db, uint32_t events) {
         lose(db, "no socket to watch", 0);
 }
 
-/* Starts to connect; `hostaddr` are the addresses of the names `host`, one each; or both are NULL. */
-static void start(Db *db, const char *host, const char *hostaddr) {
+/* Starts to connect: to one of these servers, or as the URL says. */
+static void start(Db *db, const char *host, const char *hostaddr, const char *port) {
     const char *keys[12], *values[12];
     int n = 0;
 
@@ -458,10 +476,9 @@ static void start(Db *db, const char *host, const char *hostaddr) {
     SET("tcp_user_timeout", "20000");
     SET("target_session_attrs", "read-write");
     SET("dbname", db->url); /* expanded here, so that what the URL sets comes later and wins */
-    if (hostaddr) {
-        SET("host", host);
-        SET("hostaddr", hostaddr);
-    }
+    SET("host", host);
+    SET("hostaddr", hostaddr);
+    SET("port", port);
     SET(NULL, NULL);
 #undef SET
     db->conn = PQconnectStartParams(keys, values, 1);
@@ -474,58 +491,21 @@ static void start(Db *db, const char *host, const char *hostaddr) {
     watch(db, EPOLLOUT);
 }
 
-/* The one host name that must be looked up, or NULL: sockets, addresses and lists need none of us. */
-static char *name_to_resolve(const char *url) {
-    PQconninfoOption *options = PQconninfoParse(url, NULL);
-    const char *host = getenv("PGHOST"), *hostaddr = getenv("PGHOSTADDR");
-    char *name = NULL;
-
-    for (PQconninfoOption *o = options; o && o->keyword; o++) {
-        if (o->val && strcmp(o->keyword, "host") == 0)
-            host = o->val;
-        if (o->val && strcmp(o->keyword, "hostaddr") == 0)
-            hostaddr = o->val;
-    }
-    if (host && *host && *host != '/' && *host != '@' && !strpbrk(host, ",:") &&
-        (!hostaddr || !*hostaddr) && strspn(host, "0123456789.") != strlen(host))
-        name = strdup(host);
-    PQconninfoFree(options);
-    return name;
-}
-
-/* libpq tries a name's addresses one after the other, as long as we let it. So that one which does not
- * answer at all can't keep it from the others, each attempt begins with the next. */
-static void resolved(void *userdata, const char *const *addresses, unsigned n, const char *error) {
+static void found(void *userdata, const char *host, const char *hostaddr, const char *port,
+                  const char *error) {
     Db *db = userdata;
-    _cleanup_free_ char *name = name_to_resolve(db->url);
-    StrBuf host = { 0 }, hostaddr = { 0 };
-    int r = name ? 0 : -ENOMEM;
 
-    db->resolve = NULL;
-    for (unsigned i = 0; i < n && r == 0; i++) {
-        r = strbuf_printf(&host, "%s%s", i ? "," : "", name);
-        if (r == 0)
-            r = strbuf_printf(&hostaddr, "%s%s", i ? "," : "", addresses[(db->attempts + i) % n]);
-    }
-    db->attempts++;
-    if (n == 0 || r < 0)
-        lose(db, n == 0 ? error : "out of memory", 0);
+    db->hosts = NULL;
+    if (error)
+        lose(db, error, 0);
     else
-        start(db, host.text, hostaddr.text);
-    strbuf_done(&host);
-    strbuf_done(&hostaddr);
+        start(db, host, hostaddr, port);
 }
 
 static void connect_now(Db *db) {
-    _cleanup_free_ char *name = name_to_resolve(db->url);
-
-    if (!name) {
-        start(db, NULL, NULL);
-        return;
-    }
     db->state = DB_RESOLVING;
-    if (resolve_start(db->event, name, resolved, db, &db->resolve) < 0)
-        lose(db, "the host name can't be looked up", 0);
+    if (hosts_start(db->event, db->url, db->failures, found, db, &db->hosts) < 0)
+        lose(db, "the hosts can't be looked up", 0);
     else
         set_timer(db, DB_CONNECT_USEC);
 }
@@ -538,7 +518,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     if (db->state == DB_AWAY)
         connect_now(db);
     else
-        lose(db, db->state == DB_UP ? "no answer in time" : "connecting took too long", 0);
+        lose(db,
+             db->state == DB_UP          ? "no answer in time"
+             : db->state == DB_RESOLVING ? "its name is not found in time"
+                                         : "connecting took too long",
+             0);
     return 0;
 }
 
@@ -569,7 +553,7 @@ int db_new(Db **ret, sd_event *event, const char *url, const char *application,
     db->event = sd_event_ref(event);
     db->events = *events;
     db->userdata = userdata;
-    db->retry_usec = 50 * USEC_PER_MSEC;
+    db->retry_usec = DB_RETRY_MIN;
     if (!(db->url = strdup(url ? url : "")) || !(db->application = strdup(application)) ||
         sd_event_add_time_relative(event, &db->timer, CLOCK_MONOTONIC, 0, 1, on_timer, db) < 0 ||
         sd_event_add_defer(event, &db->send, on_send, db) < 0 ||
@@ -600,7 +584,7 @@ Db *db_free(Db *db) {
         TAILQ_REMOVE(&db->queue, op, link);
         op_free(op);
     }
-    resolve_cancel(db->resolve);
+    hosts_cancel(db->hosts);
     sd_event_source_disable_unref(db->timer);
     sd_event_source_disable_unref(db->send);
     sd_event_unref(db->event);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -42,6 +43,7 @@ struct Http {
     CURLM *multi;
     sd_event_source *timer, *defer;
     char *user_agent;
+    bool blind; /* something that curl wanted watched could not be */
     TAILQ_HEAD(, HttpOp) running, finished;
 };
 
@@ -72,6 +74,15 @@ static void collect(Http *http) {
         TAILQ_REMOVE(&http->running, op, link);
         TAILQ_INSERT_TAIL(&http->finished, op, link);
     }
+    /* What is not watched would never end: all that is under way ends now. To answer curl that it
+     * can't be watched would spoil the handle for ever. */
+    for (HttpOp *op; http->blind && (op = TAILQ_FIRST(&http->running));) {
+        op->code = CURLE_OUT_OF_MEMORY;
+        op->finished = true;
+        TAILQ_REMOVE(&http->running, op, link);
+        TAILQ_INSERT_TAIL(&http->finished, op, link);
+    }
+    http->blind = false;
     if (!TAILQ_EMPTY(&http->finished))
         (void) sd_event_source_set_enabled(http->defer, SD_EVENT_ONESHOT);
 }
@@ -217,11 +228,15 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
         sd_event_source_disable_unref(source);
         return 0;
     }
-    if (source)
-        return sd_event_source_set_io_events(source, events) < 0 ? -1 : 0;
-    if (sd_event_add_io(http->event, &source, fd, events, on_socket, http) < 0)
-        return -1;
-    (void) curl_multi_assign(http->multi, fd, source);
+    if (source) {
+        http->blind = http->blind || sd_event_source_set_io_events(source, events) < 0;
+        return 0;
+    }
+    if (sd_event_add_io(http->event, &source, fd, events, on_socket, http) < 0 ||
+        curl_multi_assign(http->multi, fd, source) != CURLM_OK) {
+        sd_event_source_disable_unref(source);
+        http->blind = true;
+    }
     return 0;
 }
 
@@ -229,12 +244,10 @@ static int timer_wanted(CURLM *multi, long msec, void *userdata) {
     Http *http = userdata;
 
     (void) multi;
-    if (msec < 0)
-        return sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ? -1 : 0;
-    return sd_event_source_set_time_relative(http->timer, (uint64_t) msec * USEC_PER_MSEC) < 0 ||
-                   sd_event_source_set_enabled(http->timer, SD_EVENT_ONESHOT) < 0
-               ? -1
-               : 0;
+    if (msec >= 0)
+        (void) sd_event_source_set_time_relative(http->timer, (uint64_t) msec * USEC_PER_MSEC);
+    (void) sd_event_source_set_enabled(http->timer, msec < 0 ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+    return 0; /* a source that is there can be set */
 }
 
 /* Ends the transfer: 0 is what curl takes for a write that failed. */
@@ -346,14 +359,18 @@ static int body_rewind(void *userdata, curl_off_t offset, int origin) {
 static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
                                  struct curl_sockaddr *address) {
     HttpOp *op = userdata;
+    int fd;
 
     (void) purpose;
     if (op->request.public_only && address_is_private(&address->addr)) {
         op->reply.end = HTTP_PRIVATE;
         return CURL_SOCKET_BAD;
     }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                  address->protocol);
+    fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                address->protocol);
+    if (fd < 0)
+        (void) snprintf(op->reply.error, sizeof op->reply.error, "socket: %s", strerror(errno));
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 static int tune_socket(void *userdata, curl_socket_t fd, curlsocktype purpose) {

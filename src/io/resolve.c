@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <netdb.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,23 +11,25 @@
 #define LOOK_USEC (10 * USEC_PER_MSEC)
 
 struct Resolve {
-    struct gaicb request, *list[1];
+    struct gaicb request;
+    bool started;
     struct addrinfo hints;
     char *name;
     sd_event_source *timer;
-    ResolveDone done;
+    ResolveDone done; /* NULL: nobody waits for it any more */
     void *userdata;
 };
 
+/* A look-up that a thread of the C library is in the middle of can't be called back, and may take as
+ * long as a resolver that does not answer: its timer frees it when it is over. */
 Resolve *resolve_cancel(Resolve *r) {
     if (!r)
         return NULL;
+    r->done = NULL;
+    if (r->started && gai_cancel(&r->request) == EAI_NOTCANCELED &&
+        gai_error(&r->request) == EAI_INPROGRESS)
+        return NULL;
     sd_event_source_disable_unref(r->timer);
-    if (r->list[0]) {
-        (void) gai_cancel(&r->request);
-        while (gai_error(&r->request) == EAI_INPROGRESS)
-            (void) gai_suspend((const struct gaicb *const *) r->list, 1, NULL);
-    }
     if (r->request.ar_result)
         freeaddrinfo(r->request.ar_result);
     free(r->name);
@@ -59,7 +62,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
             n++;
         }
     resolve_cancel(r);
-    done(user, addresses, n, error ? gai_strerror(error) : "no address");
+    if (done)
+        done(user, addresses, n, error ? gai_strerror(error) : "no address");
     return 0;
 }
 
@@ -78,11 +82,9 @@ int resolve_start(sd_event *event, const char *name, ResolveDone done, void *use
     if ((error = sd_event_add_time_relative(event, &r->timer, CLOCK_MONOTONIC, LOOK_USEC, 1,
                                             on_timer, r)) < 0)
         return error;
-    r->list[0] = &r->request;
-    if (getaddrinfo_a(GAI_NOWAIT, r->list, 1, NULL) != 0) {
-        r->list[0] = NULL;
+    if (getaddrinfo_a(GAI_NOWAIT, (struct gaicb *[]){ &r->request }, 1, NULL) != 0)
         return -EAGAIN;
-    }
+    r->started = true;
     *ret = TAKE(r);
     return 0;
 }
