@@ -24,7 +24,7 @@ CREATE OR REPLACE FUNCTION meshify.intend(
     p_worker uuid, p_job uuid, p_step text, p_purchase int, p_attempt int, p_model text, p_input_hash text,
     p_input_keys jsonb, p_give_up_after interval, p_give_up bigint)
     RETURNS TABLE (answer text, id bigint, prediction_id text)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_old meshify.predictions;
     v_row meshify.predictions;
@@ -67,7 +67,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.record(p_worker uuid, p_purchase bigint, p_prediction text, p_status text)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_row meshify.predictions;
     v_answer text;
@@ -112,7 +112,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION meshify.settle(
     p_purchase bigint, p_prediction text, p_status text, p_output jsonb, p_metrics jsonb, p_error text, p_usable boolean)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_job uuid;
     v_step text;
@@ -126,6 +126,7 @@ BEGIN
         state = CASE WHEN p.state IN ('intended', 'bought') AND NOT p_usable THEN 'ended' ELSE p.state END
     WHERE p.id = p_purchase AND p.prediction_id IS NOT DISTINCT FROM p_prediction
       AND (p_prediction IS NOT NULL OR p.state = 'intended')
+      AND (p.finished_at IS NULL OR (NOT p_usable AND p.state = 'bought')) -- known already, unless its output is gone
     RETURNING p.job_id, p.step INTO v_job, v_step;
     IF NOT FOUND THEN
         RETURN 'lost';

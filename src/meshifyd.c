@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sysexits.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -175,10 +176,14 @@ static int run(const Config *config) {
 /* jansson does not notice every shortage: a string may lose a byte, and so an id become another one.
  * An end at once is safe at any instruction; such an id is not. */
 static void *allocate(size_t size) {
+    static const char said[] =
+        "meshifyd: out of memory, ending at once; what was begun is found again\n";
     void *p = malloc(size);
 
-    if (!p)
-        abort();
+    if (!p) {
+        (void) !write(STDERR_FILENO, said, sizeof said - 1);
+        _exit(EX_SOFTWARE);
+    }
     return p;
 }
 

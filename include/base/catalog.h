@@ -3,6 +3,7 @@
 #define MSG_STARTED "dd802265a7aa42938b4729d16a5776f4"     /* meshifyd has started */
 #define MSG_STOPPING "b86987facf5949cebc3541a632a10189"    /* meshifyd stops */
 #define MSG_STOPPED "1673361a3d9d431fa72657c6bc5d37f3"     /* meshifyd has stopped */
+#define MSG_DUMP "45f6dfdbc48c4acc843e3ba9a61cdc4e"        /* the state was asked for (SIGUSR1) */
 #define MSG_DB_UP "940d0480937b4564a84338f65ca34f3f"       /* the database is connected */
 #define MSG_DB_DOWN "deefc45d713548b1b45bcf4034e42aef"     /* the database is away */
 #define MSG_DB_SAYS "9946312f492d492aa8ecf963cdca2cbf"     /* a warning of the database */

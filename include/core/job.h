@@ -80,6 +80,7 @@ typedef struct Purchase {
     char *input_hash;    /* of the keys below */
     json_t *input_keys;
     uint64_t intent_usec;  /* when it was written down, on our clock */
+    int64_t intent_epoch;  /* the same on the database's clock, in seconds since 1970; 0: unknown */
     uint64_t give_up_usec; /* before that nobody may say that it was not bought, on our clock */
     bool finished;         /* the prediction is terminal */
     bool succeeded;        /* and went well, whatever became of its output */

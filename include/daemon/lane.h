@@ -23,7 +23,8 @@ struct Lane {
     const char *name;
     Bucket bucket;
     unsigned max, running;
-    bool closed; /* the lease is not to be trusted: nothing begins */
+    bool (*guard)(void *userdata); /* NULL: none; false: nothing begins */
+    void *guard_userdata;
     uint64_t held_until_usec;
     unsigned holds; /* in a row */
     FaultCode held_for;
@@ -55,5 +56,8 @@ void lane_hold(Lane *lane, const Fault *fault);
 /* The other side answered well. */
 void lane_open(Lane *lane);
 
-void lane_close(Lane *lane, bool closed);
+/* Nothing goes while `guard` says no, which is asked at the moment of going. lane_look() tells that its
+ * answer may have changed. */
+void lane_guard(Lane *lane, bool (*guard)(void *userdata), void *userdata);
+void lane_look(Lane *lane);
 bool lane_is_held(const Lane *lane);

@@ -7,7 +7,10 @@ void lease_connected(Worker *w);
 void lease_disconnected(Worker *w, const char *why);
 
 /* May something be begun that costs money or writes an object? */
-bool lease_is_trusted(const Worker *w);
+bool lease_is_trusted(Worker *w);
+
+/* The time of day, by the database's clock: ours may be wrong, and may step. */
+int64_t lease_epoch(const Worker *w);
 
 /* A clean stop: our row goes. */
 void lease_end(Worker *w);

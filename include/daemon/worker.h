@@ -46,12 +46,14 @@ typedef enum LaneName {
     LANE_REQUEST, /* listings and cancels */
     LANE_FILE,    /* downloads */
     LANE_STORE,   /* uploads and signatures */
+    LANE_CLOSE,   /* closings and hand-backs: they wait for nothing but the lease */
     _LANE_MAX,
 } LaneName;
 
 typedef struct Lease {
     bool registered;         /* a row of ours was there when we last heard */
     uint64_t sent_usec;      /* the last acknowledged heartbeat was sent then */
+    int64_t epoch;           /* when that was on the database's clock, in seconds since 1970 */
     uint64_t connected_usec; /* the connection came up then */
     bool still;              /* past 2/3 of the lease: nothing is begun */
     bool paused;             /* claims are paused everywhere */
@@ -101,7 +103,9 @@ struct Worker {
     Metrics metrics;
     Sample sample;
     NotifyPlan plan;
-    bool only_bought; /* the claim under way asks for bought jobs only */
+    bool only_bought;   /* the claim under way asks for bought jobs only */
+    bool starved;       /* a job can't go on for want of memory; said once */
+    bool claim_refused; /* by the database; said once */
     bool schema_fits;
     char trouble[200]; /* what keeps us from being ready; "": nothing */
     char pages[200];   /* where metrics are served, or why not; "": they are off */
@@ -144,7 +148,7 @@ void worker_drain(Worker *w);
 void worker_hurry(Worker *w);
 bool worker_is_idle(const Worker *w);
 
-/* One line a job, to the log. */
+/* One line, and one a job, to the log. */
 void worker_dump(const Worker *w);
 
 void worker_changed(Worker *w);

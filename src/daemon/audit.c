@@ -2,11 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/audit.h"
+#include "daemon/lease.h"
 #include "flow/service.h"
 
 #define FIRST_USEC (5 * USEC_PER_SEC)
@@ -155,7 +155,7 @@ static void listed(void *userdata, HttpReply *reply) {
 static void look(Worker *w) {
     HttpRequest request;
 
-    if (audit_ask(w->config, &w->audit.lost, time(NULL), &request) < 0 ||
+    if (audit_ask(w->config, &w->audit.lost, lease_epoch(w), &request) < 0 ||
         http_send(w->http, &request, listed, w, &w->audit.http) < 0)
         ended(w);
 }

@@ -1,6 +1,5 @@
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -61,6 +60,8 @@ static void intended(void *userdata, DbEnd end, const PGresult *res) {
 
     if (!stage_db_refused(t, end, res, &ev, &t->job->fault))
         ev = predict_intend_hear(t->worker->config, t->job, res, t->sent_usec, &t->job->fault);
+    if (ev == EV_LOST)
+        t->worker->zombies++;
     worker_tell_fault(t, ev);
 }
 
@@ -168,10 +169,9 @@ static void looked(void *userdata, HttpReply *reply) {
 
 static void look(void *userdata) {
     Task *t = userdata;
-    uint64_t now = clock_now_usec(), age = now - job_purchase(t->job)->intent_usec;
     HttpRequest request;
-    int r = look_ask(t->worker->config, t->job, now, time(NULL) - (time_t) (age / USEC_PER_SEC),
-                     &request);
+    int r = look_ask(t->worker->config, t->job, clock_now_usec(),
+                     job_purchase(t->job)->intent_epoch, &request);
 
     if (r < 0 || stage_send_http(t, &request, looked) < 0) {
         stage_out_of_memory(t);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/retry.h"
+#include "daemon/lease.h"
 #include "daemon/stage.h"
 #include "flow/complete.h"
 #include "flow/service.h"
@@ -50,14 +51,14 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
     worker_tell(t, ev);
 }
 
-static int on_close(sd_event_source *source, uint64_t usec, void *userdata) {
+static int on_close(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void close_now(void *userdata) {
     Task *t = userdata;
     Worker *w = t->worker;
     DbRequest request;
     int r;
 
-    (void) source;
-    (void) usec;
     switch (t->job->at.state) {
     case JOB_COMPLETING:
         r = complete_done_ask(w->id, t->job, &request);
@@ -80,8 +81,16 @@ static int on_close(sd_event_source *source, uint64_t usec, void *userdata) {
         r = complete_release_ask(w->id, t->job, &how, &request);
     }
     }
-    if (r < 0 || stage_send_db(t, &request, closed) < 0)
+    if (r < 0 || stage_send_db(t, &request, closed) < 0) {
+        stage_unqueue(t);
         (void) stage_pause_for(t, USEC_PER_SEC, on_close);
+    }
+}
+
+static int on_close(sd_event_source *source, uint64_t usec, void *userdata) {
+    (void) source;
+    (void) usec;
+    stage_queue(userdata, LANE_CLOSE, close_now);
     return 0;
 }
 
@@ -127,6 +136,10 @@ static void stop_bought(void *userdata) {
     Task *t = userdata;
     HttpRequest request;
 
+    if (!lease_is_trusted(t->worker)) { /* it may be what another worker waits for by now */
+        worker_tell(t, EV_WAIT);
+        return;
+    }
     if (service_cancel_ask(t->worker->config, job_purchase(t->job)->prediction_id, &request) < 0 ||
         stage_send_http(t, &request, stopped) < 0)
         worker_tell(t, EV_FINAL);

@@ -39,7 +39,10 @@ static void downloaded(void *userdata, HttpReply *reply) {
         stage_out_of_memory(t);
         ev = EV_RETRY;
     }
+    if (ev == EV_WAIT && j->fault.code == FAULT_SPOOL_FULL)
+        lane_hold(stage_lane(t, LANE_FILE), &j->fault);
     if (ev == EV_OK) {
+        lane_open(stage_lane(t, LANE_FILE));
         j->size_bytes = d->size_bytes;
         spool_file_settle(t->file, j->size_bytes);
     } else if (ev != EV_WAIT || d->size_bytes == 0)
@@ -62,6 +65,8 @@ static void download(void *userdata) {
     if (!t->file && (r = spool_open(t->worker->spool, &t->file)) < 0) {
         fault_set(&j->fault, r == -ENOMEM ? FAULT_INTERNAL : FAULT_SPOOL_FULL, "spool: %s",
                   r == -EAGAIN ? "spool_max is reached" : strerror(-r));
+        if (r != -EAGAIN && r != -ENOMEM)
+            lane_hold(stage_lane(t, LANE_FILE), &j->fault);
         worker_tell(t, EV_WAIT);
         return;
     }

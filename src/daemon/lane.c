@@ -16,7 +16,7 @@ bool lane_is_held(const Lane *lane) {
 static uint64_t next_in(Lane *lane) {
     uint64_t now = clock_now_usec(), wait = 0;
 
-    if (lane->closed || lane->running >= lane->max)
+    if (lane->running >= lane->max || (lane->guard && !lane->guard(lane->guard_userdata)))
         return UINT64_MAX;
     if (lane->held_until_usec > now)
         return lane->held_until_usec - now;
@@ -139,8 +139,11 @@ void lane_open(Lane *lane) {
     }
 }
 
-void lane_close(Lane *lane, bool closed) {
-    lane->closed = closed;
-    if (!closed)
-        serve_soon(lane);
+void lane_guard(Lane *lane, bool (*guard)(void *userdata), void *userdata) {
+    lane->guard = guard;
+    lane->guard_userdata = userdata;
+}
+
+void lane_look(Lane *lane) {
+    serve_soon(lane);
 }

@@ -19,23 +19,29 @@
 #define SCHEMA_RETRY_USEC (5 * USEC_PER_SEC)
 #define REAP_FULL 500 /* jobs one call takes over at most; then there may be more */
 
-bool lease_is_trusted(const Worker *w) {
-    return w->lease.registered && !w->lease.still &&
-           clock_now_usec() < w->lease.sent_usec + w->config->lease_usec / 3 * 2;
-}
-
 static void next_in(Worker *w, uint64_t usec) {
     (void) sd_event_source_set_time_relative(w->lease.timer, usec);
     (void) sd_event_source_set_enabled(w->lease.timer, SD_EVENT_ONESHOT);
 }
 
 static void trouble(Worker *w, const char *what) {
-    if (strcmp(w->trouble, what) == 0)
+    char text[sizeof w->trouble];
+
+    str_clean(text, sizeof text, what);
+    if (strcmp(w->trouble, text) == 0)
         return;
-    str_clean(w->trouble, sizeof w->trouble, what); /* it stands in STATUS */
-    if (*what)
-        log_line(LOG_WARNING, DB_DOWN, "Not ready: %s", what);
+    memcpy(w->trouble, text, sizeof text);
+    if (*text)
+        log_line(LOG_WARNING, DB_DOWN, "Not ready: %s", text);
     worker_changed(w);
+}
+
+static void refused(Worker *w, const char *what, const PGresult *res) {
+    char text[sizeof w->trouble];
+
+    (void) snprintf(text, sizeof text, "the database refuses %s: %s", what,
+                    PQresultErrorMessage(res));
+    trouble(w, text);
 }
 
 static void still(Worker *w, bool is) {
@@ -45,8 +51,32 @@ static void still(Worker *w, bool is) {
     if (is)
         log_line(LOG_WARNING, LEASE_STILL,
                  "No heartbeat reached the database for 2/3 of the lease: nothing new is begun");
-    lane_close(&w->lanes[LANE_CREATE], is);
-    lane_close(&w->lanes[LANE_STORE], is);
+    for (int i = 0; !is && i < _LANE_MAX; i++)
+        lane_look(&w->lanes[i]);
+    if (!is)
+        worker_wake(w);
+}
+
+/* The clock is asked, not a timer of ours: after a pause of the whole process it may be late. */
+bool lease_is_trusted(Worker *w) {
+    if (w->lease.registered && !w->lease.still &&
+        clock_now_usec() >= w->lease.sent_usec + w->config->lease_usec / 3 * 2)
+        still(w, true);
+    return w->lease.registered && !w->lease.still;
+}
+
+static void acknowledged(Worker *w, uint64_t epoch) {
+    w->lease.sent_usec = w->lease.beat_usec;
+    w->lease.epoch = (int64_t) epoch;
+    still(w, false);
+}
+
+int64_t lease_epoch(const Worker *w) {
+    return w->lease.epoch + (int64_t) ((clock_now_usec() - w->lease.sent_usec) / USEC_PER_SEC);
+}
+
+static bool may_begin(void *userdata) {
+    return lease_is_trusted(userdata);
 }
 
 /* Calls of the lease are transactions of their own, go before all others, and are never repeated by
@@ -89,7 +119,8 @@ static void share_limits(Worker *w) {
 static bool is_closing(const Task *t) {
     JobState s = t->job->at.state;
 
-    return s == JOB_COMPLETING || s == JOB_FAILING || s == JOB_CANCELLING || s == JOB_RELEASING;
+    return t->db &&
+           (s == JOB_COMPLETING || s == JOB_FAILING || s == JOB_CANCELLING || s == JOB_RELEASING);
 }
 
 static void compared(void *userdata, DbEnd end, const PGresult *res) {
@@ -99,8 +130,8 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
     w->lease.comparing = false;
     if (end != DB_OK) {
         if (end == DB_FAILED) { /* the next heartbeat brings another try */
-            log_line(LOG_ERR, INTERNAL, "Our jobs can't be compared: %s",
-                     PQresultErrorMessage(res));
+            w->lease.rejoining = true;
+            refused(w, "to say which jobs are ours", res);
             next_in(w, USEC_PER_SEC);
         }
         return;
@@ -119,6 +150,7 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
     if (w->draining)
         worker_drain(w);
     w->lease.rejoining = false;
+    trouble(w, "");
     db_go(w->db);
     worker_wake(w);
 }
@@ -161,10 +193,14 @@ static void reaped(void *userdata, DbEnd end, const PGresult *res) {
 }
 
 static void reap(Worker *w, const char *proven) {
-    DbRequest request = { .sql = "SELECT * FROM meshify.reap($1, $2)" };
+    DbRequest request = { .sql = "SELECT * FROM meshify.reap($1, $2, $3)" };
+    uint64_t heard_usec = clock_now_usec() - w->lease.connected_usec;
 
+    /* Whoever came back just now can't tell the dead from those who were cut off with it. */
     if (!w->lease.reaping && db_request_add(&request, w->id) == 0 &&
-        db_request_add(&request, proven) == 0 && call(w, &request, reaped) == 0)
+        db_request_add(&request, proven) == 0 &&
+        db_request_addf(&request, "%llu microseconds", (unsigned long long) heard_usec) == 0 &&
+        call(w, &request, reaped) == 0)
         w->lease.reaping = true;
     db_request_done(&request);
 }
@@ -235,8 +271,7 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     w->lease.beating = false;
     if (end != DB_OK) { /* a lost connection comes back by itself and beats again */
         if (end == DB_FAILED) {
-            log_line(LOG_ERR, LEASE_STILL, "The heartbeat was refused: %s",
-                     PQresultErrorMessage(res));
+            refused(w, "the heartbeat", res);
             next_in(w, USEC_PER_SEC);
         }
         return;
@@ -245,8 +280,9 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
         lost(w);
         return;
     }
-    w->lease.sent_usec = w->lease.beat_usec;
-    still(w, false);
+    acknowledged(w, number(res, 6));
+    if (!w->lease.rejoining)
+        trouble(w, "");
     w->lease.workers = (unsigned) number(res, 2);
     w->lease.running_all = (unsigned) number(res, 3);
     share_limits(w);
@@ -257,16 +293,15 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     take_cancels(w, value(res, 4));
     if (number(res, 1) != w->n_tasks || w->lease.rejoining)
         compare(w);
-    /* Whoever came back just now can't tell the dead from those who were cut off with it. */
-    if (clock_now_usec() > w->lease.connected_usec + w->config->lease_usec)
-        reap(w, "{}");
+    reap(w, "{}");
     next_in(w, w->config->lease_usec / 3);
     worker_plan(w); /* a claim that came due while the lease was in doubt was not made */
     worker_changed(w);
 }
 
 static void beat(Worker *w) {
-    DbRequest request = { .sql = "SELECT * FROM meshify.heartbeat($1, $2, $3, $4)" };
+    DbRequest request = { .sql = "SELECT *, extract(epoch FROM now())::bigint "
+                                 "FROM meshify.heartbeat($1, $2, $3, $4)" };
 
     if (w->lease.beating || !db_is_up(w->db))
         return;
@@ -287,11 +322,7 @@ static void enrolled(void *userdata, DbEnd end, const PGresult *res) {
 
     if (end != DB_OK) {
         if (end == DB_FAILED) {
-            char what[160];
-
-            (void) snprintf(what, sizeof what, "the database refuses us: %s",
-                            PQresultErrorMessage(res));
-            trouble(w, what);
+            refused(w, "to register us", res);
             next_in(w, SCHEMA_RETRY_USEC);
         }
         return;
@@ -302,10 +333,8 @@ static void enrolled(void *userdata, DbEnd end, const PGresult *res) {
     }
     w->lease.registered = true;
     w->lease.workers = (unsigned) number(res, 1);
-    w->lease.sent_usec = w->lease.beat_usec;
-    still(w, false);
+    acknowledged(w, number(res, 3));
     share_limits(w);
-    trouble(w, "");
     log_line(LOG_NOTICE, DB_UP, "The database is connected, this is worker %s", w->id);
     compare(w);
     ask_predecessors(w);
@@ -325,8 +354,8 @@ static void read_line(const char *path, char *to, size_t size) {
 
 /* Registers this worker. What the row says of the machine is what proves a dead one later. */
 static void enrol(Worker *w) {
-    DbRequest r = { .sql =
-                        "SELECT * FROM meshify.register($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)" };
+    DbRequest r = { .sql = "SELECT *, extract(epoch FROM now())::bigint FROM "
+                           "meshify.register($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)" };
     char host[256] = "", machine[64], boot[64], pid_ns[64] = "";
     struct stat st;
 
@@ -354,6 +383,12 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
 
     if (end == DB_LOST)
         return;
+    if (end == DB_FAILED && strcmp(db_sqlstate(res), "42P01") != 0 &&
+        strcmp(db_sqlstate(res), "3F000") != 0 && strcmp(db_sqlstate(res), "42501") != 0) {
+        refused(w, "to show its schema's version", res);
+        next_in(w, SCHEMA_RETRY_USEC);
+        return;
+    }
     if (end == DB_FAILED && strcmp(db_sqlstate(res), "42501") == 0)
         (void) snprintf(what, sizeof what,
                         "the login role may not use the schema: GRANT meshify_worker TO it");
@@ -378,7 +413,6 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
         w->lease.beating = false;
         beat(w);
         wakeup_prove(w);
-        trouble(w, "");
     } else
         enrol(w);
 }
@@ -402,6 +436,7 @@ void lease_connected(Worker *w) {
                  (unsigned long long) (away / 1000));
         w->down_since_usec = 0;
     }
+    next_in(w, SCHEMA_RETRY_USEC); /* for want of memory the next line may come to nothing */
     check_schema(w);
 }
 
@@ -418,12 +453,13 @@ void lease_disconnected(Worker *w, const char *why) {
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Worker *w = userdata;
-    uint64_t now = clock_now_usec();
 
     (void) source;
     (void) usec;
-    if (w->lease.registered && now >= w->lease.sent_usec + w->config->lease_usec / 3 * 2)
-        still(w, true);
+    /* Nobody answers: another connection may reach the database, or another server. */
+    if (w->lease.registered && !lease_is_trusted(w) && w->lease.beating &&
+        clock_now_usec() >= w->lease.beat_usec + w->config->lease_usec / 3)
+        db_reconnect(w->db, "a heartbeat is not answered");
     if (db_is_up(w->db)) {
         if (!w->schema_fits || !w->lease.registered)
             check_schema(w);
@@ -444,8 +480,13 @@ void lease_end(Worker *w) {
 }
 
 int lease_init(Worker *w) {
+    static const LaneName guarded[] = { LANE_CREATE, LANE_STORE, LANE_CLOSE };
     int r = sd_event_add_time(w->event, &w->lease.timer, CLOCK_BOOTTIME, 0, 1, on_timer, w);
 
+    for (size_t i = 0; i < sizeof guarded / sizeof *guarded; i++)
+        lane_guard(&w->lanes[guarded[i]], may_begin, w);
+    if (r >= 0) /* after a pause of the whole process it comes before all that came meanwhile */
+        r = sd_event_source_set_priority(w->lease.timer, SD_EVENT_PRIORITY_IMPORTANT);
     return r < 0 ? r : sd_event_source_set_enabled(w->lease.timer, SD_EVENT_OFF);
 }
 

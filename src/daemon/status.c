@@ -24,7 +24,7 @@ struct Status {
 };
 
 bool status_is_ready(const Worker *w) {
-    return w->lease.registered && w->schema_fits && db_is_up(w->db);
+    return w->lease.registered && w->schema_fits && db_is_up(w->db) && !w->trouble[0];
 }
 
 const char *status_trouble(const Worker *w) {

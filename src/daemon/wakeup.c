@@ -140,8 +140,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
                      "set listen_url to a direct connection, or listen = off.");
         w->listening.said = true;
     }
-    w->listening.works = false;
-    worker_plan(w);
     db_reconnect(w->listening.db, "a notification of our own did not arrive");
     next_in(w, w->listening.said ? PING_EVERY_USEC : PING_WAIT_USEC);
     return 0;
@@ -156,8 +154,9 @@ int wakeup_init(Worker *w) {
         return 0;
     r = sd_event_add_time(w->event, &w->listening.timer, CLOCK_MONOTONIC, 0, USEC_PER_SEC / 10,
                           on_timer, w);
-    if (r < 0 || (r = sd_event_source_set_enabled(w->listening.timer, SD_EVENT_OFF)) < 0)
+    if (r < 0)
         return r;
+    next_in(w, PING_EVERY_USEC);
     return db_new(&w->listening.db, w->event,
                   c->listen_url.text ? c->listen_url.text : c->database_url.text, "meshifyd listen",
                   &events, w);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-id128.h>
@@ -51,6 +52,22 @@ static void bug(Task *t, JobEvent ev) {
               job_state_word(t->job->at.state), (int) ev);
 }
 
+/* What can't be begun, for want of memory, is begun by the tick. */
+static void enter(Task *t) {
+    Worker *w = t->worker;
+    int r = stages_enter(t);
+
+    if (r < 0 && !w->starved)
+        log_job(LOG_ERR, INTERNAL, t->job, "Job %s can't go on now: %s: %s, retrying", t->job->id,
+                job_state_word(t->job->at.state), strerror(-r));
+    w->starved = w->starved || r < 0;
+}
+
+static bool waits_for_something(const Task *t) {
+    return t->http || t->db || t->dir || t->ticket.lane ||
+           (t->timer && sd_event_source_get_enabled(t->timer, NULL) > 0);
+}
+
 void worker_tell(Task *t, JobEvent ev) {
     Job *j = t->job;
     JobPos from = j->at, to = job_step(from, ev);
@@ -85,13 +102,7 @@ void worker_tell(Task *t, JobEvent ev) {
         return;
     }
     stages_leave(t);
-    int r = stages_enter(t);
-
-    if (r < 0) { /* nothing was begun, and the task is there: it goes back */
-        fault_set(&j->fault, FAULT_INTERNAL, "%s: %s", job_state_word(to.state), strerror(-r));
-        log_job(LOG_ERR, INTERNAL, j, "Job %s: %s", j->id, j->fault.detail);
-        worker_tell(t, to.state == JOB_LOOKING || to.state == JOB_STOPPING ? EV_DRAIN : EV_RETRY);
-    }
+    enter(t);
 }
 
 void worker_tell_fault(Task *t, JobEvent ev) {
@@ -147,11 +158,7 @@ void worker_take(Worker *w, const PGresult *res, int row) {
     t->job->log.state = job_state_word(t->job->at.state);
     log_job(LOG_INFO, JOB_CLAIMED, t->job, "Job %s claimed, attempt %u, to begin with %s",
             t->job->id, t->job->attempts, t->job->log.state);
-    r = stages_enter(t);
-    if (r < 0) {
-        fault_set(&t->job->fault, FAULT_INTERNAL, "%s", strerror(-r));
-        worker_tell(t, EV_DRAIN);
-    }
+    enter(t);
 }
 
 void worker_drop_all(Worker *w) {
@@ -177,13 +184,15 @@ static void claimed(void *userdata, DbEnd end, const PGresult *res) {
     w->plan.claiming = false;
     w->plan.claimed_usec = now;
     if (end != DB_OK) {
-        if (end == DB_FAILED)
+        if (end == DB_FAILED && !w->claim_refused)
             log_line(LOG_ERR, DB_DOWN, "The database refuses to let us claim: %s",
                      PQresultErrorMessage(res));
+        w->claim_refused = w->claim_refused || end == DB_FAILED;
         w->plan.due_usec = now + USEC_PER_SEC;
         worker_plan(w);
         return;
     }
+    w->claim_refused = false;
     n = PQntuples(res);
     for (int row = 1; row < n; row++)
         worker_take(w, res, row);
@@ -206,17 +215,18 @@ static int on_claim(sd_event_source *source, uint64_t usec, void *userdata) {
     unsigned n = free_slots(w);
     DbRequest request;
 
-    (void) source;
     (void) usec;
     if (w->draining || w->plan.claiming || n == 0 || !lease_is_trusted(w) || !db_is_up(w->db))
         return 0;
     w->only_bought = lane_is_held(&w->lanes[LANE_CREATE]);
-    if (claim_ask(w->config, w->id, n < CLAIM_MAX ? n : CLAIM_MAX, w->only_bought, &request) < 0)
-        return 0;
-    if (db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
+    if (claim_ask(w->config, w->id, n < CLAIM_MAX ? n : CLAIM_MAX, w->only_bought, &request) == 0 &&
+        db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
                 request.n_params, claimed, w, NULL) == 0) {
         w->plan.claiming = true;
         w->plan.woken = false;
+    } else { /* for want of memory */
+        (void) sd_event_source_set_time_relative(source, USEC_PER_SEC);
+        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     }
     db_request_done(&request);
     return 0;
@@ -293,6 +303,7 @@ static void write_progress(Worker *w) {
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
     Worker *w = userdata;
     uint64_t now = clock_now_usec();
+    bool starved = false;
     Task *t, *next;
 
     (void) usec;
@@ -307,7 +318,12 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
                 w->config->job_timeout_usec + j->idle_usec + waiting &&
             !(j->at.wishes & 1u << EV_EXPIRE))
             worker_tell(t, EV_EXPIRE);
+        else if (!waits_for_something(t)) {
+            starved = true;
+            enter(t);
+        }
     }
+    w->starved = starved;
     if (db_is_up(w->db))
         write_progress(w);
     if (w->n_tasks > 0) {
@@ -366,6 +382,14 @@ void worker_dump(const Worker *w) {
     uint64_t now = clock_now_usec();
     const Task *t;
 
+    log_line(
+        LOG_NOTICE, DUMP,
+        "Worker %s: %s%s; %u jobs, %llu done, %llu failed, %llu canceled; heartbeat %llu ms ago%s; "
+        "%llu taken over, %llu lost, %llu writes refused",
+        w->id, w->lease.registered && !w->trouble[0] ? "ready" : "not ready: ", w->trouble,
+        w->n_tasks, w->done, w->failed, w->canceled,
+        (unsigned long long) ((now - w->lease.sent_usec) / 1000),
+        w->lease.still ? ", holding still" : "", w->lease.takeovers, w->lease.lost, w->zombies);
     TAILQ_FOREACH(t, &w->tasks, link)
     log_job(LOG_NOTICE, JOB_MOVED, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x",
             t->job->id, job_state_word(t->job->at.state),
@@ -413,7 +437,7 @@ static int init_lanes(Worker *w) {
     } lanes[_LANE_MAX] = {
         [LANE_CREATE] = { "create", REQUESTS_MAX },   [LANE_POLL] = { "poll", REQUESTS_MAX },
         [LANE_REQUEST] = { "request", REQUESTS_MAX }, [LANE_FILE] = { "download", FILES_MAX },
-        [LANE_STORE] = { "store", FILES_MAX },
+        [LANE_STORE] = { "store", FILES_MAX },        [LANE_CLOSE] = { "close", UINT_MAX },
     };
     int r = 0;
 

@@ -111,6 +111,7 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
         .id = json_whole(row, "id", 0),
         .number = number > 0 && number <= INT32_MAX ? (unsigned) number : 0,
         .intent_usec = before(now_usec, json_whole(row, "intent_age_usec", 0)),
+        .intent_epoch = json_whole(row, "intent_epoch", 0),
         .give_up_usec = left > 0 ? now_usec + (uint64_t) left : now_usec,
         .finished = json_is_true(json_object_get(row, "finished")),
         .finished_usec = before(now_usec, json_whole(row, "finished_age_usec", 0)),

@@ -105,9 +105,8 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
         return r;
     if (!(keys_text = json_write(keys)))
         return -ENOMEM;
-    *ret =
-        (DbRequest){ .sql =
-                         "SELECT * FROM meshify.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)" };
+    *ret = (DbRequest){ .sql = "SELECT i.*, extract(epoch FROM now())::bigint "
+                               "FROM meshify.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) i" };
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_add(ret, step->name) < 0 || db_request_addf(ret, "%u", number) < 0 ||
         db_request_addf(ret, "%u", j->attempts) < 0 || db_request_add(ret, step->model) < 0 ||
@@ -154,12 +153,13 @@ static JobEvent bought_meanwhile(Job *j, int64_t id, const char *prediction_id, 
 
 JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint64_t sent_usec,
                              Fault *reterr) {
-    const char *answer = PQntuples(res) == 1 && PQnfields(res) == 3 ? PQgetvalue(res, 0, 0) : "";
+    const char *answer = PQntuples(res) == 1 && PQnfields(res) == 4 ? PQgetvalue(res, 0, 0) : "";
     int64_t id = *answer ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
     Purchase *old, p = { .id = id,
                          .number = job_next_number(j),
                          .state = PURCHASE_INTENDED,
                          .intent_usec = sent_usec,
+                         .intent_epoch = *answer ? strtoll(PQgetvalue(res, 0, 3), NULL, 10) : 0,
                          .predict_time = -1 };
     char hash[HASH_HEX_SIZE];
 

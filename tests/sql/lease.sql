@@ -47,6 +47,21 @@ SELECT t.worker(4);
 SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}')), 2, 'jobs of a worker without a row are taken over');
 UPDATE public.jobs SET status = 'running' WHERE id = (SELECT one FROM j);
 SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}')), 0, 'running jobs without a worker are another program''s, and left');
+-- Whoever came back just now waits for as long as the longer of the two leases, and takes at most 500 at once.
+DELETE FROM meshify.workers WHERE id <> t.w(4);
+UPDATE meshify.workers SET heartbeat_at = now() + interval '1 h', expires_at = now() + interval '1 h 1 ms' WHERE id = t.w(4);
+SELECT t.worker(5);
+UPDATE meshify.workers SET heartbeat_at = now() - interval '300 ms', expires_at = now() - interval '100 ms' WHERE id = t.w(5);
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(4), ''{}'', ''100 ms'')', 'VALUES (0, 0)', 'not within its own lease of our return is a worker dead');
+INSERT INTO public.jobs (type, user_id, project_id, status, worker_id, claimed_at, input_data)
+SELECT 'meshify', NULL, NULL, 'running', t.w(5), now(), '{}' FROM generate_series(1, 1200);
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(4), ''{}'', ''300 ms'')', 'VALUES (1, 500)', 'after it it is; 500 of its jobs are taken at once');
+SELECT is((SELECT count(*)::int FROM meshify.workers WHERE id = t.w(5)), 1, 'its row stays until all are');
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(4), ''{}'', ''300 ms'')', 'VALUES (0, 500)', 'then 500 more');
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(4), ''{}'', ''300 ms'')', 'VALUES (0, 200)', 'then the rest');
+SELECT is((SELECT count(*)::int FROM meshify.workers WHERE id = t.w(5)), 0, 'and its row goes');
+DELETE FROM public.jobs WHERE asset_id IS NULL;
+
 SELECT is(meshify.unregister(t.w(4)), 'ok', 'a clean stop');
 SELECT is(meshify.unregister(t.w(4)), 'lost', 'happens once');
 

@@ -49,7 +49,7 @@ SELECT results_eq('SELECT state, status, output, finished_at IS NOT NULL FROM me
     $$VALUES ('bought', 'succeeded', '["u"]'::jsonb, true)$$, 'stays bought');
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 0, 'a step that is done forgives crashes');
 UPDATE public.jobs SET crashes = 2 WHERE id = pg_temp.j();
-SELECT is(meshify.settle(t.row_of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'ok', 'told again');
+SELECT is(meshify.settle(t.row_of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'lost', 'told again, it is known already');
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'it forgives nothing: what follows may be what kills');
 SELECT meshify.further(t.w(2), pg_temp.j());
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'nor does another worker');

@@ -184,10 +184,10 @@ static void test_intend_asks(void **state) {
 }
 
 static PGresult *intend_answer(const char *answer, const char *id, const char *prediction) {
-    static const char *const names[] = { "answer", "id", "prediction_id" };
-    const char *const values[] = { answer, id, prediction };
+    static const char *const names[] = { "answer", "id", "prediction_id", "extract" };
+    const char *const values[] = { answer, id, prediction, "1790000000" };
 
-    return rows_of(3, names, 1, values);
+    return rows_of(4, names, 1, values);
 }
 
 static void test_intend_hears_ok(void **state) {
@@ -228,6 +228,7 @@ static void test_intend_hears_ok(void **state) {
             assert_int_equal(json_array_size(p->input_keys), 3);
             assert_null(p->prediction_id);
             assert_true(p->intent_usec == NOW + 5);
+            assert_true(p->intent_epoch == 1790000000);
             assert_true(p->give_up_usec == NOW + 5 + c->create_timeout_usec + 15 * SEC);
             assert_false(p->finished);
             assert_true(p->predict_time < 0);
