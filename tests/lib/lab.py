@@ -15,10 +15,13 @@ import traceback
 import urllib.request
 import uuid
 
+from bouncer import Bouncer
 from postgres import ROOT, Postgres, free_port
 
 WRAPPER = os.environ.get("WRAPPER", "").split()  # e.g. valgrind, around each meshifyd
 VARIANT = [v for v in os.environ.get("LAB_VARIANT", "").split(",") if v]  # files of sql/dev/variants
+# "poll": all daemons go through PgBouncer in transaction mode; "listen": and LISTEN on a direct connection.
+BOUNCER = os.environ.get("LAB_BOUNCER", "")
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 TRELLIS = "firtoz/trellis:e8f6c45206993f297372f5436b90350817bd9b4a0d52d2a76df50c1c8afa2b3c"
 
@@ -117,6 +120,17 @@ class Process:
             self.child.wait()
             self.killed = True
 
+    def said(self, pattern):
+        """How often."""
+        return len([line for line in list(self.lines) if re.search(pattern, line)])
+
+    def state(self, seconds=3):
+        """What a daemon answers to SIGUSR1, which it does while its loop turns."""
+        n = len(self.lines)
+        self.signal(signal.SIGUSR1)
+        return wait_for(lambda: next((m for m in map(re.compile(r'msg="(Worker .*? refused)').search, list(self.lines)[n:]) if m), None),
+                        seconds, "an answer to SIGUSR1").group(1)
+
     def complaints(self):
         return [line for line in list(self.lines) if COMPLAINT.search(line)]
 
@@ -165,7 +179,8 @@ class Sim(Process):
 class Lab:
     """A Supabase project with Meshify's tables, a simulator, a user with credits."""
 
-    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=VARIANT, address="127.0.0.1", seed=1):
+    def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=VARIANT, address="127.0.0.1", seed=1,
+                 bouncer=BOUNCER):
         self.dir = tempfile.mkdtemp(prefix="meshify-lab-")
         atexit.register(shutil.rmtree, self.dir, True)
         self.driver = driver
@@ -173,6 +188,7 @@ class Lab:
         self.postgres = Postgres(fsync=fsync, settings=settings, address=address, migrated=ordinary).start()
         if not ordinary:
             self.postgres.create_database(migrate=migrate, variant=variant)
+        self.bounced, self.bouncer = bouncer, Bouncer(self.postgres) if bouncer else None
         self.sim = Sim(seed, address)
         self.db = self.postgres.connect()
         self.user, self.project = self.add_user()
@@ -242,7 +258,8 @@ class Lab:
         values = {
             "worker.instance": instance,
             "worker.spool_dir": os.path.join(self.dir, f"spool-{instance}"),
-            "database.url": self.postgres.url("meshifyd"),
+            "database.url": self.bouncer.url() if self.bouncer else self.postgres.url("meshifyd"),
+            "database.listen_url": self.postgres.url("meshifyd") if self.bounced == "listen" else None,
             "replicate.url": f"{self.sim.url}/v1",
             "replicate.token": "test-token",
             "replicate.allow_insecure": "on",
@@ -279,7 +296,7 @@ class Lab:
         self.daemons.append(daemon)
         if wait:
             daemon.wait_line(r"is ready as", 60)
-            if keys.get("database.listen") != "off":
+            if keys.get("database.listen") != "off" and self.bounced != "poll":
                 daemon.wait_line(r"Wake-ups by NOTIFY work", 60)
         return daemon
 

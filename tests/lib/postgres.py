@@ -135,6 +135,26 @@ class Postgres:
         self.stop(mode)
         self.start()
 
+    def standby(self):
+        """A streaming replica of this server, running; from then on each commit waits for it."""
+        other = object.__new__(Postgres)
+        other.bin, other.user, other.running, other.port = self.bin, self.user, False, free_port()
+        other.dir = tempfile.mkdtemp(prefix="meshify-pg-")
+        other.data = os.path.join(other.dir, "data")
+        if other.user:
+            os.chown(other.dir, other.user.pw_uid, other.user.pw_gid)
+        atexit.register(other.remove)
+        other.run("pg_basebackup", "-D", other.data, "-h", self.dir, "-p", str(self.port), "-U", SUPERUSER, "-R", "-c", "fast", "--no-sync")
+        with open(os.path.join(other.data, "postgresql.conf"), "a") as conf:
+            conf.write(f"port = {other.port}\nunix_socket_directories = '{other.dir}'\n")
+        other.start()
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'", SUPERUSER, "postgres")
+        self.run("pg_ctl", "-D", self.data, "reload")
+        return other
+
+    def promote(self):
+        self.run("pg_ctl", "-D", self.data, "-w", "-t", "60", "promote")
+
     def remove(self):
         self.stop("immediate")
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -1,0 +1,380 @@
+#!/usr/bin/python3
+"""The database goes away, in each way it can: nothing is lost, nothing is bought twice, it is said once, and it
+mends itself. The loop turns all the while (it answers SIGUSR1)."""
+
+import os
+import re
+import socket
+import sys
+import threading
+import time
+
+import psycopg2
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import accounts
+import lab as testing
+from bouncer import Bouncer
+from lab import Lab, is_, ok, wait_for
+from namespace import in_namespace
+from postgres import SUPERUSER
+from proxy import PostgresProxy
+
+IMAGE = "https://images.example/x.png"
+LONG = {"database.lease": "30s"}
+AWAY = "Not ready: the database is away"
+
+
+def bought(lab):
+    return lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
+
+
+def insert(lab, n, what="job"):
+    return [lab.insert_job(f"{what} {i}", f"{IMAGE}?{what.replace(' ', '-')}{i}") for i in range(n)]
+
+
+def in_flight(lab, n, processing_ms=3000, **keys):
+    """An instance with n jobs, all bought."""
+    lab.sim.config(starting_ms=0, processing_ms=processing_ms)
+    jobs = insert(lab, n)
+    daemon = lab.daemon(**{**LONG, **keys})
+    wait_for(lambda: bought(lab) == n, 60, "all bought")
+    return jobs, daemon
+
+
+def all_done(lab, jobs, label):
+    lab.wait_all_ended(120)
+    accounts.check(lab, jobs, label)
+    accounts.no_second_purchase(lab, label)
+    is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], f"{label}no attempt is lost")
+
+
+def cut(lab):
+    """Ends the daemons' connections, so that new settings count."""
+    lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'meshifyd'", SUPERUSER)
+
+
+def fail_over():
+    """To a standby, by a list of two servers, one of them by name."""
+    lab = Lab()
+    standby = lab.postgres.standby()
+    replication = lab.postgres.connect(SUPERUSER).cursor()
+
+    def follows():
+        replication.execute("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'")
+        return replication.fetchone() == (1,)
+    wait_for(follows, 30, "the standby to follow")
+    url = f"postgresql://meshifyd@localhost:{lab.postgres.port},127.0.0.1:{standby.port}/meshify"
+    jobs, daemon = in_flight(lab, 20, **{"database.url": url})
+    lab.postgres.stop("immediate")
+    daemon.wait_line(AWAY, 20)
+    ok("not ready: the database is away" in daemon.state(), "fail-over: it says that it is not ready")
+    wait_for(lambda: lab.sim.stats()["received"]["file"] > 0, 20, "downloads while there is no database")
+    standby.promote()
+    lab.db = standby.connect()
+    daemon.wait_line("The database is back", 30)
+    wait_for(lambda: daemon.said("Wake-ups by NOTIFY work") == 2, 30, "wake-ups from the new server")
+    jobs += insert(lab, 1, "after it")
+    all_done(lab, jobs, "fail-over: ")
+    is_(daemon.said(AWAY), 1, "fail-over: said once")
+    is_(daemon.stop(), 0, "fail-over: stops cleanly")
+    lab.sim.stop()
+
+
+def a_silent_server():
+    """The first of the list accepts connections, and never says a word."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://meshifyd@127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{lab.postgres.port}/meshify?sslmode=disable"
+        daemon = lab.daemon(wait=False, **{"database.url": url, "database.listen": "off"})
+        daemon.wait_line("is not ready: the database is away: connecting took too long|has started, but is not ready", 30)
+        job, _ = lab.insert_job("past it", IMAGE)
+        lab.wait_status(job, "done", seconds=60)
+        is_(daemon.said("connecting took too long"), 1, "a silent server: said once, then the next one is asked")
+    lab.sim.stop()
+
+
+def read_only():
+    """As a managed database becomes when its disk is full."""
+    for how in ("the database", "the server"):
+        lab = Lab()
+        label = f"read-only ({how}): "
+        jobs, daemon = in_flight(lab, 10, processing_ms=1000)
+        lab.query("SET default_transaction_read_only = off")
+        if how == "the database":
+            lab.postgres.execute("ALTER DATABASE meshify SET default_transaction_read_only = on", SUPERUSER)
+            cut(lab)
+        else:
+            lab.postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on", SUPERUSER)
+            lab.postgres.execute("SELECT pg_reload_conf()", SUPERUSER)
+        daemon.wait_line(AWAY, 30)
+        jobs += insert(lab, 5, "meanwhile")
+        wait_for(lambda: lab.sim.stats()["received"]["file"] > 0, 30, "downloads meanwhile")
+        time.sleep(2) # long enough for many an attempt
+        ok("not ready" in daemon.state(), f"{label}it says that it is not ready")
+        is_(lab.count("done"), 0, f"{label}nothing is closed")
+        admin = lab.postgres.connect(SUPERUSER, "postgres")
+        admin.cursor().execute("SET default_transaction_read_only = off")
+        admin.cursor().execute("ALTER DATABASE meshify RESET default_transaction_read_only")
+        admin.cursor().execute("ALTER SYSTEM RESET default_transaction_read_only")
+        admin.cursor().execute("SELECT pg_reload_conf()")
+        daemon.wait_line("The database is back", 30)
+        all_done(lab, jobs, label)
+        is_((daemon.said(AWAY), daemon.said("The database is back")), (1, 1), f"{label}said once")
+        lab.sim.stop()
+
+
+def reset_in_a_pipeline():
+    lab = Lab()
+    proxy = PostgresProxy(lab.postgres.port)
+    lab.sim.config(starting_ms=0, processing_ms=200)
+    daemon = lab.daemon(**{**LONG, "database.url": proxy.url()})
+    jobs = []
+    for what in ("claim", "intend", "record", "settle+done", "done"):
+        for way in ("db>", "db<"): # never sent; done, but never answered
+            proxy.tap.clear()
+            proxy.tap.arm(f"{way} {what} #1", "cut")
+            jobs += insert(lab, 8, f"{what}{way[2:]}")
+            if not proxy.tap.hit.wait(20) and what not in ("settle+done", "done"): # they may travel together, or not
+                ok(False, f"reset: {way} {what} came by", proxy.tap.keys[-30:])
+            wait_for(lambda: lab.count("done") == len(jobs), 60, "all done")
+    ok(daemon.said("The database is back") >= 7, "reset: it happened several times", daemon.said("The database is back"))
+    all_done(lab, jobs, "reset: ")
+    lab.sim.stop()
+
+
+def half_open():
+    """A black hole: nothing comes back, and nobody says that the connection is dead."""
+    lab = Lab()
+    proxy, ears = PostgresProxy(lab.postgres.port), PostgresProxy(lab.postgres.port)
+    jobs, daemon = in_flight(lab, 10, **{"database.lease": "6s", "database.url": proxy.url(), "database.listen_url": ears.url()})
+    proxy.pause()
+    began = time.monotonic()
+    daemon.wait_line(f"{AWAY}: a heartbeat is not answered", 20)
+    ok(time.monotonic() - began < 8, "half-open: noticed within about a lease", time.monotonic() - began)
+    ok("holding still" in daemon.state(), "half-open: it holds still, and the loop turns")
+    received = lab.sim.stats()["received"]
+    wait_for(lambda: lab.sim.stats()["received"]["file"] > 0, 20, "polls and downloads meanwhile")
+    jobs += insert(lab, 5, "meanwhile")
+    is_(lab.sim.stats()["received"]["upload"], received["upload"], "half-open: no upload begins")
+    proxy.resume()
+    daemon.wait_line("The database is back", 30)
+    all_done(lab, jobs, "half-open: ")
+    is_((daemon.said(AWAY), daemon.said("nothing new is begun")), (1, 1), "half-open: said once")
+    # Only the listening connection: found by the proof that follows each reconnect.
+    ears.pause()
+    lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
+    daemon.wait_line("The listening connection is lost: a notification of our own did not arrive", 30)
+    ears.resume()
+    wait_for(lambda: daemon.said("Wake-ups by NOTIFY work") == 2, 60, "wake-ups again")
+    is_(daemon.said("Notifications do not arrive"), 0, "half-open: nobody is told to change his configuration")
+    lab.sim.stop()
+
+
+def no_connection_left():
+    lab = Lab()
+    jobs, daemon = in_flight(lab, 10, processing_ms=500)
+    lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT 0", SUPERUSER)
+    cut(lab)
+    daemon.wait_line(AWAY, 20)
+    jobs += insert(lab, 3, "meanwhile")
+    time.sleep(3)
+    ok("not ready" in daemon.state(), "connection limit: not ready")
+    lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT -1", SUPERUSER)
+    daemon.wait_line("The database is back", 30)
+    all_done(lab, jobs, "connection limit: ")
+    is_(daemon.said(AWAY), 1, "connection limit: said once")
+    lab.sim.stop()
+    # From the start on: why is in the log.
+    lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT 0", SUPERUSER)
+    daemon = lab.daemon("late", wait=False)
+    daemon.wait_line(f"{AWAY}: .*too many connections for role", 20)
+
+
+def a_wrong_password():
+    """Said, and not tried again and again: hosts ban addresses that guess."""
+    lab = Lab()
+    lab.postgres.execute("ALTER ROLE meshifyd PASSWORD 'right'", SUPERUSER)
+    hba = os.path.join(lab.postgres.data, "pg_hba.conf")
+    with open(hba, encoding="utf-8") as text:
+        rules = text.read()
+    with open(hba, "w", encoding="utf-8") as text:
+        text.write("host all meshifyd 127.0.0.1/32 scram-sha-256\n" + rules)
+    lab.postgres.execute("SELECT pg_reload_conf()", SUPERUSER)
+    url = lab.postgres.url("meshifyd:wrong-8391", tcp=True)
+    daemon = lab.daemon("guess", wait=False, **{"database.url": url, "database.listen": "off"})
+    daemon.wait_line(f"{AWAY}: .*password authentication failed", 30)
+    time.sleep(6)
+    with open(os.path.join(lab.postgres.dir, "log"), encoding="utf-8") as text:
+        is_(text.read().count("password authentication failed"), 1, "wrong password: tried once in seconds")
+    is_(daemon.said("authentication failed"), daemon.said("is not ready") + 1, "wrong password: said once, and at the start")
+    ok(daemon.alive() and "8391" not in daemon.log(), "wrong password: it stays, and does not show it")
+    # While the server is away nobody knows; when it is back, the password is refused: said too.
+    lab.postgres.stop()
+    daemon = lab.daemon("later", wait=False, **{"database.url": url, "database.listen": "off"})
+    daemon.wait_line(f"{AWAY}: .*refused", 20)
+    lab.postgres.start()
+    daemon.wait_line(f"{AWAY}: .*password authentication failed", 30)
+    is_(daemon.said(f"{AWAY}: .*refused"), 1, "and that the server was away is said once")
+
+
+def time_limits():
+    """57014: a statement took longer than somebody allows."""
+    lab = Lab()
+    lab.postgres.execute("ALTER ROLE meshifyd SET statement_timeout = '400ms'", SUPERUSER)
+    jobs, daemon = in_flight(lab, 10, processing_ms=500, **{"database.lease": "6s"})
+    other = lab.postgres.connect(autocommit=False)
+    other.cursor().execute("LOCK TABLE public.jobs IN ACCESS EXCLUSIVE MODE")
+    daemon.wait_line("Not ready: the database refuses the heartbeat: .*statement timeout", 20)
+    ok("not ready: the database refuses the heartbeat" in daemon.state(), "statement time-out: not ready, and why")
+    wait_for(lambda: daemon.said("nothing new is begun") == 1, 20, "holding still")
+    other.rollback()
+    jobs += insert(lab, 3, "after it")
+    all_done(lab, jobs, "statement time-out: ")
+    ok(daemon.said("refuses the heartbeat") <= 2, "statement time-out: said once", daemon.said("refuses the heartbeat"))
+    wait_for(lambda: ": ready;" in daemon.state(), 10, "it is ready again")
+    lab.sim.stop()
+
+
+def locked_rows():
+    """55P03: somebody holds a job's row, an asset's, a profile's. That one waits, the others go on."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    lab.sim.fault("create", {"final": "failed", "error": "bad"}, match="fails", count=-1)
+    user, project = lab.add_user()
+    before = lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", user)
+    failing, _ = lab.insert_job("fails", f"{IMAGE}?fails", user=user, project=project)
+    (job, asset), (claimed, its_asset) = insert(lab, 2)
+    locks = [lab.postgres.connect(autocommit=False) for _ in range(3)]
+    locks[0].cursor().execute("SELECT FROM public.mesh_assets WHERE id = %s FOR UPDATE", (its_asset,))
+    locks[1].cursor().execute("SELECT FROM public.profiles WHERE id = %s FOR UPDATE", (user,))
+    daemon = lab.daemon(**{**LONG, "worker.max_attempts": "1"})
+    wait_for(lambda: lab.job(job)["status"] == "done", 30, "the job that nobody holds")
+    is_(lab.job(claimed)["status"], "running", "an asset that is locked keeps its job from nothing but its end")
+    is_(lab.job(failing)["status"], "running", "a job whose refund can't be given waits")
+    lab.sim.config(processing_ms=1500)
+    locked, _ = lab.insert_job("locked", f"{IMAGE}?locked")
+    wait_for(lambda: lab.job(locked)["status"] == "running", 20, "the claim")
+    locks[2].cursor().execute("SELECT FROM public.jobs WHERE id = %s FOR UPDATE", (locked,))
+    others = insert(lab, 5, "other")
+    wait_for(lambda: all(lab.job(j)["status"] == "done" for j, _ in others), 60, "the others")
+    is_(lab.job(locked)["status"], "running", "a job that is locked waits")
+    daemon.state()
+    is_(daemon.said(AWAY), 0, "locks: the connection is kept")
+    for lock in locks:
+        lock.rollback()
+    for j in (claimed, locked):
+        lab.wait_status(j, "done", seconds=60)
+    lab.wait_status(failing, "error", seconds=60)
+    is_(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", user), before, "the refund is given once")
+    is_(lab.value("SELECT count(*) FROM public.notifications WHERE user_id = %s", user), 1, "one notification")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "no attempt is counted for it")
+    accounts.no_second_purchase(lab, "locks: ")
+    lab.sim.stop()
+
+
+def an_old_snapshot():
+    """Somebody's transaction stays open: no dead row can be cleaned up meanwhile."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    other = lab.postgres.connect(autocommit=False)
+    other.set_session(isolation_level="REPEATABLE READ")
+    reader = other.cursor()
+    reader.execute("SELECT count(*) FROM public.jobs")
+    jobs = []
+    lab.daemon(**LONG)
+    lab.daemon("two", **LONG)
+    for i in range(3):
+        jobs += insert(lab, 100, f"round{i}")
+        wait_for(lambda: lab.count("done") == len(jobs), 120, "all done")
+    reader.execute("SELECT count(*) FROM public.jobs")
+    is_(reader.fetchone(), (0,), "an old snapshot: it stayed open")
+    all_done(lab, jobs, "an old snapshot: ")
+    lab.sim.stop()
+
+
+def a_name_that_does_not_resolve():
+    """A resolver that does not answer: here /etc/hosts is a pipe that nobody writes into."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    pipe, hosts, mended = (os.path.join(lab.dir, n) for n in ("pipe", "hosts", "mended"))
+    for name in (pipe, mended):
+        os.mkfifo(name)
+    with open(hosts, "w", encoding="utf-8") as file:
+        file.write("127.0.0.1 database.example\n")
+    wrapper = in_namespace('mount --bind "$1" /etc/hosts; (read -r _ <"$3"; mount --bind "$2" /etc/hosts) &',
+                           pipe, hosts, mended)
+    url = lab.postgres.url("meshifyd", tcp=True).replace("127.0.0.1", "database.example")
+    daemon = lab.daemon(wait=False, wrapper=wrapper or (), **{"database.url": url, "database.listen": "off"})
+    daemon.wait_line("is not ready", 30)
+    if not wrapper: # the name is at least not there
+        ok(daemon.said(AWAY) == 1, "a name that does not resolve: said once", daemon.log())
+        return
+    slowest, end = 0.0, time.monotonic() + 12
+    while time.monotonic() < end: # past the moment at which it gives up and asks again
+        began = time.monotonic()
+        daemon.state(30)
+        slowest = max(slowest, time.monotonic() - began)
+        time.sleep(0.5)
+    ok(slowest < 3, "a resolver that hangs: the loop turns", slowest)
+    is_(daemon.said(f"{AWAY}: its name is not found in time"), 1, "a resolver that hangs: said once")
+    with open(mended, "w", encoding="utf-8") as control:
+        control.write("now\n")
+    job, _ = lab.insert_job("found", IMAGE)
+    lab.wait_status(job, "done", seconds=60)
+    free = threading.Thread(target=lambda: open(pipe, "w", encoding="utf-8").close(), daemon=True) # whoever still reads it
+    free.start()
+    is_(daemon.stop(), 0, "a resolver that hangs: it goes on when it answers, and stops")
+    lab.sim.stop()
+
+
+def through_pgbouncer():
+    """In transaction mode: with polling alone, and with LISTEN on a connection of its own. (All of the end-to-end tests
+    go through it in `make check-pgbouncer`.)"""
+    for how in ("poll", "listen"):
+        lab = Lab(bouncer=how)
+        label = f"pgbouncer ({how}): "
+        lab.sim.config(starting_ms=20, processing_ms=100)
+        jobs = insert(lab, 30)
+        daemons = [lab.daemon("one"), lab.daemon("two")]
+        jobs += insert(lab, 30, "more")
+        all_done(lab, jobs, label)
+        if how == "poll":
+            for daemon in daemons:
+                daemon.wait_line("Notifications do not arrive: polling instead.*set listen_url", 60)
+            job, _ = lab.insert_job("polled", IMAGE)
+            lab.wait_status(job, "done")
+            time.sleep(6)
+            is_([d.said("Notifications do not arrive") for d in daemons], [1, 1], f"{label}that it polls is said once")
+            is_([d.said("Wake-ups by NOTIFY work") for d in daemons], [0, 0], f"{label}what one says to oneself proves nothing")
+        is_([d.stop() for d in daemons], [0, 0], f"{label}they stop cleanly")
+        is_(lab.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd' AND state <> 'idle'"), 0, f"{label}no transaction is left")
+        lab.sim.stop()
+    # One server connection for all: whatever state one left there, the others would have.
+    lab = Lab()
+    bouncer = Bouncer(lab.postgres, ["default_pool_size = 1"])
+    lab.sim.config(starting_ms=20, processing_ms=100)
+    jobs = insert(lab, 20)
+    daemons = [lab.daemon(n, wait=False, **{"database.url": bouncer.url(), "database.listen": "off"}) for n in ("one", "two")]
+    all_done(lab, jobs, "pgbouncer (one connection for all): ")
+    is_([d.stop() for d in daemons], [0, 0], "pgbouncer (one connection for all): they stop cleanly")
+    with psycopg2.connect(bouncer.url()) as session:
+        cursor = session.cursor()
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+        is_(cursor.fetchone(), (0,), "the working connection leaves no prepared statement")
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        is_(cursor.fetchone(), (0,), "no lock")
+        cursor.execute("SELECT count(*) FROM pg_listening_channels()")
+        is_(cursor.fetchone(), (0,), "no LISTEN")
+        cursor.execute("SELECT array_agg(name) FROM pg_settings WHERE source = 'session' AND name NOT IN "
+                       "('application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings')")
+        is_(cursor.fetchone(), (None,), "and no setting")
+    lab.sim.stop()
+
+
+if __name__ == "__main__":
+    TESTS = (fail_over, a_silent_server, read_only, reset_in_a_pipeline, half_open, no_connection_left, a_wrong_password, time_limits,
+             locked_rows, an_old_snapshot, a_name_that_does_not_resolve, through_pgbouncer)
+    only = re.compile(os.environ.get("ONLY", ""))
+    testing.main(*[t for t in TESTS if only.search(t.__name__)])

@@ -1,0 +1,365 @@
+#!/usr/bin/python3
+"""The machine runs short: of room, of descriptors, of memory, of time. A clear line, nothing lost, nothing bought
+twice, and it mends itself."""
+
+import json
+import mmap
+import os
+import random
+import re
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import accounts
+import lab as testing
+from lab import Lab, is_, ok, program, wait_for
+from namespace import in_namespace
+from postgres import ROOT, SUPERUSER
+from proxy import PostgresProxy
+
+IMAGE = "https://images.example/x.png"
+LONG = {"database.lease": "30s"}
+DAY = 86400
+
+
+def bought(lab):
+    return lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
+
+
+def insert(lab, n, what="job"):
+    return [lab.insert_job(f"{what} {i}", f"{IMAGE}?{what}{i}") for i in range(n)]
+
+
+def all_done(lab, jobs, label):
+    lab.wait_all_ended(120)
+    accounts.check(lab, jobs, label)
+    accounts.no_second_purchase(lab, label)
+
+
+class Shim:
+    """tests/lib/shim.c in front of a daemon."""
+
+    def __init__(self, lab):
+        self.path = os.path.join(lab.dir, "shim")
+        library = os.path.join(lab.dir, "shim.so")
+        subprocess.run([os.environ.get("CC", "gcc").split()[-1], "-shared", "-fPIC", "-O1", "-o", library,
+                        os.path.join(ROOT, "tests/lib/shim.c"), "-ldl"], check=True, cwd=ROOT)
+        with open(self.path, "wb") as file:
+            file.write(bytes(16))
+        with open(self.path, "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 16)
+        self.environment = {"LD_PRELOAD": library, "SHIM": self.path}
+
+    def step(self, seconds):
+        self.map[0:8] = struct.pack("=q", seconds)
+
+    def fail(self, one_in):
+        self.map[8:12] = struct.pack("=I", one_in)
+
+    def failed(self):
+        return struct.unpack("=I", self.map[12:16])[0]
+
+
+def may_preload():
+    """A sanitizer and valgrind bring an allocator of their own."""
+    with open(program("meshifyd"), "rb") as file:
+        return b"__asan_init" not in file.read() and not testing.WRAPPER
+
+
+# --- room and descriptors --------------------------------------------------------------------
+
+def a_full_spool():
+    """A file system of its own, too small; or, where we may not have one, a limit on what may be written."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    spool, more = os.path.join(lab.dir, "spool-one"), os.path.join(lab.dir, "more")
+    os.mkdir(spool)
+    os.mkfifo(more)
+    wrapper = in_namespace('mount -t tmpfs -o size=8k none "$1"; (read -r _ <"$2"; mount -o remount,size=64m "$1") &', spool, more)
+    daemon = lab.daemon(wrapper=wrapper or (), **LONG)
+    if not wrapper:
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    jobs = insert(lab, 3)
+    why = "No space left on device" if wrapper else "File too large"
+    daemon.wait_line(f"Lane download is held: spool: {why}. Make room in .worker. spool_dir", 30)
+    wait_for(lambda: bought(lab) == 3, 20, "the purchases, which need no room")
+    time.sleep(3)
+    is_((lab.count("running"), lab.count("done")), (3, 0), "a full spool: the jobs wait")
+    is_(daemon.said("Lane download is held"), 1, "a full spool: said once")
+    if wrapper:
+        with open(more, "w", encoding="utf-8") as control:
+            control.write("room\n")
+    else:
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    daemon.wait_line("Lane download is open again", 90)
+    all_done(lab, jobs, "a full spool: ")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "a full spool: costs no attempt")
+    lab.sim.stop()
+
+
+def no_descriptors():
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon = lab.daemon(**LONG)
+    soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (4, hard)) # what is open stays open
+    jobs = insert(lab, 5)
+    daemon.wait_line("Lane create is held: .*Too many open files", 30)
+    lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
+    daemon.wait_line("Not ready: the database is away", 20)
+    time.sleep(3)
+    ok("not ready" in daemon.state(), "no descriptors: not ready")
+    is_(lab.sim.predictions(), [], "no descriptors: nothing was bought")
+    is_((daemon.said("Lane create is held"), daemon.said("Not ready: the database")), (1, 1), "no descriptors: each said once")
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    daemon.wait_line("The database is back", 30)
+    all_done(lab, jobs, "no descriptors: ")
+    is_(daemon.stop(), 0, "no descriptors: stops cleanly")
+    lab.sim.stop()
+
+
+# --- memory ----------------------------------------------------------------------------------
+
+class Supervised:
+    """A daemon that is started again when it ended because of a shortage, as systemd does."""
+
+    def __init__(self, start):
+        self.start, self.ends = start, []
+        self.daemon = start()
+
+    def look(self):
+        if self.daemon.alive():
+            return
+        status = self.daemon.wait()
+        self.ends.append((status, self.daemon.log(3)))
+        if status == 70: # counted here; elsewhere it is a complaint
+            testing._children.remove(self.daemon) # pylint: disable=protected-access
+        self.daemon = self.start()
+
+
+def no_memory():
+    """Allocations fail here and there, for a while, again and again."""
+    if not may_preload():
+        return
+    lab = Lab()
+    shim = Shim(lab)
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    keys = {"database.lease": "10s", "replicate.create_timeout": "2s", "worker.max_attempts": "100", "worker.retry_base": "100ms", "worker.retry_max": "500ms"}
+    run = Supervised(lambda: lab.daemon(wait=False, environment=shim.environment, **keys))
+    run.daemon.wait_line("is ready as", 30)
+    chance = random.Random(5)
+    jobs = []
+    for i in range(40):
+        jobs += insert(lab, 4, f"round{i}x")
+        shim.fail(chance.choice((10, 50, 300, 1000, 5000)))
+        end = time.monotonic() + 0.25
+        while time.monotonic() < end:
+            run.look()
+            time.sleep(0.02)
+        shim.fail(0)
+        time.sleep(0.1)
+        run.look()
+
+    def ended():
+        run.look()
+        return lab.count("pending") + lab.count("running") == 0
+    wait_for(ended, 120, f"the end of all jobs, {lab.query('SELECT status, count(*) FROM public.jobs GROUP BY 1')}")
+    ok(shim.failed() > 100, "no memory: it did fail", shim.failed())
+    ok(all(status == 70 for status, _ in run.ends), "no memory: it went on, or ended at once", run.ends)
+    ok(all("out of memory" in log for _, log in run.ends), "no memory: and said why", run.ends)
+    accounts.check(lab, jobs, "no memory: ")
+    print(f"# {shim.failed()} allocations failed, {len(run.ends)} restarts", flush=True)
+    is_(run.daemon.stop(), 0, "no memory: stops cleanly")
+    lab.sim.stop()
+
+
+def a_limit_of_memory():
+    """RLIMIT_AS: not one byte more."""
+    if not may_preload():
+        return
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=500)
+    keys = {"database.lease": "10s", "replicate.create_timeout": "2s", "worker.max_attempts": "100", "worker.retry_base": "100ms", "worker.retry_max": "500ms"}
+    run = Supervised(lambda: lab.daemon(wait=False, **keys))
+    run.daemon.wait_line("is ready as", 30)
+    with open(f"/proc/{run.daemon.pid}/statm", encoding="ascii") as statm:
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    limited = run.daemon.pid
+    resource.prlimit(limited, resource.RLIMIT_AS, (now, resource.RLIM_INFINITY))
+    jobs = [lab.insert_job("long " * 40000 + str(i), f"{IMAGE}?{i}") for i in range(40)] # 200 KB each
+    jobs += insert(lab, 10)
+
+    def felt():
+        run.look()
+        return run.ends or run.daemon.said("emory") > 0
+    wait_for(felt, 60, "a complaint")
+    if run.daemon.pid == limited:
+        ok(not lab.query("SELECT FROM public.jobs WHERE status = 'error'"), "a limit of memory: no job fails for it")
+        try:
+            resource.prlimit(limited, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        except ProcessLookupError:
+            pass
+
+    def ended():
+        run.look()
+        return lab.count("pending") + lab.count("running") == 0
+    wait_for(ended, 120, "the end of all jobs")
+    ok(all(status == 70 for status, _ in run.ends), "a limit of memory: it went on, or ended at once", run.ends)
+    accounts.check(lab, jobs, "a limit of memory: ")
+    is_(run.daemon.stop(), 0, "a limit of memory: stops cleanly")
+    lab.sim.stop()
+
+
+# --- time ------------------------------------------------------------------------------------
+
+def the_clock_steps():
+    """The wall clock by a day, either way: no lease, deadline or look goes by it."""
+    if not may_preload():
+        return
+    lab = Lab()
+    shim = Shim(lab)
+    lab.sim.config(starting_ms=0, processing_ms=1500)
+    daemon = lab.daemon(environment=shim.environment, **{"database.lease": "6s", "replicate.create_timeout": "2s"})
+    jobs = []
+    for what, seconds in (("ahead", DAY), ("back", -DAY), ("home", 0)):
+        jobs += insert(lab, 5, what)
+        lab.sim.fault("create", {"lose_answer": True}, match=f"{what}-lost", count=1)
+        jobs.append(lab.insert_job("lost", f"{IMAGE}?{what}-lost"))
+        wait_for(lambda: daemon.said("the answer to a purchase is lost") == len(jobs) // 6, 30, "a lost answer")
+        shim.step(seconds)
+        year = time.strftime("time=%Y-%m-%dT", time.gmtime(time.time() + seconds))
+        wait_for(lambda: lab.count("done") == len(jobs), 60, "all done")
+        ok(daemon.said(year) > 0, f"clock {what}: the log goes by it", daemon.log(2))
+    time.sleep(3)
+    all_done(lab, jobs, "clock: ")
+    is_(daemon.said("was found in the listing"), 3, "clock: a lost answer is looked for where it is")
+    is_((daemon.said("nothing new is begun"), daemon.said("lease is lost"), daemon.said("Not ready")), (0, 0, 0), "clock: the lease holds")
+    is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], "clock: no attempt is lost")
+    lab.sim.stop()
+
+
+def stopped_alone():
+    """Longer than its lease, and nobody there to take over: it goes on, once it knows that it may."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=2000)
+    jobs = insert(lab, 8)
+    daemon = lab.daemon(**{"database.lease": "3s"})
+    wait_for(lambda: bought(lab) == 8, 30, "all bought")
+    daemon.signal(signal.SIGSTOP)
+    time.sleep(7)
+    received = lab.sim.stats()["received"]["upload"]
+    daemon.signal(signal.SIGCONT)
+    daemon.wait_line("nothing new is begun", 10)
+    all_done(lab, jobs, "stopped alone: ")
+    ok(received < 8, "stopped alone: it had not been done before", received)
+    is_((daemon.said("nothing new is begun"), daemon.said("lease is lost")), (1, 0), "stopped alone: said once, and nothing was lost")
+    is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], "stopped alone: no attempt is lost")
+    lab.sim.stop()
+
+
+def everything(lab):
+    """All that a user or an accountant sees: rows, and objects with how often they were written."""
+    rows = [lab.query(f"SELECT to_jsonb(t) FROM {table} t ORDER BY t.id") for table in (
+        "public.jobs", "public.mesh_assets", "public.notifications", "meshify.predictions", "public.profiles")]
+    rows.append(lab.query("SELECT to_jsonb(t) FROM meshify.refunds t ORDER BY job_id, n"))
+    rows.append(sorted(lab.sim.objects(), key=lambda o: o["path"]))
+    rows.append(sorted([(p["id"], p["status"]) for p in lab.sim.predictions()]))
+    return json.loads(json.dumps(rows))
+
+
+def a_zombie():
+    """Stopped for two leases, while its last writes were on their way, and another worker did its jobs."""
+    lab = Lab()
+    proxy = PostgresProxy(lab.postgres.port)
+    lab.sim.config(starting_ms=0, processing_ms=1000)
+    slow = {"database.lease": "8s"}
+    first = lab.daemon("one", **{**slow, "database.url": proxy.url(), "database.listen_url": lab.postgres.url("meshifyd")})
+    jobs = insert(lab, 12)
+    failing = lab.insert_job("too late", f"{IMAGE}?late")
+    wait_for(lambda: bought(lab) == 13, 30, "all bought")
+    proxy.pause(keep=True) # what it says from here on arrives late
+    wait_for(lambda: len(lab.sim.objects()) >= 12, 20, "the uploads")
+    time.sleep(0.5) # for the closings
+    first.signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'") # alive, as far as anybody knows
+    lab.daemon("two", **{"database.lease": "3s"})
+    lab.wait_all_ended(90)
+    wait_for(lambda: time.monotonic() > stopped + 16, 30, "two leases")
+    accounts.check(lab, jobs + [failing], "a zombie: before it wakes: ")
+    before = everything(lab)
+    proxy.resume() # its closings arrive, in its name
+    wait_for(lambda: lab.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meshifyd' AND state = 'active' "
+                               "AND pid <> pg_backend_pid()") == 0, 20, "the answers")
+    first.signal(signal.SIGCONT)
+    first.wait_line("The lease is lost", 20)
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.workers WHERE NOT dead AND expires_at > now()") == 2, 20, "another life")
+    refused = int(re.search(r"(\d+) writes refused", first.state()).group(1))
+    ok(refused > 0, "a zombie: its writes were refused, and are counted", first.state())
+    time.sleep(2)
+    after = everything(lab)
+    for what, b, a in zip(("jobs", "assets", "notifications", "predictions", "profiles", "refunds", "objects", "predictions there"), before, after):
+        ok(a == b, f"a zombie: changed none of the {what}", [(x, y) for x, y in zip(b, a) if x != y][:2])
+    is_(first.said("The lease is lost"), 1, "a zombie: said once")
+    job, _ = lab.insert_job("another life", IMAGE)
+    lab.wait_status(job, "done")
+    accounts.no_second_purchase(lab, "a zombie: ")
+    lab.sim.stop()
+
+
+def an_expired_zombie():
+    """What it slept past is no reason to cancel what another waits for."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=14000)
+    jobs = insert(lab, 5)
+    first = lab.daemon("one", **{"database.lease": "3s", "worker.job_timeout": "6s"})
+    wait_for(lambda: bought(lab) == 5, 30, "all bought")
+    first.signal(signal.SIGSTOP)
+    lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
+    lab.daemon("two", **{"database.lease": "3s"})
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") == 5, 30, "the take-over")
+    wait_for(lambda: lab.count("running") == 5, 20, "its claims")
+    time.sleep(2)
+    lab.daemons[0].signal(signal.SIGCONT)
+    first.wait_line("The lease is lost", 20)
+    all_done(lab, jobs, "an expired zombie: ")
+    lab.sim.stop()
+
+
+def two_leases():
+    """Each worker is judged by its own."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=8000)
+    patient = lab.daemon("patient", **{"database.lease": "12s", "worker.max_jobs": "5"})
+    jobs = insert(lab, 5)
+    wait_for(lambda: bought(lab) == 5, 30, "all bought")
+    hasty = lab.daemon("hasty", **{"database.lease": "3s"})
+    jobs += insert(lab, 5, "more")
+    wait_for(lambda: bought(lab) == 10, 30, "all bought")
+    lab.query("UPDATE meshify.workers SET pid_ns = instance")
+    patient.signal(signal.SIGSTOP)
+    time.sleep(6) # two of the other's leases
+    is_(lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'"), 0, "two leases: the longer one holds")
+    patient.signal(signal.SIGCONT)
+    hasty.signal(signal.SIGKILL)
+    hasty.wait()
+    left = lab.count("running") - lab.value("SELECT count(*) FROM public.jobs j JOIN meshify.workers w ON w.id = j.worker_id "
+                                            "WHERE w.instance = 'patient' AND j.status = 'running'")
+    began = time.monotonic()
+    if left:
+        wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") == left, 40, "the take-over")
+    print(f"# {left} jobs were taken over after {time.monotonic() - began:.1f} s", flush=True)
+    all_done(lab, jobs, "two leases: ")
+    is_(patient.said("lease is lost"), 0, "two leases: nobody lost what was his")
+    lab.sim.stop()
+
+
+if __name__ == "__main__":
+    TESTS = (a_full_spool, no_descriptors, no_memory, a_limit_of_memory, the_clock_steps, stopped_alone, a_zombie, an_expired_zombie, two_leases)
+    only = re.compile(os.environ.get("ONLY", ""))
+    testing.main(*[t for t in TESTS if only.search(t.__name__)])
