@@ -70,6 +70,7 @@ typedef struct Listening {
     Db *db;
     bool works;        /* the last ping came back */
     bool said;         /* that it does not work */
+    char why[160];     /* it was lost, or never there */
     unsigned failures; /* pings in a row that did not come back */
     bool waiting;
     sd_event_source *timer;

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -91,6 +92,7 @@ static void on_up(void *userdata) {
 static void on_down(void *userdata, const char *why) {
     Worker *w = userdata;
 
+    (void) snprintf(w->listening.why, sizeof w->listening.why, "%s", why);
     if (w->listening.works)
         log_line(LOG_WARNING, LISTEN_DOWN,
                  "The listening connection is lost: %s, polling until it is back", why);
@@ -128,6 +130,14 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     if (!w->listening.waiting) {
         wakeup_prove(w);
+        if (!w->listening.said && w->lease.registered && db_is_up(w->db) &&
+            !db_is_up(w->listening.db) && w->listening.why[0]) {
+            log_line(LOG_WARNING, LISTEN_DOWN,
+                     "There is no connection for LISTEN: %s; polling instead. If [database] "
+                     "listen_url is wrong, mend it; or set listen = off.",
+                     w->listening.why);
+            w->listening.said = true;
+        }
         next_in(w, w->listening.waiting ? PING_WAIT_USEC : PING_EVERY_USEC);
         return 0;
     }
@@ -156,7 +166,7 @@ int wakeup_init(Worker *w) {
                           on_timer, w);
     if (r < 0)
         return r;
-    next_in(w, PING_EVERY_USEC);
+    next_in(w, PING_WAIT_USEC);
     return db_new(&w->listening.db, w->event,
                   c->listen_url.text ? c->listen_url.text : c->database_url.text, "meshifyd listen",
                   &events, w);

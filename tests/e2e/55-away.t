@@ -210,6 +210,14 @@ def a_wrong_password():
         is_(text.read().count("password authentication failed"), 1, "wrong password: tried once in seconds")
     is_(daemon.said("authentication failed"), daemon.said("is not ready") + 1, "wrong password: said once, and at the start")
     ok(daemon.alive() and "8391" not in daemon.log(), "wrong password: it stays, and does not show it")
+    # Of LISTEN's own connection too: why it polls.
+    daemon = lab.daemon("deaf", wait=False, **{"database.listen_url": url})
+    daemon.wait_line("There is no connection for LISTEN: .*password authentication failed.*listen_url", 30)
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    job, _ = lab.insert_job("polled", IMAGE)
+    lab.wait_status(job, "done", seconds=30)
+    is_(daemon.said("There is no connection for LISTEN"), 1, "wrong password for LISTEN: said once")
+    daemon.stop()
     # While the server is away nobody knows; when it is back, the password is refused: said too.
     lab.postgres.stop()
     daemon = lab.daemon("later", wait=False, **{"database.url": url, "database.listen": "off"})

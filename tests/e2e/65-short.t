@@ -167,7 +167,7 @@ def no_memory():
 
     def ended():
         run.look()
-        return lab.count("pending") + lab.count("running") == 0
+        return lab.unended() == 0
     wait_for(ended, 120, f"the end of all jobs, {lab.query('SELECT status, count(*) FROM public.jobs GROUP BY 1')}")
     ok(shim.failed() > 100, "no memory: it did fail", shim.failed())
     ok(all(status == 70 for status, _ in run.ends), "no memory: it went on, or ended at once", run.ends)
@@ -207,7 +207,7 @@ def a_limit_of_memory():
 
     def ended():
         run.look()
-        return lab.count("pending") + lab.count("running") == 0
+        return lab.unended() == 0
     wait_for(ended, 120, "the end of all jobs")
     ok(all(status == 70 for status, _ in run.ends), "a limit of memory: it went on, or ended at once", run.ends)
     accounts.check(lab, jobs, "a limit of memory: ")
@@ -320,12 +320,13 @@ def an_expired_zombie():
     first = lab.daemon("one", **{"database.lease": "3s", "worker.job_timeout": "6s"})
     wait_for(lambda: bought(lab) == 5, 30, "all bought")
     first.signal(signal.SIGSTOP)
+    stopped = time.monotonic()
     lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
     lab.daemon("two", **{"database.lease": "3s"})
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") == 5, 30, "the take-over")
     wait_for(lambda: lab.count("running") == 5, 20, "its claims")
-    time.sleep(2)
-    lab.daemons[0].signal(signal.SIGCONT)
+    wait_for(lambda: time.monotonic() > stopped + 9, 30, "more than job_timeout")
+    first.signal(signal.SIGCONT)
     first.wait_line("The lease is lost", 20)
     all_done(lab, jobs, "an expired zombie: ")
     lab.sim.stop()

@@ -234,6 +234,10 @@ class Lab:
     def count(self, status):
         return self.value("SELECT count(*) FROM meshify.jobs WHERE status = %s", status)
 
+    def unended(self):
+        """Counted at once: a job may go from one status to the other at any time."""
+        return self.value("SELECT count(*) FROM meshify.jobs WHERE status IN ('pending', 'running')")
+
     def wait_status(self, job_id, *statuses, seconds=60):
         def reached():
             job = self.job(job_id)
@@ -245,7 +249,7 @@ class Lab:
 
     def wait_all_ended(self, seconds=120):
         try:
-            wait_for(lambda: self.count("pending") + self.count("running") == 0, seconds, "the end of all jobs")
+            wait_for(lambda: self.unended() == 0, seconds, "the end of all jobs")
         except TimeoutError as error:
             left = self.query("SELECT status, count(*) FROM public.jobs GROUP BY 1")
             raise TimeoutError(f"{error}; {left}\n{self.logs()}") from None
