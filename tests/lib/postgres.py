@@ -138,7 +138,8 @@ class Postgres:
     def standby(self):
         """A streaming replica of this server, running; from then on each commit waits for it."""
         other = object.__new__(Postgres)
-        other.bin, other.user, other.running, other.port = self.bin, self.user, False, free_port()
+        other.__dict__ |= self.__dict__
+        other.running, other.port = False, free_port()
         other.dir = tempfile.mkdtemp(prefix="meshify-pg-")
         other.data = os.path.join(other.dir, "data")
         if other.user:
