@@ -453,11 +453,13 @@ void lease_disconnected(Worker *w, const char *why) {
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Worker *w = userdata;
+    bool was_still = w->lease.still;
 
     (void) source;
     (void) usec;
-    /* Nobody answers: another connection may reach the database, or another server. */
-    if (w->lease.registered && !lease_is_trusted(w) && w->lease.beating &&
+    /* Nobody answers: another connection may reach the database, or another server. Whoever was asleep
+     * himself first looks whether the answer is there. */
+    if (!lease_is_trusted(w) && was_still && w->lease.beating &&
         clock_now_usec() >= w->lease.beat_usec + w->config->lease_usec / 3)
         db_reconnect(w->db, "a heartbeat is not answered");
     if (db_is_up(w->db)) {

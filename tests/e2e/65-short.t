@@ -86,7 +86,7 @@ def a_full_spool():
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     jobs = insert(lab, 3)
     why = "No space left on device" if wrapper else "File too large"
-    daemon.wait_line(f"Lane download is held: spool: {why}. Make room in .worker. spool_dir", 30)
+    daemon.wait_line(f"Lane download is held.*spool: {why}. Make room in .worker. spool_dir", 30)
     wait_for(lambda: bought(lab) == 3, 20, "the purchases, which need no room")
     time.sleep(3)
     is_((lab.count("running"), lab.count("done")), (3, 0), "a full spool: the jobs wait")
@@ -109,7 +109,7 @@ def no_descriptors():
     soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (4, hard)) # what is open stays open
     jobs = insert(lab, 5)
-    daemon.wait_line("Lane create is held: .*Too many open files", 30)
+    daemon.wait_line("Lane create is held.*Too many open files", 30)
     lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
     daemon.wait_line("The database is away", 20)
     time.sleep(3)
@@ -171,7 +171,7 @@ def no_memory():
     wait_for(ended, 120, f"the end of all jobs, {lab.query('SELECT status, count(*) FROM public.jobs GROUP BY 1')}")
     ok(shim.failed() > 100, "no memory: it did fail", shim.failed())
     ok(all(status == 70 for status, _ in run.ends), "no memory: it went on, or ended at once", run.ends)
-    ok(all("out of memory" in log for _, log in run.ends), "no memory: and said why", run.ends)
+    ok(all("memory" in log for _, log in run.ends), "no memory: and said why", run.ends)
     accounts.check(lab, jobs, "no memory: ")
     print(f"# {shim.failed()} allocations failed, {len(run.ends)} restarts", flush=True)
     is_(run.daemon.stop(), 0, "no memory: stops cleanly")
