@@ -8,6 +8,7 @@
 #include "daemon/lease.h"
 #include "daemon/stage.h"
 #include "flow/complete.h"
+#include "flow/poll.h"
 #include "flow/service.h"
 #include "flow/store.h"
 
@@ -117,19 +118,43 @@ int enter_resting(Task *t) {
     return stage_pause_for(t, usec, on_rest);
 }
 
+/* The prediction is cancelled. `status` is what became of it; NULL: nobody knows yet, and the audit goes
+ * on until it is over. */
+static void let_go(Task *t, const char *status) {
+    Purchase *p = job_purchase(t->job);
+
+    if (p && status)
+        stage_settle(t, status, NULL, NULL, NULL, false);
+    if (p)
+        p->state = PURCHASE_ENDED;
+    t->job->has_purchase = false;
+    worker_tell(t, EV_OK);
+}
+
+static void read_again(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+
+    t->http = NULL;
+    metrics_replicate(&t->worker->metrics, METRICS_GET, reply);
+    let_go(t, reply->end == HTTP_ANSWERED && reply->code == 404 ? "gone"
+                                                                : service_terminal_status(reply));
+}
+
 static void stopped(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     JobEvent ev = service_cancel_hear(reply, &(Fault){ 0 });
-    Purchase *p = job_purchase(t->job);
+    const char *status = service_terminal_status(reply);
+    HttpRequest request;
 
     t->http = NULL;
     metrics_replicate(&t->worker->metrics, METRICS_CANCEL, reply);
-    if (ev == EV_OK && p) {
-        stage_settle(t, "canceled", NULL, NULL, NULL, false);
-        p->state = PURCHASE_ENDED;
-        t->job->has_purchase = false;
-    }
-    worker_tell(t, ev == EV_WAIT && t->job->tries >= STOP_TRIES ? EV_FINAL : ev);
+    if (ev != EV_OK)
+        worker_tell(t, ev == EV_WAIT && t->job->tries >= STOP_TRIES ? EV_FINAL : ev);
+    else if (status || !job_purchase(t->job))
+        let_go(t, status);
+    else if (poll_ask(t->worker->config, t->job, &request) < 0 ||
+             stage_send_http(t, &request, read_again) < 0)
+        let_go(t, NULL);
 }
 
 static void stop_bought(void *userdata) {
@@ -164,7 +189,9 @@ static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {
         stage_queue(t, LANE_REQUEST, stop_bought);
         return 0;
     }
-    if (t->job->stored && t->worker->config->storage_driver == STORAGE_SUPABASE) {
+    /* The same name may be what a row names by now, once the lease is in doubt. */
+    if (t->job->stored && t->worker->config->storage_driver == STORAGE_SUPABASE &&
+        lease_is_trusted(t->worker)) {
         t->job->stored = false;
         if (store_remove_ask(t->worker->config, t->job, &request) == 0 &&
             stage_send_http(t, &request, removed) == 0)

@@ -158,6 +158,26 @@ def cancels_by_hand():
     lab.sim.stop()
 
 
+def cancels_that_come_too_late():
+    """The prediction was over: its row says what became of it, whatever the cancel was answered."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=500)
+    lab.daemon(**{"replicate.poll_min": "10min", "replicate.poll_max": "10min"})
+    for name, fault in (("over", None), ("conflict", {"status": 409}), ("nowhere", {"status": 404})):
+        if fault:
+            lab.sim.fault("cancel", fault)
+        job, _ = lab.insert_job(name, f"{IMAGE}?{name}")
+        wait_for(lambda: purchases(lab, job) == [("bought",)], 30, "the purchase")
+        wait_for(lambda: set(sim_statuses(lab)) == {"succeeded"}, 30, "its end")
+        lab.value("SELECT meshify.cancel(%s)", job)
+        lab.wait_status(job, "canceled", seconds=20)
+        wait_for(lambda: purchases(lab, job, "state, status, finished_at IS NOT NULL") == [("ended", "succeeded", True)], 20,
+                 f"{name}: the row to tell the truth")
+        is_(lab.value("SELECT sum(credits)::float FROM meshify.refunds WHERE job_id = %s", job), 25, f"{name}: canceled, with a refund")
+    is_(lab.sim.objects(), [], "nothing was stored")
+    lab.sim.stop()
+
+
 def held_lanes_are_shown():
     lab = Lab()
     lab.sim.fault("create", {"status": 402}, count=-1)
@@ -233,4 +253,4 @@ def the_ledger():
     lab.sim.stop()
 
 
-testing.main(the_ledger, what_the_database_says, given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, held_lanes_are_shown)
+testing.main(the_ledger, what_the_database_says, given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, cancels_that_come_too_late, held_lanes_are_shown)
