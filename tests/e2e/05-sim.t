@@ -367,7 +367,7 @@ def faults():
     sim.fault("create", {"arrive_ms": 300})
     began, sent = time.time(), http.client.HTTPConnection(sim.url.removeprefix("http://"))
     sent.request("POST", "/v1/predictions", json.dumps({"version": TRELLIS, "input": {"images": ["late"]}}), TOKEN)
-    wait_for(lambda: sim.stats()["faults"] == 6, 10, "the request")
+    wait_for(lambda: sim.stats()["received"]["create"] == made + 6, 10, "the whole request")
     sent.close()
     ok(len(sim.predictions()) == made + 2, "arrive_ms: not done yet, and the sender is gone")
     late = wait_for(lambda: [p for p in sim.predictions() if p["input"] == {"images": ["late"]}], 10, "the late prediction")
