@@ -57,8 +57,9 @@ CREATE OR REPLACE FUNCTION meshify.predecessors(p_worker uuid) RETURNS TABLE (wo
 $$;
 
 -- Declares dead what has run out or is proven dead, and puts its jobs back into the queue, at most
--- 500 a call. Within a lease of the server's start nobody has had the chance to be heard.
-CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[]) RETURNS TABLE (dead int, taken int)
+-- 500 a call. Within a lease of the server's start nobody has had the chance to be heard, nor within
+-- one of the caller's return, p_heard ago: others may have been cut off with it.
+CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[], p_heard interval) RETURNS TABLE (dead int, taken int)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_lease interval;
@@ -76,7 +77,8 @@ BEGIN
     WHERE w.id <> p_worker AND NOT w.dead
       AND (w.id = ANY (p_proven)
            OR (w.expires_at < now()
-               AND pg_catalog.pg_postmaster_start_time() + greatest(v_lease, w.expires_at - w.heartbeat_at) < now()));
+               AND greatest(v_lease, w.expires_at - w.heartbeat_at)
+                   < least(p_heard, now() - pg_catalog.pg_postmaster_start_time())));
     GET DIAGNOSTICS dead = ROW_COUNT;
 
     WITH picked AS (
@@ -95,8 +97,8 @@ BEGIN
     ), assets AS (
         -- Others lock the asset before the job: one that is locked is not waited for.
         UPDATE public.mesh_assets a SET status = 'pending'
-        WHERE a.id IN (SELECT o.id FROM public.mesh_assets o
-                       WHERE o.id IN (SELECT b.asset_id FROM back b) AND o.status = 'running' FOR UPDATE SKIP LOCKED)
+        WHERE a.status = 'running' AND a.id IN (SELECT x.id FROM back b JOIN public.mesh_assets x ON x.id = b.asset_id
+                                                FOR UPDATE OF x SKIP LOCKED)
     ), noted AS (
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT b.id, 'taken_over', jsonb_build_object('by', p_worker) FROM back b
@@ -112,6 +114,11 @@ BEGIN
     END IF;
     RETURN NEXT;
 END $$;
+
+-- For programs older than p_heard.
+CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[]) RETURNS TABLE (dead int, taken int)
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$ SELECT * FROM meshify.reap(p_worker, p_proven, interval '1000 years') $$;
 
 -- History is kept for a time. At most p_max rows a call.
 CREATE OR REPLACE FUNCTION meshify.prune(p_keep interval, p_max int) RETURNS int
@@ -131,5 +138,6 @@ SELECT meshify.only_for('meshify.unregister(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.heartbeat(uuid, interval, int, boolean)', 'meshify_worker');
 SELECT meshify.only_for('meshify.predecessors(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.reap(uuid, uuid[])', 'meshify_worker');
+SELECT meshify.only_for('meshify.reap(uuid, uuid[], interval)', 'meshify_worker');
 SELECT meshify.only_for('meshify.prune(interval, int)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 2, applied_at = now() WHERE version < 2;

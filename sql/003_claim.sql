@@ -19,7 +19,7 @@ CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN (SELECT coalesce(json_agg(json_build_object(
         'id', p.id, 'step', p.step, 'purchase', p.purchase, 'attempt', p.attempt, 'state', p.state,
-        'intent_age_usec', meshify.usec(now() - p.intent_at),
+        'intent_age_usec', meshify.usec(now() - p.intent_at), 'intent_epoch', extract(epoch FROM p.intent_at)::bigint,
         'give_up_in_usec', meshify.usec(p.give_up_after - now()),
         'prediction_id', p.prediction_id, 'status', p.status, 'model', p.model, 'input_hash', p.input_hash,
         'input_keys', p.input_keys, 'output', p.output, 'finished', p.finished_at IS NOT NULL,
@@ -119,9 +119,8 @@ BEGIN
         WHERE j.id = ANY (v_picked);
         -- Others lock the asset before the job: one that is locked is not waited for.
         UPDATE public.mesh_assets a SET status = 'running'
-        WHERE a.id IN (SELECT o.id FROM public.mesh_assets o
-                       WHERE o.id IN (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = ANY (v_picked)) AND o.status = 'pending'
-                       FOR UPDATE SKIP LOCKED);
+        WHERE a.status = 'pending' AND a.id IN (SELECT x.id FROM meshify.jobs j JOIN public.mesh_assets x ON x.id = j.asset_id
+                                                WHERE j.id = ANY (v_picked) FOR UPDATE OF x SKIP LOCKED);
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_picked) p;
     END IF;
