@@ -67,7 +67,7 @@ $$;
 -- and the next call may be told `known` and `known_at`; a transaction of the last minutes may yet commit.
 CREATE OR REPLACE FUNCTION meshify.queue_sample(p_worker uuid, p_known bigint, p_known_at timestamptz)
     RETURNS TABLE (ready bigint, later bigint, oldest_seconds float8, refunds bigint, known bigint, known_at timestamptz)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF p_worker IS DISTINCT FROM (SELECT w.id FROM meshify.workers w WHERE NOT w.dead AND NOT w.draining AND w.expires_at > now()
                                   ORDER BY w.started_at, w.id LIMIT 1) THEN

@@ -8,11 +8,11 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
                 WHERE has_function_privilege('meshify_worker', p.oid, 'execute') AND p.pronamespace <> 'pg_catalog'::regnamespace
                   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)$$,
     ARRAY(SELECT 'meshify.' || f FROM unnest(ARRAY[
-        'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'prune', 'claim', 'compare', 'lanes',
+        'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes',
         'intend', 'record', 'settle', 'further', 'progress', 'done', 'fail', 'canceled', 'hand_back',
         'audit', 'audited', 'audit_lost', 'surplus',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain',
-        'list_jobs', 'show_job', 'status', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
+        'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
         'advice']) f), 'what a worker may call');
 SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_proc p, aclexplode(p.proacl) a WHERE a.grantee = 'service_role'::regrole
                 AND (p.pronamespace = 'meshify'::regnamespace OR p.proname LIKE 'meshify%')$$,
