@@ -248,7 +248,7 @@ TABLE = [Case(*row) for row in [
     ("together", "a prompt that is a number", data({"prompt": 5}), "input_invalid", "failed", UNREADABLE, 1, 0, 25),
     ("together", "an image that is a list", data({"prompt": "x", "input_image_url": ["https://x.example/"]}), "input_invalid", "failed", UNREADABLE, 1, 0, 25),
     ("together", "input_data is a list", data([]), "input_invalid", "failed", UNREADABLE, 1, 0, 25),
-    ("together", "input_data is text", data("a chair"), "input_invalid", "failed", UNREADABLE, 1, 0, 25),
+    ("together", "input_data is text", data('"a chair"'), "input_invalid", "failed", UNREADABLE, 1, 0, 25),
     ("together", "input_data is JSON's null", inserted(input_data="null"), "input_invalid", "failed", UNREADABLE, 1, 0, 25),
     ("together", "input_data is NULL", inserted(input_data=None), "input_invalid", "failed", UNREADABLE, 1, 0, 25),
     ("together", "no user", inserted(user_id=None), "asset_missing", "failed", NO_ASSET, 1, 0, 0),

@@ -212,7 +212,8 @@ class Lab:
         return user, project
 
     def insert_job(self, prompt="a chair", image=None, user=None, project=None, cost=25, input_data=None):
-        """As the edge function does it, one request after the other. Answers the ids of job and asset."""
+        """As the edge function does it, one request after the other; input_data may be JSON already. Answers the ids
+        of job and asset."""
         user, project = user or self.user, project or self.project
         self.query("UPDATE public.profiles SET credits_remaining = credits_remaining - %s, "
                    "credits_used = credits_used + %s WHERE id = %s", cost, cost, user)
