@@ -66,9 +66,10 @@ class Shim:
 
 
 def may_preload():
-    """A sanitizer and valgrind bring an allocator of their own."""
+    """A sanitizer and valgrind bring an allocator of their own; what counts coverage does not outlive a shortage."""
     with open(program("meshifyd"), "rb") as file:
-        return b"__asan_init" not in file.read() and not testing.WRAPPER
+        code = file.read()
+    return b"__asan_init" not in code and b"__gcov_exit" not in code and not testing.WRAPPER
 
 
 # --- room and descriptors --------------------------------------------------------------------
@@ -164,6 +165,8 @@ def no_memory():
         shim.fail(0)
         time.sleep(0.1)
         run.look()
+        # Five deaths in a row end a job as crashed, which is not what is looked at here.
+        lab.query("UPDATE public.jobs SET crashes = 0 WHERE crashes > 0 AND status IN ('pending', 'running')")
 
     def ended():
         run.look()
