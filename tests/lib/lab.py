@@ -179,6 +179,8 @@ class Sim(Process):
 class Lab:
     """A Supabase project with Meshify's tables, a simulator, a user with credits."""
 
+    bounced, bouncer = "", None
+
     def __init__(self, fsync=False, driver="supabase", settings=(), migrate=True, variant=VARIANT, address="127.0.0.1", seed=1,
                  bouncer=BOUNCER):
         self.dir = tempfile.mkdtemp(prefix="meshify-lab-")
