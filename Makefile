@@ -156,7 +156,7 @@ check-supabase: all $(BUILD)/supabase/$(SUPABASE) ## the files of sql/, pushed b
 	BUILD=$(BUILD) SUPABASE_CLI=$(BUILD)/supabase/$(SUPABASE)/node_modules/.bin/supabase prove -e '' tests/supabase
 
 $(BUILD)/supabase/$(SUPABASE):
-	npm install --silent --no-audit --no-fund --prefix $@.new supabase@$(SUPABASE)
+	npm install --loglevel=error --no-audit --no-fund --prefix $@.new supabase@$(SUPABASE)
 	mv $@.new $@
 
 check-fuzz:                                  ## each fuzz target for FUZZ_SECONDS (15)
