@@ -145,6 +145,13 @@ CREATE TABLE IF NOT EXISTS meshify.refunds (
 );
 CREATE INDEX IF NOT EXISTS refunds_given ON meshify.refunds (at) WHERE credits > 0;
 
+-- Jobs that a trigger of the project keeps from being claimed, or taken over: left alone for a minute.
+CREATE TABLE IF NOT EXISTS meshify.unclaimable (
+    job_id uuid PRIMARY KEY,
+    until  timestamptz NOT NULL,
+    error  text NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS meshify.settings (
     key   text PRIMARY KEY,
     value text NOT NULL
@@ -174,6 +181,7 @@ ALTER TABLE meshify.predictions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.refunds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.settings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE meshify.unclaimable ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS worker_reads ON meshify.schema_version;
 CREATE POLICY worker_reads ON meshify.schema_version FOR SELECT TO meshify_worker USING (true);
 
@@ -184,6 +192,25 @@ $$ BEGIN RETURN (SELECT s.value FROM meshify.settings s WHERE s.key = p_key); EN
 CREATE OR REPLACE FUNCTION meshify.note(p_job uuid, p_event text, p_detail jsonb DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN INSERT INTO meshify.events (job_id, event, detail) VALUES (p_job, p_event, p_detail); END $$;
+
+CREATE OR REPLACE FUNCTION meshify.unclaimable_now() RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$ BEGIN RETURN ARRAY(SELECT u.job_id FROM meshify.unclaimable u WHERE u.until > now()); END $$;
+
+-- Is an error a trigger's refusal? A lock, a shortage, a server that must not be written to are not.
+CREATE OR REPLACE FUNCTION meshify.is_veto(p_state text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
+$$ SELECT p_state !~ '^(08|25|40|53|54|55|57|58|XX)' $$;
+
+-- Leaves a job alone for a minute, and says why.
+CREATE OR REPLACE FUNCTION meshify.leave_alone(p_job uuid, p_error text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO meshify.unclaimable AS u (job_id, until, error) VALUES (p_job, now() + interval '1 min', left(p_error, 500))
+    ON CONFLICT (job_id) DO UPDATE SET until = excluded.until, error = excluded.error;
+    PERFORM meshify.note(p_job, 'unclaimable', jsonb_build_object('error', left(p_error, 200)));
+    RAISE WARNING USING ERRCODE = 'MF501', MESSAGE = format('job %s can''t be claimed, retrying in a minute: %s', p_job, left(p_error, 200));
+END $$;
 
 -- Takes a function away from everybody that Supabase's defaults gave it to; then gives it to some.
 CREATE OR REPLACE FUNCTION meshify.only_for(p_function regprocedure, VARIADIC p_roles text[] DEFAULT '{}') RETURNS void
@@ -204,6 +231,9 @@ END $$;
 SELECT meshify.only_for('meshify.only_for(regprocedure, text[])');
 SELECT meshify.only_for('meshify.setting(text)');
 SELECT meshify.only_for('meshify.note(uuid, text, jsonb)');
+SELECT meshify.only_for('meshify.unclaimable_now()');
+SELECT meshify.only_for('meshify.is_veto(text)');
+SELECT meshify.only_for('meshify.leave_alone(uuid, text)');
 
 -- Which rows of public.jobs are ours, as a condition: the column is `type`, in some databases `job_type`;
 -- where there are both, `type` says it if it says anything.

@@ -56,6 +56,37 @@ CREATE OR REPLACE FUNCTION meshify.predecessors(p_worker uuid) RETURNS TABLE (wo
       AND me.boot_id <> '' AND me.pid_ns <> ''
 $$;
 
+-- Puts running jobs back into the queue. Answers how many.
+CREATE OR REPLACE FUNCTION meshify.take_over(p_worker uuid, p_jobs uuid[]) RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+    v_taken int;
+BEGIN
+    WITH picked AS (
+        SELECT j.id, w.heartbeat_at
+        FROM meshify.jobs j LEFT JOIN meshify.workers w ON w.id = j.worker_id
+        WHERE j.id = ANY (p_jobs) AND j.status = 'running'
+    ), back AS (
+        UPDATE meshify.jobs j
+        SET status = 'pending', worker_id = NULL, run_after = now(), attempts = greatest(j.attempts - 1, 0),
+            crashes = j.crashes + 1,
+            worked = j.worked + greatest(least(coalesce(p.heartbeat_at, now()), now()) - j.claimed_at, '0'::interval)
+        FROM picked p WHERE j.id = p.id
+        RETURNING j.id, j.asset_id
+    ), assets AS (
+        -- Others lock the asset before the job: one that is locked is not waited for.
+        UPDATE public.mesh_assets a SET status = 'pending'
+        WHERE a.status = 'running' AND a.id IN (SELECT x.id FROM back b JOIN public.mesh_assets x ON x.id = b.asset_id
+                                                FOR UPDATE OF x SKIP LOCKED)
+    ), noted AS (
+        INSERT INTO meshify.events (job_id, event, detail)
+        SELECT b.id, 'taken_over', jsonb_build_object('by', p_worker) FROM back b
+        RETURNING 1
+    )
+    SELECT count(*) INTO v_taken FROM noted;
+    RETURN v_taken;
+END $$;
+
 -- Declares dead what has run out or is proven dead, and puts its jobs back into the queue, at most
 -- 500 a call. Within a lease of the server's start nobody has had the chance to be heard, nor within
 -- one of the caller's return, p_heard ago: others may have been cut off with it.
@@ -63,6 +94,9 @@ CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[], p_heard 
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
     v_lease interval;
+    v_left uuid[];
+    v_job uuid;
+    v_not uuid[] := meshify.unclaimable_now();
 BEGIN
     dead := 0;
     taken := 0;
@@ -81,30 +115,28 @@ BEGIN
                    < least(p_heard, now() - pg_catalog.pg_postmaster_start_time())));
     GET DIAGNOSTICS dead = ROW_COUNT;
 
-    WITH picked AS (
-        SELECT j.id, w.heartbeat_at
-        FROM meshify.jobs j LEFT JOIN meshify.workers w ON w.id = j.worker_id
-        WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND (w.id IS NULL OR w.dead)
+    v_left := ARRAY(
+        SELECT j.id FROM meshify.jobs j LEFT JOIN meshify.workers w ON w.id = j.worker_id
+        WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND (w.id IS NULL OR w.dead) AND j.id <> ALL (v_not)
         LIMIT 500
-        FOR UPDATE OF j SKIP LOCKED
-    ), back AS (
-        UPDATE meshify.jobs j
-        SET status = 'pending', worker_id = NULL, run_after = now(), attempts = greatest(j.attempts - 1, 0),
-            crashes = j.crashes + 1,
-            worked = j.worked + greatest(least(coalesce(p.heartbeat_at, now()), now()) - j.claimed_at, '0'::interval)
-        FROM picked p WHERE j.id = p.id
-        RETURNING j.id, j.asset_id
-    ), assets AS (
-        -- Others lock the asset before the job: one that is locked is not waited for.
-        UPDATE public.mesh_assets a SET status = 'pending'
-        WHERE a.status = 'running' AND a.id IN (SELECT x.id FROM back b JOIN public.mesh_assets x ON x.id = b.asset_id
-                                                FOR UPDATE OF x SKIP LOCKED)
-    ), noted AS (
-        INSERT INTO meshify.events (job_id, event, detail)
-        SELECT b.id, 'taken_over', jsonb_build_object('by', p_worker) FROM back b
-        RETURNING 1
-    )
-    SELECT count(*) INTO taken FROM noted;
+        FOR UPDATE OF j SKIP LOCKED);
+    BEGIN -- one by one where a trigger refuses one of them
+        taken := meshify.take_over(p_worker, v_left);
+    EXCEPTION WHEN OTHERS THEN
+        IF NOT meshify.is_veto(SQLSTATE) THEN
+            RAISE;
+        END IF;
+        FOREACH v_job IN ARRAY v_left LOOP
+            BEGIN
+                taken := taken + meshify.take_over(p_worker, ARRAY[v_job]);
+            EXCEPTION WHEN OTHERS THEN
+                IF NOT meshify.is_veto(SQLSTATE) THEN
+                    RAISE;
+                END IF;
+                PERFORM meshify.leave_alone(v_job, SQLERRM);
+            END;
+        END LOOP;
+    END;
 
     DELETE FROM meshify.workers w
     WHERE w.dead AND NOT EXISTS (SELECT FROM meshify.jobs j
@@ -130,6 +162,7 @@ BEGIN
     WHERE e.id IN (SELECT o.id FROM meshify.events o WHERE o.at < now() - p_keep
                    ORDER BY o.at LIMIT p_max FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_gone = ROW_COUNT;
+    DELETE FROM meshify.unclaimable u WHERE u.until < now() - interval '1 hour';
     RETURN v_gone;
 END $$;
 
@@ -137,6 +170,7 @@ SELECT meshify.only_for('meshify.register(uuid, text, text, text, text, text, in
 SELECT meshify.only_for('meshify.unregister(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.heartbeat(uuid, interval, int, boolean)', 'meshify_worker');
 SELECT meshify.only_for('meshify.predecessors(uuid)', 'meshify_worker');
+SELECT meshify.only_for('meshify.take_over(uuid, uuid[])');
 SELECT meshify.only_for('meshify.reap(uuid, uuid[])', 'meshify_worker');
 SELECT meshify.only_for('meshify.reap(uuid, uuid[], interval)', 'meshify_worker');
 SELECT meshify.only_for('meshify.prune(interval, int)', 'meshify_worker');

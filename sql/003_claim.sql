@@ -59,12 +59,13 @@ DECLARE
     v_some uuid[];
     v_user uuid;
     v_running int;
+    v_not uuid[] := meshify.unclaimable_now(); -- an array, which leaves the plan as it is
 BEGIN
     IF p_only_bought THEN
         -- From the purchases' side: few are open, however long the queue is.
         RETURN ARRAY(
             SELECT j.id FROM meshify.jobs j
-            WHERE j.status = 'pending' AND j.run_after <= now()
+            WHERE j.status = 'pending' AND j.run_after <= now() AND j.id <> ALL (v_not)
               AND (j.id IN (SELECT p.job_id FROM meshify.predictions p
                             WHERE p.state IN ('intended', 'bought') AND (p.finished_at IS NULL OR p.finished_at > now() - interval '1 hour'))
                    OR j.cancel_requested_at IS NOT NULL)
@@ -74,7 +75,7 @@ BEGIN
     IF p_max_per_user <= 0 THEN
         RETURN ARRAY(
             SELECT j.id FROM meshify.jobs j
-            WHERE j.status = 'pending' AND j.run_after <= now()
+            WHERE j.status = 'pending' AND j.run_after <= now() AND j.id <> ALL (v_not)
             ORDER BY j.priority DESC, j.run_after, j.created_at
             LIMIT p_free FOR UPDATE SKIP LOCKED);
     END IF;
@@ -86,7 +87,7 @@ BEGIN
         IF v_running < p_max_per_user THEN
             v_some := ARRAY(
                 SELECT j.id FROM meshify.jobs j
-                WHERE j.status = 'pending' AND j.run_after <= now() AND j.user_id = v_user
+                WHERE j.status = 'pending' AND j.run_after <= now() AND j.user_id = v_user AND j.id <> ALL (v_not)
                 ORDER BY j.priority DESC, j.run_after, j.created_at
                 LIMIT least(p_max_per_user - v_running, p_free - cardinality(v_picked)) FOR UPDATE SKIP LOCKED);
             v_picked := v_picked || v_some;
@@ -98,11 +99,58 @@ BEGIN
     RETURN v_picked;
 END $$;
 
+-- Makes the jobs this worker's, and answers which are. A trigger may raise, skip a row, or set it back.
+CREATE OR REPLACE FUNCTION meshify.take(p_worker uuid, p_jobs uuid[]) RETURNS uuid[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE meshify.jobs j
+    SET status = 'running', worker_id = p_worker, attempts = j.attempts + 1, claimed_at = now(),
+        started_at = coalesce(j.started_at, now())
+    WHERE j.id = ANY (p_jobs);
+    -- Others lock the asset before the job: one that is locked is not waited for.
+    UPDATE public.mesh_assets a SET status = 'running'
+    WHERE a.status = 'pending' AND a.id IN (SELECT x.id FROM meshify.jobs j JOIN public.mesh_assets x ON x.id = j.asset_id
+                                            WHERE j.id = ANY (p_jobs) FOR UPDATE OF x SKIP LOCKED);
+    RETURN ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.id = ANY (p_jobs) AND j.status = 'running' AND j.worker_id = p_worker);
+END $$;
+
+-- The same, one by one where all together can't be had: one row that is refused keeps nobody else waiting.
+CREATE OR REPLACE FUNCTION meshify.take_each(p_worker uuid, p_jobs uuid[]) RETURNS uuid[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_taken uuid[] := '{}';
+    v_job uuid;
+BEGIN
+    BEGIN
+        v_taken := meshify.take(p_worker, p_jobs);
+    EXCEPTION WHEN OTHERS THEN
+        IF NOT meshify.is_veto(SQLSTATE) THEN
+            RAISE;
+        END IF;
+        FOREACH v_job IN ARRAY p_jobs LOOP
+            BEGIN
+                v_taken := v_taken || meshify.take(p_worker, ARRAY[v_job]);
+            EXCEPTION WHEN OTHERS THEN
+                IF NOT meshify.is_veto(SQLSTATE) THEN
+                    RAISE;
+                END IF;
+                PERFORM meshify.leave_alone(v_job, SQLERRM);
+            END;
+        END LOOP;
+    END;
+    IF cardinality(v_taken) < cardinality(p_jobs) THEN
+        PERFORM meshify.leave_alone(j, 'a trigger of public.jobs does not let it run')
+        FROM unnest(p_jobs) j WHERE j <> ALL (v_taken || meshify.unclaimable_now());
+    END IF;
+    RETURN v_taken;
+END $$;
+
 CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_user int, p_only_bought boolean)
     RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_picked uuid[] := '{}';
+    v_taken uuid[] := '{}';
     v_info meshify.claimed;
 BEGIN
     -- The intent's commit makes the claim durable too; a claim alone is worth no wait for the disk.
@@ -113,16 +161,9 @@ BEGIN
     PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR SHARE;
     IF FOUND AND meshify.setting('paused') IS DISTINCT FROM 'on' THEN
         v_picked := meshify.pick(p_free, p_max_per_user, p_only_bought);
-        UPDATE meshify.jobs j
-        SET status = 'running', worker_id = p_worker, attempts = j.attempts + 1, claimed_at = now(),
-            started_at = coalesce(j.started_at, now())
-        WHERE j.id = ANY (v_picked);
-        -- Others lock the asset before the job: one that is locked is not waited for.
-        UPDATE public.mesh_assets a SET status = 'running'
-        WHERE a.status = 'pending' AND a.id IN (SELECT x.id FROM meshify.jobs j JOIN public.mesh_assets x ON x.id = j.asset_id
-                                                WHERE j.id = ANY (v_picked) FOR UPDATE OF x SKIP LOCKED);
+        v_taken := meshify.take_each(p_worker, v_picked);
         INSERT INTO meshify.events (job_id, event, detail)
-        SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_picked) p;
+        SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_taken) p;
     END IF;
     v_info.next_usec := (
         SELECT CASE WHEN count(*) > 0 THEN greatest(meshify.usec(min(n.run_after) - now()), 0) END FROM (
@@ -131,8 +172,8 @@ BEGIN
             ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
         WHERE cardinality(v_picked) >= p_free OR n.run_after > now());
     RETURN NEXT v_info;
-    IF cardinality(v_picked) > 0 THEN
-        RETURN QUERY SELECT * FROM meshify.as_claimed(v_picked);
+    IF cardinality(v_taken) > 0 THEN
+        RETURN QUERY SELECT * FROM meshify.as_claimed(v_taken);
     END IF;
 END $$;
 
@@ -156,6 +197,8 @@ SELECT meshify.only_for('meshify.purchases_of(uuid)');
 SELECT meshify.only_for('meshify.unended(uuid)');
 SELECT meshify.only_for('meshify.as_claimed(uuid[])');
 SELECT meshify.only_for('meshify.pick(int, int, boolean)');
+SELECT meshify.only_for('meshify.take(uuid, uuid[])');
+SELECT meshify.only_for('meshify.take_each(uuid, uuid[])');
 SELECT meshify.only_for('meshify.claim(uuid, int, int, boolean)', 'meshify_worker');
 SELECT meshify.only_for('meshify.compare(uuid, uuid[])', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 3, applied_at = now() WHERE version < 3;

@@ -50,4 +50,39 @@ ALTER TABLE public.jobs ENABLE TRIGGER hostile_after;
 CREATE TEMP TABLE d AS SELECT t.claimed(1, 'deletes') AS id;
 SELECT is(t.done(1, id), 'ok', 'a job that a trigger deletes as it ends') FROM d;
 SELECT is((SELECT status FROM public.mesh_assets WHERE prompt = 'deletes'), 'done', 'has its mesh');
+
+-- One that can't even be claimed, or taken over, keeps nobody else waiting.
+ALTER TABLE public.jobs DISABLE TRIGGER hostile_after;
+UPDATE public.jobs SET status = 'done' WHERE status IN ('pending', 'running');
+CREATE FUNCTION public.stubborn() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.input_data ->> 'prompt' = 'raises' AND NEW.status = 'running' THEN
+        RAISE EXCEPTION 'never runs';
+    ELSIF NEW.input_data ->> 'prompt' = 'skips' AND NEW.status = 'running' THEN
+        RETURN NULL;
+    ELSIF NEW.input_data ->> 'prompt' = 'sets back' AND NEW.status = 'running' THEN
+        NEW.status := 'pending';
+    ELSIF NEW.input_data ->> 'prompt' = 'stays' AND OLD.status = 'running' AND NEW.status = 'pending' THEN
+        RAISE EXCEPTION 'stays where it is';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER stubborn BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.stubborn();
+CREATE TEMP TABLE c AS SELECT p AS prompt, t.job(p) AS id FROM unnest(ARRAY['raises', 'skips', 'sets back', 'stays', 'good']) p;
+CREATE FUNCTION pg_temp.prompts(uuid[]) RETURNS text LANGUAGE sql AS $$ SELECT string_agg(prompt, ' ' ORDER BY prompt) FROM c WHERE id = ANY ($1) $$;
+SELECT is(pg_temp.prompts(ARRAY(SELECT t.claim(1))), 'good stays', 'claims take what they can');
+SELECT is(pg_temp.prompts(ARRAY(SELECT job_id FROM meshify.unclaimable WHERE until > now() + interval '50 s')), 'raises sets back skips', 'the others are left alone for a minute');
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unclaimable'), 3, 'and their history says why');
+SELECT is_empty('SELECT t.claim(1)', 'they are not asked again and again');
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(1), 9, 0, false) WHERE job_id IS NULL), NULL, 'nor is there a reason to');
+CREATE TEMP TABLE l AS SELECT t.job('later') AS id;
+SELECT is(ARRAY(SELECT t.claim(1, 1)), ARRAY[(SELECT id FROM l)], 'nor are they in the way of those behind them');
+SELECT t.worker(2);
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(2), ARRAY[t.w(1)], ''1 hour'')', 'VALUES (1, 2)', 'who dies leaves what can be had');
+SELECT is((SELECT status || ' ' || (worker_id = t.w(1)) FROM public.jobs JOIN c USING (id) WHERE prompt = 'stays'), 'running true', 'what can''t be had stays');
+SELECT is((SELECT dead FROM meshify.workers WHERE id = t.w(1)), true, 'and its worker''s row with it');
+DROP TRIGGER stubborn ON public.jobs;
+UPDATE meshify.unclaimable SET until = now();
+SELECT is((SELECT taken FROM meshify.reap(t.w(2), '{}', '1 hour')), 1, 'until the trigger is gone');
+SELECT is(pg_temp.prompts(ARRAY(SELECT t.claim(2))), 'good raises sets back skips stays', 'then all is claimed');
 SELECT * FROM finish();
