@@ -23,7 +23,9 @@ typedef struct Prom {
 /* Begins a metric. `type`: "counter", "gauge"; histograms begin themselves. */
 void prom_begin(Prom *p, const char *name, const char *type, const char *help);
 
-/* Adds a sample. Behind `value` come pairs of a label's name and value, then NULL. */
+#define PROM_END ((const char *) NULL) /* NULL alone need be no pointer */
+
+/* Adds a sample. Behind `value` come pairs of a label's name and value, then PROM_END. */
 void prom_add(Prom *p, double value, ...) __attribute__((sentinel));
 
 /* A metric of one sample without labels. */

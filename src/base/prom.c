@@ -84,7 +84,7 @@ void prom_add(Prom *p, double value, ...) {
 
 void prom_one(Prom *p, const char *name, const char *type, const char *help, double value) {
     prom_begin(p, name, type, help);
-    prom_add(p, value, NULL);
+    prom_add(p, value, PROM_END);
 }
 
 void prom_histogram(Prom *p, const char *name, const char *help, const PromHistogram *h) {

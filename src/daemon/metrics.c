@@ -93,18 +93,18 @@ static void write_jobs(Prom *p, const Worker *w) {
     prom_begin(p, "meshify_jobs_finished_total", "counter",
                "Jobs closed by this worker; reason is the fault's word.");
     prom_add(p, (double) m->finished[JOB_COMPLETING][FAULT_NONE], "status", "done", "reason",
-             fault_info(FAULT_NONE)->word, NULL);
+             fault_info(FAULT_NONE)->word, PROM_END);
     prom_add(p, (double) m->finished[JOB_CANCELLING][FAULT_NONE], "status", "canceled", "reason",
-             fault_info(FAULT_NONE)->word, NULL);
+             fault_info(FAULT_NONE)->word, PROM_END);
     for (int code = FAULT_NONE + 1; code < _FAULT_MAX; code++)
         prom_add(p, (double) m->finished[JOB_FAILING][code], "status", "error", "reason",
-                 fault_info((FaultCode) code)->word, NULL);
+                 fault_info((FaultCode) code)->word, PROM_END);
 
     TAILQ_FOREACH(t, &w->tasks, link)
     running[t->job->at.state]++;
     prom_begin(p, "meshify_jobs_running", "gauge", "Jobs in flight, by what they wait for.");
     for (int state = JOB_SIGNING; state < JOB_GONE; state++)
-        prom_add(p, running[state], "state", job_state_word((JobState) state), NULL);
+        prom_add(p, running[state], "state", job_state_word((JobState) state), PROM_END);
 
     prom_histogram(p, "meshify_claim_latency_seconds", "From a job's creation to its first claim.",
                    &m->claim_latency);
@@ -114,7 +114,7 @@ static void write_jobs(Prom *p, const Worker *w) {
                "Outputs of models that were not kept, by fault.");
     for (size_t i = 0; i < N(rejections); i++)
         prom_add(p, (double) m->rejected[rejections[i]], "reason", fault_info(rejections[i])->word,
-                 NULL);
+                 PROM_END);
 }
 
 /* One worker knows; the others have no samples of these, so that a sum counts nothing twice. */
@@ -124,17 +124,17 @@ static void write_queue(Prom *p, const Worker *w) {
     prom_begin(p, "meshify_queue_depth", "gauge",
                "Pending jobs, at most 100000 are counted; said by one worker.");
     if (s->valid) {
-        prom_add(p, (double) s->ready, "state", "ready", NULL);
-        prom_add(p, (double) s->later, "state", "later", NULL);
+        prom_add(p, (double) s->ready, "state", "ready", PROM_END);
+        prom_add(p, (double) s->later, "state", "later", PROM_END);
     }
     prom_begin(p, "meshify_queue_oldest_seconds", "gauge",
                "Age of the oldest pending job; said by one worker.");
     if (s->valid)
-        prom_add(p, s->oldest_seconds, NULL);
+        prom_add(p, s->oldest_seconds, PROM_END);
     prom_begin(p, "meshify_refunds_total", "counter",
                "Times that credits were given back, by whomever; said by one worker.");
     if (s->valid)
-        prom_add(p, (double) s->refunds, NULL);
+        prom_add(p, (double) s->refunds, PROM_END);
 }
 
 static void write_codes(Prom *p, const unsigned long long *counts, const char *endpoint) {
@@ -145,9 +145,9 @@ static void write_codes(Prom *p, const unsigned long long *counts, const char *e
             continue;
         (void) snprintf(text, sizeof text, "%d", code);
         if (endpoint)
-            prom_add(p, (double) counts[code], "endpoint", endpoint, "code", text, NULL);
+            prom_add(p, (double) counts[code], "endpoint", endpoint, "code", text, PROM_END);
         else
-            prom_add(p, (double) counts[code], "code", text, NULL);
+            prom_add(p, (double) counts[code], "code", text, PROM_END);
     }
 }
 
@@ -172,7 +172,7 @@ static void write_services(Prom *p, const Worker *w) {
         bool held = lane_is_held(lane);
 
         prom_add(p, held, "lane", lane->name, "reason",
-                 fault_info(held ? lane->held_for : FAULT_NONE)->word, NULL);
+                 fault_info(held ? lane->held_for : FAULT_NONE)->word, PROM_END);
     }
 }
 
@@ -196,7 +196,7 @@ static void write_worker(Prom *p, const Worker *w) {
             "Purchases that turned up when nobody needed them any more, and were cancelled.",
             w->surplus);
     prom_begin(p, "meshify_build_info", "gauge", "1; what program this is.");
-    prom_add(p, 1, "version", VERSION, NULL);
+    prom_add(p, 1, "version", VERSION, PROM_END);
 }
 
 /* Pages of the program and of its data. */

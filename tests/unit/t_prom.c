@@ -17,8 +17,8 @@ static void test_samples(void **state) {
     (void) state;
     prom_one(&p, "a_total", "counter", "How many.", 3);
     prom_begin(&p, "b", "gauge", "By \"kind\",\nwith a \\.");
-    prom_add(&p, 0.25, "kind", "x", NULL);
-    prom_add(&p, -1, "kind", "y", "other", "z", NULL);
+    prom_add(&p, 0.25, "kind", "x", PROM_END);
+    prom_add(&p, -1, "kind", "y", "other", "z", PROM_END);
     assert_false(p.failed);
     assert_string_equal(p.text.text, "# HELP a_total How many.\n"
                                      "# TYPE a_total counter\n"
@@ -51,7 +51,7 @@ static void test_escapes(void **state) {
         Prom p = { .name = "m" };
         char expected[80];
 
-        prom_add(&p, 1, "l", cases[i].value, NULL);
+        prom_add(&p, 1, "l", cases[i].value, PROM_END);
         (void) snprintf(expected, sizeof expected, "m{l=\"%s\"} 1\n", cases[i].written);
         assert_string_equal(p.text.text, expected);
         prom_done(&p);
@@ -78,7 +78,7 @@ static void test_numbers(void **state) {
     for (size_t i = 0; i < N(cases); i++) {
         Prom p = { .name = "m" };
 
-        prom_add(&p, cases[i].value, NULL);
+        prom_add(&p, cases[i].value, PROM_END);
         assert_string_equal(p.text.text, cases[i].written);
         prom_done(&p);
     }
