@@ -256,7 +256,7 @@ int main(int argc, char **argv) {
     sigaddset(&signals, SIGHUP);
     (void) sigprocmask(SIG_BLOCK, &signals, NULL);
     (void) signal(SIGPIPE, SIG_IGN);
-    (void) signal(SIGXFSZ, SIG_IGN); /* a limit on files is a spool that is full */
+    (void) signal(SIGXFSZ, SIG_IGN);  /* a limit on files is a spool that is full */
     (void) prctl(PR_SET_DUMPABLE, 0); /* a core would hold the secrets */
 
     r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);
