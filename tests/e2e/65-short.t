@@ -166,7 +166,8 @@ def no_memory():
         time.sleep(0.1)
         run.look()
         # Five deaths in a row end a job as crashed, which is not what is looked at here.
-        lab.query("UPDATE public.jobs SET crashes = 0 WHERE crashes > 0 AND status IN ('pending', 'running')")
+        lab.query("UPDATE public.jobs SET crashes = 0 WHERE id IN (SELECT id FROM public.jobs WHERE crashes > 0 "
+                  "AND status IN ('pending', 'running') FOR UPDATE SKIP LOCKED)")
 
     def ended():
         run.look()
