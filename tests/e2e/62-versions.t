@@ -72,8 +72,11 @@ def the_main_form():
     from_every_version()
 
 
-def another_form():
+def other_forms():
     from_every_version("job_type", "enum", "integers", "not_null")
+    from_every_version("both_types")
+    from_every_version("both_types", "check", "not_null")
+    from_every_version("triggers", "integers", "no_notifications")
 
 
-testing.main(the_main_form, another_form)
+testing.main(the_main_form, other_forms)

@@ -97,6 +97,21 @@ def each_column(lab):
     good(lab, "what no policy lets through, or matters to nobody, is no fault")
 
 
+def servers_and_passwords():
+    lab = Lab()
+    other = lab.postgres.standby()
+    finds(lab, "standby", "[database] url", "a standby", **{"database.url": other.url("meshifyd")})
+    lab.postgres.execute("ALTER ROLE meshifyd PASSWORD 'right'", SUPERUSER)
+    with open(os.path.join(lab.postgres.data, "pg_hba.conf"), "w", encoding="utf-8") as hba:
+        hba.write("local all meshifyd scram-sha-256\nlocal all all trust\n")
+    lab.postgres.run("pg_ctl", "-D", lab.postgres.data, "reload")
+    url = lab.postgres.url("meshifyd") + "&password="
+    finds(lab, "password authentication failed", "[database] url", "a wrong password", **{"database.url": url + "wrong"})
+    r = check(lab, **{"database.url": url + "right"})
+    ok(r.returncode == 0, "the right one", r.stdout)
+    lab.sim.stop()
+
+
 def users_and_others():
     lab = Lab()
     lab.query("CREATE POLICY own_jobs ON public.jobs FOR UPDATE TO authenticated USING (user_id = auth.uid())")
@@ -144,4 +159,4 @@ def the_services():
     is_(r.returncode, 78, "a bad configuration: 78")
 
 
-testing.main(all_is_well, the_database, users_and_others, the_services)
+testing.main(all_is_well, the_database, servers_and_passwords, users_and_others, the_services)
