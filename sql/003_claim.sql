@@ -1,4 +1,4 @@
--- Jobs come from the queue, and what a worker holds is compared with what it thinks it holds.
+-- Jobs come from the queue.
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$
@@ -177,21 +177,6 @@ BEGIN
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION meshify.compare(p_worker uuid, p_known uuid[]) RETURNS SETOF meshify.claimed
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_held uuid[];
-    v_info meshify.claimed;
-BEGIN
-    v_held := ARRAY(SELECT j.id FROM meshify.jobs j
-                    WHERE j.worker_id = p_worker AND j.status = 'running');
-    v_info.missing := ARRAY(SELECT unnest(p_known) EXCEPT SELECT unnest(v_held));
-    -- Deleted ones are nobody's: who bought for them has to cancel it.
-    v_info.gone := ARRAY(SELECT m FROM unnest(v_info.missing) m WHERE NOT EXISTS (SELECT FROM meshify.jobs j WHERE j.id = m));
-    RETURN NEXT v_info;
-    RETURN QUERY SELECT * FROM meshify.as_claimed(ARRAY(SELECT unnest(v_held) EXCEPT SELECT unnest(p_known)));
-END $$;
-
 SELECT meshify.only_for('meshify.usec(interval)');
 SELECT meshify.only_for('meshify.purchases_of(uuid)');
 SELECT meshify.only_for('meshify.unended(uuid)');
@@ -200,5 +185,4 @@ SELECT meshify.only_for('meshify.pick(int, int, boolean)');
 SELECT meshify.only_for('meshify.take(uuid, uuid[])');
 SELECT meshify.only_for('meshify.take_each(uuid, uuid[])');
 SELECT meshify.only_for('meshify.claim(uuid, int, int, boolean)', 'meshify_worker');
-SELECT meshify.only_for('meshify.compare(uuid, uuid[])', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 3, applied_at = now() WHERE version < 3;

@@ -124,19 +124,6 @@ BEGIN
 END $$;
 
 -- Asks the workers of an instance to hand their jobs back and stop. Answers how many were asked.
-CREATE OR REPLACE FUNCTION meshify.drain(p_instance text) RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_n int := 0;
-    v_worker uuid;
-BEGIN
-    FOR v_worker IN SELECT w.id FROM meshify.workers w WHERE w.instance = p_instance AND NOT w.dead AND w.expires_at > now() LOOP
-        PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('drain', v_worker)::text);
-        v_n := v_n + 1;
-    END LOOP;
-    RETURN v_n;
-END $$;
-
 CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH ended AS (
@@ -172,6 +159,5 @@ SELECT meshify.only_for('meshify.cancel_stuck()', 'meshify_worker');
 SELECT meshify.only_for('meshify.list_purchases(boolean, int)', 'meshify_worker');
 SELECT meshify.only_for('meshify.list_settings()', 'meshify_worker');
 SELECT meshify.only_for('meshify.set_setting(text, text)', 'meshify_worker');
-SELECT meshify.only_for('meshify.drain(text)', 'meshify_worker');
 SELECT meshify.only_for('meshify.summary(interval)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 8, applied_at = now() WHERE version < 8;

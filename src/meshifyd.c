@@ -161,6 +161,9 @@ static int run(const Config *config) {
             log_line(LOG_WARNING, CONFIG,
                      "[replicate] allow_insecure is on: http and private addresses are allowed");
         r = sd_event_loop(d.event);
+        if (r < 0)
+            log_line(LOG_ERR, INTERNAL, "The event loop failed: %s; what was begun is found again",
+                     strerror(-r));
         log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled",
                  d.worker->done, d.worker->failed, d.worker->canceled);
     }

@@ -40,6 +40,7 @@ typedef enum FaultCode {
     FAULT_TIMEOUT,          /* job_timeout is over */
     FAULT_CRASHED,          /* workers died over it too often */
     FAULT_DATABASE,         /* a call was refused by the database */
+    FAULT_DATABASE_BUSY,    /* the database could not do it now: locks, shortage, a missing right */
     FAULT_INTERNAL,         /* our own bug or shortage */
     _FAULT_MAX,
 } FaultCode;

@@ -138,9 +138,13 @@ typedef struct Job {
 Job *job_free(Job *j);
 DEFINE_CLEANUP(Job *, job_free)
 
-/* Where a claimed job begins: finds its step, its live purchase and its state, from its purchases.
- * Sets `fault` and starts at JOB_FAILING when it can't be worked on at all. Pure. */
+/* Where a claimed job begins: finds its step, its live purchase and its state, from its purchases. What
+ * runs or may run comes first; then what follows the last output that is there. */
 JobPos job_start(Job *j, uint64_t now_usec);
+
+/* The current step is about to be bought: when the output it needs is not there any more, goes back to
+ * the step that has to be bought before it. */
+void job_step_back(Job *j, uint64_t now_usec);
 
 /* Goes on to the next step: EV_STEP was told. */
 void job_next_step(Job *j);
@@ -150,6 +154,9 @@ Purchase *job_purchase(const Job *j);
 
 /* Adds a purchase; its strings are taken over. -ENOMEM leaves them with the caller. */
 int job_add_purchase(Job *j, const Purchase *p);
+
+/* Makes one of its purchases the live one, and that one's step the current one. */
+void job_use_purchase(Job *j, Purchase *p);
 
 /* The number that the next purchase of the current step gets. */
 unsigned job_next_number(const Job *j);

@@ -6,6 +6,9 @@
 void lease_connected(Worker *w);
 void lease_disconnected(Worker *w, const char *why);
 
+/* When the next heartbeat goes out; it depends on whether notifications arrive. */
+void lease_plan(Worker *w);
+
 /* May something be begun that costs money or writes an object? */
 bool lease_is_trusted(Worker *w);
 

@@ -62,6 +62,7 @@ typedef struct Lease {
     uint64_t beat_usec; /* when it was sent */
     bool rejoining;     /* connected, and our jobs not yet compared: other calls are held */
     bool comparing, reaping;
+    uint64_t reaped_usec; /* when the last reaping was asked for */
     unsigned long long lost, takeovers;
     sd_event_source *timer;
 } Lease;
@@ -110,7 +111,7 @@ struct Worker {
     bool schema_fits;
     char trouble[200]; /* what keeps us from being ready; "": nothing */
     char pages[200];   /* where metrics are served, or why not; "": they are off */
-    bool draining, hurried;
+    bool draining, hurried, stop_asked;
     sd_event_source *claim_timer, *tick, *prune_timer;
     uint64_t down_since_usec;
     TAILQ_HEAD(, Task) tasks;
@@ -144,6 +145,9 @@ void worker_drop_all(Worker *w);
 
 /* No more claims; jobs go back. */
 void worker_drain(Worker *w);
+
+/* An operator wants this instance to stop: as SIGTERM does. */
+void worker_asked_to_stop(Worker *w);
 
 /* drain_timeout is over: what still waits is let go. */
 void worker_hurry(Worker *w);

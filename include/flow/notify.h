@@ -33,3 +33,7 @@ typedef struct NotifyPlan {
 /* When to claim: `now` or earlier means at once; UINT64_MAX: not before something else happens. */
 uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, unsigned workers,
                      unsigned free_slots, double chance);
+
+/* From one heartbeat to the next. Where nobody is woken, heartbeats bring cancels and the order to stop,
+ * so they come as often as polls. */
+uint64_t notify_beat_usec(const Config *c, bool listening);

@@ -14,6 +14,9 @@ JobEvent service_event(const Fault *fault);
 /* A request to a path below the API root ("predictions/…"), with the token. */
 int service_request(const Config *c, const char *method, const char *path, HttpRequest *ret);
 
+/* A request for one prediction as it is. */
+int service_read_ask(const Config *c, const char *prediction_id, HttpRequest *ret);
+
 /* POST …/cancel for a prediction; whether it is known to be over, or must be asked again (EV_WAIT). */
 int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *ret);
 JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr);

@@ -60,6 +60,3 @@ DbOp *db_op_cancel(DbOp *op);
 
 /* Calls that have not been answered. */
 unsigned db_pending(const Db *db);
-
-/* The SQLSTATE of a refused call, "" if it has none. */
-const char *db_sqlstate(const PGresult *res);

@@ -45,6 +45,7 @@ static const FaultInfo infos[_FAULT_MAX] = {
     [FAULT_TIMEOUT]          = { "timeout", VERDICT_FINAL, "The request took too long and was stopped.", "Raise [worker] job_timeout if jobs need longer.", 0, 0 },
     [FAULT_CRASHED]          = { "crashed", VERDICT_FINAL, "The request could not be worked on.", "Workers died while they worked on it: see the journal.", 0, 0 },
     [FAULT_DATABASE]         = { "database", VERDICT_RETRY, "The request could not be worked on.", "See the error of the database in the journal.", 0, 0 },
+    [FAULT_DATABASE_BUSY]    = { "database_busy", VERDICT_WAIT, "The request could not be worked on at the moment.", "See the error of the database in the journal: a lock, a shortage, a missing GRANT.", 0, 0 },
     [FAULT_INTERNAL]         = { "internal", VERDICT_RETRY, "The request could not be worked on.", "See the journal.", 0, 0 },
 };
 /* clang-format on */

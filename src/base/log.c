@@ -1,4 +1,3 @@
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,8 +10,6 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
-#include "base/cleanup.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -57,44 +54,84 @@ static void to_journal(const Field *fields, size_t n) {
     (void) sd_journal_sendv(iov, (int) n);
 }
 
+/* Bounded, and on the stack: what is said of a shortage of memory must need none. */
+typedef struct Line {
+    char text[8 * 1024];
+    size_t size;
+} Line;
+
+static void add(Line *line, const char *text) {
+    size_t n = strlen(text), room = sizeof line->text - 1 - line->size; /* of the line feed */
+
+    if (n > room)
+        n = room;
+    memcpy(line->text + line->size, text, n);
+    line->size += n;
+}
+
+/* In quotes. Texts are clean: no control characters, and whole UTF-8. */
+static void add_quoted(Line *line, const char *text) {
+    add(line, "\"");
+    for (; *text; text++) {
+        const char one[] = { *text == '"' || *text == '\\' ? '\\' : *text, '\0' };
+
+        add(line, one);
+        if (*one == '\\')
+            add(line, (const char[]){ *text, '\0' });
+    }
+    add(line, "\"");
+}
+
+static void put(Line *line) {
+    line->text[line->size++] = '\n';
+    if (write(STDERR_FILENO, line->text, line->size) < 0) {
+        /* there is nowhere left to say it */
+    }
+}
+
 /* One line of logfmt: time, level, message, then the fields that a reader of a terminal wants. */
 static void to_stderr(const Field *fields, size_t n, int level) {
     static const char *const words[] = { "emerg",   "alert",  "crit", "err",
                                          "warning", "notice", "info", "debug" };
-    StrBuf line = { 0 };
+    Line line = { .size = 0 };
     struct timespec now;
     struct tm tm;
-    char when[40];
+    char when[40], part[80];
 
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void) strbuf_printf(&line, "time=%s.%03ldZ level=%s msg=\"", when, now.tv_nsec / 1000000,
-                         words[level]);
-    for (const char *c = fields[0].value; *c; c++)
-        (void) strbuf_printf(&line, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
-    (void) strbuf_add(&line, "\"", 1);
+    (void) snprintf(part, sizeof part, "time=%s.%03ldZ level=%s msg=", when, now.tv_nsec / 1000000,
+                    words[level]);
+    add(&line, part);
+    add_quoted(&line, fields[0].value);
     for (size_t i = 1; i < n; i++)
-        if (fields[i].name)
-            (void) strbuf_printf(&line, " %s=%s", fields[i].name, fields[i].value);
-    (void) strbuf_add(&line, "\n", 1);
-    if (line.text && write(STDERR_FILENO, line.text, line.size) < 0) {
-        /* there is nowhere left to say it */
-    }
-    strbuf_done(&line);
+        if (fields[i].name) {
+            add(&line, " ");
+            add(&line, fields[i].name);
+            add(&line, "=");
+            add(&line, fields[i].value);
+        }
+    put(&line);
 }
 
 static void to_json(const Field *fields, size_t n) {
-    _cleanup_(json_unrefp) json_t *object = json_object();
+    Line line = { .size = 0 };
     struct timespec now;
+    char part[80];
 
     clock_gettime(CLOCK_REALTIME, &now);
-    json_object_set_new(object, "time",
-                        json_real((double) now.tv_sec + (double) now.tv_nsec / 1e9));
-    for (size_t i = 0; i < n; i++)
-        json_object_set_new(object, fields[i].journal, json_string(fields[i].value));
-    if (json_dumpf(object, stderr, JSON_COMPACT) == 0)
-        fputc('\n', stderr);
+    (void) snprintf(part, sizeof part, "{\"time\":%lld.%06ld", (long long) now.tv_sec,
+                    now.tv_nsec / 1000);
+    add(&line, part);
+    for (size_t i = 0; i < n; i++) {
+        add(&line, ",\"");
+        add(&line, fields[i].journal);
+        add(&line, "\":");
+        add_quoted(&line, fields[i].value);
+    }
+    add(&line, "}");
+    put(&line);
 }
 
 void log_event(int level, const char *message_id, const LogContext *ctx, const char *file, int line,

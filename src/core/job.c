@@ -144,6 +144,18 @@ Purchase *job_purchase(const Job *j) {
     return j->has_purchase ? &j->purchases[j->purchase] : NULL;
 }
 
+static bool of_step(const Job *j, const Purchase *p, size_t step) {
+    return strcmp(p->step, j->pipeline->steps[step].name) == 0;
+}
+
+void job_use_purchase(Job *j, Purchase *p) {
+    j->purchase = (size_t) (p - j->purchases);
+    j->has_purchase = true;
+    for (size_t i = 0; i < j->pipeline->n_steps; i++)
+        if (of_step(j, p, i))
+            j->step = i;
+}
+
 int job_add_purchase(Job *j, const Purchase *p) {
     Purchase *all = reallocarray(j->purchases, j->n_purchases + 1, sizeof *all);
 
@@ -152,10 +164,6 @@ int job_add_purchase(Job *j, const Purchase *p) {
     j->purchases = all;
     j->purchases[j->n_purchases++] = *p;
     return 0;
-}
-
-static bool of_step(const Job *j, const Purchase *p, size_t step) {
-    return strcmp(p->step, j->pipeline->steps[step].name) == 0;
 }
 
 unsigned job_next_number(const Job *j) {
@@ -196,30 +204,44 @@ static bool still_there(const Purchase *p, uint64_t now_usec) {
            now_usec < p->finished_usec + JOB_OUTPUT_LIVES_USEC;
 }
 
+/* Goes behind the last of the first `n` steps whose output is there: a step needs that of the one before
+ * it alone. True when there is one. */
+static bool go_behind(Job *j, size_t n, uint64_t now_usec) {
+    const Purchase *p;
+
+    for (j->step = n; j->step-- > 0;) {
+        find_purchase(j);
+        if ((p = job_purchase(j)) && still_there(p, now_usec)) {
+            j->step++;
+            return true;
+        }
+    }
+    j->step = 0;
+    return false;
+}
+
 JobPos job_start(Job *j, uint64_t now_usec) {
+    size_t n = j->pipeline->n_steps;
     const Purchase *p;
 
     /* A later step's prediction that runs, or may run, needs nothing of the steps before it. */
-    for (j->step = j->pipeline->n_steps; j->step-- > 0;) {
+    for (j->step = n; j->step-- > 0;) {
         find_purchase(j);
         if ((p = job_purchase(j)) && !p->finished)
             return (JobPos){ .state = p->state == PURCHASE_BOUGHT ? JOB_POLLING : JOB_LOOKING };
     }
-    for (j->step = 0;; j->step++) {
-        find_purchase(j);
-        p = job_purchase(j);
-        if (job_at_last_step(j) || !p || !still_there(p, now_usec))
-            break;
+    if (go_behind(j, n, now_usec) && j->step == n) {
+        j->step--; /* all is there: the last one's output is fetched */
+        return (JobPos){ .state = JOB_POLLING };
     }
-    if (p && p->finished && !still_there(p, now_usec)) {
-        j->has_purchase = false; /* its output is gone: bought again, as the step's next purchase */
-        p = NULL;
-    }
-    return (JobPos){
-        .state = !p                              ? JOB_SIGNING
-                 : p->state == PURCHASE_INTENDED ? JOB_LOOKING
-                                                 : JOB_POLLING,
-    };
+    j->has_purchase = false; /* it is bought, as the step's next purchase */
+    return (JobPos){ .state = JOB_SIGNING };
+}
+
+void job_step_back(Job *j, uint64_t now_usec) {
+    (void) go_behind(j, j->step, now_usec);
+    free(TAKE(j->image_url));
+    j->has_purchase = false;
 }
 
 void job_next_step(Job *j) {

@@ -56,21 +56,14 @@ static bool answered(Worker *w, DbEnd end, const PGresult *res) {
 
 static void next(Worker *w);
 
-static void cancelled(void *userdata, HttpReply *reply) {
-    Worker *w = userdata;
+/* What still runs after all is asked for again in a minute. */
+static void over(Worker *w, const HttpReply *reply) {
+    bool gone = reply->end == HTTP_ANSWERED && reply->code == 404;
     const char *status = service_terminal_status(reply);
     DbRequest request = { .sql = "SELECT meshify.audited($1, $2)" };
-    Fault fault = { 0 };
     unsigned at = w->audit.at++;
 
-    w->audit.http = NULL;
-    metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
-    if (service_cancel_hear(reply, &fault) != EV_OK) { /* the others would fare no better */
-        failed(w, "A prediction that nobody waits for can't be cancelled", fault.detail);
-        return;
-    }
-    /* Not there any more, or over; what still runs after all is asked for again in a minute. */
-    if (status || reply->code / 100 != 2) {
+    if (status || gone) {
         log_line(LOG_NOTICE, JOB_SURPLUS, "Prediction %s, which nobody waited for, is %s",
                  w->audit.rows[at].prediction_id, status ? status : "gone");
         if (db_request_addf(&request, "%lld", (long long) w->audit.rows[at].id) == 0 &&
@@ -79,6 +72,31 @@ static void cancelled(void *userdata, HttpReply *reply) {
         db_request_done(&request);
     }
     next(w);
+}
+
+static void read_again(void *userdata, HttpReply *reply) {
+    Worker *w = userdata;
+
+    w->audit.http = NULL;
+    metrics_replicate(&w->metrics, METRICS_GET, reply);
+    over(w, reply);
+}
+
+static void cancelled(void *userdata, HttpReply *reply) {
+    Worker *w = userdata;
+    HttpRequest request;
+    Fault fault = { 0 };
+
+    w->audit.http = NULL;
+    metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
+    if (service_cancel_hear(reply, &fault) != EV_OK) /* the others would fare no better */
+        failed(w, "A prediction that nobody waits for can't be cancelled", fault.detail);
+    else if (reply->code != 409)
+        over(w, reply);
+    /* It can't be cancelled, which does not say that it is over. */
+    else if (service_read_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) < 0 ||
+             http_send(w->http, &request, read_again, w, &w->audit.http) < 0)
+        ended(w);
 }
 
 static void next(Worker *w) {

@@ -41,7 +41,11 @@ static void sign(void *userdata) {
 }
 
 int enter_signing(Task *t) {
-    JobEvent ev = predict_image(t->job, clock_now_usec(), &t->job->fault);
+    uint64_t now = clock_now_usec();
+    JobEvent ev;
+
+    job_step_back(t->job, now);
+    ev = predict_image(t->job, now, &t->job->fault);
 
     if (ev == EV_ELSE &&
         (ev = store_sign_check(t->worker->config, t->job, &t->job->fault)) == EV_OK) {

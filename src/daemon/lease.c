@@ -15,6 +15,8 @@
 #include "daemon/lease.h"
 #include "daemon/wakeup.h"
 #include "flow/claim.h"
+#include "flow/notify.h"
+#include "io/db_errors.h"
 
 #define SCHEMA_RETRY_USEC (5 * USEC_PER_SEC)
 #define REAP_FULL 500 /* jobs one call takes over at most; then there may be more */
@@ -42,6 +44,11 @@ static void refused(Worker *w, const char *what, const PGresult *res) {
     (void) snprintf(text, sizeof text, "the database refuses %s: %s", what,
                     PQresultErrorMessage(res));
     trouble(w, text);
+}
+
+void lease_plan(Worker *w) {
+    if (w->lease.registered)
+        next_in(w, notify_beat_usec(w->config, w->listening.works));
 }
 
 static void still(Worker *w, bool is) {
@@ -200,8 +207,10 @@ static void reap(Worker *w, const char *proven) {
     if (!w->lease.reaping && db_request_add(&request, w->id) == 0 &&
         db_request_add(&request, proven) == 0 &&
         db_request_addf(&request, "%llu microseconds", (unsigned long long) heard_usec) == 0 &&
-        call(w, &request, reaped) == 0)
+        call(w, &request, reaped) == 0) {
         w->lease.reaping = true;
+        w->lease.reaped_usec = clock_now_usec();
+    }
     db_request_done(&request);
 }
 
@@ -236,11 +245,20 @@ static void ask_predecessors(Worker *w) {
 
 static void enrol(Worker *w);
 
+static bool is_fenced_write(const Task *t) {
+    return t->db && t->job->at.state != JOB_RELEASING &&
+           (is_closing(t) || t->job->at.state == JOB_INTENDING);
+}
+
 /* Our row is gone or marked dead: whatever we held is another's. We begin again as somebody new. */
 static void lost(Worker *w) {
     sd_id128_t id;
+    Task *t;
 
     w->lease.lost++;
+    /* What is under way is refused, though nobody will wait for these answers. */
+    TAILQ_FOREACH(t, &w->tasks, link)
+    w->zombies += is_fenced_write(t);
     log_line(LOG_ERR, LEASE_LOST, "The lease is lost: %u jobs are another worker's now",
              w->n_tasks);
     w->lease.registered = false;
@@ -293,14 +311,18 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     take_cancels(w, value(res, 4));
     if (number(res, 1) != w->n_tasks || w->lease.rejoining)
         compare(w);
-    reap(w, "{}");
-    next_in(w, w->config->lease_usec / 3);
+    if (clock_now_usec() >= w->lease.reaped_usec + w->config->lease_usec / 3)
+        reap(w, "{}");
+    lease_plan(w);
+    if (value(res, 7)[0] == 't')
+        worker_asked_to_stop(w);
     worker_plan(w); /* a claim that came due while the lease was in doubt was not made */
     worker_changed(w);
 }
 
 static void beat(Worker *w) {
-    DbRequest request = { .sql = "SELECT *, extract(epoch FROM now())::bigint "
+    DbRequest request = { .sql = "SELECT *, extract(epoch FROM now())::bigint, "
+                                 "meshify.is_to_drain($1) "
                                  "FROM meshify.heartbeat($1, $2, $3, $4)" };
 
     if (w->lease.beating || !db_is_up(w->db))
@@ -339,7 +361,7 @@ static void enrolled(void *userdata, DbEnd end, const PGresult *res) {
     compare(w);
     ask_predecessors(w);
     wakeup_prove(w);
-    next_in(w, w->config->lease_usec / 3);
+    lease_plan(w);
 }
 
 static void read_line(const char *path, char *to, size_t size) {
@@ -468,7 +490,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         else
             beat(w);
     }
-    next_in(w, w->lease.registered ? w->config->lease_usec / 3 : SCHEMA_RETRY_USEC);
+    if (w->lease.registered)
+        lease_plan(w);
+    else
+        next_in(w, SCHEMA_RETRY_USEC);
     return 0;
 }
 

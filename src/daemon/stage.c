@@ -7,6 +7,7 @@
 #include "core/retry.h"
 #include "daemon/stage.h"
 #include "flow/predict.h"
+#include "io/db_errors.h"
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
 
@@ -66,19 +67,15 @@ int stage_send_db(Task *t, DbRequest *request, DbDone heard) {
 
 /* The answer of a database call is here: what an error of the server means for the job. */
 bool stage_db_refused(Task *t, DbEnd end, const PGresult *res, JobEvent *ret_ev, Fault *reterr) {
-    const char *state = db_sqlstate(res);
+    bool passing = db_error_is_passing(res), all = db_error_is_of_statement(res);
 
     t->db = NULL;
     if (end == DB_OK)
         return false;
-    fault_set(reterr, FAULT_DATABASE, "database: %s %s", state,
-              res ? PQresultErrorMessage(res) : "connection lost");
-    /* Locks, serialisation, shortage, an operator's hand: the same again may do. */
-    *ret_ev = end == DB_LOST || !strncmp(state, "40", 2) || !strncmp(state, "53", 2) ||
-                      !strncmp(state, "55", 2) || !strncmp(state, "57", 2)
-                  ? EV_WAIT
-                  : EV_FINAL;
-    if (*ret_ev == EV_FINAL)
+    fault_set(reterr, passing || all ? FAULT_DATABASE_BUSY : FAULT_DATABASE, "database: %s %s",
+              db_sqlstate(res), res ? PQresultErrorMessage(res) : "connection lost");
+    *ret_ev = passing || all ? EV_WAIT : EV_FINAL;
+    if (!passing && t->job->tries == 0)
         log_job(LOG_ERR, INTERNAL, t->job, "The database refused a call for job %s: %s", t->job->id,
                 reterr->detail);
     return true;

@@ -1,12 +1,11 @@
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/lease.h"
 #include "daemon/stages.h"
 #include "daemon/wakeup.h"
 
@@ -66,10 +65,8 @@ static void on_notified(void *userdata, const char *channel, const char *payload
         poll_prediction(w, n.id);
     else if (n.kind == NOTIFY_PING && strcmp(n.id, w->id) == 0)
         proven(w);
-    else if (n.kind == NOTIFY_DRAIN && strcmp(n.id, w->id) == 0) {
-        log_line(LOG_NOTICE, STOPPING, "An operator asks us to stop");
-        (void) kill(getpid(), SIGTERM); /* there is one way to stop */
-    }
+    else if (n.kind == NOTIFY_DRAIN && strcmp(n.id, w->id) == 0)
+        worker_asked_to_stop(w);
 }
 
 static void listening(void *userdata, DbEnd end, const PGresult *res) {
@@ -98,6 +95,7 @@ static void on_down(void *userdata, const char *why) {
                  "The listening connection is lost: %s, polling until it is back", why);
     w->listening.works = w->listening.waiting = false;
     worker_plan(w);
+    lease_plan(w);
 }
 
 static void pinged(void *userdata, DbEnd end, const PGresult *res) {

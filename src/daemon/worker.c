@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-id128.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -16,6 +18,7 @@
 #include "daemon/worker.h"
 #include "flow/claim.h"
 #include "flow/complete.h"
+#include "io/db_errors.h"
 
 #define TICK_USEC USEC_PER_SEC
 #define PROGRESS_USEC (5 * USEC_PER_SEC) /* between two writes for a job */
@@ -357,6 +360,14 @@ void worker_drain(Worker *w) {
         if (!(t->job->at.wishes & 1u << EV_DRAIN))
             worker_tell(t, EV_DRAIN);
     }
+}
+
+void worker_asked_to_stop(Worker *w) {
+    if (w->stop_asked || w->draining) /* a second signal would not wait for what is in flight */
+        return;
+    w->stop_asked = true;
+    log_line(LOG_NOTICE, STOPPING, "An operator asks us to stop");
+    (void) kill(getpid(), SIGTERM); /* there is one way to stop */
 }
 
 void worker_hurry(Worker *w) {

@@ -40,18 +40,27 @@ Notify notify_read(const char *channel, const char *payload) {
     return n;
 }
 
+static uint64_t poll_usec(const Config *c, bool listening) {
+    return listening || c->poll_interval_usec < POLL_ALONE_USEC ? c->poll_interval_usec
+                                                                : POLL_ALONE_USEC;
+}
+
+uint64_t notify_beat_usec(const Config *c, bool listening) {
+    uint64_t third = c->lease_usec / 3, poll = poll_usec(c, listening);
+
+    return !listening && poll < third ? poll : third;
+}
+
 uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, unsigned workers,
                      unsigned free_slots, double chance) {
     uint64_t spread = workers > 1 ? (uint64_t) (chance * (double) workers * SPREAD_USEC) : 0;
-    uint64_t poll = listening ? c->poll_interval_usec : POLL_ALONE_USEC, when;
+    uint64_t when;
 
     if (plan->claiming || free_slots == 0)
         return UINT64_MAX;
-    if (poll > c->poll_interval_usec)
-        poll = c->poll_interval_usec;
     if (spread > SPREAD_MAX_USEC)
         spread = SPREAD_MAX_USEC;
-    when = plan->claimed_usec + poll;
+    when = plan->claimed_usec + poll_usec(c, listening);
     if (plan->due_usec < UINT64_MAX - spread && plan->due_usec + spread < when)
         when = plan->due_usec + spread;
     if (plan->woken && plan->woken_usec + spread < when)

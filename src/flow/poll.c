@@ -23,9 +23,7 @@ uint64_t poll_delay_usec(const Config *c, uint64_t age_usec, double chance) {
 }
 
 int poll_ask(const Config *c, const Job *j, HttpRequest *ret) {
-    _cleanup_free_ char *path = str_printf("predictions/%s", job_purchase(j)->prediction_id);
-
-    return path ? service_request(c, "GET", path, ret) : -ENOMEM;
+    return service_read_ask(c, job_purchase(j)->prediction_id, ret);
 }
 
 /* --- outputs ------------------------------------------------------------------------------- */

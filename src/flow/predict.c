@@ -144,8 +144,7 @@ static JobEvent bought_meanwhile(Job *j, int64_t id, const char *prediction_id, 
     free(p->prediction_id);
     p->prediction_id = copy;
     p->state = PURCHASE_BOUGHT;
-    j->purchase = (size_t) (p - j->purchases);
-    j->has_purchase = true;
+    job_use_purchase(j, p); /* the job may have gone back a step meanwhile */
     j->give_up = 0;
     j->log.prediction_id = p->prediction_id;
     return EV_ELSE;

@@ -128,6 +128,12 @@ int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *
     return path ? service_request(c, "POST", path, ret) : -ENOMEM;
 }
 
+int service_read_ask(const Config *c, const char *prediction_id, HttpRequest *ret) {
+    _cleanup_free_ char *path = str_printf("predictions/%s", prediction_id);
+
+    return path ? service_request(c, "GET", path, ret) : -ENOMEM;
+}
+
 JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr) {
     /* 404 and 409: it is over, or was never there; there is nothing left to cancel. */
     if (reply->end == HTTP_ANSWERED &&

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/db.h"
+#include "io/db_errors.h"
 #include "io/hosts.h"
 
 #define DB_CONNECT_USEC (15 * USEC_PER_SEC)
@@ -45,6 +46,7 @@ typedef enum DbState {
     DB_AWAY,
     DB_RESOLVING,
     DB_CONNECTING,
+    DB_CHECKING, /* may it be written to? */
     DB_UP
 } DbState;
 
@@ -70,26 +72,9 @@ struct Db {
 
 static void lose(Db *db, const char *why, uint64_t retry_usec);
 
-/* libpq's messages have several lines, indented, and end in a line feed. */
-static void one_line(char *to, size_t size, const char *text) {
-    char flat[400];
-    size_t n = 0;
-
-    for (; *text && n < sizeof flat - 1; text++)
-        if (!strchr(" \t\r\n", *text))
-            flat[n++] = *text;
-        else if (n > 0 && flat[n - 1] != ' ')
-            flat[n++] = ' ';
-    while (n > 0 && (flat[n - 1] == ' ' || flat[n - 1] == '.'))
-        n--;
-    flat[n] = '\0';
-    str_clean(to, size, flat);
-}
-
-const char *db_sqlstate(const PGresult *res) {
-    const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
-
-    return state ? state : "";
+/* As lose(); but who may not come in does not knock again and again. */
+static void lose_refused(Db *db, const char *why) {
+    lose(db, why, db_error_is_login_refused(why) ? DB_RETRY_AUTH : 0);
 }
 
 static DbOp *op_free(DbOp *op) {
@@ -117,16 +102,6 @@ static void set_timer(Db *db, uint64_t usec) {
 }
 
 static void watch(Db *db, uint32_t events);
-
-/* Errors that mean: this server can't be worked with, another connection may. */
-static bool means_reconnect(const char *sqlstate) {
-    static const char *const states[] = { "57P01", "57P02", "57P03", "57P05", "25006" };
-
-    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
-        if (strcmp(sqlstate, states[i]) == 0)
-            return true;
-    return strncmp(sqlstate, "08", 2) == 0;
-}
 
 /* --- sending ------------------------------------------------------------------------------- */
 
@@ -263,11 +238,11 @@ static void end_batch(Db *db, Batch *batch) {
 
         if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
             continue;
-        /* The first error counts, which the others only follow; one without a code is libpq's own. */
-        if (!failed && (!*db_sqlstate(op->res) || means_reconnect(db_sqlstate(op->res)))) {
+        /* The first error counts, which the others only follow. */
+        if (!failed && db_error_means_reconnect(op->res)) {
             TAILQ_INSERT_HEAD(&db->batches, batch, link);
             db->n_batches++;
-            lose(db, PQresultErrorMessage(op->res), 0);
+            lose_refused(db, PQresultErrorMessage(op->res));
             return;
         }
         failed = true;
@@ -350,7 +325,7 @@ static void lose(Db *db, const char *reason, uint64_t retry_usec) {
     Batch *batch;
     DbOp *op;
 
-    one_line(why, sizeof why, reason);
+    db_error_line(why, sizeof why, reason);
     db->failures += !was_up;
     drop(db);
     while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
@@ -404,10 +379,43 @@ static void on_notice(void *userdata, const PGresult *res) {
         db->events.notice(db->userdata, res);
 }
 
-/* libpq keeps no SQLSTATE of a connection that failed; these are PostgreSQL's and Supavisor's words. */
-static bool is_login_refused(const char *why) {
-    return strstr(why, "authentication failed") || strstr(why, "Tenant or user not found") ||
-           strstr(why, "Circuit breaker");
+/* libpq could check this while it connects (target_session_attrs), but goes by what a server says of
+ * itself at the login. A pooler says what it heard at some other login, which may be long ago; so it is
+ * asked. */
+static void check(Db *db) {
+    (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
+    db->state = DB_CHECKING;
+    if (PQsetnonblocking(db->conn, 1) < 0 ||
+        PQsendQuery(db->conn, "SHOW transaction_read_only") != 1)
+        lose(db, PQerrorMessage(db->conn), 0);
+    else
+        flush(db);
+}
+
+static void checking(Db *db) {
+    PGresult *res;
+
+    if (PQconsumeInput(db->conn) != 1) {
+        lose(db, PQerrorMessage(db->conn), 0);
+        return;
+    }
+    while (!PQisBusy(db->conn)) {
+        if (!(res = PQgetResult(db->conn))) {
+            if (PQenterPipelineMode(db->conn) != 1)
+                lose(db, PQerrorMessage(db->conn), 0);
+            else
+                came_up(db);
+            return;
+        }
+        if (PQresultStatus(res) != PGRES_TUPLES_OK)
+            lose_refused(db, PQresultErrorMessage(res));
+        else if (PQntuples(res) != 1 || strcmp(PQgetvalue(res, 0, 0), "off") != 0)
+            lose(db, "the server is read-only", 0);
+        PQclear(res);
+        if (db->state != DB_CHECKING)
+            return;
+    }
+    flush(db);
 }
 
 static void connecting(Db *db) {
@@ -415,17 +423,10 @@ static void connecting(Db *db) {
 
     if (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING)
         watch(db, want == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
-    else if (want == PGRES_POLLING_OK) {
-        (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
-        if (PQsetnonblocking(db->conn, 1) < 0 || PQenterPipelineMode(db->conn) != 1)
-            lose(db, PQerrorMessage(db->conn), 0);
-        else
-            came_up(db);
-    } else {
-        const char *why = PQerrorMessage(db->conn);
-
-        lose(db, why, is_login_refused(why) ? DB_RETRY_AUTH : 0);
-    }
+    else if (want == PGRES_POLLING_OK)
+        check(db);
+    else
+        lose_refused(db, PQerrorMessage(db->conn));
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -435,6 +436,10 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     (void) fd;
     if (db->state == DB_CONNECTING) {
         connecting(db);
+        return 0;
+    }
+    if (db->state == DB_CHECKING) {
+        checking(db);
         return 0;
     }
     if (events & EPOLLOUT)
@@ -453,7 +458,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
 static void watch(Db *db, uint32_t events) {
     int fd = PQsocket(db->conn);
 
-    if (db->io && db->state == DB_UP && db->io_fd == fd &&
+    if (db->io && db->state > DB_CONNECTING && db->io_fd == fd &&
         sd_event_source_set_io_events(db->io, events) >= 0)
         return;
     db->io = sd_event_source_disable_unref(db->io);
@@ -474,7 +479,9 @@ static void start(Db *db, const char *host, const char *hostaddr, const char *po
     SET("keepalives_interval", "10");
     SET("keepalives_count", "3");
     SET("tcp_user_timeout", "20000");
-    SET("target_session_attrs", "read-write");
+    /* Only who names servers where we do not see them leaves the choice among them to libpq. */
+    if (!host || !*host)
+        SET("target_session_attrs", "read-write");
     SET("dbname", db->url); /* expanded here, so that what the URL sets comes later and wins */
     SET("host", host);
     SET("hostaddr", hostaddr);

@@ -67,6 +67,7 @@ static void test_rows(void **state) {
         { FAULT_TIMEOUT, "timeout", VERDICT_FINAL, 0, 0, "The request took too long and was stopped." },
         { FAULT_CRASHED, "crashed", VERDICT_FINAL, 0, 0, "The request could not be worked on." },
         { FAULT_DATABASE, "database", VERDICT_RETRY, 0, 0, "The request could not be worked on." },
+        { FAULT_DATABASE_BUSY, "database_busy", VERDICT_WAIT, 0, 0, "The request could not be worked on at the moment." },
         { FAULT_INTERNAL, "internal", VERDICT_RETRY, 0, 0, "The request could not be worked on." },
     };
     /* clang-format on */

@@ -294,6 +294,8 @@ static const Start start_cases[] = {
     { "the first step's output is nearly gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR - 1 } }, JOB_SIGNING, 1, 0 },
     { "both are done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1 } }, JOB_POLLING, 1, 1 },
     { "the mesh is gone, the image is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR } }, JOB_SIGNING, 1, 0 },
+    { "the image is gone, the mesh made of it is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1 } }, JOB_POLLING, 1, 1 },
+    { "both are gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR } }, JOB_SIGNING, 0, 0 },
     { "a step that the pipeline does not have any more", { { "draw", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
     { "over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 0, 0 } }, JOB_SIGNING, 0, 0 },
     { "the mesh is over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 0, 1 } }, JOB_SIGNING, 1, 0 },
@@ -327,6 +329,52 @@ static void a_job_begins_where_its_purchases_say(void **state) {
         assert_string_equal(job_state_word(at.state), job_state_word(c->state));
         assert_int_equal(j->step, c->step);
         assert_int_equal(job_purchase(j) ? job_purchase(j)->number : 0, c->live);
+        job_free(j);
+    }
+}
+
+/* A mesh was given up that took long to look for; what its step needs may be gone by now. */
+static void a_step_back_leads_behind_what_is_there(void **state) {
+    static const char *const names[] = { "draw", "paint", "sculpt" };
+    Step of[3] = { 0 };
+    const Pipeline three = { .steps = of, .n_steps = 3 };
+    static const struct {
+        uint64_t ago[2]; /* since draw and paint succeeded */
+        size_t step;
+    } cases[] = { { { 1, 1 }, 2 }, { { HOUR, 1 }, 2 }, { { 1, HOUR }, 1 }, { { HOUR, HOUR }, 0 } };
+
+    (void) state;
+    for (size_t i = 0; i < 3; i++)
+        of[i].name = (char *) names[i];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Job *j = calloc(1, sizeof *j);
+        Purchase lost = { .id = 9, .number = 1, .state = PURCHASE_INTENDED };
+
+        assert_non_null(j);
+        j->pipeline = &three;
+        for (size_t k = 0; k < 2; k++) {
+            Purchase p = { .step = strdup(names[k]),
+                           .number = 1,
+                           .state = PURCHASE_BOUGHT,
+                           .finished = true,
+                           .usable = true,
+                           .finished_usec = NOW - cases[i].ago[k],
+                           .output = json_string("x") };
+
+            assert_int_equal(job_add_purchase(j, &p), 0);
+        }
+        lost.step = strdup("sculpt");
+        assert_int_equal(job_add_purchase(j, &lost), 0);
+        assert_int_equal(job_start(j, NOW).state, JOB_LOOKING);
+        assert_int_equal(j->step, 2);
+        j->image_url = strdup("an old one");
+        job_step_back(j, NOW);
+        assert_int_equal(j->step, cases[i].step);
+        assert_null(job_purchase(j));
+        assert_null(j->image_url);
+        job_use_purchase(j, &j->purchases[2]); /* it had been bought after all */
+        assert_int_equal(j->step, 2);
+        assert_int_equal(job_purchase(j)->id, 9);
         job_free(j);
     }
 }
@@ -370,6 +418,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_grid_is_the_golden_one),
         cmocka_unit_test(every_state_has_a_word),
         cmocka_unit_test(a_job_begins_where_its_purchases_say),
+        cmocka_unit_test(a_step_back_leads_behind_what_is_there),
         cmocka_unit_test(a_number_is_never_given_twice),
     };
 

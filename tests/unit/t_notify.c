@@ -218,12 +218,31 @@ static void test_all_combinations(void **state) {
     print_message("# %u combinations\n", n);
 }
 
+/* Cancels and the order to stop come with heartbeats where nobody is woken. */
+static void test_beats(void **state) {
+    static const struct {
+        uint64_t lease, poll, listening, alone;
+    } cases[] = {
+        { 60 * SEC, 30 * SEC, 20 * SEC, SEC },
+        { 60 * SEC, SEC / 5, 20 * SEC, SEC / 5 },
+        { 60 * SEC, 3600 * SEC, 20 * SEC, SEC },
+        { 3 * SEC / 2, 30 * SEC, SEC / 2, SEC / 2 }, /* never later than a third of the lease */
+    };
+
+    (void) state;
+    for (size_t i = 0; i < N(cases); i++) {
+        const Config c = { .lease_usec = cases[i].lease, .poll_interval_usec = cases[i].poll };
+
+        assert_true(notify_beat_usec(&c, true) == cases[i].listening);
+        assert_true(notify_beat_usec(&c, false) == cases[i].alone);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_payloads),
-        cmocka_unit_test(test_long_payloads),
-        cmocka_unit_test(test_when),
-        cmocka_unit_test(test_all_combinations),
+        cmocka_unit_test(test_payloads), cmocka_unit_test(test_long_payloads),
+        cmocka_unit_test(test_when),     cmocka_unit_test(test_all_combinations),
+        cmocka_unit_test(test_beats),
     };
 
     torture_json();

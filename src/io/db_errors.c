@@ -1,0 +1,60 @@
+#include <string.h>
+
+#include "base/str.h"
+#include "io/db_errors.h"
+
+const char *db_sqlstate(const PGresult *res) {
+    const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+
+    return state ? state : "";
+}
+
+static bool is_of_class(const char *state, const char *const *classes) {
+    for (; *classes; classes++)
+        if (strncmp(state, *classes, strlen(*classes)) == 0)
+            return true;
+    return false;
+}
+
+bool db_error_means_reconnect(const PGresult *res) {
+    static const char *const classes[] = {
+        "08", "57P01", "57P02", "57P03", "57P05", "25006", NULL
+    };
+    const char *state = db_sqlstate(res);
+
+    return !*state || is_of_class(state, classes);
+}
+
+bool db_error_is_passing(const PGresult *res) {
+    static const char *const classes[] = { "40", "53", "55", "57", NULL };
+
+    return !res || is_of_class(db_sqlstate(res), classes);
+}
+
+bool db_error_is_of_statement(const PGresult *res) {
+    static const char *const classes[] = { "42", "3F", "0A", NULL };
+
+    /* What is raised within one of our functions has a context. */
+    return res && is_of_class(db_sqlstate(res), classes) &&
+           !PQresultErrorField(res, PG_DIAG_CONTEXT);
+}
+
+bool db_error_is_login_refused(const char *message) {
+    return strstr(message, "authentication failed") ||
+           strstr(message, "Tenant or user not found") || strstr(message, "Circuit breaker");
+}
+
+void db_error_line(char *to, size_t size, const char *message) {
+    char flat[400];
+    size_t n = 0;
+
+    for (; *message && n < sizeof flat - 1; message++)
+        if (!strchr(" \t\r\n", *message))
+            flat[n++] = *message;
+        else if (n > 0 && flat[n - 1] != ' ')
+            flat[n++] = ' ';
+    while (n > 0 && (flat[n - 1] == ' ' || flat[n - 1] == '.'))
+        n--;
+    flat[n] = '\0';
+    str_clean(to, size, flat);
+}
