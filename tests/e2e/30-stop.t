@@ -87,4 +87,22 @@ def curl_does_not_repeat_a_purchase():
     lab.sim.stop()
 
 
-testing.main(sigterm_hands_over, sigkill_and_restart, a_lost_answer_is_looked_for, curl_does_not_repeat_a_purchase)
+def nobody_is_woken():
+    """Without LISTEN a cancel and a drain come with the heartbeat, which does not wait for a third of the lease."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    daemon = lab.daemon(**{"database.lease": "10min", "database.listen": "off"})
+    jobs = [lab.insert_job(what, f"https://images.example/{what}.png")[0] for what in ("canceled", "kept")]
+    wait_for(lambda: len(lab.sim.predictions()) == 2, 30, "both bought")
+    lab.query("SELECT meshify.cancel(%s)", jobs[0])
+    wait_for(lambda: sorted(p["status"] for p in lab.sim.predictions()) == ["canceled", "processing"], 15, "the cancel")
+    lab.wait_status(jobs[0], "error" if {"check", "triggers"} & set(testing.VARIANT) else "canceled", seconds=15)
+    answer = lab.ctl("drain", "one")
+    is_(answer.returncode, 0, "drain: it is asked")
+    is_(daemon.wait(20), 0, "drain: it hears of it, and stops")
+    is_((daemon.said("An operator asks us to stop"), daemon.said("A second signal")), (1, 0), "drain: once")
+    is_(lab.job(jobs[1])["status"], "pending", "drain: what it had goes back")
+    lab.sim.stop()
+
+
+testing.main(sigterm_hands_over, sigkill_and_restart, a_lost_answer_is_looked_for, curl_does_not_repeat_a_purchase, nobody_is_woken)

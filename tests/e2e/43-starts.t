@@ -199,7 +199,7 @@ def servers():
     lab.sim.config(starting_ms=0, processing_ms=50)
     superuser = lab.postgres.connect(SUPERUSER)
     superuser.cursor().execute("ALTER DATABASE meshify SET default_transaction_read_only = on")
-    daemon = not_ready(lab, "The database is away: .*session is read-only", "read-only")
+    daemon = not_ready(lab, "The database is away: the server is read-only", "read-only")
     superuser.cursor().execute("SET default_transaction_read_only = off; ALTER DATABASE meshify RESET default_transaction_read_only")
     lab.db = lab.postgres.connect()
     works(lab, daemon, "read-only")
@@ -208,7 +208,7 @@ def servers():
     with open(os.path.join(lab.postgres.data, "standby.signal"), "w", encoding="utf-8"):
         pass
     lab.postgres.start()
-    daemon = not_ready(lab, "The database is away: .*session is read-only", "a standby")
+    daemon = not_ready(lab, "The database is away: the server is read-only", "a standby")
     lab.postgres.run("pg_ctl", "-D", lab.postgres.data, "-w", "promote")
     lab.db = lab.postgres.connect()
     works(lab, daemon, "a standby")

@@ -151,12 +151,18 @@ def the_audit():
     lab.query("UPDATE public.jobs SET status = 'error', completed_at = now() - interval '2 min' WHERE id = ANY (%s::uuid[])",
               [jobs["ended"], jobs["surplus"]])
     lab.query("DELETE FROM public.jobs WHERE id = %s", jobs["deleted"])
-    lab.daemon("two", **SHORT)
+    lab.sim.fault("cancel", {"status": 409}, count=1) # not now, which does not say that it is over
+    second = lab.daemon("two", **SHORT)
 
     def statuses():
         known = dict(lab.query("SELECT prediction_id, job_id::text FROM meshify.predictions"))
         return {known[p["id"]]: p["status"] for p in lab.sim.predictions()}
-    wait_for(lambda: list(statuses().values()).count("canceled") == 3, 60, "three cancels")
+    wait_for(lambda: list(statuses().values()).count("canceled") == 2, 60, "two cancels")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'audited'") == 2, 20, "the rows")
+    lab.query("UPDATE meshify.predictions SET audited_at = NULL") # the minute is over
+    second.stop()
+    lab.daemon("three", **SHORT)
+    wait_for(lambda: list(statuses().values()).count("canceled") == 3, 60, "the third, asked again")
     is_(statuses()[jobs["running"]], "processing", "audit: what a job waits for goes on")
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE finished_at IS NOT NULL AND status = 'canceled'") == 3,
              20, "the rows")

@@ -56,14 +56,8 @@ def cut(lab):
 
 def fail_over():
     """To a standby, by a list of two servers, one of them by name."""
-    lab = Lab()
-    standby = lab.postgres.standby()
-    replication = lab.postgres.connect(SUPERUSER).cursor()
-
-    def follows():
-        replication.execute("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'")
-        return replication.fetchone() == (1,)
-    wait_for(follows, 30, "the standby to follow")
+    lab = Lab(bouncer="")
+    standby = follows(lab)
     url = f"postgresql://meshifyd@localhost:{lab.postgres.port},127.0.0.1:{standby.port}/meshify"
     jobs, daemon = in_flight(lab, 20, **{"database.url": url})
     lab.postgres.stop("immediate")
@@ -78,6 +72,35 @@ def fail_over():
     all_done(lab, jobs, "fail-over: ")
     is_(daemon.said(AWAY), 1, "fail-over: said once")
     is_(daemon.stop(), 0, "fail-over: stops cleanly")
+    lab.sim.stop()
+
+
+def follows(lab):
+    """A standby that is in step with its primary."""
+    standby = lab.postgres.standby()
+    replication = lab.postgres.connect(SUPERUSER).cursor()
+
+    def in_step():
+        replication.execute("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'")
+        return replication.fetchone() == (1,)
+    wait_for(in_step, 30, "the standby to follow")
+    return standby
+
+
+def a_standby_comes_first():
+    """In a list of ours, and in a service file's, which libpq alone reads."""
+    lab = Lab(bouncer="")
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    standby = follows(lab)
+    service = os.path.join(lab.dir, "services")
+    with open(service, "w", encoding="utf-8") as file:
+        file.write(f"[mesh]\nhost=127.0.0.1,127.0.0.1\nport={standby.port},{lab.postgres.port}\ndbname=meshify\nuser=meshifyd\n")
+    for what, url in (("a list", f"postgresql://meshifyd@127.0.0.1:{standby.port},127.0.0.1:{lab.postgres.port}/meshify"),
+                      ("a service file", "service=mesh")):
+        daemon = lab.daemon(what.split()[-1], environment={"PGSERVICEFILE": service}, **{"database.url": url})
+        job, _ = lab.insert_job(what, f"{IMAGE}?{what[-4:]}")
+        lab.wait_status(job, "done", seconds=30)
+        is_(daemon.stop(), 0, f"a standby comes first ({what}): the primary is found")
     lab.sim.stop()
 
 
@@ -123,6 +146,63 @@ def read_only():
         all_done(lab, jobs, label)
         is_((daemon.said(AWAY), daemon.said("The database is back")), (1, 1), f"{label}said once")
         lab.sim.stop()
+
+
+def read_only_behind_a_pooler():
+    """Who connects to a pooler meanwhile is told of the server as it was at some other time."""
+    lab = Lab(bouncer="poll")
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    admin = lab.postgres.connect(SUPERUSER, "postgres").cursor()
+    admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    admin.execute("SELECT pg_reload_conf()")
+    daemon = lab.daemon(wait=False)
+    daemon.wait_line(f"{AWAY}: the server is read-only", 30)
+    admin.execute("SET default_transaction_read_only = off")
+    admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+    admin.execute("SELECT pg_reload_conf()")
+    daemon.wait_line("The database is connected", 30)
+    lab.query("SET default_transaction_read_only = off")
+    job, _ = lab.insert_job("after it", IMAGE)
+    lab.wait_status(job, "done", seconds=30)
+    is_(daemon.said(AWAY), 1, "read-only behind a pooler: said once, and it is noticed when it is over")
+    lab.sim.stop()
+
+
+def refused_behind_a_pooler():
+    """It lets us in, and the server does not let it in: no reason to ask again at once."""
+    lab = Lab(bouncer="poll")
+    lab.postgres.execute("ALTER ROLE meshifyd PASSWORD 'right'", SUPERUSER)
+    refuse(lab, "local all meshifyd scram-sha-256\n")
+    daemon = lab.daemon(wait=False)
+    daemon.wait_line(f"{AWAY}: .*authentication failed", 30)
+    asked = lab.bouncer.log().count("login attempt")
+    time.sleep(6)
+    is_(lab.bouncer.log().count("login attempt"), asked, "refused behind a pooler: not asked again in seconds")
+    ok(daemon.alive() and daemon.said(AWAY) == 1, "refused behind a pooler: it stays, and said it once")
+    lab.sim.stop()
+
+
+def a_missing_right():
+    """What is refused to everybody costs no job anything: it waits until the operator has mended it."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=1000)
+    rights = ["meshify.intend(uuid, uuid, text, int, int, text, text, jsonb, interval, bigint)",
+              "meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)"]
+    daemon = lab.daemon(**{**LONG, "worker.max_attempts": "2", "worker.retry_base": "100ms", "worker.retry_max": "200ms"})
+    for right in rights:
+        lab.postgres.execute(f"REVOKE EXECUTE ON FUNCTION {right} FROM meshify_worker")
+    jobs = insert(lab, 2)
+    # Longer than any number of attempts: it rests, goes back, and is claimed again.
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'handed_back' AND detail ->> 'reason' = 'database_busy'") >= 2,
+             120, "the jobs to go back")
+    lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {rights[0]} TO meshify_worker")
+    daemon.wait_line("The database refused a call for job .*permission denied for function done", 60)
+    lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {rights[1]} TO meshify_worker")
+    lab.wait_all_ended(60)
+    accounts.check(lab, jobs, "a missing right: ")
+    accounts.no_second_purchase(lab, "a missing right: ")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "a missing right: costs no attempt")
+    lab.sim.stop()
 
 
 def reset_in_a_pipeline():
@@ -192,16 +272,21 @@ def no_connection_left():
     daemon.wait_line(f"{AWAY}: .*too many connections for role", 20)
 
 
-def a_wrong_password():
-    """Said, and not tried again and again: hosts ban addresses that guess."""
-    lab = Lab()
-    lab.postgres.execute("ALTER ROLE meshifyd PASSWORD 'right'", SUPERUSER)
+def refuse(lab, rule):
+    """A rule of who may come in, before all others."""
     hba = os.path.join(lab.postgres.data, "pg_hba.conf")
     with open(hba, encoding="utf-8") as text:
         rules = text.read()
     with open(hba, "w", encoding="utf-8") as text:
-        text.write("host all meshifyd 127.0.0.1/32 scram-sha-256\n" + rules)
+        text.write(rule + rules)
     lab.postgres.execute("SELECT pg_reload_conf()", SUPERUSER)
+
+
+def a_wrong_password():
+    """Said, and not tried again and again: hosts ban addresses that guess."""
+    lab = Lab()
+    lab.postgres.execute("ALTER ROLE meshifyd PASSWORD 'right'", SUPERUSER)
+    refuse(lab, "host all meshifyd 127.0.0.1/32 scram-sha-256\n")
     url = lab.postgres.url("meshifyd:wrong-8391", tcp=True)
     daemon = lab.daemon("guess", wait=False, **{"database.url": url, "database.listen": "off"})
     daemon.wait_line(f"{AWAY}: .*password authentication failed", 30)
@@ -382,7 +467,7 @@ def through_pgbouncer():
 
 
 if __name__ == "__main__":
-    TESTS = (fail_over, a_silent_server, read_only, reset_in_a_pipeline, half_open, no_connection_left, a_wrong_password, time_limits,
-             locked_rows, an_old_snapshot, a_name_that_does_not_resolve, through_pgbouncer)
+    TESTS = (fail_over, a_standby_comes_first, a_silent_server, read_only, read_only_behind_a_pooler, refused_behind_a_pooler, a_missing_right, reset_in_a_pipeline, half_open, no_connection_left, a_wrong_password,
+             time_limits, locked_rows, an_old_snapshot, a_name_that_does_not_resolve, through_pgbouncer)
     only = re.compile(os.environ.get("ONLY", ""))
     testing.main(*[t for t in TESTS if only.search(t.__name__)])

@@ -182,6 +182,31 @@ def no_memory():
     lab.sim.stop()
 
 
+def it_speaks_without_memory():
+    """Whoever has no memory left can still say so: here to the question how it is, and to the end of its connection."""
+    if not may_preload():
+        return
+    lab = Lab()
+    shim = Shim(lab)
+    for target in ("stderr", "json"):
+        daemon = lab.daemon(target, wait=False, environment=shim.environment, **{**LONG, "log.target": target})
+        daemon.wait_line("is ready as", 30)
+        shim.fail(1)
+        daemon.signal(signal.SIGUSR1)
+        daemon.wait_line(r"Worker .* 0 jobs, .* refused", 10)
+        lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
+        daemon.wait_line("The database is away|The event loop failed: .*memory", 20)
+        shim.fail(0)
+        if not daemon.alive():
+            is_(daemon.wait(), 70, f"without memory ({target}): it ends at once, and says so")
+            testing._children.remove(daemon) # pylint: disable=protected-access
+        else:
+            is_(daemon.stop(), 0, f"without memory ({target}): it goes on")
+        if target == "json":
+            ok(all(json.loads(line)["MESSAGE"] for line in daemon.lines if line.startswith("{")), "each line is JSON", daemon.log())
+    lab.sim.stop()
+
+
 def a_limit_of_memory():
     """RLIMIT_AS: not one byte more."""
     if not may_preload():
@@ -365,6 +390,6 @@ def two_leases():
 
 
 if __name__ == "__main__":
-    TESTS = (a_full_spool, no_descriptors, no_memory, a_limit_of_memory, the_clock_steps, stopped_alone, a_zombie, an_expired_zombie, two_leases)
+    TESTS = (a_full_spool, no_descriptors, no_memory, it_speaks_without_memory, a_limit_of_memory, the_clock_steps, stopped_alone, a_zombie, an_expired_zombie, two_leases)
     only = re.compile(os.environ.get("ONLY", ""))
     testing.main(*[t for t in TESTS if only.search(t.__name__)])

@@ -52,6 +52,12 @@ SELECT meshify.hand_back(t.w(1), id, '0', false, '1 s', 'test') FROM public.jobs
 SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(1), 9, 2, false) WHERE job_id IS NOT NULL), 2, 'at most two of one user');
 SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(2), 9, 2, false) WHERE job_id IS NOT NULL), 0, 'over all workers');
 
+-- A job that ends under its worker, as when its asset is deleted.
+CREATE TEMP TABLE under AS SELECT t.claimed(1, 'ends under its worker') AS id;
+DELETE FROM public.mesh_assets a USING public.jobs j WHERE j.id = (SELECT id FROM under) AND a.id = j.asset_id;
+SELECT is((SELECT gone FROM meshify.compare(t.w(1), ARRAY[(SELECT id FROM under)]) WHERE job_id IS NULL), ARRAY[(SELECT id FROM under)], 'a job that ended under its worker is gone');
+SELECT is((SELECT gone FROM meshify.compare(t.w(2), ARRAY[(SELECT id FROM under)]) WHERE job_id IS NULL), '{}', 'but not for one that lost it before');
+
 -- The plan, without statistics: the partial index, in its order.
 CREATE FUNCTION t.plan() RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
@@ -78,10 +84,4 @@ RESET statement_timeout;
 SELECT dblink_exec('holder', 'COMMIT');
 SELECT dblink_disconnect('holder');
 SELECT is((SELECT status FROM public.jobs WHERE id = (SELECT id FROM held)), 'pending', 'it is in the queue again');
-
--- A job that ends under its worker, as when its asset is deleted.
-CREATE TEMP TABLE under AS SELECT t.claimed(1, 'ends under its worker') AS id;
-DELETE FROM public.mesh_assets a USING public.jobs j WHERE j.id = (SELECT id FROM under) AND a.id = j.asset_id;
-SELECT is((SELECT gone FROM meshify.compare(t.w(1), ARRAY[(SELECT id FROM under)]) WHERE job_id IS NULL), ARRAY[(SELECT id FROM under)], 'a job that ended under its worker is gone');
-SELECT is((SELECT gone FROM meshify.compare(t.w(2), ARRAY[(SELECT id FROM under)]) WHERE job_id IS NULL), '{}', 'but not for one that lost it before');
 SELECT * FROM finish();
