@@ -142,6 +142,7 @@ def read_only():
         admin.cursor().execute("ALTER DATABASE meshify RESET default_transaction_read_only")
         admin.cursor().execute("ALTER SYSTEM RESET default_transaction_read_only")
         admin.cursor().execute("SELECT pg_reload_conf()")
+        cut(lab) # a pooler keeps sessions from before
         daemon.wait_line("The database is back", 30)
         all_done(lab, jobs, label)
         is_((daemon.said(AWAY), daemon.said("The database is back")), (1, 1), f"{label}said once")
@@ -253,7 +254,7 @@ def half_open():
 
 
 def no_connection_left():
-    lab = Lab()
+    lab = Lab(bouncer="") # a pooler has connections left
     jobs, daemon = in_flight(lab, 10, processing_ms=500)
     lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT 0", SUPERUSER)
     cut(lab)

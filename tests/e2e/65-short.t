@@ -104,7 +104,7 @@ def a_full_spool():
 
 
 def no_descriptors():
-    lab = Lab()
+    lab = Lab(bouncer="") # whose own connection is cut
     lab.sim.config(starting_ms=0, processing_ms=50)
     daemon = lab.daemon(**LONG)
     soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -18,9 +19,16 @@ SUPERUSER = "supabase_admin"  # as on Supabase, "postgres" is an ordinary role
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to outgoing connections: a server that is down for a while finds it free again."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as text:
+        first = int(text.read().split()[0])
+    while True:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.randrange(min(10000, first // 2), first)))
+            except OSError:
+                continue
+            return s.getsockname()[1]
 
 
 def newest_bin():

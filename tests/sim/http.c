@@ -224,7 +224,7 @@ static void route(Request *r) {
     pthread_mutex_unlock(&r->sim->lock);
 }
 
-static enum MHD_Result finish(Request *r) {
+static void count(Request *r) {
     Sim *sim = r->sim;
 
     pthread_mutex_lock(&sim->lock);
@@ -235,6 +235,10 @@ static enum MHD_Result finish(Request *r) {
         sim->stats.file_bytes += size < r->reply.cut ? size : r->reply.cut;
     }
     pthread_mutex_unlock(&sim->lock);
+}
+
+static enum MHD_Result finish(Request *r) {
+    count(r);
     r->answered = true;
     return send_reply(r);
 }
@@ -269,12 +273,8 @@ static bool is_under_way(Request *r) {
     return true;
 }
 
-static enum MHD_Result answer(Request *r) {
-    if (!r->arrived)
-        (void) meet_fault(r, false);
-    r->arrived = true;
-    if (is_under_way(r))
-        return MHD_YES;
+/* It is there: what it asks for is done. */
+static void deliver(Request *r) {
     if (!r->fault || !fault_prevents(r->fault)) {
         if (r->oversized)
             reply_text(&r->reply, 413, "application/json",
@@ -284,6 +284,15 @@ static enum MHD_Result answer(Request *r) {
     }
     if (r->fault)
         fault_apply(r->fault, r, &r->reply);
+}
+
+static enum MHD_Result answer(Request *r) {
+    if (!r->arrived)
+        (void) meet_fault(r, false);
+    r->arrived = true;
+    if (is_under_way(r))
+        return MHD_YES;
+    deliver(r);
     return finish(r);
 }
 
@@ -376,6 +385,12 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
         return;
     *request = NULL;
     sim = r->sim;
+    /* It was under way when its sender left, which libmicrohttpd saw first: it arrives all the same. */
+    if (r->stalled && r->fault && r->fault->arrive_usec >= 0) {
+        r->arrived_usec = text_now_usec();
+        deliver(r);
+        count(r);
+    }
     pthread_mutex_lock(&sim->lock);
     if (r->fault)
         fault_unref(r->fault);
