@@ -21,6 +21,8 @@
  *  CANCEL_PENDING   a pending job ends at once, whatever was bought for it
  *  NO_TAKING_UP     a job whose claim's answer was lost is not taken up
  *  TIMEOUT_ANYWAY   a worker that may have lost its jobs acts on their time-out
+ *  FIRST_MISSING    a job begins with its first step without an output, whatever is there of a later one
+ *  IMAGELESS        a step that is bought again does not ask whether what it is made of is still there
  */
 #ifndef STEPS
 #define STEPS 1
@@ -112,10 +114,22 @@ inline newest(s, r) {           /* of a step; NONE */
   r = NONE; i = 0; do :: i < NB -> if :: row[s * NB + i] != NOROW -> r = s * NB + i :: else fi; i++ :: else -> break od; i = 0
 }
 
+inline there(st, p) {           /* p: the newest purchase of the step, if its output is there; else NONE */
+  newest(st, p);
+  if :: p != NONE -> if :: row[p] == BOUGHT && success[p] && !old[id_of[p]] :: else -> p = NONE fi :: else fi
+}
+inline behind(n, st2, p2) {     /* go_behind(): st2 follows the last of the first n steps whose output is there */
+  st2 = n; p2 = NONE;
+  do :: st2 > 0 -> there((st2 - 1), p2); if :: p2 != NONE -> break :: else -> st2-- fi :: else -> break od
+}
+inline image_there(st3) {       /* what a step is made of */
+  if :: st3 > 0 -> there((st3 - 1), q); assert(q != NONE); q = NONE :: else fi
+}
+
 proctype Worker(byte w) {
-  byte id = w + 1, s, r, k, i, f, looks, bytes, key; bool b;
+  byte id = w + 1, s, r, k, i, f, looks, bytes, key, q; bool b;
 start:
-  atomic { alive[w] = id; s = 0; r = NONE; k = 0; i = 0; f = NONE; looks = 0; bytes = 0; key = 0; b = false }
+  atomic { alive[w] = id; s = 0; r = NONE; k = 0; i = 0; f = NONE; looks = 0; bytes = 0; key = 0; q = NONE; b = false }
   do
   :: atomic { status == PENDING -> status = RUNNING; owner = id;
 #ifdef CLAIMLOST
@@ -128,16 +142,21 @@ start:
   :: atomic { FINAL -> goto out }
   od;
   CRASH;
-  /* job_start(): a later step's prediction that may run, else the first step without a success */
+  /* job_start(): a later step's prediction that may run, else behind the last output that is there */
   atomic { s = STEPS;
     do :: s > 0 -> s--; newest(s, r);
           if :: r != NONE && (row[r] == INTENDED || row[r] == BOUGHT) && !finished[r] -> break :: else -> r = NONE fi
        :: else -> break od;
     if :: r == NONE ->
-          do :: newest(s, r);
-                if :: r != NONE && row[r] == BOUGHT && success[r] && !old[id_of[r]] ->
-                      if :: s == STEPS - 1 -> break :: else -> s++ fi
-                   :: else -> r = NONE; break fi od
+#ifdef FIRST_MISSING
+          s = 0; do :: there(s, r); if :: r != NONE && s < STEPS - 1 -> s++ :: else -> break fi od;
+#else
+          behind(STEPS, s, r);
+          if :: s == STEPS -> s-- :: else -> r = NONE fi;
+#endif
+          if :: r == NONE -> k = 0; do :: k < R -> assert(!(k / NB == STEPS - 1 && row[k] == BOUGHT && success[k] && !old[id_of[k]])); k++
+                                      :: else -> break od; k = 0 /* what is there is not bought again */
+             :: else fi
        :: else fi;
     if :: r == NONE -> skip
        :: r != NONE && row[r] == INTENDED -> goto looking
@@ -145,6 +164,7 @@ start:
 intend:
   atomic { if :: !MINE -> LOST :: else fi;
     if :: cancel_req -> goto cancelling :: else fi;
+    if :: s > 0 -> there((s - 1), q); if :: q == NONE -> goto hand_back :: else -> q = NONE fi :: else fi; /* output_gone */
     newest(s, r); r = (r == NONE -> s * NB : r + 1);
     if :: r == (s + 1) * NB -> goto failing :: else fi;
     row[r] = INTENDED };
@@ -256,7 +276,15 @@ looking:
        :: else ->
           if :: r + 1 == (s + 1) * NB -> goto failing           /* purchase_unknown: it stays intended */
              :: else -> nothing_there(r);
-                if :: row[r] == INTENDED -> row[r] = GIVEN_UP :: else fi; r++; assert(row[r] == NOROW); row[r] = INTENDED; goto buy fi
+                if :: row[r] == INTENDED -> row[r] = GIVEN_UP :: else fi;
+#ifdef IMAGELESS
+                r++;
+#else
+                behind(s, k, q); q = NONE; s = k; k = 0;        /* job_step_back() */
+                newest(s, r); r = (r == NONE -> s * NB : r + 1);
+                if :: r == (s + 1) * NB -> goto failing :: else fi;
+#endif
+                image_there(s); assert(row[r] == NOROW); row[r] = INTENDED; goto buy fi
     fi };
 
 hand_back:
