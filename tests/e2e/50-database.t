@@ -75,7 +75,7 @@ def the_database_restarts():
         lab = Lab(fsync=True)
         jobs, daemon = in_flight(lab, 20, **{"database.lease": "30s"})
         lab.postgres.stop(mode)
-        daemon.wait_line("The database is away", 20)
+        daemon.wait_line("The database is away", 60) # a pooler keeps its clients waiting for a while
         lab.postgres.start()
         lab.db = lab.postgres.connect()
         daemon.wait_line("The database is back", 30)
