@@ -34,8 +34,8 @@ typedef enum Recorded {
     RECORDED,         /* and the job is still ours */
     RECORDED_TAKEN,   /* the id stands in another row: it is not ours */
     RECORDED_SURPLUS, /* the purchase had been given up: cancel it, the job is another's */
-    RECORDED_CANCEL,  /* written; the job is to be cancelled */
-    RECORDED_LOST,    /* written; the job is another's, or over */
+    RECORDED_CANCEL,  /* written; the job is to be cancelled, or was ended under us */
+    RECORDED_LOST,    /* written; the job is another's */
     RECORDED_GONE,    /* written; the job's row was deleted */
 } Recorded;
 

@@ -262,6 +262,7 @@ Recorded predict_record_hear(const PGresult *res) {
         { "taken", RECORDED_TAKEN },
         { "surplus", RECORDED_SURPLUS },
         { "cancel", RECORDED_CANCEL },
+        { "closed", RECORDED_CANCEL }, /* not by us, who were buying: its asset was deleted */
         { "gone", RECORDED_GONE },
     };
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";

@@ -457,7 +457,7 @@ static void test_record(void **state) {
     } cases[] = {
         /* clang-format off */
         { "ok", RECORDED }, { "taken", RECORDED_TAKEN }, { "surplus", RECORDED_SURPLUS },
-        { "cancel", RECORDED_CANCEL }, { "lost", RECORDED_LOST }, { "closed", RECORDED_LOST },
+        { "cancel", RECORDED_CANCEL }, { "lost", RECORDED_LOST }, { "closed", RECORDED_CANCEL },
         { "gone", RECORDED_GONE },
         /* clang-format on */
     };
