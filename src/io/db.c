@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "io/db.h"
 #include "io/db_errors.h"
+#include "io/db_login.h"
 #include "io/hosts.h"
 
 #define DB_CONNECT_USEC (15 * USEC_PER_SEC)
@@ -469,26 +470,7 @@ static void watch(Db *db, uint32_t events) {
 
 /* Starts to connect: to one of these servers, or as the URL says. */
 static void start(Db *db, const char *host, const char *hostaddr, const char *port) {
-    const char *keys[12], *values[12];
-    int n = 0;
-
-#define SET(k, v) (keys[n] = (k), values[n++] = (v))
-    SET("fallback_application_name", db->application);
-    SET("connect_timeout", "10");
-    SET("keepalives_idle", "30");
-    SET("keepalives_interval", "10");
-    SET("keepalives_count", "3");
-    SET("tcp_user_timeout", "20000");
-    /* Only who names servers where we do not see them leaves the choice among them to libpq. */
-    if (!host || !*host)
-        SET("target_session_attrs", "read-write");
-    SET("dbname", db->url); /* expanded here, so that what the URL sets comes later and wins */
-    SET("host", host);
-    SET("hostaddr", hostaddr);
-    SET("port", port);
-    SET(NULL, NULL);
-#undef SET
-    db->conn = PQconnectStartParams(keys, values, 1);
+    db->conn = db_login(db->url, db->application, host, hostaddr, port);
     db->state = DB_CONNECTING;
     if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
         lose(db, db->conn ? PQerrorMessage(db->conn) : "out of memory", 0);

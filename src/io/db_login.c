@@ -1,0 +1,32 @@
+#include <stdlib.h>
+
+#include "io/db_login.h"
+
+#define KEYS_MAX 16
+
+PGconn *db_login(const char *url, const char *application, const char *host, const char *hostaddr,
+                 const char *port) {
+    const char *keys[KEYS_MAX], *values[KEYS_MAX];
+    int n = 0;
+
+#define SET(k, v) (keys[n] = (k), values[n++] = (v))
+    SET("fallback_application_name", application);
+    SET("connect_timeout", "10");
+    SET("keepalives_idle", "30");
+    SET("keepalives_interval", "10");
+    SET("keepalives_count", "3");
+    SET("tcp_user_timeout", "20000");
+    /* Else libpq looks for Kerberos credentials before each login, and the loop waits for that. */
+    if (!getenv("PGGSSENCMODE"))
+        SET("gssencmode", "disable");
+    /* Only who names servers where we do not see them leaves the choice among them to libpq. */
+    if (!host || !*host)
+        SET("target_session_attrs", "read-write");
+    SET("dbname", url); /* expanded here, so that what the URL sets comes later and wins */
+    SET("host", host);
+    SET("hostaddr", hostaddr);
+    SET("port", port);
+    SET(NULL, NULL);
+#undef SET
+    return PQconnectStartParams(keys, values, 1);
+}
