@@ -239,6 +239,7 @@ static void test_hand_back(void **state) {
         { FAULT_SERVICE_UNREACHED, 0, 4, 0.999, false, 0, 5 },
         { FAULT_SERVICE_CREDIT, 0, 4, 0.999, false, 0, 5 },
         { FAULT_STORE_UNREACHED, 0, 4, 0, false, 0, 5 },
+        { FAULT_DATABASE_BUSY, 0, 4, 0.999, false, 0, 5 },
         /* who says when is obeyed */
         { FAULT_SERVICE_THROTTLED, 30, 1, 0, false, 30, 30 },
         { FAULT_SERVICE_THROTTLED, 30, 1, 0.999, false, 30, 35 },
