@@ -106,33 +106,6 @@ BEGIN
     RETURN meshify.fence(p_worker, p_job);
 END $$;
 
-CREATE OR REPLACE FUNCTION meshify.done(
-    p_worker uuid, p_job uuid, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
-DECLARE
-    v_answer text := meshify.fence_closing(p_worker, p_job);
-    j record;
-BEGIN
-    IF v_answer <> 'ok' THEN
-        RETURN v_answer;
-    END IF;
-    UPDATE meshify.jobs x
-    SET status = 'done', output_data = p_output_data, error = meshify.fit('public.jobs', 'error', NULL), completed_at = now(), progress = 1
-    WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id, x.input_data INTO j;
-    UPDATE public.mesh_assets a
-    SET status = 'done', output_path = p_path, mime = p_mime, result_meta = p_result_meta,
-        size = CASE WHEN pg_typeof(a.size) = 'integer'::regtype THEN least(p_size, 2147483647) ELSE p_size END
-    WHERE a.id = j.asset_id;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'job % has no asset', p_job USING ERRCODE = 'foreign_key_violation';
-    END IF;
-    PERFORM meshify.notify_user(j.user_id, 'success', 'Mesh Generation Complete',
-        'Your 3D mesh "' || meshify.prompt_of(j.input_data) || '" has been generated successfully and is ready for download.');
-    PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_path, 'size', p_size));
-    PERFORM meshify.has_ended(p_job);
-    RETURN 'ok';
-END $$;
-
 -- As end_without; what a trigger of theirs refuses is written down, said, and answered with 'refused'.
 CREATE OR REPLACE FUNCTION meshify.try_end(p_job uuid, p_status text, p_sentence text, p_reason text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
@@ -215,7 +188,6 @@ SELECT meshify.only_for('meshify.try_end(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.end_without(uuid, text, text, text, boolean)');
 SELECT meshify.only_for('meshify.fence_closing(uuid, uuid)');
 SELECT meshify.only_for('meshify.may_run(uuid)');
-SELECT meshify.only_for('meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)', 'meshify_worker');
 SELECT meshify.only_for('meshify.fail(uuid, uuid, text, text)', 'meshify_worker');
 SELECT meshify.only_for('meshify.canceled(uuid, uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.hand_back(uuid, uuid, interval, boolean, interval, text)', 'meshify_worker');

@@ -123,7 +123,6 @@ BEGIN
     RETURN 'ok';
 END $$;
 
--- Asks the workers of an instance to hand their jobs back and stop. Answers how many were asked.
 CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH ended AS (

@@ -36,6 +36,7 @@ typedef struct Task {
     Download download; /* what of it is in the file */
     Glb *glb;
     uint64_t sent_usec; /* when the call under way was made */
+    bool refusal_said;  /* in this state, that the database refuses the call to everybody */
     uint64_t back_usec; /* a job that was handed back comes due then */
     TAILQ_ENTRY(Task) link;
 } Task;

@@ -46,9 +46,16 @@ static void refused(Worker *w, const char *what, const PGresult *res) {
     trouble(w, text);
 }
 
+static uint64_t every_usec(const Worker *w) {
+    return notify_beat_usec(w->config, w->listening.works);
+}
+
+/* Counted from the last one: whoever calls this often must not put it off. */
 void lease_plan(Worker *w) {
+    uint64_t now = clock_now_usec(), due = w->lease.beat_usec + every_usec(w);
+
     if (w->lease.registered)
-        next_in(w, notify_beat_usec(w->config, w->listening.works));
+        next_in(w, due > now ? due - now : 0);
 }
 
 static void still(Worker *w, bool is) {
@@ -490,10 +497,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         else
             beat(w);
     }
-    if (w->lease.registered)
-        lease_plan(w);
-    else
-        next_in(w, SCHEMA_RETRY_USEC);
+    next_in(w, w->lease.registered ? every_usec(w) : SCHEMA_RETRY_USEC);
     return 0;
 }
 

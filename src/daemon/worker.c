@@ -84,8 +84,10 @@ void worker_tell(Task *t, JobEvent ev) {
     }
     if (to.state == from.state || to.state == JOB_RESTING)
         j->tries++;
-    else if (from.state != JOB_RESTING)
+    else if (from.state != JOB_RESTING) {
         j->tries = 0;
+        t->refusal_said = false;
+    }
     if (ev == EV_DRAIN ||
         (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
         j->fault = (Fault){ 0 };

@@ -65,6 +65,7 @@ struct Db {
     uint64_t retry_usec;
     Hosts *hosts;
     unsigned failures; /* to connect, in a row: each attempt begins with the next server */
+    unsigned servers;  /* that the URL names */
     bool told_refused; /* as told_down, that we may not come in */
     DbOps queue;
     TAILQ_HEAD(BatchHead, Batch) batches;
@@ -393,6 +394,19 @@ static void check(Db *db) {
         flush(db);
 }
 
+static void connect_now(Db *db);
+
+/* A list has a standby in it, which is nothing to speak of while there are others to be asked. */
+static void refuse(Db *db) {
+    if (++db->failures % db->servers == 0) {
+        db->failures--; /* lose() counts */
+        lose(db, "the server is read-only", 0);
+    } else {
+        drop(db);
+        connect_now(db);
+    }
+}
+
 static void checking(Db *db) {
     PGresult *res;
 
@@ -411,7 +425,7 @@ static void checking(Db *db) {
         if (PQresultStatus(res) != PGRES_TUPLES_OK)
             lose_refused(db, PQresultErrorMessage(res));
         else if (PQntuples(res) != 1 || strcmp(PQgetvalue(res, 0, 0), "off") != 0)
-            lose(db, "the server is read-only", 0);
+            refuse(db);
         PQclear(res);
         if (db->state != DB_CHECKING)
             return;
@@ -470,7 +484,15 @@ static void watch(Db *db, uint32_t events) {
 
 /* Starts to connect: to one of these servers, or as the URL says. */
 static void start(Db *db, const char *host, const char *hostaddr, const char *port) {
-    db->conn = db_login(db->url, db->application, host, hostaddr, port);
+    bool unseen = (!host || !*host) && (!hostaddr || !*hostaddr);
+
+    db->servers = 1;
+    for (const char *c = unseen ? "" : hostaddr; *c; c++)
+        db->servers += *c == ',';
+    /* Servers that only libpq knows, from a service file, are its to choose among; but every other time
+     * it is left to check(). */
+    db->conn =
+        db_login(db->url, db->application, host, hostaddr, port, unseen && db->failures % 2 == 0);
     db->state = DB_CONNECTING;
     if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
         lose(db, db->conn ? PQerrorMessage(db->conn) : "out of memory", 0);

@@ -5,7 +5,7 @@
 #define KEYS_MAX 16
 
 PGconn *db_login(const char *url, const char *application, const char *host, const char *hostaddr,
-                 const char *port) {
+                 const char *port, bool choose) {
     const char *keys[KEYS_MAX], *values[KEYS_MAX];
     int n = 0;
 
@@ -19,8 +19,7 @@ PGconn *db_login(const char *url, const char *application, const char *host, con
     /* Else libpq looks for Kerberos credentials before each login, and the loop waits for that. */
     if (!getenv("PGGSSENCMODE"))
         SET("gssencmode", "disable");
-    /* Only who names servers where we do not see them leaves the choice among them to libpq. */
-    if (!host || !*host)
+    if (choose)
         SET("target_session_attrs", "read-write");
     SET("dbname", url); /* expanded here, so that what the URL sets comes later and wins */
     SET("host", host);

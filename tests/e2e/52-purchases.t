@@ -67,6 +67,25 @@ def given_up_then_found():
     lab.sim.stop()
 
 
+def made_of_what_is_gone():
+    """Given up after the image that it is made of has died: the image is bought again first, and no attempt is counted."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    lab.sim.fault("create", {"lose_answer": True, "late_list_ms": 600000}, match="/v1/predictions", count=1)
+    job, _ = lab.insert_job("a long look")
+    first = lab.daemon("first", **SHORT)
+    first.wait_line("the answer to a purchase is lost", 60)
+    kill(first)
+    lab.query("UPDATE meshify.predictions SET finished_at = now() - interval '61 min' WHERE job_id = %s AND step = 'paint'", job)
+    may_give_up(lab, job)
+    lab.daemon("second", **SHORT)
+    lab.wait_status(job, "done", seconds=60)
+    is_(purchases(lab, job, "step, purchase, state"), [("paint", 1, "bought"), ("sculpt", 1, "given_up"), ("paint", 2, "bought"), ("sculpt", 2, "bought")],
+        "made of what is gone: both steps are bought again")
+    is_(lab.job(job)["attempts"], 1, "made of what is gone: without an attempt")
+    lab.sim.stop()
+
+
 def left_behind_by_a_cancel():
     """Cancelled while nobody knew: the job ends when it was surely not found, and what shows up later is cancelled."""
     lab = Lab()
@@ -253,4 +272,4 @@ def the_ledger():
     lab.sim.stop()
 
 
-testing.main(the_ledger, what_the_database_says, given_up_then_found, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, cancels_that_come_too_late, held_lanes_are_shown)
+testing.main(the_ledger, what_the_database_says, given_up_then_found, made_of_what_is_gone, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, cancels_that_come_too_late, held_lanes_are_shown)

@@ -100,6 +100,7 @@ def a_standby_comes_first():
         daemon = lab.daemon(what.split()[-1], environment={"PGSERVICEFILE": service}, **{"database.url": url})
         job, _ = lab.insert_job(what, f"{IMAGE}?{what[-4:]}")
         lab.wait_status(job, "done", seconds=30)
+        is_(daemon.said(AWAY), 0, f"a standby comes first ({what}): nothing is wrong with that")
         is_(daemon.stop(), 0, f"a standby comes first ({what}): the primary is found")
     lab.sim.stop()
 
@@ -156,16 +157,22 @@ def read_only_behind_a_pooler():
     admin = lab.postgres.connect(SUPERUSER, "postgres").cursor()
     admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
     admin.execute("SELECT pg_reload_conf()")
-    daemon = lab.daemon(wait=False)
-    daemon.wait_line(f"{AWAY}: the server is read-only", 30)
+    service = os.path.join(lab.dir, "services")
+    with open(service, "w", encoding="utf-8") as file:
+        file.write(f"[mesh]\nhost=127.0.0.1\nport={lab.bouncer.port}\ndbname=meshify\nuser=meshifyd\n")
+    urls = {"url": lab.bouncer.url(), "address": f"hostaddr=127.0.0.1 port={lab.bouncer.port} dbname=meshify user=meshifyd", "service": "service=mesh"}
+    daemons = {name: lab.daemon(name, wait=False, environment={"PGSERVICEFILE": service}, **{"database.url": url}) for name, url in urls.items()}
+    for daemon in daemons.values():
+        daemon.wait_line(f"{AWAY}: .*read-only", 30)
     admin.execute("SET default_transaction_read_only = off")
     admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
     admin.execute("SELECT pg_reload_conf()")
-    daemon.wait_line("The database is connected", 30)
+    for name, daemon in daemons.items():
+        daemon.wait_line("The database is connected", 30)
+        is_(daemon.said(AWAY), 1, f"read-only behind a pooler ({name}): said once, and it is noticed when it is over")
     lab.query("SET default_transaction_read_only = off")
     job, _ = lab.insert_job("after it", IMAGE)
     lab.wait_status(job, "done", seconds=30)
-    is_(daemon.said(AWAY), 1, "read-only behind a pooler: said once, and it is noticed when it is over")
     lab.sim.stop()
 
 
@@ -196,8 +203,17 @@ def a_missing_right():
     # Longer than any number of attempts: it rests, goes back, and is claimed again.
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'handed_back' AND detail ->> 'reason' = 'database_busy'") >= 2,
              120, "the jobs to go back")
-    lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {rights[0]} TO meshify_worker")
+    ok(daemon.said("The database refused a call for job .*permission denied for function intend") > 0, "a missing right: it is in the log")
+    # One that is missed after something else: it is said all the same.
+    other = lab.postgres.connect(autocommit=False)
+    for right in reversed(rights):
+        lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {right} TO meshify_worker")
+    wait_for(lambda: bought(lab) == 2, 60, "both bought")
+    other.cursor().execute("SELECT FROM public.jobs FOR UPDATE")
+    wait_for(lambda: lab.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, 30, "a closing, which waits for the row")
+    lab.postgres.execute(f"REVOKE EXECUTE ON FUNCTION {rights[1]} FROM meshify_worker")
     daemon.wait_line("The database refused a call for job .*permission denied for function done", 60)
+    other.rollback()
     lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {rights[1]} TO meshify_worker")
     lab.wait_all_ended(60)
     accounts.check(lab, jobs, "a missing right: ")
@@ -368,6 +384,21 @@ def locked_rows():
     lab.sim.stop()
 
 
+def a_listening_connection_that_flaps():
+    """However often it is lost, the heartbeats of the other one go on."""
+    lab = Lab(bouncer="")
+    url = lab.postgres.url("meshifyd")
+    daemon = lab.daemon(wait=False, **{"database.lease": "6s", "database.listen_url": f"{url}&options=-c%20idle_session_timeout%3D300ms"})
+    daemon.wait_line("is ready as", 30)
+    least, end = 6.0, time.monotonic() + 10
+    while time.monotonic() < end:
+        least = min(least, lab.value("SELECT extract(epoch FROM min(expires_at) - now())::float FROM meshify.workers"))
+        time.sleep(0.1)
+    ok(least > 3, "a listening connection that flaps: the lease is renewed in time", least)
+    is_(daemon.said("nothing new is begun|lease is lost"), 0, "a listening connection that flaps: nothing is held still")
+    lab.sim.stop()
+
+
 def an_old_snapshot():
     """Somebody's transaction stays open: no dead row can be cleaned up meanwhile."""
     lab = Lab()
@@ -469,6 +500,6 @@ def through_pgbouncer():
 
 if __name__ == "__main__":
     TESTS = (fail_over, a_standby_comes_first, a_silent_server, read_only, read_only_behind_a_pooler, refused_behind_a_pooler, a_missing_right, reset_in_a_pipeline, half_open, no_connection_left, a_wrong_password,
-             time_limits, locked_rows, an_old_snapshot, a_name_that_does_not_resolve, through_pgbouncer)
+             time_limits, locked_rows, a_listening_connection_that_flaps, an_old_snapshot, a_name_that_does_not_resolve, through_pgbouncer)
     only = re.compile(os.environ.get("ONLY", ""))
     testing.main(*[t for t in TESTS if only.search(t.__name__)])

@@ -198,9 +198,9 @@ def it_speaks_without_memory():
         daemon.signal(signal.SIGUSR1)
         daemon.wait_line(r"Worker .* 0 jobs, .* refused", 10)
         lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
-        daemon.wait_line("The database is away|The event loop failed: .*memory|out of memory, ending at once", 20)
+        said = daemon.wait_line("The database is away|The event loop failed: .*memory|out of memory, ending at once", 20)
         shim.fail(0)
-        if not daemon.alive():
+        if said.group(0) != "The database is away":
             is_(daemon.wait(), 70, f"without memory ({target}): it ends at once, and says so")
             testing._children.remove(daemon) # pylint: disable=protected-access
         else:

@@ -386,7 +386,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
     *request = NULL;
     sim = r->sim;
     /* It was under way when its sender left, which libmicrohttpd saw first: it arrives all the same. */
-    if (r->stalled && r->fault && r->fault->arrive_usec >= 0) {
+    if (r->stalled && !r->answered && r->fault && r->fault->arrive_usec >= 0) {
         r->arrived_usec = text_now_usec();
         deliver(r);
         count(r);

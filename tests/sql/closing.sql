@@ -81,4 +81,11 @@ DELETE FROM public.mesh_assets WHERE prompt = 'gone';
 ALTER TABLE public.mesh_assets ENABLE TRIGGER meshify_asset_deleted;
 SELECT throws_ok($$SELECT t.done(1, (SELECT id FROM g))$$, '23503', NULL, 'done without an asset is refused');
 SELECT is(meshify.fail(t.w(1), (SELECT id FROM g), 'It broke down.', 'word'), 'ok', 'but it can fail');
+
+-- The asset is deleted while the closing is on its way: the object is to be removed again, and nothing is told twice.
+CREATE TEMP TABLE e AS SELECT t.claimed(1, 'deleted') AS id;
+DELETE FROM public.mesh_assets a USING public.jobs j WHERE j.id = (SELECT id FROM e) AND a.id = j.asset_id;
+SELECT is(t.done(1, (SELECT id FROM e)), 'cancel', 'a job that was ended under its worker is not done');
+SELECT is(meshify.canceled(t.w(1), (SELECT id FROM e)), 'closed', 'it is closed already');
+SELECT is((SELECT status::text FROM public.jobs WHERE id = (SELECT id FROM e)), 'canceled', 'and stays canceled');
 SELECT * FROM finish();

@@ -1,0 +1,34 @@
+-- Closing a job that got its mesh: asset, job, notification and event, all or none.
+CREATE OR REPLACE FUNCTION meshify.done(
+    p_worker uuid, p_job uuid, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+    v_answer text := meshify.fence_closing(p_worker, p_job);
+    j record;
+BEGIN
+    -- Not closed by us, who were about to: its asset was deleted, and no row will name the object.
+    IF v_answer = 'closed' AND EXISTS (SELECT FROM meshify.jobs x WHERE x.id = p_job AND x.status <> 'done') THEN
+        RETURN 'cancel';
+    END IF;
+    IF v_answer <> 'ok' THEN
+        RETURN v_answer;
+    END IF;
+    UPDATE meshify.jobs x
+    SET status = 'done', output_data = p_output_data, error = meshify.fit('public.jobs', 'error', NULL), completed_at = now(), progress = 1
+    WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id, x.input_data INTO j;
+    UPDATE public.mesh_assets a
+    SET status = 'done', output_path = p_path, mime = p_mime, result_meta = p_result_meta,
+        size = CASE WHEN pg_typeof(a.size) = 'integer'::regtype THEN least(p_size, 2147483647) ELSE p_size END
+    WHERE a.id = j.asset_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'job % has no asset', p_job USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    PERFORM meshify.notify_user(j.user_id, 'success', 'Mesh Generation Complete',
+        'Your 3D mesh "' || meshify.prompt_of(j.input_data) || '" has been generated successfully and is ready for download.');
+    PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_path, 'size', p_size));
+    PERFORM meshify.has_ended(p_job);
+    RETURN 'ok';
+END $$;
+
+SELECT meshify.only_for('meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 17, applied_at = now() WHERE version < 17;
