@@ -4,11 +4,11 @@
 
 typedef struct Hosts Hosts;
 
-/* Lists of the same length, for libpq's parameters of these names; the callee's to read, not to keep.
+/* Lists of `n` each, for libpq's parameters of these names; the callee's to read, not to keep.
  * All NULL with `error` NULL: the URL has no list and no name, libpq needs no help. All NULL with an
  * `error`: none of its names has an address. Called once, from the loop; the operation is gone then. */
 typedef void (*HostsDone)(void *userdata, const char *host, const char *hostaddr, const char *port,
-                          const char *error);
+                          unsigned n, const char *error);
 
 /* libpq tries the servers in turn for as long as we let it. So that one which does not answer at all
  * can't keep it from the others, the list begins with number `first` of it, and goes around. */

@@ -482,17 +482,17 @@ static void watch(Db *db, uint32_t events) {
         lose(db, "no socket to watch", 0);
 }
 
-/* Starts to connect: to one of these servers, or as the URL says. */
-static void start(Db *db, const char *host, const char *hostaddr, const char *port) {
-    bool unseen = (!host || !*host) && (!hostaddr || !*hostaddr);
+static void found(void *userdata, const char *host, const char *hostaddr, const char *port,
+                  unsigned n, const char *error) {
+    Db *db = userdata;
 
-    db->servers = 1;
-    for (const char *c = unseen ? "" : hostaddr; *c; c++)
-        db->servers += *c == ',';
-    /* Servers that only libpq knows, from a service file, are its to choose among; but every other time
-     * it is left to check(). */
-    db->conn =
-        db_login(db->url, db->application, host, hostaddr, port, unseen && db->failures % 2 == 0);
+    db->hosts = NULL;
+    db->servers = n > 0 ? n : 1;
+    if (error) {
+        lose(db, error, 0);
+        return;
+    }
+    db->conn = db_login(db->url, db->application, host, hostaddr, port, db->failures);
     db->state = DB_CONNECTING;
     if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
         lose(db, db->conn ? PQerrorMessage(db->conn) : "out of memory", 0);
@@ -500,17 +500,6 @@ static void start(Db *db, const char *host, const char *hostaddr, const char *po
     }
     set_timer(db, DB_CONNECT_USEC);
     watch(db, EPOLLOUT);
-}
-
-static void found(void *userdata, const char *host, const char *hostaddr, const char *port,
-                  const char *error) {
-    Db *db = userdata;
-
-    db->hosts = NULL;
-    if (error)
-        lose(db, error, 0);
-    else
-        start(db, host, hostaddr, port);
 }
 
 static void connect_now(Db *db) {

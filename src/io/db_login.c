@@ -5,7 +5,7 @@
 #define KEYS_MAX 16
 
 PGconn *db_login(const char *url, const char *application, const char *host, const char *hostaddr,
-                 const char *port, bool choose) {
+                 const char *port, unsigned attempt) {
     const char *keys[KEYS_MAX], *values[KEYS_MAX];
     int n = 0;
 
@@ -19,7 +19,9 @@ PGconn *db_login(const char *url, const char *application, const char *host, con
     /* Else libpq looks for Kerberos credentials before each login, and the loop waits for that. */
     if (!getenv("PGGSSENCMODE"))
         SET("gssencmode", "disable");
-    if (choose)
+    /* Servers that only libpq knows, from a service file, are its to choose among. But it goes by what a
+     * server says of itself at the login, and a pooler by what it heard at some other: so not always. */
+    if ((!host || !*host) && (!hostaddr || !*hostaddr) && attempt % 2 == 0)
         SET("target_session_attrs", "read-write");
     SET("dbname", url); /* expanded here, so that what the URL sets comes later and wins */
     SET("host", host);

@@ -135,9 +135,9 @@ static void end(Hosts *h) {
     if (r < 0)
         (void) snprintf(h->error, sizeof h->error, "out of memory");
     if (all > 0 && r == 0)
-        done(userdata, host.text, hostaddr.text, port.text, NULL);
+        done(userdata, host.text, hostaddr.text, port.text, all, NULL);
     else
-        done(userdata, NULL, NULL, NULL, h->error[0] ? h->error : NULL);
+        done(userdata, NULL, NULL, NULL, 0, h->error[0] ? h->error : NULL);
     strbuf_done(&host);
     strbuf_done(&hostaddr);
     strbuf_done(&port);
