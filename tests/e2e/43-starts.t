@@ -218,7 +218,8 @@ def servers():
     works(lab, daemon, "a standby")
     # Down: nothing answers there.
     lab.postgres.stop()
-    daemon = not_ready(lab, "has started, but is not ready: the database is away: connection to server .* failed", "down at start")
+    # A pooler lets us wait.
+    daemon = not_ready(lab, "has started, but is not ready: the database (is away: connection to server .* failed|does not answer)", "down at start")
     lab.postgres.start()
     lab.db = lab.postgres.connect()
     works(lab, daemon, "down at start")
