@@ -117,7 +117,7 @@ def rows_that_vanish():
     lab.query("DELETE FROM public.profiles WHERE id = %s", other)
     lab.value("SELECT meshify.cancel(%s)", jobs["profile"][0])
     wait_for(lambda: len([p for p in lab.sim.predictions() if p["status"] == "canceled"]) == 3, 90, "their predictions' cancel")
-    is_(lab.job(jobs["profile"][0])["status"], "canceled", "a job whose profile is gone still ends")
+    is_(lab.wait_status(jobs["profile"][0], "canceled")["status"], "canceled", "a job whose profile is gone still ends")
     lab.sim.config(processing_ms=50)
     good, _ = lab.insert_job("good", f"{IMAGE}?good")
     lab.wait_status(good, "done")
