@@ -261,6 +261,8 @@ int main(int argc, char **argv) {
     (void) signal(SIGPIPE, SIG_IGN);
     (void) signal(SIGXFSZ, SIG_IGN);  /* a limit on files is a spool that is full */
     (void) prctl(PR_SET_DUMPABLE, 0); /* a core would hold the secrets */
+    /* libpq's own default is to look for Kerberos credentials before each login: the loop would wait. */
+    (void) setenv("PGGSSENCMODE", "disable", 0);
 
     r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);
     if (r < 0) {

@@ -1,5 +1,3 @@
-#include <stdlib.h>
-
 #include "io/db_login.h"
 
 #define KEYS_MAX 16
@@ -16,9 +14,6 @@ PGconn *db_login(const char *url, const char *application, const char *host, con
     SET("keepalives_interval", "10");
     SET("keepalives_count", "3");
     SET("tcp_user_timeout", "20000");
-    /* Else libpq looks for Kerberos credentials before each login, and the loop waits for that. */
-    if (!getenv("PGGSSENCMODE"))
-        SET("gssencmode", "disable");
     /* Servers that only libpq knows, from a service file, are its to choose among. But it goes by what a
      * server says of itself at the login, and a pooler by what it heard at some other: so not always. */
     if ((!host || !*host) && (!hostaddr || !*hostaddr) && attempt % 2 == 0)

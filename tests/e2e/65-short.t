@@ -200,11 +200,11 @@ def it_speaks_without_memory():
         lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
         said = daemon.wait_line("The database is away|The event loop failed: .*memory|out of memory, ending at once", 20)
         shim.fail(0)
-        if said.group(0) != "The database is away":
-            is_(daemon.wait(), 70, f"without memory ({target}): it ends at once, and says so")
+        ended = not daemon.alive() or "memory" in said.group(0)
+        status = daemon.wait() if ended else daemon.stop()
+        ok(status == 0 or status == 70 and "memory" in daemon.log(), f"without memory ({target}): it goes on, or ends at once and says why", status)
+        if status == 70: # which is looked at here; elsewhere it is a complaint
             testing._children.remove(daemon) # pylint: disable=protected-access
-        else:
-            is_(daemon.stop(), 0, f"without memory ({target}): it goes on")
         if target == "json":
             ok(all(json.loads(line)["MESSAGE"] for line in daemon.lines if line.startswith("{")), "each line is JSON", daemon.log())
     lab.sim.stop()
