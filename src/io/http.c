@@ -191,27 +191,32 @@ static int on_defer(sd_event_source *source, void *userdata) {
     return 0;
 }
 
+/* After a shortage of memory libcurl 7.88 keeps a table of no size for a socket, and divides by that size
+ * when it comes to it again: the program ends before, the ordinary way. */
+static void act(Http *http, curl_socket_t fd, int what) {
+    int running;
+
+    if (curl_multi_socket_action(http->multi, fd, what, &running) == CURLM_OUT_OF_MEMORY)
+        (void) sd_event_exit(http->event, -ENOMEM);
+    else
+        collect(http);
+}
+
 static int on_socket(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     Http *http = userdata;
     int what = (events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
                (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                (events & EPOLLERR ? CURL_CSELECT_ERR : 0);
-    int running;
 
     (void) source;
-    (void) curl_multi_socket_action(http->multi, fd, what, &running);
-    collect(http);
+    act(http, fd, what);
     return 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-    Http *http = userdata;
-    int running;
-
     (void) source;
     (void) usec;
-    (void) curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    collect(http);
+    act(userdata, CURL_SOCKET_TIMEOUT, 0);
     return 0;
 }
 
