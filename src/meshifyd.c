@@ -1,8 +1,6 @@
 /* meshifyd: takes jobs from PostgreSQL, has meshes made by Replicate, and stores them. */
-#include <curl/curl.h>
 #include <errno.h>
 #include <getopt.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +16,7 @@
 #include "base/str.h"
 #include "ctl/doctor.h"
 #include "daemon/lease.h"
+#include "daemon/libraries.h"
 #include "daemon/pages.h"
 #include "daemon/settings.h"
 #include "daemon/status.h"
@@ -176,20 +175,6 @@ static int run(const Config *config) {
     return r == -ENOTDIR ? EX_CONFIG : r < 0 ? EX_SOFTWARE : 0;
 }
 
-/* jansson does not notice every shortage: a string may lose a byte, and so an id become another one.
- * An end at once is safe at any instruction; such an id is not. */
-static void *allocate(size_t size) {
-    static const char said[] =
-        "meshifyd: out of memory, ending at once; what was begun is found again\n";
-    void *p = malloc(size);
-
-    if (!p) {
-        (void) !write(STDERR_FILENO, said, sizeof said - 1);
-        _exit(EX_SOFTWARE);
-    }
-    return p;
-}
-
 /* What was typed is shown bounded, and without what a terminal obeys. */
 static int refuse(const char *what, const char *why) {
     char shown[100];
@@ -222,7 +207,6 @@ int main(int argc, char **argv) {
     sigset_t signals;
     int opt, r;
 
-    json_set_alloc_funcs(allocate, free);
     opterr = 0; /* getopt would repeat what it was given as it is */
     while ((opt = getopt_long(argc, argv, "c:t", options, NULL)) >= 0) {
         switch (opt) {
@@ -264,6 +248,11 @@ int main(int argc, char **argv) {
     /* libpq's own default is to look for Kerberos credentials before each login: the loop would wait. */
     (void) setenv("PGGSSENCMODE", "disable", 0);
 
+    r = libraries_begin();
+    if (r < 0) {
+        fprintf(stderr, "meshifyd: libcurl and libcrypto can't be set up: %s\n", strerror(-r));
+        return EX_SOFTWARE;
+    }
     r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);
     if (r < 0) {
         if (errors.text)
@@ -281,18 +270,12 @@ int main(int argc, char **argv) {
     }
     if (check) {
         (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
-        r = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? doctor_run(config) : EX_SOFTWARE;
-        curl_global_cleanup();
-        config_free(config);
-        return r;
-    }
-    log_open((LogTarget) config->log_target, config->log_level);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        log_line(LOG_ERR, INTERNAL, "curl can't be initialised");
-        r = EX_SOFTWARE;
-    } else
+        r = doctor_run(config);
+    } else {
+        log_open((LogTarget) config->log_target, config->log_level);
         r = run(config);
-    curl_global_cleanup();
+    }
+    libraries_end();
     config_free(config);
     return r;
 }

@@ -191,15 +191,11 @@ static int on_defer(sd_event_source *source, void *userdata) {
     return 0;
 }
 
-/* After a shortage of memory libcurl 7.88 keeps a table of no size for a socket, and divides by that size
- * when it comes to it again: the program ends before, the ordinary way. */
 static void act(Http *http, curl_socket_t fd, int what) {
     int running;
 
-    if (curl_multi_socket_action(http->multi, fd, what, &running) == CURLM_OUT_OF_MEMORY)
-        (void) sd_event_exit(http->event, -ENOMEM);
-    else
-        collect(http);
+    (void) curl_multi_socket_action(http->multi, fd, what, &running);
+    collect(http);
 }
 
 static int on_socket(sd_event_source *source, int fd, uint32_t events, void *userdata) {
