@@ -50,15 +50,16 @@ class Shim:
         subprocess.run([os.environ.get("CC", "gcc").split()[-1], "-shared", "-fPIC", "-O1", "-o", library,
                         os.path.join(ROOT, "tests/lib/shim.c"), "-ldl"], check=True, cwd=ROOT)
         with open(self.path, "wb") as file:
-            file.write(bytes(16))
+            file.write(bytes(24))
         with open(self.path, "r+b") as file:
-            self.map = mmap.mmap(file.fileno(), 16)
+            self.map = mmap.mmap(file.fileno(), 24)
         self.environment = {"LD_PRELOAD": library, "SHIM": self.path}
 
     def step(self, seconds):
         self.map[0:8] = struct.pack("=q", seconds)
 
-    def fail(self, one_in):
+    def fail(self, one_in, seed=0):
+        self.map[16:24] = struct.pack("=Q", seed)
         self.map[8:12] = struct.pack("=I", one_in)
 
     def failed(self):
@@ -163,7 +164,7 @@ def no_memory():
             break
         if i < 40:
             jobs += insert(lab, 4, f"round{i}x")
-        shim.fail(chance.choice((10, 50, 300, 1000, 5000)))
+        shim.fail(chance.choice((10, 50, 300, 1000, 5000)), chance.getrandbits(48))
         end = time.monotonic() + 0.25
         while time.monotonic() < end:
             run.look()

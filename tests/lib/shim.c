@@ -16,6 +16,7 @@ static volatile struct Shim {
     int64_t clock_seconds; /* added to CLOCK_REALTIME */
     uint32_t fail_one_in;  /* allocations; 0: none */
     uint32_t failed;       /* so many have */
+    uint64_t seed;         /* of a thread's chance, read when it first matters */
 } nothing, *shim = &nothing;
 
 void *__libc_malloc(size_t size);
@@ -34,11 +35,13 @@ __attribute__((constructor)) static void begin(void) {
 }
 
 static int fails(void) {
-    static __thread uint64_t state = 88172645463325252u;
+    static __thread uint64_t state;
     uint32_t one_in = shim->fail_one_in;
 
     if (!one_in)
         return 0;
+    if (!state)
+        state = 88172645463325252u + shim->seed; /* xorshift64, which only 0 stops */
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     if (state % one_in)
         return 0;
