@@ -50,55 +50,6 @@ BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id,
     ORDER BY j.priority DESC, j.run_after, j.created_at;
 END $$;
 
--- Which jobs a claim takes. With a limit a user, users are walked one by one, so that the backlog of
--- one who has reached it costs nothing.
-CREATE OR REPLACE FUNCTION meshify.pick(p_free int, p_max_per_user int, p_only_bought boolean) RETURNS uuid[]
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_picked uuid[] := '{}';
-    v_some uuid[];
-    v_user uuid;
-    v_running int;
-    v_not uuid[] := meshify.unclaimable_now(); -- an array, which leaves the plan as it is
-BEGIN
-    IF p_only_bought THEN
-        -- From the purchases' side: few are open, however long the queue is.
-        RETURN ARRAY(
-            SELECT j.id FROM meshify.jobs j
-            WHERE j.status = 'pending' AND j.run_after <= now() AND j.id <> ALL (v_not)
-              AND (j.id IN (SELECT p.job_id FROM meshify.predictions p
-                            WHERE p.state IN ('intended', 'bought') AND (p.finished_at IS NULL OR p.finished_at > now() - interval '1 hour'))
-                   OR j.cancel_requested_at IS NOT NULL)
-            ORDER BY j.priority DESC, j.run_after, j.created_at
-            LIMIT p_free FOR UPDATE SKIP LOCKED);
-    END IF;
-    IF p_max_per_user <= 0 THEN
-        RETURN ARRAY(
-            SELECT j.id FROM meshify.jobs j
-            WHERE j.status = 'pending' AND j.run_after <= now() AND j.id <> ALL (v_not)
-            ORDER BY j.priority DESC, j.run_after, j.created_at
-            LIMIT p_free FOR UPDATE SKIP LOCKED);
-    END IF;
-
-    SELECT min(j.user_id::text)::uuid INTO v_user FROM meshify.jobs j WHERE j.status = 'pending';
-    WHILE v_user IS NOT NULL AND cardinality(v_picked) < p_free LOOP
-        SELECT count(*) INTO v_running FROM meshify.jobs j
-        WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND j.user_id = v_user;
-        IF v_running < p_max_per_user THEN
-            v_some := ARRAY(
-                SELECT j.id FROM meshify.jobs j
-                WHERE j.status = 'pending' AND j.run_after <= now() AND j.user_id = v_user AND j.id <> ALL (v_not)
-                ORDER BY j.priority DESC, j.run_after, j.created_at
-                LIMIT least(p_max_per_user - v_running, p_free - cardinality(v_picked)) FOR UPDATE SKIP LOCKED);
-            v_picked := v_picked || v_some;
-        END IF;
-        SELECT j.user_id INTO v_user FROM meshify.jobs j
-        WHERE j.status = 'pending' AND j.user_id > v_user
-        ORDER BY j.user_id LIMIT 1;
-    END LOOP;
-    RETURN v_picked;
-END $$;
-
 -- Makes the jobs this worker's, and answers which are. A trigger may raise, skip a row, or set it back.
 CREATE OR REPLACE FUNCTION meshify.take(p_worker uuid, p_jobs uuid[]) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -145,44 +96,10 @@ BEGIN
     RETURN v_taken;
 END $$;
 
-CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_user int, p_only_bought boolean)
-    RETURNS SETOF meshify.claimed
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_picked uuid[] := '{}';
-    v_taken uuid[] := '{}';
-    v_info meshify.claimed;
-BEGIN
-    -- The intent's commit makes the claim durable too; a claim alone is worth no wait for the disk.
-    PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
-    IF p_max_per_user > 0 THEN
-        PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('meshify.claim'));
-    END IF;
-    PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR SHARE;
-    IF FOUND AND meshify.setting('paused') IS DISTINCT FROM 'on' THEN
-        v_picked := meshify.pick(p_free, p_max_per_user, p_only_bought);
-        v_taken := meshify.take_each(p_worker, v_picked);
-        INSERT INTO meshify.events (job_id, event, detail)
-        SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_taken) p;
-    END IF;
-    v_info.next_usec := (
-        SELECT CASE WHEN count(*) > 0 THEN greatest(meshify.usec(min(n.run_after) - now()), 0) END FROM (
-            SELECT j.run_after FROM meshify.jobs j
-            WHERE j.status = 'pending'
-            ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
-        WHERE cardinality(v_picked) >= p_free OR n.run_after > now());
-    RETURN NEXT v_info;
-    IF cardinality(v_taken) > 0 THEN
-        RETURN QUERY SELECT * FROM meshify.as_claimed(v_taken);
-    END IF;
-END $$;
-
 SELECT meshify.only_for('meshify.usec(interval)');
 SELECT meshify.only_for('meshify.purchases_of(uuid)');
 SELECT meshify.only_for('meshify.unended(uuid)');
 SELECT meshify.only_for('meshify.as_claimed(uuid[])');
-SELECT meshify.only_for('meshify.pick(int, int, boolean)');
 SELECT meshify.only_for('meshify.take(uuid, uuid[])');
 SELECT meshify.only_for('meshify.take_each(uuid, uuid[])');
-SELECT meshify.only_for('meshify.claim(uuid, int, int, boolean)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 3, applied_at = now() WHERE version < 3;

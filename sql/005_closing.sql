@@ -1,37 +1,6 @@
 -- Closing: asset, job, notification, refund and event change together or not at all. All lock the
 -- asset, then the job, then the profile.
 
--- Gives the credits of a job back, if they are not back already. Answers what was given.
-CREATE OR REPLACE FUNCTION meshify.refund(p_job uuid, p_user uuid, p_asset uuid) RETURNS numeric
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
-DECLARE
-    v_cost numeric;
-    v_owner uuid;
-    v_sum numeric;
-    v_n int;
-BEGIN
-    SELECT coalesce(sum(r.credits), 0), coalesce(max(r.n), 0) INTO v_sum, v_n FROM meshify.refunds r WHERE r.job_id = p_job;
-    SELECT a.credits_cost, a.owner_id INTO v_cost, v_owner FROM public.mesh_assets a WHERE a.id = p_asset;
-    IF meshify.setting('refund') IS DISTINCT FROM 'on' OR v_sum <> 0 OR v_cost IS NULL OR v_cost <= 0
-       OR v_owner IS DISTINCT FROM p_user THEN
-        RETURN 0;
-    END IF;
-    IF v_cost > meshify.setting('refund_max')::numeric THEN
-        PERFORM meshify.note(p_job, 'refund_refused', jsonb_build_object('credits', v_cost));
-        RAISE WARNING USING ERRCODE = 'MF100', MESSAGE = format('job %s: no refund, its %s credits are above refund_max; '
-            'did the user write credits_cost?', p_job, v_cost);
-        RETURN 0;
-    END IF;
-    UPDATE public.profiles p
-    SET credits_remaining = p.credits_remaining + v_cost, credits_used = p.credits_used - v_cost
-    WHERE p.id = p_user;
-    IF NOT FOUND THEN
-        v_cost := 0; -- the profile was deleted: written down, so that it is not tried again
-    END IF;
-    INSERT INTO meshify.refunds (job_id, n, user_id, credits) VALUES (p_job, v_n + 1, p_user, v_cost);
-    RETURN v_cost;
-END $$;
-
 -- No notification is worth a job that can't be closed: the table may be missing, or refuse.
 CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -180,7 +149,6 @@ BEGIN
     RETURN 'ok';
 END $$;
 
-SELECT meshify.only_for('meshify.refund(uuid, uuid, uuid)');
 SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.prompt_of(jsonb)');
 SELECT meshify.only_for('meshify.has_ended(uuid)');

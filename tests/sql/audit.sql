@@ -20,6 +20,9 @@ SELECT results_eq('SELECT prediction_id FROM meshify.predictions WHERE audited_a
     'surplus, of an ended job, of a deleted one; not what ended just now, was finished, or runs');
 UPDATE meshify.predictions SET audited_at = now() - interval '61 s' WHERE prediction_id = 'p1';
 SELECT results_eq('SELECT prediction_id FROM meshify.audit(t.w(1), 10)', $$VALUES ('p1')$$, 'until it is over');
+UPDATE meshify.predictions SET audited_at = now() - (CASE prediction_id WHEN 'p1' THEN '62 s' ELSE '63 s' END)::interval, intent_at = intent_at + (CASE prediction_id WHEN 'p1' THEN '0' ELSE '1 s' END)::interval
+WHERE prediction_id IN ('p1', 'p2');
+SELECT results_eq('SELECT prediction_id FROM meshify.audit(t.w(1), 1)', $$VALUES ('p2')$$, 'they take turns');
 SELECT lives_ok($$SELECT meshify.audited((SELECT id FROM meshify.predictions WHERE prediction_id = 'p1'), 'canceled')$$, 'over');
 SELECT lives_ok($$SELECT meshify.audited((SELECT id FROM meshify.predictions WHERE prediction_id = 'p5'), 'canceled')$$, 'over before');
 SELECT results_eq('SELECT prediction_id, status FROM meshify.predictions WHERE finished_at IS NOT NULL ORDER BY 1',
@@ -48,6 +51,9 @@ UPDATE meshify.predictions SET audited_at = now() - interval '61 s';
 UPDATE meshify.predictions SET intent_at = now() - interval '9 s' WHERE id = pg_temp.p(1);
 SELECT results_eq('SELECT id, input_hash, input_keys, age_usec BETWEEN 9000000 AND 60000000 FROM meshify.audit_lost(t.w(1), 1)',
     $$SELECT pg_temp.p(1), 'hash of 1', '["a"]', true$$, 'with what the listing is held against');
+
+UPDATE meshify.predictions SET audited_at = now() - CASE WHEN id = pg_temp.p(1) THEN interval '62 s' ELSE '63 s' END WHERE audited_at IS NOT NULL;
+SELECT isnt((SELECT id FROM meshify.audit_lost(t.w(1), 1)), pg_temp.p(1), 'these take turns too');
 
 SELECT is_empty($$SELECT * FROM meshify.surplus(t.w(1), ARRAY[pg_temp.p(1)], ARRAY['q7'])$$, 'what another purchase is, is not surplus');
 SELECT is_empty($$SELECT * FROM meshify.surplus(t.w(1), ARRAY[pg_temp.p(4)], ARRAY['q4'])$$, 'nor what a job is about to know');

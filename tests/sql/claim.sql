@@ -52,6 +52,34 @@ SELECT meshify.hand_back(t.w(1), id, '0', false, '1 s', 'test') FROM public.jobs
 SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(1), 9, 2, false) WHERE job_id IS NOT NULL), 2, 'at most two of one user');
 SELECT is((SELECT count(*)::int FROM meshify.claim(t.w(2), 9, 2, false) WHERE job_id IS NOT NULL), 0, 'over all workers');
 
+-- What costs already goes first: before an older backlog and past a limit a user; where claims are paused only what
+-- is to be canceled.
+CREATE FUNCTION pg_temp.back() RETURNS void LANGUAGE sql AS
+$$ SELECT meshify.hand_back(t.w(n), id, '0', false, '1 s', 'test') FROM public.jobs, generate_series(1, 2) n WHERE status = 'running' AND worker_id = t.w(n) $$;
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+CREATE TEMP TABLE begun AS SELECT t.claimed(1, 'begun') AS id;
+CREATE TEMP TABLE paid AS SELECT t.claimed(1, 'paid, with an output of its first step') AS id;
+CREATE TEMP TABLE old AS SELECT t.claimed(1, 'paid long ago') AS id;
+CREATE TEMP TABLE waiting AS SELECT t.job('waiting') AS id;
+SELECT t.intend(1, id) FROM (TABLE begun UNION ALL TABLE paid UNION ALL TABLE old) x;
+UPDATE meshify.predictions SET state = 'bought', prediction_id = 'paid', finished_at = now() - interval '50 min' WHERE job_id = (TABLE paid);
+UPDATE meshify.predictions SET state = 'bought', prediction_id = 'old', finished_at = now() - interval '61 min' WHERE job_id = (TABLE old);
+SELECT pg_temp.back();
+UPDATE public.jobs SET run_after = now() - interval '1 hour' WHERE id = (TABLE waiting);
+SELECT set_eq($$SELECT t.claim(1, 2)$$, 'TABLE begun UNION ALL TABLE paid', 'what was bought goes before an older backlog');
+SELECT set_eq($$SELECT t.claim(1, 9)$$, 'TABLE waiting UNION ALL TABLE old', 'then the others');
+SELECT pg_temp.back();
+SELECT set_eq($$SELECT job_id FROM meshify.claim(t.w(1), 9, 1, false) WHERE job_id IS NOT NULL$$, 'TABLE begun UNION ALL TABLE paid', 'a limit a user holds back only what costs nothing yet');
+SELECT pg_temp.back();
+UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (TABLE waiting);
+SELECT is((SELECT array_agg(c) FROM t.claim(1, 1) c), ARRAY[(SELECT id FROM waiting)], 'so does what is to be canceled'); -- its run_after is the oldest
+SELECT meshify.canceled(t.w(1), (TABLE waiting));
+UPDATE meshify.settings SET value = 'on' WHERE key = 'paused';
+UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (TABLE begun);
+SELECT set_eq($$SELECT t.claim(1)$$, 'TABLE begun', 'paused: only what is to be canceled is claimed');
+UPDATE meshify.settings SET value = 'off' WHERE key = 'paused';
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+
 -- A job that ends under its worker, as when its asset is deleted.
 CREATE TEMP TABLE under AS SELECT t.claimed(1, 'ends under its worker') AS id;
 DELETE FROM public.mesh_assets a USING public.jobs j WHERE j.id = (SELECT id FROM under) AND a.id = j.asset_id;
@@ -59,15 +87,17 @@ SELECT is((SELECT gone FROM meshify.compare(t.w(1), ARRAY[(SELECT id FROM under)
 SELECT is((SELECT gone FROM meshify.compare(t.w(2), ARRAY[(SELECT id FROM under)]) WHERE job_id IS NULL), '{}', 'but not for one that lost it before');
 
 -- The plan, without statistics: the partial index, in its order.
-CREATE FUNCTION t.plan() RETURNS SETOF text LANGUAGE plpgsql AS $$
+CREATE FUNCTION t.plan(more text DEFAULT '') RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN QUERY EXECUTE 'EXPLAIN SELECT j.id FROM meshify.jobs j WHERE j.status = ''pending'' AND j.run_after <= now()
+    RETURN QUERY EXECUTE 'EXPLAIN SELECT j.id FROM meshify.jobs j WHERE j.status = ''pending'' AND j.run_after <= now()' || more || '
         ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 10 FOR UPDATE SKIP LOCKED';
 END $$;
 INSERT INTO public.jobs (type, status, user_id) SELECT 'meshify', 'pending', t.w(n % 50) FROM generate_series(1, 20000) n;
 INSERT INTO public.jobs (type, status, user_id) SELECT 'meshify', 'done', t.w(n % 50) FROM generate_series(1, 20000) n;
 SELECT isnt((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Index Scan using meshify_jobs_pending%'), 0, 'the claim walks the partial index');
 SELECT is((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Sort%'), 0, 'and sorts nothing');
+SELECT isnt((SELECT count(*)::int FROM t.plan(' AND (j.started_at IS NOT NULL OR j.cancel_requested_at IS NOT NULL)') p
+             WHERE p LIKE '%Index Scan using meshify_jobs_begun%'), 0, 'and for what was begun an index of that');
 
 -- A cancel, a closing or a deletion holds the asset and wants the job: whoever has the job must not want the asset.
 UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');

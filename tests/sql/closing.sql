@@ -35,6 +35,23 @@ CREATE TEMP TABLE s AS SELECT t.claimed(1, 'stolen') AS id;
 UPDATE public.mesh_assets SET owner_id = '00000000-0000-0000-0000-00000000000b' WHERE prompt = 'stolen';
 SELECT meshify.fail(t.w(1), (SELECT id FROM s), 'It broke down.', 'word');
 SELECT is((SELECT sum(credits_remaining) FROM public.profiles), 1035::numeric, 'nobody is paid for an asset that is not theirs');
+-- An asset is paid for once; and what a retry took goes back, whatever the row says by then.
+UPDATE public.profiles SET credits_remaining = 1025, credits_used = 0;
+CREATE TEMP TABLE once AS SELECT t.claimed(1, 'two jobs of one asset') AS id;
+INSERT INTO public.jobs (type, status, user_id, project_id, asset_id, input_data) SELECT type, 'pending', user_id, project_id, asset_id, input_data
+FROM public.jobs WHERE id = (TABLE once);
+SELECT t.claim(1);
+SELECT meshify.fail(t.w(1), j.id, 'It broke down.', 'word') FROM public.jobs j
+WHERE j.asset_id = (SELECT o.asset_id FROM public.jobs o WHERE o.id = (TABLE once));
+SELECT is(pg_temp.credits(), 1050::numeric, 'two jobs of one asset give its price back once');
+SELECT meshify.retry((SELECT r.job_id FROM meshify.refunds r ORDER BY r.at DESC LIMIT 1));
+SELECT is(pg_temp.credits(), 1025::numeric, 'a retry takes it again');
+UPDATE public.mesh_assets SET credits_cost = 60 WHERE id = (SELECT o.asset_id FROM public.jobs o WHERE o.id = (TABLE once));
+SELECT t.claim(1);
+SELECT meshify.fail(t.w(1), j.id, 'It broke down.', 'word') FROM public.jobs j WHERE j.status = 'running';
+SELECT is(pg_temp.credits(), 1050::numeric, 'and what it took goes back, not what the row says by then');
+UPDATE public.profiles SET credits_remaining = 1025, credits_used = 0;
+
 UPDATE meshify.settings SET value = 'off' WHERE key = 'refund';
 SELECT meshify.fail(t.w(1), t.claimed(1, 'no refund'), 'It broke down.', 'word');
 SELECT is(pg_temp.credits(), 1025::numeric, 'refund off');

@@ -1,0 +1,108 @@
+-- Jobs come from the queue; first those that cost already, or are to be canceled.
+SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
+
+-- Jobs that something was bought for, or perhaps was, go before the backlog and pass a limit a user: a prediction
+-- runs and is kept for an hour, whether its job is worked on or not. So do those to be canceled, also where
+-- claims are paused.
+CREATE OR REPLACE FUNCTION meshify.pick_begun(p_free int, p_only_cancels boolean) RETURNS uuid[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_not uuid[] := meshify.unclaimable_now(); -- an array, which leaves the plan as it is
+BEGIN
+    RETURN ARRAY(
+        SELECT j.id FROM meshify.jobs j
+        WHERE j.status = 'pending' AND (j.started_at IS NOT NULL OR j.cancel_requested_at IS NOT NULL) -- an index
+          AND j.run_after <= now() AND j.id <> ALL (v_not)
+          AND (j.cancel_requested_at IS NOT NULL
+               OR NOT p_only_cancels
+               AND EXISTS (SELECT FROM meshify.predictions p
+                           WHERE p.job_id = j.id AND p.state IN ('intended', 'bought')
+                             AND (p.finished_at IS NULL OR p.finished_at > now() - interval '1 hour')))
+        ORDER BY j.priority DESC, j.run_after, j.created_at
+        LIMIT p_free FOR UPDATE SKIP LOCKED);
+END $$;
+
+-- Which jobs a claim begins. With a limit a user, users are walked one by one, so that the backlog of
+-- one who has reached it costs nothing.
+CREATE OR REPLACE FUNCTION meshify.pick(p_free int, p_max_per_user int) RETURNS uuid[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_picked uuid[] := '{}';
+    v_some uuid[];
+    v_user uuid;
+    v_running int;
+    v_not uuid[] := meshify.unclaimable_now(); -- an array, which leaves the plan as it is
+BEGIN
+    IF p_max_per_user <= 0 THEN
+        RETURN ARRAY(
+            SELECT j.id FROM meshify.jobs j
+            WHERE j.status = 'pending' AND j.run_after <= now() AND j.id <> ALL (v_not)
+            ORDER BY j.priority DESC, j.run_after, j.created_at
+            LIMIT p_free FOR UPDATE SKIP LOCKED);
+    END IF;
+
+    SELECT min(j.user_id::text)::uuid INTO v_user FROM meshify.jobs j WHERE j.status = 'pending';
+    WHILE v_user IS NOT NULL AND cardinality(v_picked) < p_free LOOP
+        SELECT count(*) INTO v_running FROM meshify.jobs j
+        WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND j.user_id = v_user;
+        IF v_running < p_max_per_user THEN
+            v_some := ARRAY(
+                SELECT j.id FROM meshify.jobs j
+                WHERE j.status = 'pending' AND j.run_after <= now() AND j.user_id = v_user AND j.id <> ALL (v_not)
+                ORDER BY j.priority DESC, j.run_after, j.created_at
+                LIMIT least(p_max_per_user - v_running, p_free - cardinality(v_picked)) FOR UPDATE SKIP LOCKED);
+            v_picked := v_picked || v_some;
+        END IF;
+        SELECT j.user_id INTO v_user FROM meshify.jobs j
+        WHERE j.status = 'pending' AND j.user_id > v_user
+        ORDER BY j.user_id LIMIT 1;
+    END LOOP;
+    RETURN v_picked;
+END $$;
+
+CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_user int, p_only_bought boolean)
+    RETURNS SETOF meshify.claimed
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_picked uuid[] := '{}';
+    v_more uuid[];
+    v_taken uuid[] := '{}';
+    v_paused boolean := meshify.setting('paused') IS NOT DISTINCT FROM 'on';
+    v_info meshify.claimed;
+BEGIN
+    -- The intent's commit makes the claim durable too; a claim alone is worth no wait for the disk.
+    PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
+    IF p_max_per_user > 0 THEN
+        PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('meshify.claim'));
+    END IF;
+    PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR SHARE;
+    IF FOUND THEN
+        v_picked := meshify.pick_begun(p_free, v_paused);
+        IF cardinality(v_picked) > 0 THEN -- before the others are counted
+            v_taken := meshify.take_each(p_worker, v_picked);
+        END IF;
+        IF NOT v_paused AND NOT p_only_bought AND cardinality(v_picked) < p_free THEN
+            v_more := meshify.pick(p_free - cardinality(v_picked), p_max_per_user);
+            v_taken := v_taken || meshify.take_each(p_worker, v_more);
+            v_picked := v_picked || v_more;
+        END IF;
+        INSERT INTO meshify.events (job_id, event, detail)
+        SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_taken) p;
+    END IF;
+    v_info.next_usec := (
+        SELECT CASE WHEN count(*) > 0 THEN greatest(meshify.usec(min(n.run_after) - now()), 0) END FROM (
+            SELECT j.run_after FROM meshify.jobs j
+            WHERE j.status = 'pending'
+            ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
+        WHERE cardinality(v_picked) >= p_free OR n.run_after > now());
+    RETURN NEXT v_info;
+    IF cardinality(v_taken) > 0 THEN
+        RETURN QUERY SELECT * FROM meshify.as_claimed(v_taken);
+    END IF;
+END $$;
+
+DROP FUNCTION IF EXISTS meshify.pick(int, int, boolean);
+SELECT meshify.only_for('meshify.pick_begun(int, boolean)');
+SELECT meshify.only_for('meshify.pick(int, int)');
+SELECT meshify.only_for('meshify.claim(uuid, int, int, boolean)', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 19, applied_at = now() WHERE version < 19;
