@@ -89,9 +89,13 @@ static void cancelled(void *userdata, HttpReply *reply) {
 
     w->audit.http = NULL;
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
-    if (service_cancel_hear(reply, &fault) != EV_OK) /* the others would fare no better */
-        failed(w, "A prediction that nobody waits for can't be cancelled", fault.detail);
-    else if (reply->code != 409)
+    if (service_cancel_hear(reply, &fault) != EV_OK) {
+        log_line(LOG_WARNING, JOB_SURPLUS,
+                 "Prediction %s, which nobody waits for, can't be cancelled: %s, retrying in a "
+                 "minute",
+                 w->audit.rows[w->audit.at++].prediction_id, fault.detail);
+        next(w);
+    } else if (reply->code != 409)
         over(w, reply);
     /* It can't be cancelled, which does not say that it is over. */
     else if (service_read_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) < 0 ||
@@ -102,7 +106,7 @@ static void cancelled(void *userdata, HttpReply *reply) {
 static void next(Worker *w) {
     HttpRequest request;
 
-    if (w->audit.at >= w->audit.n ||
+    if (w->audit.at >= w->audit.n || lane_is_held(&w->lanes[LANE_REQUEST]) ||
         service_cancel_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) < 0 ||
         http_send(w->http, &request, cancelled, w, &w->audit.http) < 0)
         ended(w);

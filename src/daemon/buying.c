@@ -194,14 +194,16 @@ int enter_looking(Task *t) {
     return stage_pause_for(t, look_delay_usec(t->job, clock_now_usec(), clock_chance()), on_look);
 }
 
-/* The purchase had been given up by another worker, who has the job: what we bought is cancelled. */
+/* The purchase had been given up by another worker, who has the job: what we bought is cancelled. What fails
+ * here is the audit's, which names it. */
 static void cancelled_surplus(void *userdata, HttpReply *reply) {
     Worker *w = userdata;
     Fault fault;
 
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
     if (service_cancel_hear(reply, &fault) != EV_OK)
-        log_line(LOG_WARNING, JOB_SURPLUS, "A surplus prediction could not be cancelled: %s",
+        log_line(LOG_WARNING, JOB_SURPLUS,
+                 "A surplus prediction could not be cancelled, the audit goes on trying: %s",
                  fault.detail);
 }
 

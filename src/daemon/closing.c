@@ -13,7 +13,7 @@
 #include "flow/store.h"
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
-#define STOP_TRIES 8 /* Cancel-After ends what can't be cancelled */
+#define STOP_TRIES 8 /* then the audit goes on, and Cancel-After ends what can't be cancelled */
 
 /* --- closing ------------------------------------------------------------------------------- */
 
@@ -142,14 +142,20 @@ static void read_again(void *userdata, HttpReply *reply) {
 
 static void stopped(void *userdata, HttpReply *reply) {
     Task *t = userdata;
-    JobEvent ev = service_cancel_hear(reply, &(Fault){ 0 });
+    Fault trouble = { 0 }; /* not the job's, which ends for a reason of its own */
+    JobEvent ev = service_cancel_hear(reply, &trouble);
     const char *status = service_terminal_status(reply);
     HttpRequest request;
 
     t->http = NULL;
     metrics_replicate(&t->worker->metrics, METRICS_CANCEL, reply);
-    if (ev != EV_OK)
-        worker_tell(t, ev == EV_WAIT && t->job->tries >= STOP_TRIES ? EV_FINAL : ev);
+    if (ev == EV_WAIT && t->job->tries >= STOP_TRIES) {
+        log_job(LOG_WARNING, JOB_SURPLUS, t->job,
+                "Job %s ends, but prediction %s can't be cancelled: %s; the audit goes on trying",
+                t->job->id, job_purchase(t->job)->prediction_id, trouble.detail);
+        worker_tell(t, EV_FINAL);
+    } else if (ev != EV_OK)
+        worker_tell(t, ev);
     else if (status || !job_purchase(t->job))
         let_go(t, status);
     else if (poll_ask(t->worker->config, t->job, &request) < 0 ||

@@ -215,6 +215,14 @@ static int read_id(char to[37], const char *id) {
     return 0;
 }
 
+/* Was anything bought for it, or may it have been? What was refused, or never sent, is not. */
+static bool is_begun(const Job *j) {
+    for (size_t i = 0; i < j->n_purchases; i++)
+        if (j->purchases[i].state != PURCHASE_ENDED || j->purchases[i].prediction_id)
+            return true;
+    return false;
+}
+
 /* What makes a job not worth a purchase, though its row can be read. */
 static void check(Job *j, const Config *c, const PGresult *res, int row) {
     const char *owner = text(res, row, COL_OWNER);
@@ -228,7 +236,7 @@ static void check(Job *j, const Config *c, const PGresult *res, int row) {
     else if (j->crashes >= CRASHES_MAX)
         fault_set(&j->fault, FAULT_CRASHED,
                   "taken over, or kept from ending, %u times without getting further", j->crashes);
-    else if (c->max_age_usec && j->age_usec > c->max_age_usec && j->n_purchases == 0)
+    else if (c->max_age_usec && j->age_usec > c->max_age_usec && !is_begun(j))
         fault_set(&j->fault, FAULT_TOO_OLD, "older than max_age");
 }
 

@@ -170,6 +170,67 @@ def the_audit():
     lab.sim.stop()
 
 
+def the_audit_goes_on():
+    """One prediction that can't be cancelled keeps no other running."""
+    lab = Lab()
+    jobs, first = in_flight(lab, 3, 600000)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    oldest = lab.value("SELECT prediction_id FROM meshify.predictions ORDER BY intent_at LIMIT 1")
+    lab.sim.fault("cancel", {"status": 500}, match=oldest, count=-1)
+    lab.query("UPDATE meshify.predictions SET intent_at = intent_at - interval '5 min'")
+    lab.query("DELETE FROM public.jobs WHERE id = ANY (%s::uuid[])", [j for j, _ in jobs])
+    second = lab.daemon("two", **SHORT)
+    second.wait_line(f"Prediction {oldest}, which nobody waits for, can't be cancelled: .*500", 30)
+    wait_for(lambda: sorted(p["status"] for p in lab.sim.predictions()) == ["canceled", "canceled", "processing"], 20, "the others' end")
+    ok(True, "audit: what can't be cancelled is named, and the others are")
+    lab.sim.stop()
+
+
+def a_cancel_is_refused():
+    """For ever: the job ends all the same, and the log says what goes on running."""
+    lab = Lab()
+    ((job, _),), daemon = in_flight(lab, 1, 600000)
+    lab.sim.fault("cancel", {"status": 500}, count=-1)
+    is_(lab.value("SELECT meshify.cancel(%s)", job), "asked", "refused cancel: asked for")
+    lab.wait_status(job, "canceled", seconds=60)
+    prediction = lab.value("SELECT prediction_id FROM meshify.predictions")
+    daemon.wait_line(f"Job {job} ends, but prediction {prediction} can't be cancelled: .*500.* the audit goes on trying", 5)
+    ok(True, "refused cancel: the job ends, and the log says what goes on running")
+    lab.sim.stop()
+
+
+def what_costs_goes_first():
+    """Behind a backlog: predictions that are known are worked on at once, and cancels pass limits and a pause."""
+    lab = Lab()
+    keys = {"worker.max_jobs": "2", "worker.max_jobs_per_user": "1"}
+    other, _ = lab.add_user()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    daemon = lab.daemon(**{**SHORT, **keys})
+    jobs = [lab.insert_job("mine", f"{IMAGE}?mine"), lab.insert_job("theirs", f"{IMAGE}?theirs", user=other)]
+    wait_for(lambda: bought(lab) == 2, 30, "both bought")
+    waiting = [lab.insert_job(f"later {i}", f"{IMAGE}?{i}", user=user) for i in range(3) for user in (None, other)]
+    lab.query("UPDATE public.jobs SET run_after = run_after - interval '1 hour' WHERE status = 'pending'")
+    daemon.signal(signal.SIGKILL)
+    daemon.wait()
+    daemon = lab.daemon("two", **{**SHORT, **keys})
+    wait_for(lambda: lab.count("running") == 2, 20, "claims")
+    is_(lab.query("SELECT count(*) FROM public.jobs WHERE status = 'running' AND id = ANY (%s::uuid[])", [j for j, _ in jobs])[0][0], 2,
+        "a backlog: what was bought goes first")
+    is_(daemon.stop(), 0, "a backlog: stops")
+    is_(lab.ctl("pause").returncode, 0, "paused")
+    daemon = lab.daemon("three", **{**SHORT, **keys})
+    lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s", waiting[0][0])
+    lab.wait_status(waiting[0][0], "canceled", seconds=10)
+    is_((lab.ctl("cancel", jobs[0][0]).returncode, lab.value("SELECT meshify.cancel(%s)", jobs[1][0])), (0, "asked"), "paused: cancels are asked for")
+    wait_for(lambda: [p["status"] for p in lab.sim.predictions()] == ["canceled", "canceled"], 10, "the cancels")
+    wait_for(lambda: lab.count("canceled") == 3, 10, "their end")
+    is_(lab.count("pending"), 5, "paused: nothing else is claimed")
+    is_(lab.ctl("resume").returncode, 0, "resumed")
+    wait_for(lambda: lab.count("running") == 2, 20, "claims")
+    lab.sim.stop()
+
+
 def a_heartbeat_is_late():
     """What woke it up while it held still is not forgotten."""
     lab = Lab()
@@ -230,4 +291,4 @@ def limits_of_the_queue():
 
 
 testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database, the_audit,
-             a_heartbeat_is_late, without_notifications, limits_of_the_queue)
+             the_audit_goes_on, a_cancel_is_refused, what_costs_goes_first, a_heartbeat_is_late, without_notifications, limits_of_the_queue)

@@ -189,6 +189,10 @@ static void test_too_old(void **state) {
     j = job_of(c, &row); /* what is paid for is not thrown away */
     assert_int_equal(j->fault.code, FAULT_NONE);
     job_free(j);
+    row.purchases = "[" PURCHASE("paint", 1, "ended", "null", "") "]";
+    j = job_of(c, &row); /* refused, or never sent */
+    assert_int_equal(j->fault.code, FAULT_TOO_OLD);
+    job_free(j);
     c->max_age_usec = 0;
     row.purchases = "[]";
     row.age = "900000000000000";
