@@ -77,6 +77,7 @@ typedef struct Purchase {
     unsigned number; /* within its step, from 1, never reused */
     PurchaseState state;
     char *prediction_id; /* NULL: unknown */
+    char *model;         /* as the configuration named it then; NULL: unknown */
     char *input_hash;    /* of the keys below */
     json_t *input_keys;
     uint64_t intent_usec;  /* when it was written down, on our clock */
@@ -134,6 +135,8 @@ typedef struct Job {
     Fault fault;
     LogContext log;
 } Job;
+
+void purchase_done(Purchase *p);
 
 Job *job_free(Job *j);
 DEFINE_CLEANUP(Job *, job_free)

@@ -14,3 +14,6 @@ typedef void (*DirDone)(void *userdata, int error);
 int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_t size_bytes,
             DirDone done, void *userdata, DirOp **ret);
 DirOp *dir_op_cancel(DirOp *op);
+
+/* Removes `root`/`name`. 0 or a negative errno. */
+int dir_remove(const char *root, const char *name);

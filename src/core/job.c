@@ -103,9 +103,10 @@ JobPos job_step(JobPos at, JobEvent ev) {
 
 /* --- the job itself ------------------------------------------------------------------------ */
 
-static void purchase_done(Purchase *p) {
+void purchase_done(Purchase *p) {
     free(p->step);
     free(p->prediction_id);
+    free(p->model);
     free(p->input_hash);
     json_decref(p->input_keys);
     json_decref(p->output);

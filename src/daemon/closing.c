@@ -11,6 +11,7 @@
 #include "flow/poll.h"
 #include "flow/service.h"
 #include "flow/store.h"
+#include "io/dir.h"
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
 #define STOP_TRIES 8 /* then the audit goes on, and Cancel-After ends what can't be cancelled */
@@ -186,6 +187,7 @@ static void removed(void *userdata, HttpReply *reply) {
 
 static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {
     Task *t = userdata;
+    const Config *c = t->worker->config;
     const Purchase *p = job_purchase(t->job);
     HttpRequest request;
 
@@ -196,11 +198,12 @@ static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
     }
     /* The same name may be what a row names by now, once the lease is in doubt. */
-    if (t->job->stored && t->worker->config->storage_driver == STORAGE_SUPABASE &&
-        lease_is_trusted(t->worker)) {
+    if (t->job->stored && lease_is_trusted(t->worker)) {
         t->job->stored = false;
-        if (store_remove_ask(t->worker->config, t->job, &request) == 0 &&
-            stage_send_http(t, &request, removed) == 0)
+        if (c->storage_driver == STORAGE_DIR)
+            (void) dir_remove(c->storage_url, t->job->object);
+        else if (store_remove_ask(c, t->job, &request) == 0 &&
+                 stage_send_http(t, &request, removed) == 0)
             return 0;
     }
     worker_tell(t, EV_OK);

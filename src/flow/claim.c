@@ -105,7 +105,7 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     };
     const char *step = json_text(row, "step"), *state = json_text(row, "state"),
                *prediction = json_text(row, "prediction_id"), *hash = json_text(row, "input_hash"),
-               *status = json_text(row, "status");
+               *status = json_text(row, "status"), *model = json_text(row, "model");
     int64_t left = json_whole(row, "give_up_in_usec", 0), number = json_whole(row, "purchase", 0);
     Purchase p = {
         .id = json_whole(row, "id", 0),
@@ -133,10 +133,10 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     p.step = strdup(step);
     p.prediction_id = prediction ? strdup(prediction) : NULL;
     p.input_hash = hash ? strdup(hash) : NULL;
-    if (!p.step || (prediction && !p.prediction_id) || (hash && !p.input_hash)) {
-        free(p.step);
-        free(p.prediction_id);
-        free(p.input_hash);
+    p.model = model ? strdup(model) : NULL;
+    if (!p.step || (prediction && !p.prediction_id) || (hash && !p.input_hash) ||
+        (model && !p.model)) {
+        purchase_done(&p);
         return -ENOMEM;
     }
     p.input_keys = json_incref(json_object_get(row, "input_keys"));
@@ -164,11 +164,7 @@ static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
         if (r < 0)
             return r;
         if ((r = job_add_purchase(j, &p)) < 0) {
-            free(p.step);
-            free(p.prediction_id);
-            free(p.input_hash);
-            json_decref(p.input_keys);
-            json_decref(p.output);
+            purchase_done(&p);
             return r;
         }
     }

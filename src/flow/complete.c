@@ -41,9 +41,16 @@ static const Purchase *used_of(const Job *j, size_t step) {
     return used;
 }
 
+/* The model that it was bought of, which the configuration may not name any more. */
+static const char *model_of(const Purchase *p, const Step *s) {
+    return p->model ? p->model : s->model;
+}
+
 /* What old frontends read of a model is its bare version, where there is one. */
-static const char *version_of(const Step *s) {
-    return s->version ? s->version : s->model;
+static const char *version_of(const char *model) {
+    const char *colon = strchr(model, ':');
+
+    return colon ? colon + 1 : model;
 }
 
 /* json_pack()'s "s*" would take want of memory for want of a value. */
@@ -64,16 +71,17 @@ static json_t *result_meta(const Job *j) {
             continue;
         if (p->predict_time > 0)
             seconds += p->predict_time;
-        step = json_pack("{s:s, s:s}", "step", p->step, "model", j->pipeline->steps[i].model);
+        step =
+            json_pack("{s:s, s:s}", "step", p->step, "model", model_of(p, &j->pipeline->steps[i]));
         r = json_array_append_new(steps, step) < 0
                 ? -1
                 : set_known(step, "prediction_id", p->prediction_id);
     }
     if (r == 0)
         meta = json_pack("{s:s, s:f, s:O, s:s, s:O, s:I, s:I}", "model_version",
-                         version_of(job_step_now(j)), "processing_time", seconds, "output_urls",
-                         urls, "sha256", j->sha256, "steps", steps, "meshes",
-                         (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
+                         version_of(model_of(job_purchase(j), job_step_now(j))), "processing_time",
+                         seconds, "output_urls", urls, "sha256", j->sha256, "steps", steps,
+                         "meshes", (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
     json_decref(steps);
     json_decref(urls);
     if (set_known(meta, "replicate_prediction_id", job_purchase(j)->prediction_id) == 0)

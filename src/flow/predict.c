@@ -170,13 +170,12 @@ JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint6
     p.give_up_usec =
         sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
     p.step = strdup(job_step_now(j)->name);
-    if (!p.step || pipeline_keys(j->input, &p.input_keys) < 0 ||
+    p.model = strdup(job_step_now(j)->model);
+    if (!p.step || !p.model || pipeline_keys(j->input, &p.input_keys) < 0 ||
         pipeline_hash(j->input, p.input_keys, hash) < 0 || !(p.input_hash = strdup(hash)) ||
         job_add_purchase(j, &p) < 0) {
         /* The row is written and nothing was sent; the next worker's look will find nothing. */
-        free(p.step);
-        free(p.input_hash);
-        json_decref(p.input_keys);
+        purchase_done(&p);
         fault_set(reterr, FAULT_INTERNAL, "out of memory");
         return EV_RETRY;
     }

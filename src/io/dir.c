@@ -45,6 +45,8 @@ DEFINE_CLEANUP(DirOp *, dir_op_cancel)
 static int open_parent(const char *root, const char *name, int *ret_fd, const char **ret_leaf) {
     int fd = open(root, O_DIRECTORY | O_PATH | O_CLOEXEC);
 
+    *ret_fd = -1;
+    *ret_leaf = name;
     if (fd < 0)
         return -errno;
     for (;;) {
@@ -137,7 +139,6 @@ int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_
         return r;
     if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) < 0)
         chance = 0; /* O_EXCL tells if the name is taken */
-    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set, unless errno could be 0 after a failure
     op->leaf = strdup(leaf);
     op->temporary = str_printf(".%.200s.%llx.tmp", leaf, chance);
     if (!op->leaf || !op->temporary)
@@ -151,4 +152,15 @@ int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_
         return r;
     *ret = TAKE(op);
     return 0;
+}
+
+int dir_remove(const char *root, const char *name) {
+    const char *leaf;
+    int dir, r = open_parent(root, name, &dir, &leaf);
+
+    if (r < 0)
+        return r;
+    r = unlinkat(dir, leaf, 0) < 0 ? -errno : 0;
+    close(dir);
+    return r;
 }

@@ -265,6 +265,15 @@ def a_directory(lab, spool):
     job, asset = lab.insert_job("an image by path", f"{lab.user}/x.png")
     failed_once(lab, job, asset, "reference image cannot be used", "dir can't sign a path")
     is_(len(lab.sim.predictions()), 1, "dir: nothing was bought for it")
+    job, asset = lab.insert_job("cancelled at the end", IMAGE)
+    holder = lab.postgres.connect(autocommit=False) # the closing waits
+    holder.cursor().execute("SELECT FROM public.mesh_assets WHERE id = %s FOR UPDATE", (asset,))
+    lab.daemons[0].wait_line(f"Job {job}: .* bytes", 20)
+    lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s", job)
+    holder.rollback()
+    holder.close()
+    lab.wait_status(job, "error" if {"check", "triggers"} & set(testing.VARIANT) else "canceled", seconds=20)
+    is_([f for _, _, files in os.walk(os.path.join(lab.dir, "store")) for f in files], left, "dir: what no row names is removed")
     is_(lab.daemons[0].stop(), 0, "dir: it stops")
 
 

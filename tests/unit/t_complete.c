@@ -118,6 +118,28 @@ static void test_done(void **state) {
     db_request_done(&r);
 }
 
+/* The configuration has changed since: what was bought counts. */
+static void test_done_names_what_was_bought(void **state) {
+    _cleanup_(config_freep) Config *c =
+        good(&nothing,
+             GOOD "[pipeline text]\nsteps = mesh\n[step mesh]\nmodel = tencent/hunyuan-3d-3.1\n"
+                  "input.prompt = ${prompt}\n");
+    _cleanup_(job_freep) Job *j =
+        completing(c, "[" PURCHASE("mesh", 1, "bought", BOUGHT,
+                                   TOOK("1") ",\"model\":\"other/model:c0ffee\"") "]");
+    json_t *meta;
+    DbRequest r;
+
+    (void) state;
+    assert_int_equal(complete_done_ask(WORKER, j, &r), 0);
+    meta = json_of(r.params[6]);
+    assert_string_equal(json_text(meta, "model_version"), "c0ffee");
+    assert_string_equal(json_text(json_array_get(json_object_get(meta, "steps"), 0), "model"),
+                        "other/model:c0ffee");
+    json_decref(meta);
+    db_request_done(&r);
+}
+
 /* Where a model gave no time, there is none; where it has no version, its name stands for it. */
 static void test_done_knows_little(void **state) {
     _cleanup_(config_freep) Config *c =
@@ -330,6 +352,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_done),
+        cmocka_unit_test(test_done_names_what_was_bought),
         cmocka_unit_test(test_done_knows_little),
         cmocka_unit_test(test_fail),
         cmocka_unit_test(test_hear),
