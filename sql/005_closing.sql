@@ -75,21 +75,6 @@ BEGIN
     RETURN meshify.fence(p_worker, p_job);
 END $$;
 
--- As end_without; what a trigger of theirs refuses is written down, said, and answered with 'refused'.
-CREATE OR REPLACE FUNCTION meshify.try_end(p_job uuid, p_status text, p_sentence text, p_reason text) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
-BEGIN
-    PERFORM meshify.end_without(p_job, p_status, p_sentence, p_reason);
-    RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-    IF SQLSTATE ~ '^(40|53|55|57|58|XX)' THEN
-        RAISE; -- the same again may do
-    END IF;
-    PERFORM meshify.note(p_job, 'unended', jsonb_build_object('reason', p_reason, 'error', left(SQLERRM, 200)));
-    RAISE WARNING 'job % can''t be ended, nothing more is bought for it: %', p_job, left(SQLERRM, 200) USING ERRCODE = 'MF500';
-    RETURN 'refused';
-END $$;
-
 CREATE OR REPLACE FUNCTION meshify.fail(p_worker uuid, p_job uuid, p_sentence text, p_reason text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
@@ -152,7 +137,6 @@ END $$;
 SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.prompt_of(jsonb)');
 SELECT meshify.only_for('meshify.has_ended(uuid)');
-SELECT meshify.only_for('meshify.try_end(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.end_without(uuid, text, text, text, boolean)');
 SELECT meshify.only_for('meshify.fence_closing(uuid, uuid)');
 SELECT meshify.only_for('meshify.may_run(uuid)');

@@ -105,4 +105,15 @@ DELETE FROM public.mesh_assets a USING public.jobs j WHERE j.id = (SELECT id FRO
 SELECT is(t.done(1, (SELECT id FROM e)), 'cancel', 'a job that was ended under its worker is not done');
 SELECT is(meshify.canceled(t.w(1), (SELECT id FROM e)), 'closed', 'it is closed already');
 SELECT is((SELECT status::text FROM public.jobs WHERE id = (SELECT id FROM e)), 'canceled', 'and stays canceled');
+
+-- Who deletes assets one after the other holds the profile, and comes for this one: he is not waited for.
+CREATE TEMP TABLE waited AS SELECT t.claimed(1, 'held') AS id;
+SELECT dblink_connect_u('holder', :'dsn');
+SELECT dblink_exec('holder', 'BEGIN');
+SELECT * FROM dblink('holder', 'SELECT credits_used FROM public.profiles WHERE id = ''00000000-0000-0000-0000-00000000000a'' FOR UPDATE') AS x (used numeric);
+SET statement_timeout = '1s';
+SELECT throws_ok($$SELECT meshify.fail(t.w(1), (SELECT id FROM waited), 'It broke down.', 'word')$$, '55P03', NULL, 'a profile that is held is not waited for');
+SELECT dblink_exec('holder', 'ROLLBACK');
+SELECT is(meshify.fail(t.w(1), (SELECT id FROM waited), 'It broke down.', 'word'), 'ok', 'but asked for again');
+SELECT dblink_disconnect('holder');
 SELECT * FROM finish();
