@@ -66,15 +66,6 @@ BEGIN
     PERFORM meshify.has_ended(p_job);
 END $$;
 
--- The asset's row is locked before the job's.
-CREATE OR REPLACE FUNCTION meshify.fence_closing(p_worker uuid, p_job uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
-BEGIN
-    PERFORM FROM public.mesh_assets a
-    WHERE a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job) FOR UPDATE;
-    RETURN meshify.fence(p_worker, p_job);
-END $$;
-
 CREATE OR REPLACE FUNCTION meshify.fail(p_worker uuid, p_job uuid, p_sentence text, p_reason text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
@@ -138,7 +129,6 @@ SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.prompt_of(jsonb)');
 SELECT meshify.only_for('meshify.has_ended(uuid)');
 SELECT meshify.only_for('meshify.end_without(uuid, text, text, text, boolean)');
-SELECT meshify.only_for('meshify.fence_closing(uuid, uuid)');
 SELECT meshify.only_for('meshify.may_run(uuid)');
 SELECT meshify.only_for('meshify.fail(uuid, uuid, text, text)', 'meshify_worker');
 SELECT meshify.only_for('meshify.canceled(uuid, uuid)', 'meshify_worker');

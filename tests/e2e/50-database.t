@@ -231,6 +231,26 @@ def what_costs_goes_first():
     lab.sim.stop()
 
 
+def many_are_deleted():
+    """While the worker closes them: the user's deletion is not what the server breaks off."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    lab.daemon()
+    for i in range(5):
+        user, project = lab.add_user(100000)
+        for n in range(60):
+            lab.insert_job(f"{i}-{n}", f"{IMAGE}?{i}-{n}", user=user, project=project)
+        wait_for(lambda: bought(lab) == 60 * (i + 1), 30, "all bought") # pylint: disable=cell-var-from-loop
+        lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE user_id = %s", user)
+        lab.query("DELETE FROM public.projects WHERE id = %s", project)
+        lab.wait_all_ended(30)
+        is_(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", user), 100000, f"many are deleted: all is given back ({i})")
+    wait_for(lambda: {p["status"] for p in lab.sim.predictions()} == {"canceled"}, 20, "the predictions' end")
+    with open(os.path.join(lab.postgres.dir, "log"), encoding="utf-8") as log:
+        ok("deadlock detected" not in log.read(), "many are deleted: nobody is broken off")
+    lab.sim.stop()
+
+
 def a_heartbeat_is_late():
     """What woke it up while it held still is not forgotten."""
     lab = Lab()
@@ -291,4 +311,5 @@ def limits_of_the_queue():
 
 
 testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database, the_audit,
-             the_audit_goes_on, a_cancel_is_refused, what_costs_goes_first, a_heartbeat_is_late, without_notifications, limits_of_the_queue)
+             the_audit_goes_on, a_cancel_is_refused, what_costs_goes_first, many_are_deleted,
+             a_heartbeat_is_late, without_notifications, limits_of_the_queue)

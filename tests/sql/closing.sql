@@ -114,6 +114,10 @@ SELECT * FROM dblink('holder', 'SELECT credits_used FROM public.profiles WHERE i
 SET statement_timeout = '1s';
 SELECT throws_ok($$SELECT meshify.fail(t.w(1), (SELECT id FROM waited), 'It broke down.', 'word')$$, '55P03', NULL, 'a profile that is held is not waited for');
 SELECT dblink_exec('holder', 'ROLLBACK');
+SELECT dblink_exec('holder', 'BEGIN');
+SELECT * FROM dblink('holder', 'SELECT prompt FROM public.mesh_assets WHERE prompt = ''held'' FOR UPDATE') AS x (prompt text);
+SELECT throws_ok($$SELECT meshify.fail(t.w(1), (SELECT id FROM waited), 'It broke down.', 'word')$$, '55P03', NULL, 'nor for long an asset');
+SELECT dblink_exec('holder', 'ROLLBACK');
 SELECT is(meshify.fail(t.w(1), (SELECT id FROM waited), 'It broke down.', 'word'), 'ok', 'but asked for again');
 SELECT dblink_disconnect('holder');
 SELECT * FROM finish();
