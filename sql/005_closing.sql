@@ -98,33 +98,6 @@ CREATE OR REPLACE FUNCTION meshify.may_run(p_job uuid) RETURNS boolean
                    WHERE p.job_id = p_job AND p.state IN ('intended', 'bought', 'surplus') AND p.finished_at IS NULL)
 $$;
 
-CREATE OR REPLACE FUNCTION meshify.hand_back(
-    p_worker uuid, p_job uuid, p_delay interval, p_counted boolean, p_worked interval, p_reason text)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
-DECLARE
-    v_answer text := meshify.fence_closing(p_worker, p_job);
-BEGIN
-    IF v_answer NOT IN ('ok', 'cancel') THEN
-        RETURN v_answer;
-    END IF;
-    IF v_answer = 'cancel' AND NOT meshify.may_run(p_job) THEN
-        PERFORM meshify.end_without(p_job, 'canceled', 'canceled', 'canceled');
-        RETURN 'closed';
-    END IF;
-    UPDATE meshify.jobs j
-    SET status = 'pending', worker_id = NULL, worked = j.worked + p_worked,
-        run_after = now() + CASE WHEN meshify.unended(p_job) THEN greatest(p_delay, '1 min') WHEN v_answer = 'cancel' THEN '0' ELSE p_delay END,
-        attempts = CASE WHEN p_counted THEN j.attempts ELSE greatest(j.attempts - 1, 0) END
-    WHERE j.id = p_job;
-    UPDATE public.mesh_assets a SET status = 'pending'
-    FROM meshify.jobs j WHERE j.id = p_job AND a.id = j.asset_id AND a.status = 'running';
-    PERFORM meshify.note(p_job, 'handed_back', jsonb_build_object('reason', p_reason, 'delay', p_delay, 'counted', p_counted));
-    IF p_delay <= interval '0' OR v_answer = 'cancel' THEN
-        PERFORM pg_catalog.pg_notify('meshify_jobs', '');
-    END IF;
-    RETURN 'ok';
-END $$;
-
 SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
 SELECT meshify.only_for('meshify.prompt_of(jsonb)');
 SELECT meshify.only_for('meshify.has_ended(uuid)');
@@ -132,5 +105,4 @@ SELECT meshify.only_for('meshify.end_without(uuid, text, text, text, boolean)');
 SELECT meshify.only_for('meshify.may_run(uuid)');
 SELECT meshify.only_for('meshify.fail(uuid, uuid, text, text)', 'meshify_worker');
 SELECT meshify.only_for('meshify.canceled(uuid, uuid)', 'meshify_worker');
-SELECT meshify.only_for('meshify.hand_back(uuid, uuid, interval, boolean, interval, text)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 5, applied_at = now() WHERE version < 5;

@@ -1,49 +1,5 @@
 -- What an operator does by hand, through meshifyctl.
 
--- A job that failed or was canceled, again. Credits that were given back are taken again, if they suffice.
-CREATE OR REPLACE FUNCTION meshify.retry(p_job uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
-DECLARE
-    j record;
-    v_back numeric;
-    v_n int;
-BEGIN
-    PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT x.asset_id FROM meshify.jobs x WHERE x.id = p_job) FOR UPDATE;
-    SELECT x.status::text AS status, x.user_id, x.asset_id INTO j
-    FROM meshify.jobs x WHERE x.id = p_job FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN 'gone';
-    ELSIF j.status = 'done' THEN
-        RETURN 'done';
-    ELSIF j.status IN ('pending', 'running') THEN
-        RETURN 'unfinished';
-    ELSIF NOT EXISTS (SELECT FROM public.mesh_assets a WHERE a.id = j.asset_id) THEN
-        RETURN 'no_asset';
-    END IF;
-
-    SELECT coalesce(sum(r.credits), 0), coalesce(max(r.n), 0) INTO v_back, v_n FROM meshify.refunds r WHERE r.job_id = p_job;
-    IF v_back > 0 THEN
-        UPDATE public.profiles p
-        SET credits_remaining = p.credits_remaining - v_back, credits_used = p.credits_used + v_back
-        WHERE p.id = j.user_id AND p.credits_remaining >= v_back;
-        IF NOT FOUND THEN
-            RETURN 'credits';
-        END IF;
-        INSERT INTO meshify.refunds (job_id, n, user_id, credits) VALUES (p_job, v_n + 1, j.user_id, -v_back);
-    END IF;
-    -- Nothing can be found out any more about a purchase this old: the operator has decided.
-    UPDATE meshify.predictions p SET state = 'given_up'
-    WHERE p.job_id = p_job AND p.state = 'intended' AND p.intent_at < now() - interval '1 hour';
-    UPDATE meshify.jobs x
-    SET status = 'pending', error = meshify.fit('public.jobs', 'error', NULL), completed_at = NULL, attempts = 0, crashes = 0, progress = NULL, worker_id = NULL,
-        run_after = now(), worked = '0', cancel_requested_at = NULL
-    WHERE x.id = p_job;
-    UPDATE public.mesh_assets a SET status = 'pending' WHERE a.id = j.asset_id;
-    PERFORM meshify.note(p_job, 'retried', CASE WHEN v_back > 0 THEN jsonb_build_object('credits', v_back) END);
-    PERFORM pg_catalog.pg_notify('meshify_jobs', '');
-    RETURN 'ok';
-END $$;
-
 -- Running jobs of no worker of ours, unchanged for ten minutes: what an older program left behind.
 CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -150,7 +106,6 @@ CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
             SELECT * FROM meshify.storage_usage u ORDER BY u.bytes DESC NULLS LAST LIMIT 20) s))
 $$;
 
-SELECT meshify.only_for('meshify.retry(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.stuck()');
 SELECT meshify.only_for('meshify.others()', 'meshify_worker');
 SELECT meshify.only_for('meshify.retry_stuck()', 'meshify_worker');

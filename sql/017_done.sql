@@ -6,9 +6,14 @@ DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
     j record;
 BEGIN
-    -- Not closed by us, who were about to: its asset was deleted, and no row will name the object.
+    -- Not closed by us, who were about to: its asset was deleted.
     IF v_answer = 'closed' AND EXISTS (SELECT FROM meshify.jobs x WHERE x.id = p_job AND x.status <> 'done') THEN
-        RETURN 'cancel';
+        v_answer := 'cancel';
+    END IF;
+    -- No row will name the object, unless another job of the asset stored one of this name.
+    IF v_answer = 'cancel' AND EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs x ON x.asset_id = a.id
+                                       WHERE x.id = p_job AND a.status = 'done' AND a.output_path = p_path) THEN
+        RETURN 'keep';
     END IF;
     IF v_answer <> 'ok' THEN
         RETURN v_answer;

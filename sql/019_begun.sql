@@ -15,9 +15,9 @@ BEGIN
           AND j.run_after <= now() AND j.id <> ALL (v_not)
           AND (j.cancel_requested_at IS NOT NULL
                OR NOT p_only_cancels
-               AND EXISTS (SELECT FROM meshify.predictions p
-                           WHERE p.job_id = j.id AND p.state IN ('intended', 'bought')
-                             AND (p.finished_at IS NULL OR p.finished_at > now() - interval '1 hour')))
+               AND coalesce((SELECT true FROM meshify.predictions p -- not EXISTS, for which all of history may be read
+                             WHERE p.job_id = j.id AND p.state IN ('intended', 'bought')
+                               AND (p.finished_at IS NULL OR p.finished_at > now() - interval '1 hour') LIMIT 1), false))
         ORDER BY j.priority DESC, j.run_after, j.created_at
         LIMIT p_free FOR UPDATE SKIP LOCKED);
 END $$;

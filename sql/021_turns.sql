@@ -41,7 +41,8 @@ BEGIN
           AND (o.state = 'surplus'
                OR (j.id IS NULL AND o.intent_at < now() - interval '1 min')
                OR (j.status NOT IN ('pending', 'running') AND coalesce(j.completed_at, '-infinity') < now() - interval '1 min'))
-        ORDER BY o.audited_at NULLS FIRST, o.intent_at LIMIT p_max FOR UPDATE OF o SKIP LOCKED)
+        ORDER BY o.audited_at NULLS FIRST, random() -- an audit may end at its first
+        LIMIT p_max FOR UPDATE OF o SKIP LOCKED)
     RETURNING p.id, p.prediction_id;
 END $$;
 

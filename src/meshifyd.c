@@ -200,7 +200,7 @@ int main(int argc, char **argv) {
         { "help", no_argument, NULL, OPT_HELP },
         { 0 },
     };
-    const char *path = NULL, *instance = NULL;
+    const char *path = NULL, *instance = NULL, *why;
     bool only_test = false, check = false;
     ConfigErrors errors = { 0 };
     Config *config = NULL;
@@ -248,9 +248,9 @@ int main(int argc, char **argv) {
     /* libpq's own default is to look for Kerberos credentials before each login: the loop would wait. */
     (void) setenv("PGGSSENCMODE", "disable", 0);
 
-    r = libraries_begin();
-    if (r < 0) {
-        fprintf(stderr, "meshifyd: libcurl and libcrypto can't be set up: %s\n", strerror(-r));
+    why = libraries_begin();
+    if (why) {
+        fprintf(stderr, "meshifyd: libcurl can't be set up: %s\n", why);
         return EX_SOFTWARE;
     }
     r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);

@@ -13,6 +13,9 @@ int complete_done_ask(const char *worker, const Job *j, DbRequest *ret);
 int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret);
 int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret);
 
+/* Did done() find that another job's row names an object of this name? Then it stays. */
+bool complete_keeps(const PGresult *res);
+
 /* Closing calls: EV_OK (also when closed already), EV_ELSE (done only: a cancel came first, or the
  * job is gone), EV_LOST. */
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr);

@@ -86,10 +86,14 @@ static void cancelled(void *userdata, HttpReply *reply) {
     Worker *w = userdata;
     HttpRequest request;
     Fault fault = { 0 };
+    bool heard = service_cancel_hear(reply, &fault) == EV_OK;
 
     w->audit.http = NULL;
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
-    if (service_cancel_hear(reply, &fault) != EV_OK) {
+    if (!heard && (reply->end != HTTP_ANSWERED || reply->code == 401 || reply->code == 402 ||
+                   reply->code == 429)) /* the others would fare no better */
+        failed(w, "Predictions that nobody waits for can't be cancelled", fault.detail);
+    else if (!heard) {
         log_line(LOG_WARNING, JOB_SURPLUS,
                  "Prediction %s, which nobody waits for, can't be cancelled: %s, retrying in a "
                  "minute",

@@ -36,6 +36,8 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
         w->done++;
         log_job(LOG_NOTICE, JOB_DONE, j, "Job %s is done: %s, %llu triangles", j->id, j->object,
                 (unsigned long long) j->triangles);
+    } else if (ev == EV_ELSE) {
+        j->stored = !complete_keeps(res);
     } else if (ev == EV_OK && state == JOB_FAILING) {
         w->failed++;
         log_job(LOG_NOTICE, JOB_FAILED, j, "Job %s has failed (%s): %s", j->id,
@@ -76,7 +78,7 @@ static void close_now(void *userdata) {
         HandBack how = complete_hand_back(w->config, t->job, now, clock_chance());
 
         t->back_usec = now + how.delay_usec;
-        if (how.counted || t->job->fault.code != FAULT_NONE)
+        if (t->job->tries == 0 && (how.counted || t->job->fault.code != FAULT_NONE))
             log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s goes back for %llu ms (%s): %s",
                     t->job->id, (unsigned long long) (how.delay_usec / 1000), how.reason,
                     t->job->fault.detail);

@@ -2,7 +2,6 @@
  * makes an id another one; libcrypto 3.0 half sets itself up, and crashes at the next hash; libcurl 7.88 keeps
  * a table of no size, and divides by that size later. */
 #include <curl/curl.h>
-#include <errno.h>
 #include <jansson.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -58,14 +57,15 @@ static void crypto_free(void *p, const char *file, int line) {
     free(p);
 }
 
-int libraries_begin(void) {
+const char *libraries_begin(void) {
+    CURLcode r;
+
     json_set_alloc_funcs(allocate, free);
-    if (!CRYPTO_set_mem_functions(crypto_allocate, crypto_reallocate, crypto_free))
-        return -EBUSY;
-    return curl_global_init_mem(CURL_GLOBAL_DEFAULT, allocate, free, reallocate, duplicate,
-                                allocate_zeroed) == CURLE_OK
-               ? 0
-               : -ENOMEM;
+    /* Refused where something has allocated already, as a preloaded library may: then it does without. */
+    (void) CRYPTO_set_mem_functions(crypto_allocate, crypto_reallocate, crypto_free);
+    r = curl_global_init_mem(CURL_GLOBAL_DEFAULT, allocate, free, reallocate, duplicate,
+                             allocate_zeroed);
+    return r == CURLE_OK ? NULL : curl_easy_strerror(r);
 }
 
 void libraries_end(void) {

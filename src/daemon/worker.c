@@ -207,7 +207,7 @@ static void claimed(void *userdata, DbEnd end, const PGresult *res) {
      * ends, which may be already. */
     if (w->only_bought && w->lanes[LANE_CREATE].held_until_usec < w->plan.due_usec)
         w->plan.due_usec = w->lanes[LANE_CREATE].held_until_usec;
-    else if (w->lease.paused)
+    else if (w->lease.paused && next != 0) /* 0: more are to be canceled */
         w->plan.due_usec = UINT64_MAX;
     if (w->draining)
         worker_drain(w);

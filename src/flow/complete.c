@@ -50,7 +50,7 @@ static const char *model_of(const Purchase *p, const Step *s) {
 static const char *version_of(const char *model) {
     const char *colon = strchr(model, ':');
 
-    return colon ? colon + 1 : model;
+    return colon && strncmp(model, "deployment:", 11) != 0 ? colon + 1 : model;
 }
 
 /* json_pack()'s "s*" would take want of memory for want of a value. */
@@ -132,13 +132,18 @@ int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret) {
     return 0;
 }
 
+bool complete_keeps(const PGresult *res) {
+    return PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "keep") == 0;
+}
+
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
 
     /* Closed by us already: the answer of the first sending was lost. */
     if (strcmp(answer, "closed") == 0)
         return EV_OK;
-    if (is_done && (strcmp(answer, "cancel") == 0 || strcmp(answer, "gone") == 0))
+    if (is_done &&
+        (strcmp(answer, "cancel") == 0 || strcmp(answer, "gone") == 0 || complete_keeps(res)))
         return EV_ELSE;
     if (strcmp(answer, "gone") == 0)
         return EV_LOST;

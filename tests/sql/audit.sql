@@ -53,7 +53,7 @@ SELECT results_eq('SELECT id, input_hash, input_keys, age_usec BETWEEN 9000000 A
     $$SELECT pg_temp.p(1), 'hash of 1', '["a"]', true$$, 'with what the listing is held against');
 
 UPDATE meshify.predictions SET audited_at = now() - CASE WHEN id = pg_temp.p(1) THEN interval '62 s' ELSE '63 s' END WHERE audited_at IS NOT NULL;
-SELECT isnt((SELECT id FROM meshify.audit_lost(t.w(1), 1)), pg_temp.p(1), 'these take turns too');
+SELECT ok((SELECT id IN (pg_temp.p(2), pg_temp.p(3), pg_temp.p(5)) FROM meshify.audit_lost(t.w(1), 1)), 'these take turns too');
 
 SELECT is_empty($$SELECT * FROM meshify.surplus(t.w(1), ARRAY[pg_temp.p(1)], ARRAY['q7'])$$, 'what another purchase is, is not surplus');
 SELECT is_empty($$SELECT * FROM meshify.surplus(t.w(1), ARRAY[pg_temp.p(4)], ARRAY['q4'])$$, 'nor what a job is about to know');

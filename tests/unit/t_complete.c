@@ -120,24 +120,37 @@ static void test_done(void **state) {
 
 /* The configuration has changed since: what was bought counts. */
 static void test_done_names_what_was_bought(void **state) {
+    static const struct {
+        const char *purchases, *model, *version;
+    } cases[] = {
+        { "[" PURCHASE("mesh", 1, "bought", BOUGHT,
+                       TOOK("1") ",\"model\":\"other/model:c0ffee\"") "]",
+          "other/model:c0ffee", "c0ffee" },
+        { "[" PURCHASE("mesh", 1, "bought", BOUGHT, TOOK("1") ",\"model\":\"c0ffee\"") "]",
+          "c0ffee", "c0ffee" },
+        { "[" PURCHASE("mesh", 1, "bought", BOUGHT,
+                       TOOK("1") ",\"model\":\"deployment:acme/mesh\"") "]",
+          "deployment:acme/mesh", "deployment:acme/mesh" },
+    };
     _cleanup_(config_freep) Config *c =
         good(&nothing,
              GOOD "[pipeline text]\nsteps = mesh\n[step mesh]\nmodel = tencent/hunyuan-3d-3.1\n"
                   "input.prompt = ${prompt}\n");
-    _cleanup_(job_freep) Job *j =
-        completing(c, "[" PURCHASE("mesh", 1, "bought", BOUGHT,
-                                   TOOK("1") ",\"model\":\"other/model:c0ffee\"") "]");
-    json_t *meta;
-    DbRequest r;
 
     (void) state;
-    assert_int_equal(complete_done_ask(WORKER, j, &r), 0);
-    meta = json_of(r.params[6]);
-    assert_string_equal(json_text(meta, "model_version"), "c0ffee");
-    assert_string_equal(json_text(json_array_get(json_object_get(meta, "steps"), 0), "model"),
-                        "other/model:c0ffee");
-    json_decref(meta);
-    db_request_done(&r);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        _cleanup_(job_freep) Job *j = completing(c, cases[i].purchases);
+        json_t *meta;
+        DbRequest r;
+
+        assert_int_equal(complete_done_ask(WORKER, j, &r), 0);
+        meta = json_of(r.params[6]);
+        assert_string_equal(json_text(meta, "model_version"), cases[i].version);
+        assert_string_equal(json_text(json_array_get(json_object_get(meta, "steps"), 0), "model"),
+                            cases[i].model);
+        json_decref(meta);
+        db_request_done(&r);
+    }
 }
 
 /* Where a model gave no time, there is none; where it has no version, its name stands for it. */
@@ -210,6 +223,11 @@ static void test_hear(void **state) {
 
     (void) state;
     assert_int_equal(complete_hear(res, true, &f), EV_ELSE);
+    assert_false(complete_keeps(res));
+    PQclear(res);
+    res = answer_of("keep");
+    assert_int_equal(complete_hear(res, true, &f), EV_ELSE);
+    assert_true(complete_keeps(res));
     PQclear(res);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         res = answer_of(cases[i].answer);
