@@ -254,6 +254,17 @@ def directory_storage():
         a_directory(lab, spool)
 
 
+def cancelled_at_the_end(lab, job, asset):
+    """When the mesh is stored, and the closing waits for a lock."""
+    holder = lab.postgres.connect(autocommit=False)
+    holder.cursor().execute("SELECT FROM public.mesh_assets WHERE id = %s FOR UPDATE", (asset,))
+    lab.daemons[0].wait_line(f"Job {job}: .* bytes", 20)
+    lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s", job)
+    holder.rollback()
+    holder.close()
+    lab.wait_status(job, "error" if {"check", "triggers"} & set(testing.VARIANT) else "canceled", seconds=20)
+
+
 def a_directory(lab, spool):
     lab.daemon(**{"worker.spool_dir": spool})
     job, asset = lab.insert_job("to a directory", IMAGE)
@@ -265,15 +276,12 @@ def a_directory(lab, spool):
     job, asset = lab.insert_job("an image by path", f"{lab.user}/x.png")
     failed_once(lab, job, asset, "reference image cannot be used", "dir can't sign a path")
     is_(len(lab.sim.predictions()), 1, "dir: nothing was bought for it")
-    job, asset = lab.insert_job("cancelled at the end", IMAGE)
-    holder = lab.postgres.connect(autocommit=False) # the closing waits
-    holder.cursor().execute("SELECT FROM public.mesh_assets WHERE id = %s FOR UPDATE", (asset,))
-    lab.daemons[0].wait_line(f"Job {job}: .* bytes", 20)
-    lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s", job)
-    holder.rollback()
-    holder.close()
-    lab.wait_status(job, "error" if {"check", "triggers"} & set(testing.VARIANT) else "canceled", seconds=20)
+    cancelled_at_the_end(lab, *lab.insert_job("cancelled at the end", IMAGE))
     is_([f for _, _, files in os.walk(os.path.join(lab.dir, "store")) for f in files], left, "dir: what no row names is removed")
+    again = lab.value("INSERT INTO meshify.jobs (user_id, project_id, asset_id, input_data) "
+                      "SELECT user_id, project_id, asset_id, input_data FROM meshify.jobs WHERE id = %s RETURNING id", row["id"])
+    cancelled_at_the_end(lab, again, row["asset_id"])
+    is_([f for _, _, files in os.walk(os.path.join(lab.dir, "store")) for f in files], left, "dir: what a row names stays, whose job ever is cancelled")
     is_(lab.daemons[0].stop(), 0, "dir: it stops")
 
 
