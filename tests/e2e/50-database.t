@@ -226,12 +226,25 @@ def what_costs_goes_first():
     wait_for(lambda: [p["status"] for p in lab.sim.predictions()] == ["canceled", "canceled"], 10, "the cancels")
     wait_for(lambda: lab.count("canceled") == 3, 10, "their end")
     is_(lab.count("pending"), 5, "paused: nothing else is claimed")
+    is_(lab.ctl("resume").returncode, 0, "resumed")
+    wait_for(lambda: lab.count("running") == 2, 20, "claims")
+    lab.sim.stop()
+
+
+def cancels_while_paused():
+    """More than there are slots."""
+    lab = Lab()
+    _, first = in_flight(lab, 6, 600000)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    is_(lab.ctl("pause").returncode, 0, "paused")
+    lab.daemon("two", **SHORT, **{"worker.max_jobs": "2"})
+    wait_for(lambda: lab.count("pending") == 6, 20, "the take-over")
     now = lab.value("SELECT clock_timestamp()")
     wait_for(lambda: lab.value("SELECT max(heartbeat_at) > %s FROM meshify.workers", now), 10, "a heartbeat, which tells of the pause")
-    lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = ANY (%s::uuid[])", [j for j, _ in waiting[1:5]])
-    wait_for(lambda: lab.count("canceled") == 7, 10, "more cancels than there are slots")
-    is_(lab.ctl("resume").returncode, 0, "resumed")
-    wait_for(lambda: lab.count("running") == 1, 20, "a claim")
+    lab.query("UPDATE public.jobs SET cancel_requested_at = now()")
+    wait_for(lambda: lab.count("canceled") == 6, 25, "the cancels, two at a time")
+    is_({p["status"] for p in lab.sim.predictions()}, {"canceled"}, "paused: all are canceled")
     lab.sim.stop()
 
 
@@ -315,5 +328,5 @@ def limits_of_the_queue():
 
 
 testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database, the_audit,
-             the_audit_goes_on, a_cancel_is_refused, what_costs_goes_first, many_are_deleted,
+             the_audit_goes_on, a_cancel_is_refused, what_costs_goes_first, cancels_while_paused, many_are_deleted,
              a_heartbeat_is_late, without_notifications, limits_of_the_queue)
