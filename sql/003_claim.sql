@@ -1,4 +1,4 @@
--- Jobs come from the queue.
+-- Jobs come from the queue: what a claim answers, and how a job becomes a worker's. Which jobs: 019_begun.sql.
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$

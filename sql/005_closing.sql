@@ -1,5 +1,5 @@
 -- Closing: asset, job, notification, refund and event change together or not at all. All lock the
--- asset, then the job, then the profile.
+-- asset, then the job, then the profile. Refunds: 020_refund.sql; the locks, and handing back: 022_ending.sql.
 
 -- No notification is worth a job that can't be closed: the table may be missing, or refuse.
 CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text) RETURNS void

@@ -1,4 +1,4 @@
--- What an operator does by hand, through meshifyctl.
+-- What an operator does by hand, through meshifyctl. Trying again: 020_refund.sql.
 
 -- Running jobs of no worker of ours, unchanged for ten minutes: what an older program left behind.
 CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid

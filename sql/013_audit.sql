@@ -1,5 +1,5 @@
 -- The audit: what was bought and no job uses must not go on running, though its answer was lost, or the
--- worker that was to cancel it died.
+-- worker that was to cancel it died. What is looked at next: 021_turns.sql.
 ALTER TABLE meshify.predictions ADD COLUMN IF NOT EXISTS audited_at timestamptz;
 
 -- The listing shows these predictions, each with the input of the purchase beside it. What is nobody's

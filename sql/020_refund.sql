@@ -69,6 +69,8 @@ BEGIN
         RETURN 'unfinished';
     ELSIF NOT EXISTS (SELECT FROM public.mesh_assets a WHERE a.id = j.asset_id) THEN
         RETURN 'no_asset';
+    ELSIF EXISTS (SELECT FROM public.mesh_assets a WHERE a.id = j.asset_id AND a.status = 'done') THEN
+        RETURN 'done'; -- by another job: its row and file stay
     END IF;
 
     SELECT coalesce(sum(l.credits), 0), coalesce(max(l.n) FILTER (WHERE l.job_id = p_job), 0) INTO v_back, v_n

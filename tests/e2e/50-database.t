@@ -177,10 +177,16 @@ def the_audit_goes_on():
     first.signal(signal.SIGKILL)
     first.wait()
     oldest = lab.value("SELECT prediction_id FROM meshify.predictions ORDER BY intent_at LIMIT 1")
-    lab.sim.fault("cancel", {"status": 500}, match=oldest, count=-1)
     lab.query("UPDATE meshify.predictions SET intent_at = intent_at - interval '5 min'")
     lab.query("DELETE FROM public.jobs WHERE id = ANY (%s::uuid[])", [j for j, _ in jobs])
+    lab.sim.fault("cancel", {"status": 429}, count=1) # which concerns all of them
     second = lab.daemon("two", **SHORT)
+    second.wait_line("Predictions that nobody waits for can't be cancelled: .*429", 30)
+    is_(lab.sim.stats()["received"]["cancel"], 1, "audit: where the service refuses all, it is asked once")
+    is_(second.stop(), 0, "audit: stops")
+    lab.query("UPDATE meshify.predictions SET audited_at = NULL") # the minute is over
+    lab.sim.fault("cancel", {"status": 500}, match=oldest, count=-1)
+    second = lab.daemon("three", **SHORT)
     second.wait_line(f"Prediction {oldest}, which nobody waits for, can't be cancelled: .*500", 30)
     wait_for(lambda: sorted(p["status"] for p in lab.sim.predictions()) == ["canceled", "canceled", "processing"], 20, "the others' end")
     ok(True, "audit: what can't be cancelled is named, and the others are")

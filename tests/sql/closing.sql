@@ -56,13 +56,21 @@ AND j.id <> (SELECT r.job_id FROM meshify.refunds r ORDER BY r.at DESC LIMIT 1);
 SELECT is(pg_temp.credits(), 1025::numeric, 'whichever is tried again, it is taken again');
 SELECT t.claim(1);
 SELECT is(t.done(1, j.id), 'ok', 'one of them makes the asset') FROM public.jobs j WHERE j.status = 'running';
-SELECT meshify.retry(j.id) FROM public.jobs j WHERE j.asset_id = (SELECT o.asset_id FROM public.jobs o WHERE o.id = (TABLE once)) AND j.status = 'error';
+SELECT is(meshify.retry(j.id), 'done', 'the other is not tried again') FROM public.jobs j
+WHERE j.asset_id = (SELECT o.asset_id FROM public.jobs o WHERE o.id = (TABLE once)) AND j.status = 'error';
+SELECT is((SELECT a.status::text FROM public.mesh_assets a WHERE a.id = (SELECT o.asset_id FROM public.jobs o WHERE o.id = (TABLE once))), 'done', 'and the asset stays');
+UPDATE public.jobs j SET status = 'pending' WHERE j.asset_id = (SELECT o.asset_id FROM public.jobs o WHERE o.id = (TABLE once)) AND j.status = 'error';
 SELECT t.claim(1);
-UPDATE public.mesh_assets a SET status = 'done' WHERE a.id = (SELECT o.asset_id FROM public.jobs o WHERE o.id = (TABLE once));
 UPDATE public.jobs SET cancel_requested_at = now() WHERE status = 'running';
 SELECT is(t.done(1, j.id), 'keep', 'an object that a row names is kept') FROM public.jobs j WHERE j.status = 'running';
 SELECT meshify.canceled(t.w(1), j.id) FROM public.jobs j WHERE j.status = 'running';
 SELECT is(pg_temp.credits(), 1025::numeric, 'what was made is not given back for another');
+INSERT INTO public.jobs (type, status, user_id, project_id, asset_id, input_data) SELECT type, 'pending', user_id, project_id, asset_id, input_data
+FROM public.jobs WHERE id = (TABLE once);
+SELECT t.claim(1);
+SELECT meshify.fail(t.w(1), j.id, 'It broke down.', 'word') FROM public.jobs j WHERE j.status = 'running';
+SELECT is(pg_temp.credits(), 1025::numeric, 'nor is it for one that fails afterwards');
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'refund_refused' AND detail ->> 'reason' LIKE 'another job made%'), 1, 'which is written down, too');
 UPDATE public.profiles SET credits_remaining = 1025, credits_used = 0;
 
 UPDATE meshify.settings SET value = 'off' WHERE key = 'refund';
