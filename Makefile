@@ -26,7 +26,7 @@ SCHEMA_VERSION := $(shell expr 0$(firstword $(subst _, ,$(notdir $(lastword $(SQ
 
 CFLAGS  ?= -O2 -g
 LDFLAGS ?=
-PKGS    := libsystemd libpq libcurl jansson libcrypto inih
+PKGS    := libsystemd libpq libcurl jansson libcrypto inih libisal
 
 # Ours stand apart from CFLAGS, which stays the packager's.
 OUR_CFLAGS   := -std=gnu17 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \

@@ -1,4 +1,4 @@
-/* SHA-256, by libcrypto; and CRC-32C, which it lacks. */
+/* SHA-256 by libcrypto, and CRC-32C by ISA-L, over the same bytes. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -287,6 +287,45 @@ static void test_hash(void **state) {
     assert_null(hash_free(NULL));
 }
 
+/* The examples of RFC 3720, B.4, and the usual check word; whole, and in two pieces at every place. */
+static void test_crc32c(void **state) {
+    unsigned char rising[32], falling[32];
+    static const unsigned char zeros[32];
+    unsigned char ones[32];
+    const struct {
+        const void *bytes;
+        size_t size;
+        uint32_t sum;
+    } cases[] = {
+        { "", 0, 0 },
+        { "123456789", 9, 0xe3069283 },
+        { zeros, 32, 0x8a9136aa },
+        { ones, 32, 0x62a8ab43 },
+        { rising, 32, 0x46dd794e },
+        { falling, 32, 0x113fdb5c },
+    };
+
+    (void) state;
+    memset(ones, 0xff, sizeof ones);
+    for (unsigned char i = 0; i < 32; i++) {
+        rising[i] = i;
+        falling[i] = (unsigned char) (31 - i);
+    }
+    for (size_t i = 0; i < N(cases); i++)
+        for (size_t cut = 0; cut <= cases[i].size; cut++) {
+            Hash *h = NULL;
+
+            assert_int_equal(hash_new(&h), 0);
+            assert_int_equal(hash_update(h, cases[i].bytes, cut), 0);
+            assert_int_equal(
+                hash_update(h, (const char *) cases[i].bytes + cut, cases[i].size - cut), 0);
+            assert_int_equal(hash_crc32c(h), cases[i].sum);
+            assert_int_equal(hash_restart(h), 0);
+            assert_int_equal(hash_crc32c(h), 0);
+            hash_free(h);
+        }
+}
+
 static void test_http_messages(void **state) {
     HttpRequest r = { .method = "GET", .url = strdup("u"), .body = strdup("b"), .body_size = 1 };
     Secret s = { .text = strdup("r8_secret") };
@@ -361,11 +400,12 @@ static void test_graphic(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),         cmocka_unit_test(test_clean_anything),
-        cmocka_unit_test(test_forms),         cmocka_unit_test(test_buffer),
-        cmocka_unit_test(test_hosts),         cmocka_unit_test(test_json),
-        cmocka_unit_test(test_graphic),       cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_http_messages), cmocka_unit_test(test_db_messages),
+        cmocka_unit_test(test_clean),       cmocka_unit_test(test_clean_anything),
+        cmocka_unit_test(test_forms),       cmocka_unit_test(test_buffer),
+        cmocka_unit_test(test_hosts),       cmocka_unit_test(test_json),
+        cmocka_unit_test(test_graphic),     cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_crc32c),      cmocka_unit_test(test_http_messages),
+        cmocka_unit_test(test_db_messages),
     };
 
     torture_json();
