@@ -3,17 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/queue.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
-#include "io/db.h"
 #include "io/db_errors.h"
-#include "io/db_login.h"
-#include "io/hosts.h"
+#include "io/db_private.h"
 
-#define DB_CONNECT_USEC (15 * USEC_PER_SEC)
 #define DB_CALL_USEC (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
 #define DB_RETRY_MIN (50 * USEC_PER_MSEC)
 #define DB_RETRY_MAX (5 * USEC_PER_SEC)
@@ -35,49 +31,11 @@ struct DbOp {
     TAILQ_ENTRY(DbOp) link;
 };
 
-typedef TAILQ_HEAD(DbOps, DbOp) DbOps;
-
 typedef struct Batch {
     DbOps ops;
     DbOp *reading; /* the call whose results come next; NULL: the Sync comes next */
     TAILQ_ENTRY(Batch) link;
 } Batch;
-
-typedef enum DbState {
-    DB_AWAY,
-    DB_RESOLVING,
-    DB_CONNECTING,
-    DB_CHECKING, /* may it be written to? */
-    DB_UP
-} DbState;
-
-struct Db {
-    sd_event *event;
-    char *url, *application;
-    DbEvents events;
-    void *userdata;
-    DbState state;
-    PGconn *conn;
-    sd_event_source *io, *timer, *send;
-    int io_fd;
-    bool held; /* between up() and db_go() */
-    bool told_down;
-    uint64_t retry_usec;
-    Hosts *hosts;
-    unsigned failures; /* to connect, in a row: each attempt begins with the next server */
-    unsigned servers;  /* that the URL names */
-    bool told_refused; /* as told_down, that we may not come in */
-    DbOps queue;
-    TAILQ_HEAD(BatchHead, Batch) batches;
-    unsigned n_batches, n_pending;
-};
-
-static void lose(Db *db, const char *why, uint64_t retry_usec);
-
-/* As lose(); but who may not come in does not knock again and again. */
-static void lose_refused(Db *db, const char *why) {
-    lose(db, why, db_error_is_login_refused(why) ? DB_RETRY_AUTH : 0);
-}
 
 static DbOp *op_free(DbOp *op) {
     op->db->n_pending--;
@@ -97,13 +55,6 @@ static void tell(DbOp *op, DbEnd end) {
 static void wake(Db *db) {
     (void) sd_event_source_set_enabled(db->send, SD_EVENT_ONESHOT);
 }
-
-static void set_timer(Db *db, uint64_t usec) {
-    (void) sd_event_source_set_time_relative(db->timer, usec);
-    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_ONESHOT);
-}
-
-static void watch(Db *db, uint32_t events);
 
 /* --- sending ------------------------------------------------------------------------------- */
 
@@ -152,15 +103,6 @@ broken:
     return -EIO;
 }
 
-static void flush(Db *db) {
-    int left = PQflush(db->conn);
-
-    if (left < 0)
-        lose(db, PQerrorMessage(db->conn), 0);
-    else
-        watch(db, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
-}
-
 static int on_send(sd_event_source *source, void *userdata) {
     Db *db = userdata;
     int n = 1;
@@ -171,13 +113,13 @@ static int on_send(sd_event_source *source, void *userdata) {
     while (n > 0 && db->n_batches < DB_BATCHES_MAX && !TAILQ_EMPTY(&db->queue)) {
         n = send_batch(db);
         if (n > 0 && db->n_batches == 1)
-            set_timer(db, DB_CALL_USEC);
+            db_set_timer(db, DB_CALL_USEC);
     }
     if (n == -EIO) {
-        lose(db, PQerrorMessage(db->conn), 0);
+        db_lose(db, PQerrorMessage(db->conn), 0);
         return 0;
     }
-    flush(db);
+    db_flush(db);
     return 0;
 }
 
@@ -244,7 +186,7 @@ static void end_batch(Db *db, Batch *batch) {
         if (!failed && db_error_means_reconnect(op->res)) {
             TAILQ_INSERT_HEAD(&db->batches, batch, link);
             db->n_batches++;
-            lose_refused(db, PQresultErrorMessage(op->res));
+            db_lose_refused(db, PQresultErrorMessage(op->res));
             return;
         }
         failed = true;
@@ -271,7 +213,7 @@ static bool read_results(Db *db) {
             if (batch->reading && batch->reading->res)
                 batch->reading = TAILQ_NEXT(batch->reading, link);
             else if (PQstatus(db->conn) != CONNECTION_OK)
-                return lose(db, PQerrorMessage(db->conn), 0), false;
+                return db_lose(db, PQerrorMessage(db->conn), 0), false;
             continue;
         }
         if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
@@ -279,20 +221,20 @@ static bool read_results(Db *db) {
 
             PQclear(res);
             if (!complete)
-                return lose(db, "an answer is missing", 0), false;
+                return db_lose(db, "an answer is missing", 0), false;
             end_batch(db, batch);
             if (db->state != DB_UP)
                 return false;
             if (TAILQ_EMPTY(&db->batches))
                 (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
             else
-                set_timer(db, DB_CALL_USEC); /* the next one's time begins */
+                db_set_timer(db, DB_CALL_USEC); /* the next one's time begins */
         } else if (batch->reading) {
             PQclear(batch->reading->res);
             batch->reading->res = res;
         } else { /* an error at commit: nothing of this transaction holds */
             PQclear(res);
-            return lose(db, "the transaction failed at its end", 0), false;
+            return db_lose(db, "the transaction failed at its end", 0), false;
         }
     }
     return true;
@@ -308,19 +250,10 @@ static void read_notifications(Db *db) {
     }
 }
 
-/* --- connecting ---------------------------------------------------------------------------- */
-
-static void drop(Db *db) {
-    db->hosts = hosts_cancel(db->hosts);
-    db->io = sd_event_source_disable_unref(db->io);
-    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
-    PQfinish(db->conn);
-    db->conn = NULL;
-    db->state = DB_AWAY;
-}
+/* --- coming and going ---------------------------------------------------------------------- */
 
 /* The connection is gone: what was under way goes back to the queue's head, or is told. */
-static void lose(Db *db, const char *reason, uint64_t retry_usec) {
+void db_lose(Db *db, const char *reason, uint64_t retry_usec) {
     DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
     bool was_up = db->state == DB_UP, refused = false;
     char why[200];
@@ -329,7 +262,7 @@ static void lose(Db *db, const char *reason, uint64_t retry_usec) {
 
     db_error_line(why, sizeof why, reason);
     db->failures += !was_up;
-    drop(db);
+    db_disconnect(db);
     while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
         TAILQ_REMOVE(&db->batches, batch, link);
         while ((op = TAILQ_LAST(&batch->ops, DbOps))) {
@@ -349,7 +282,7 @@ static void lose(Db *db, const char *reason, uint64_t retry_usec) {
         db->retry_usec = db->retry_usec * 2 < DB_RETRY_MAX ? db->retry_usec * 2 : DB_RETRY_MAX;
     } else
         refused = !db->told_refused;
-    set_timer(db, retry_usec);
+    db_set_timer(db, retry_usec);
     if (was_up || !db->told_down || refused) {
         db->told_down = true;
         db->told_refused = db->told_refused || refused;
@@ -362,152 +295,41 @@ static void lose(Db *db, const char *reason, uint64_t retry_usec) {
     }
 }
 
-static void came_up(Db *db) {
+/* As db_lose(); but who may not come in does not knock again and again. */
+void db_lose_refused(Db *db, const char *why) {
+    db_lose(db, why, db_error_is_login_refused(why) ? DB_RETRY_AUTH : 0);
+}
+
+void db_came_up(Db *db) {
     db->state = DB_UP;
     db->told_down = db->told_refused = false;
     db->failures = 0;
     db->held = true;
     (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
-    watch(db, EPOLLIN);
+    db_watch(db, EPOLLIN);
     if (db->events.up)
         db->events.up(db->userdata);
     wake(db);
 }
 
-static void on_notice(void *userdata, const PGresult *res) {
-    Db *db = userdata;
-
-    if (db->events.notice)
-        db->events.notice(db->userdata, res);
-}
-
-/* libpq could check this while it connects (target_session_attrs), but goes by what a server says of
- * itself at the login. A pooler says what it heard at some other login, which may be long ago; so it is
- * asked. */
-static void check(Db *db) {
-    (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
-    db->state = DB_CHECKING;
-    if (PQsetnonblocking(db->conn, 1) < 0 ||
-        PQsendQuery(db->conn, "SHOW transaction_read_only") != 1)
-        lose(db, PQerrorMessage(db->conn), 0);
-    else
-        flush(db);
-}
-
-static void connect_now(Db *db);
-
-/* A list has a standby in it, which is nothing to speak of while there are others to be asked. */
-static void refuse(Db *db) {
-    if (++db->failures % db->servers == 0) {
-        db->failures--; /* lose() counts */
-        lose(db, "the server is read-only", 0);
-    } else {
-        drop(db);
-        connect_now(db);
-    }
-}
-
-static void checking(Db *db) {
-    PGresult *res;
-
-    if (PQconsumeInput(db->conn) != 1) {
-        lose(db, PQerrorMessage(db->conn), 0);
-        return;
-    }
-    while (!PQisBusy(db->conn)) {
-        if (!(res = PQgetResult(db->conn))) {
-            if (PQenterPipelineMode(db->conn) != 1)
-                lose(db, PQerrorMessage(db->conn), 0);
-            else
-                came_up(db);
-            return;
-        }
-        if (PQresultStatus(res) != PGRES_TUPLES_OK)
-            lose_refused(db, PQresultErrorMessage(res));
-        else if (PQntuples(res) != 1 || strcmp(PQgetvalue(res, 0, 0), "off") != 0)
-            refuse(db);
-        PQclear(res);
-        if (db->state != DB_CHECKING)
-            return;
-    }
-    flush(db);
-}
-
-static void connecting(Db *db) {
-    PostgresPollingStatusType want = PQconnectPoll(db->conn);
-
-    if (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING)
-        watch(db, want == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
-    else if (want == PGRES_POLLING_OK)
-        check(db);
-    else
-        lose_refused(db, PQerrorMessage(db->conn));
-}
-
-static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+int db_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     Db *db = userdata;
 
     (void) source;
     (void) fd;
-    if (db->state == DB_CONNECTING) {
-        connecting(db);
-        return 0;
-    }
-    if (db->state == DB_CHECKING) {
-        checking(db);
+    if (db->state < DB_UP) {
+        db_connect_go_on(db);
         return 0;
     }
     if (events & EPOLLOUT)
-        flush(db);
+        db_flush(db);
     if (db->state == DB_UP && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         if (PQconsumeInput(db->conn) != 1)
-            lose(db, PQerrorMessage(db->conn), 0);
+            db_lose(db, PQerrorMessage(db->conn), 0);
         else if (read_results(db))
             read_notifications(db);
     }
     return 0;
-}
-
-/* libpq changes its socket while it connects, also to a new one of the same number, which the kernel
- * does not watch then: the source is made anew each time. */
-static void watch(Db *db, uint32_t events) {
-    int fd = PQsocket(db->conn);
-
-    if (db->io && db->state > DB_CONNECTING && db->io_fd == fd &&
-        sd_event_source_set_io_events(db->io, events) >= 0)
-        return;
-    db->io = sd_event_source_disable_unref(db->io);
-    db->io_fd = fd;
-    if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, on_io, db) < 0)
-        lose(db, "no socket to watch", 0);
-}
-
-static void found(void *userdata, const char *host, const char *hostaddr, const char *port,
-                  unsigned n, const char *error) {
-    Db *db = userdata;
-
-    db->hosts = NULL;
-    db->servers = n > 0 ? n : 1;
-    if (error) {
-        lose(db, error, 0);
-        return;
-    }
-    db->conn = db_login(db->url, db->application, host, hostaddr, port, db->failures);
-    db->state = DB_CONNECTING;
-    if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
-        lose(db, db->conn ? PQerrorMessage(db->conn) : "out of memory", 0);
-        return;
-    }
-    set_timer(db, DB_CONNECT_USEC);
-    watch(db, EPOLLOUT);
-}
-
-static void connect_now(Db *db) {
-    db->state = DB_RESOLVING;
-    if (hosts_start(db->event, db->url, db->failures, found, db, &db->hosts) < 0)
-        lose(db, "the hosts can't be looked up", 0);
-    else
-        set_timer(db, DB_CONNECT_USEC);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -516,13 +338,13 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) source;
     (void) usec;
     if (db->state == DB_AWAY)
-        connect_now(db);
+        db_connect(db);
     else
-        lose(db,
-             db->state == DB_UP          ? "no answer in time"
-             : db->state == DB_RESOLVING ? "its name is not found in time"
-                                         : "connecting took too long",
-             0);
+        db_lose(db,
+                db->state == DB_UP          ? "no answer in time"
+                : db->state == DB_RESOLVING ? "its name is not found in time"
+                                            : "connecting took too long",
+                0);
     return 0;
 }
 
@@ -539,7 +361,7 @@ void db_go(Db *db) {
 
 void db_reconnect(Db *db, const char *why) {
     if (db->state != DB_AWAY)
-        lose(db, why, 0);
+        db_lose(db, why, 0);
 }
 
 int db_new(Db **ret, sd_event *event, const char *url, const char *application,

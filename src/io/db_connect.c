@@ -1,0 +1,150 @@
+/* How a connection of db.c comes up: its hosts are looked up, libpq logs in, and the server is asked whether
+ * it may be written to. Each step waits on the loop, none of them for ever. */
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "io/db_login.h"
+#include "io/db_private.h"
+
+#define DB_CONNECT_USEC (15 * USEC_PER_SEC)
+
+void db_set_timer(Db *db, uint64_t usec) {
+    (void) sd_event_source_set_time_relative(db->timer, usec);
+    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_ONESHOT);
+}
+
+/* libpq changes its socket while it connects, also to a new one of the same number, which the kernel
+ * does not watch then: the source is made anew each time. */
+void db_watch(Db *db, uint32_t events) {
+    int fd = PQsocket(db->conn);
+
+    if (db->io && db->state > DB_CONNECTING && db->io_fd == fd &&
+        sd_event_source_set_io_events(db->io, events) >= 0)
+        return;
+    db->io = sd_event_source_disable_unref(db->io);
+    db->io_fd = fd;
+    if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, db_on_io, db) < 0)
+        db_lose(db, "no socket to watch", 0);
+}
+
+void db_flush(Db *db) {
+    int left = PQflush(db->conn);
+
+    if (left < 0)
+        db_lose(db, PQerrorMessage(db->conn), 0);
+    else
+        db_watch(db, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
+}
+
+void db_disconnect(Db *db) {
+    db->hosts = hosts_cancel(db->hosts);
+    db->io = sd_event_source_disable_unref(db->io);
+    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
+    PQfinish(db->conn);
+    db->conn = NULL;
+    db->state = DB_AWAY;
+}
+
+static void on_notice(void *userdata, const PGresult *res) {
+    Db *db = userdata;
+
+    if (db->events.notice)
+        db->events.notice(db->userdata, res);
+}
+
+/* libpq could check this while it connects (target_session_attrs), but goes by what a server says of
+ * itself at the login. A pooler says what it heard at some other login, which may be long ago; so it is
+ * asked. */
+static void check(Db *db) {
+    (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
+    db->state = DB_CHECKING;
+    if (PQsetnonblocking(db->conn, 1) < 0 ||
+        PQsendQuery(db->conn, "SHOW transaction_read_only") != 1)
+        db_lose(db, PQerrorMessage(db->conn), 0);
+    else
+        db_flush(db);
+}
+
+/* A list has a standby in it, which is nothing to speak of while there are others to be asked. */
+static void refuse(Db *db) {
+    if (++db->failures % db->servers == 0) {
+        db->failures--; /* db_lose() counts */
+        db_lose(db, "the server is read-only", 0);
+    } else {
+        db_disconnect(db);
+        db_connect(db);
+    }
+}
+
+static void checking(Db *db) {
+    PGresult *res;
+
+    if (PQconsumeInput(db->conn) != 1) {
+        db_lose(db, PQerrorMessage(db->conn), 0);
+        return;
+    }
+    while (!PQisBusy(db->conn)) {
+        if (!(res = PQgetResult(db->conn))) {
+            if (PQenterPipelineMode(db->conn) != 1)
+                db_lose(db, PQerrorMessage(db->conn), 0);
+            else
+                db_came_up(db);
+            return;
+        }
+        if (PQresultStatus(res) != PGRES_TUPLES_OK)
+            db_lose_refused(db, PQresultErrorMessage(res));
+        else if (PQntuples(res) != 1 || strcmp(PQgetvalue(res, 0, 0), "off") != 0)
+            refuse(db);
+        PQclear(res);
+        if (db->state != DB_CHECKING)
+            return;
+    }
+    db_flush(db);
+}
+
+static void connecting(Db *db) {
+    PostgresPollingStatusType want = PQconnectPoll(db->conn);
+
+    if (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING)
+        db_watch(db, want == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
+    else if (want == PGRES_POLLING_OK)
+        check(db);
+    else
+        db_lose_refused(db, PQerrorMessage(db->conn));
+}
+
+static void found(void *userdata, const char *host, const char *hostaddr, const char *port,
+                  unsigned n, const char *error) {
+    Db *db = userdata;
+
+    db->hosts = NULL;
+    db->servers = n > 0 ? n : 1;
+    if (error) {
+        db_lose(db, error, 0);
+        return;
+    }
+    db->conn = db_login(db->url, db->application, host, hostaddr, port, db->failures);
+    db->state = DB_CONNECTING;
+    if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
+        db_lose(db, db->conn ? PQerrorMessage(db->conn) : "out of memory", 0);
+        return;
+    }
+    db_set_timer(db, DB_CONNECT_USEC);
+    db_watch(db, EPOLLOUT);
+}
+
+void db_connect(Db *db) {
+    db->state = DB_RESOLVING;
+    if (hosts_start(db->event, db->url, db->failures, found, db, &db->hosts) < 0)
+        db_lose(db, "the hosts can't be looked up", 0);
+    else
+        db_set_timer(db, DB_CONNECT_USEC);
+}
+
+void db_connect_go_on(Db *db) {
+    if (db->state == DB_CONNECTING)
+        connecting(db);
+    else if (db->state == DB_CHECKING)
+        checking(db);
+}
