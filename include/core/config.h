@@ -56,6 +56,7 @@ typedef struct Config {
 
     ConfigStorage storage_driver;
     char *storage_url; /* for STORAGE_DIR an absolute directory */
+    char *public_url;  /* what Replicate sees of the store; NULL: storage_url */
     Secret storage_key;
     char *access_key_id;
     Secret secret_access_key;

@@ -45,7 +45,7 @@ typedef struct ConfigKey {
 } ConfigKey;
 
 /* core/config_table.c: one row a key. */
-#define CONFIG_KEYS 43
+#define CONFIG_KEYS 44
 extern const ConfigKey config_table[];
 extern const char config_builtin_text[];
 

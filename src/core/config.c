@@ -397,6 +397,16 @@ static int missing(Parse *p, const char *name, const char *what) {
                      p->c->storage_driver == STORAGE_SUPABASE ? config_table[i].env : "");
 }
 
+/* Paths of the API are ours to add. */
+static int check_public_url(Parse *p) {
+    size_t i = config_row("storage.public_url");
+
+    if (!p->c->public_url || p->rows[i].bad || !strstr(p->c->public_url, "/storage/v1"))
+        return 0;
+    return error_row(p, i, where(p, i),
+                     "is the address that url has from outside: https://HOST without /storage/v1");
+}
+
 static int check_storage(Parse *p) {
     const Config *c = p->c;
     size_t url = config_row("storage.url"), driver = config_row("storage.driver");
@@ -420,7 +430,7 @@ static int check_storage(Parse *p) {
             "/storage/v1");
     if (r == 0 && c->storage_driver == STORAGE_SUPABASE && !c->storage_key.text)
         r = missing(p, "storage.key", "the service role key");
-    return r;
+    return r < 0 ? r : check_public_url(p);
 }
 
 /* Row `low` may not be above row `high`. */

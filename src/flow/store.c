@@ -277,8 +277,9 @@ int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret) {
 
 JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
-    const char *path = json_text(root, "signedURL");
-    size_t n = strlen(c->storage_url);
+    const char *path = json_text(root, "signedURL"),
+               *base = c->public_url ? c->public_url : c->storage_url;
+    size_t n = strlen(base);
 
     if (reply->end != HTTP_ANSWERED || reply->code / 100 != 2)
         return refused(reply, root, FAULT_IMAGE_MISSING, reterr);
@@ -286,10 +287,10 @@ JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault 
         fault_set(reterr, FAULT_STORE_UNREACHED, "storage: an answer without signedURL");
         return EV_WAIT;
     }
-    while (n > 0 && c->storage_url[n - 1] == '/')
+    while (n > 0 && base[n - 1] == '/')
         n--;
     free(j->image_url);
-    j->image_url = str_printf("%.*s/storage/v1%s", (int) n, c->storage_url, path);
+    j->image_url = str_printf("%.*s/storage/v1%s", (int) n, base, path);
     if (!j->image_url) {
         fault_set(reterr, FAULT_INTERNAL, "out of memory");
         return EV_RETRY;

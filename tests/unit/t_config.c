@@ -40,6 +40,7 @@ static void defaults(void **state) {
     assert_string_equal(c->download_hosts, "replicate.delivery *.replicate.delivery");
     assert_int_equal(c->storage_driver, STORAGE_SUPABASE);
     assert_string_equal(c->storage_url, "https://p.supabase.co");
+    assert_null(c->public_url);
     assert_string_equal(c->storage_key.text, "service");
     assert_null(c->access_key_id);
     assert_null(c->secret_access_key.text);

@@ -70,6 +70,8 @@ static const struct {
     { "[storage]\naccess_key_id = a\n", "f.ini:2: [storage] access_key_id: is not supported yet" },
     { "[storage]\nsecret_access_key = a\n", "f.ini:2: [storage] secret_access_key: is not supported yet" },
     { "[storage]\nregion = eu\n", "f.ini:2: [storage] region: is not supported yet" },
+    { "[storage]\npublic_url = shop\n", "f.ini:2: [storage] public_url: 'shop'" },
+    { "[storage]\npublic_url = https://s.example/storage/v1\n", "f.ini:2: [storage] public_url: is the address that url has from outside: https://HOST without /storage/v1" },
     { "[storage]\nbucket = a/b\n", "f.ini:2: [storage] bucket: 'a/b'" },
     { "[storage]\nbucket = ..\n", "f.ini:2: [storage] bucket: '..'" },
     { "[storage]\npath = {user_id}.glb\n", "f.ini:2: [storage] path: '{user_id}.glb'" },

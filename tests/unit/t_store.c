@@ -386,6 +386,16 @@ static void test_sign_hear(void **state) {
         }
         http_reply_done(&r);
     }
+    {
+        _cleanup_(config_freep) Config *inside =
+            good(&nothing, STORE("http://kong:8000", "x") "public_url = https://p.supabase.co/\n");
+        HttpReply r = reply_of(200, cases[0].body);
+        Fault f = { 0 };
+
+        assert_int_equal(store_sign_hear(inside, &r, j, &f), EV_OK);
+        assert_string_equal(j->image_url, cases[0].url);
+        http_reply_done(&r);
+    }
     for (int n = 8000; n < 9000; n += 900) { /* too long for a header of anybody's */
         char *body = str_printf("{\"signedURL\":\"/%0*d\"}", n, 7);
         HttpReply r = reply_of(200, body);
