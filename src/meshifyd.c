@@ -141,6 +141,30 @@ static void on_changed(void *userdata) {
 
 /* --- running ------------------------------------------------------------------------------- */
 
+/* As sd_event_loop() does it, with a clock beside each event that is dispatched. */
+static int loop(sd_event *event, Metrics *metrics) {
+    for (;;) {
+        uint64_t began_usec, began_cpu_usec;
+        int r = sd_event_prepare(event);
+
+        if (r == 0)
+            r = sd_event_wait(event, UINT64_MAX);
+        if (r == 0)
+            continue;
+        if (r > 0) {
+            began_usec = clock_now_usec();
+            began_cpu_usec = clock_thread_usec();
+            r = sd_event_dispatch(event);
+            metrics_turn(metrics, clock_now_usec() - began_usec,
+                         clock_thread_usec() - began_cpu_usec);
+        }
+        if (r < 0)
+            return r;
+        if (sd_event_get_state(event) == SD_EVENT_FINISHED)
+            return sd_event_get_exit_code(event, &r) < 0 ? 0 : r;
+    }
+}
+
 static int run(const Config *config) {
     Daemon d = { 0 };
     int r;
@@ -159,7 +183,7 @@ static int run(const Config *config) {
         if (config->allow_insecure)
             log_line(LOG_WARNING, CONFIG,
                      "[replicate] allow_insecure is on: http and private addresses are allowed");
-        r = sd_event_loop(d.event);
+        r = loop(d.event, &d.worker->metrics);
         if (r < 0)
             log_line(LOG_ERR, INTERNAL, "The event loop failed: %s; what was begun is found again",
                      strerror(-r));

@@ -9,5 +9,8 @@
  * what others did before this machine was booted has its place on it. */
 uint64_t clock_now_usec(void);
 
+/* CPU time that the calling thread has used. */
+uint64_t clock_thread_usec(void);
+
 /* A random number for jitter, 0 <= x < 1. Not for secrets. */
 double clock_chance(void);

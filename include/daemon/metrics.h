@@ -10,6 +10,8 @@
 #include "core/job.h"
 
 #define METRICS_CODES 600 /* of HTTP; 0: no answer */
+/* A turn that used more CPU time is slow: heartbeats and everybody's answers waited for it. */
+#define METRICS_SLOW_TURN_USEC 20000u
 
 typedef enum MetricsEndpoint { /* of Replicate */
     METRICS_CREATE,
@@ -27,6 +29,9 @@ typedef struct Metrics {
     unsigned long long storage[METRICS_CODES], stored_bytes;
     unsigned long long connects; /* of the working connection */
     PromHistogram claim_latency, job_duration, replicate_request;
+    PromHistogram loop_turn; /* by the wall clock */
+    unsigned long long slow_turns;
+    uint64_t longest_turn_usec, longest_turn_cpu_usec;
 } Metrics;
 
 typedef struct Worker Worker;
@@ -43,6 +48,14 @@ void metrics_failed(Metrics *m, FaultCode code);
 
 void metrics_replicate(Metrics *m, MetricsEndpoint endpoint, const HttpReply *reply);
 void metrics_storage(Metrics *m, const HttpReply *reply);
+
+/* The loop dispatched one event, which took `usec` by the wall clock and `cpu_usec` of its thread's
+ * CPU time. Beside busy neighbours the wall clock counts also what they took, so that the CPU time
+ * decides whether a turn was slow. */
+void metrics_turn(Metrics *m, uint64_t usec, uint64_t cpu_usec);
+
+/* One line: how many turns there were, and how long they were. Always ended with '\0'. */
+void metrics_describe_turns(const Metrics *m, char *ret, size_t room);
 
 /* All of it. The text is the caller's to free. 0, -ENOMEM. */
 int metrics_write(const Worker *w, char **ret, size_t *ret_size);

@@ -13,6 +13,14 @@ uint64_t clock_now_usec(void) {
     return YEAR_USEC + (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
 }
 
+uint64_t clock_thread_usec(void) {
+    struct timespec ts;
+
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0)
+        abort();
+    return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
 double clock_chance(void) {
     static unsigned short seed[3];
 

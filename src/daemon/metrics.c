@@ -19,9 +19,11 @@ static const double duration_bounds[] = { 1,   2,   5,   10,  15,   20,   30,   
                                           120, 180, 300, 600, 1200, 1800, 3600, 7200, 86400 };
 static const double request_bounds[] = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
                                          1,     2.5,  5,     10,   20,  30,   60 };
+static const double turn_bounds[] = { 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                      0.02,   0.05,    0.1,    0.25,  0.5,    1 };
 
 _Static_assert(N(latency_bounds) <= PROM_BUCKETS_MAX && N(duration_bounds) <= PROM_BUCKETS_MAX &&
-                   N(request_bounds) <= PROM_BUCKETS_MAX,
+                   N(request_bounds) <= PROM_BUCKETS_MAX && N(turn_bounds) <= PROM_BUCKETS_MAX,
                "a bucket each");
 
 static const FaultCode rejections[] = {
@@ -35,6 +37,7 @@ void metrics_init(Metrics *m) {
     m->job_duration = (PromHistogram){ .bounds = duration_bounds, .n_bounds = N(duration_bounds) };
     m->replicate_request =
         (PromHistogram){ .bounds = request_bounds, .n_bounds = N(request_bounds) };
+    m->loop_turn = (PromHistogram){ .bounds = turn_bounds, .n_bounds = N(turn_bounds) };
 }
 
 static double seconds(uint64_t usec) {
@@ -70,6 +73,40 @@ void metrics_replicate(Metrics *m, MetricsEndpoint endpoint, const HttpReply *re
 
 void metrics_storage(Metrics *m, const HttpReply *reply) {
     m->storage[code_of(reply)]++;
+}
+
+void metrics_turn(Metrics *m, uint64_t usec, uint64_t cpu_usec) {
+    prom_histogram_add(&m->loop_turn, seconds(usec));
+    m->slow_turns += cpu_usec > METRICS_SLOW_TURN_USEC;
+    if (usec > m->longest_turn_usec)
+        m->longest_turn_usec = usec;
+    if (cpu_usec > m->longest_turn_cpu_usec)
+        m->longest_turn_cpu_usec = cpu_usec;
+}
+
+void metrics_describe_turns(const Metrics *m, char *ret, size_t room) {
+    const PromHistogram *h = &m->loop_turn;
+    unsigned long long n = 0;
+    size_t used;
+
+    for (unsigned i = 0; i <= h->n_bounds; i++)
+        n += h->counts[i];
+    (void) snprintf(
+        ret, room,
+        "%llu turns, longest %.1f ms, longest CPU time %.1f ms, %llu above %u ms of CPU "
+        "time; turns by ms:",
+        n, (double) m->longest_turn_usec / 1e3, (double) m->longest_turn_cpu_usec / 1e3,
+        m->slow_turns, METRICS_SLOW_TURN_USEC / 1000);
+    for (unsigned i = 0; i <= h->n_bounds; i++) {
+        used = strlen(ret);
+        if (h->counts[i] == 0)
+            continue;
+        if (i < h->n_bounds)
+            (void) snprintf(ret + used, room - used, " <=%g:%llu", h->bounds[i] * 1e3,
+                            h->counts[i]);
+        else
+            (void) snprintf(ret + used, room - used, " more:%llu", h->counts[i]);
+    }
 }
 
 /* --- text ------------------------------------------------------------------------------------ */
@@ -199,6 +236,17 @@ static void write_worker(Prom *p, const Worker *w) {
     prom_add(p, 1, "version", VERSION, PROM_END);
 }
 
+static void write_loop(Prom *p, const Metrics *m) {
+    prom_histogram(p, "meshify_loop_turn_seconds",
+                   "Work of the event loop on one event, by the wall clock.", &m->loop_turn);
+    counter(p, "meshify_loop_slow_turns_total", "Turns that used more than 20 ms of CPU time.",
+            m->slow_turns);
+    prom_begin(p, "meshify_loop_longest_turn_seconds", "gauge",
+               "The longest turn since the start, by the wall clock and in CPU time.");
+    prom_add(p, seconds(m->longest_turn_usec), "clock", "wall", PROM_END);
+    prom_add(p, seconds(m->longest_turn_cpu_usec), "clock", "cpu", PROM_END);
+}
+
 /* Pages of the program and of its data. */
 static void read_memory(double *ret_virtual, double *ret_resident) {
     double page = (double) sysconf(_SC_PAGESIZE);
@@ -253,6 +301,7 @@ int metrics_write(const Worker *w, char **ret, size_t *ret_size) {
     write_queue(&p, w);
     write_services(&p, w);
     write_worker(&p, w);
+    write_loop(&p, &w->metrics);
     write_process(&p, &w->metrics);
     if (p.failed) {
         prom_done(&p);

@@ -393,6 +393,7 @@ bool worker_is_idle(const Worker *w) {
 
 void worker_dump(const Worker *w) {
     uint64_t now = clock_now_usec();
+    char turns[500];
     const Task *t;
 
     log_line(
@@ -403,6 +404,8 @@ void worker_dump(const Worker *w) {
         w->n_tasks, w->done, w->failed, w->canceled,
         (unsigned long long) ((now - w->lease.sent_usec) / 1000),
         w->lease.still ? ", holding still" : "", w->lease.takeovers, w->lease.lost, w->zombies);
+    metrics_describe_turns(&w->metrics, turns, sizeof turns);
+    log_line(LOG_NOTICE, DUMP, "Event loop: %s", turns);
     TAILQ_FOREACH(t, &w->tasks, link)
     log_job(LOG_NOTICE, JOB_MOVED, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x",
             t->job->id, job_state_word(t->job->at.state),

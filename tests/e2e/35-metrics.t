@@ -22,7 +22,7 @@ meshify_job_duration_seconds meshify_claim_latency_seconds meshify_replicate_req
 meshify_replicate_throttled_total meshify_storage_bytes_total meshify_storage_requests_total meshify_assets_rejected_total
 meshify_db_reconnects_total meshify_db_up meshify_spool_bytes meshify_leases_lost_total meshify_zombie_writes_total
 meshify_takeovers_total meshify_predictions_adopted_total meshify_predictions_surplus_total meshify_lane_held
-meshify_refunds_total meshify_build_info
+meshify_refunds_total meshify_build_info meshify_loop_turn_seconds meshify_loop_slow_turns_total meshify_loop_longest_turn_seconds
 process_cpu_seconds_total process_resident_memory_bytes process_virtual_memory_bytes process_open_fds process_max_fds
 process_start_time_seconds
 """.split()
@@ -77,6 +77,15 @@ def what_happened_is_counted():
     is_((m.value("meshify_predictions_adopted_total"), m.value("meshify_predictions_surplus_total")), (1, 0), "what was lost was found")
     is_(m.value("meshify_storage_bytes_total"), lab.value("SELECT sum(size) FROM public.mesh_assets WHERE status = 'done'"), "bytes stored")
     is_(m.value("meshify_storage_requests_total", code="200"), 2, "uploads")
+
+    # The loop: each turn is measured, and no CPU time is taken for waiting.
+    turns, spent = m.value("meshify_loop_turn_seconds_count"), m.value("meshify_loop_turn_seconds_sum")
+    ok(turns > 100 and 0 < spent < time.time() - m.value("process_start_time_seconds"), "turns of the loop", f"{turns} {spent}")
+    longest = m.value("meshify_loop_longest_turn_seconds", clock="cpu")
+    ok((longest > 0.02) == (m.value("meshify_loop_slow_turns_total") > 0), "slow ones are those that used more than 20 ms", longest)
+    ok(0 < longest and m.value("meshify_loop_longest_turn_seconds", clock="wall") < 30, "the longest")
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_line(r'Event loop: \d+ turns, longest [\d.]+ ms, .* turns by ms: <=0.1:\d+', 30)
 
     # 429: a request that holds its lane, and is done in the end.
     lab.sim.fault("create", {"status": 429, "headers": {"Retry-After": "3"}}, match="throttled", count=1)
