@@ -40,13 +40,13 @@ typedef struct HttpReply {
     int code;                  /* 0: no answer; of a sink's also when the body broke off */
     char *body;                /* terminated; NULL when it went into sink_fd */
     size_t body_size;          /* also of what went into sink_fd, by this answer */
-    uint64_t length;           /* Content-Length; 0: not told */
+    uint64_t length;           /* Content-Length; 0: not told, or of packed bytes */
     char *redirect;            /* absolute, of a 3xx answer; else NULL */
     uint64_t retry_after_usec; /* of its header; 0: none */
     char crc32c[12];           /* base64, as x-goog-hash promises it; "": it does not */
     char etag[128], modified[40], range[72]; /* ETag, Last-Modified, Content-Range, as they came;
                                                 "": none; "*": several, or too long */
-    bool encoded; /* Content-Encoding says something else than identity */
+    bool encoded; /* it came packed, and was unpacked (Content-Encoding) */
     int local_errno;
     uint64_t took_usec; /* from its sending to its end */
     char error[160];    /* for the log: why there is no answer */

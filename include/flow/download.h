@@ -13,6 +13,7 @@ typedef struct Download {
     uint64_t size_bytes;    /* so much of the file lies in the spool, ... */
     uint64_t total_bytes;   /* ... and so much is all of it; 0: unknown */
     unsigned parts;         /* answers that it was put together from */
+    bool decoded;           /* it came with a Content-Encoding: nothing vouches for its length */
     char validator[128];    /* for If-Range; "": what is there can't be gone on with */
     char crc32c[12];        /* as promised for the whole; "": it is not */
     uint64_t reached_bytes; /* the most that ever was there */

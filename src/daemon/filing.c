@@ -116,7 +116,9 @@ static int on_slice(sd_event_source *source, uint64_t usec, void *userdata) {
         }
     }
     ev = validate_slice(t->glb, bytes, (size_t) n, t->job, &t->job->fault);
-    if (ev == EV_FINAL && t->download.parts > 1) { /* perhaps they were of different files */
+    /* Parts may be of different files, and a packed file that was cut short looks whole: what is no
+     * mesh then is fetched anew before the model is blamed. */
+    if (ev == EV_FINAL && (t->download.parts > 1 || t->download.decoded)) {
         t->job->fault.code = FAULT_OUTPUT_DAMAGED;
         ev = EV_RETRY;
     }

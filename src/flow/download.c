@@ -68,12 +68,10 @@ int download_ask(const Config *c, const char *url, const Download *d, int sink_f
         .body_max = c->asset_max_bytes,
         .public_only = !c->allow_insecure,
     };
-    /* Bytes that were packed on their way can't be counted. */
-    if (ret->url && http_request_add(ret, str_printf("Accept-Encoding: identity")) == 0 &&
-        (d->size_bytes == 0 ||
-         (http_request_add(
-              ret, str_printf("Range: bytes=%llu-", (unsigned long long) d->size_bytes)) == 0 &&
-          http_request_add(ret, str_printf("If-Range: %s", d->validator)) == 0)))
+    if (ret->url && (d->size_bytes == 0 ||
+                     (http_request_add(ret, str_printf("Range: bytes=%llu-",
+                                                       (unsigned long long) d->size_bytes)) == 0 &&
+                      http_request_add(ret, str_printf("If-Range: %s", d->validator)) == 0)))
         return 0;
     http_request_done(ret);
     return -ENOMEM;
@@ -156,6 +154,7 @@ static JobEvent hear_bytes(const HttpReply *reply, Download *d, Fault *reterr) {
     }
     d->size_bytes += reply->body_size;
     d->total_bytes = total;
+    d->decoded = reply->encoded;
     d->parts++;
     if (reply->crc32c[0])
         (void) snprintf(d->crc32c, sizeof d->crc32c, "%s", reply->crc32c);

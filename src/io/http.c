@@ -20,6 +20,7 @@
 #define HTTP_STALL_SECONDS 60         /* no byte for so long: the transfer is dead */
 #define HTTP_KEEP 64                  /* idle connections kept */
 #define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
+#define HTTP_ERROR_PAGE_MAX 65536     /* so much of it is read, for the log */
 #define HTTP_RETRY_MAX_SECONDS 3600   /* nobody is waited for longer because of his Retry-After */
 
 struct HttpOp {
@@ -87,12 +88,20 @@ static void collect(Http *http) {
         (void) sd_event_source_set_enabled(http->defer, SD_EVENT_ONESHOT);
 }
 
+static long status_of(const HttpOp *op) {
+    long code = 0;
+
+    (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
+    return code;
+}
+
 static HttpEnd end_of(const HttpOp *op) {
+    /* An error page that broke off is an answer all the same: its status has come. */
+    if (op->code != CURLE_OK && op->reply.body_size > 0 && status_of(op) >= 300)
+        return HTTP_ANSWERED;
     switch (op->code) {
     case CURLE_OK:
         return HTTP_ANSWERED;
-    case CURLE_FILESIZE_EXCEEDED:
-        return HTTP_TOO_LARGE;
     case CURLE_WRITE_ERROR:
         return op->reply.end == HTTP_TOO_LARGE ? HTTP_TOO_LARGE
                : op->reply.end == HTTP_SINK    ? HTTP_SINK
@@ -136,6 +145,13 @@ static void take_file_headers(HttpOp *op) {
     take_header(op, "Content-Range", r->range, sizeof r->range);
     take_header(op, "Content-Encoding", encoding, sizeof encoding);
     r->encoded = encoding[0] && strcasecmp(encoding, "identity") != 0;
+    if (r->encoded)
+        r->length = 0; /* counts the bytes before they were decoded */
+    /* Google's file host decodes by itself what it has packed; its checksum is of the packed bytes
+     * (cloud.google.com/storage/docs/transcoding). */
+    take_header(op, "x-goog-stored-content-encoding", encoding, sizeof encoding);
+    if (r->encoded || (encoding[0] && strcasecmp(encoding, "identity") != 0))
+        return;
     /* This one comes several times, or with several values: "crc32c=…,md5=…". */
     for (size_t i = 0;
          curl_easy_header(op->easy, "x-goog-hash", i, CURLH_HEADER, -1, &header) == CURLHE_OK;
@@ -151,13 +167,11 @@ static void take_file_headers(HttpOp *op) {
 static void finish(HttpOp *op) {
     curl_off_t wait = 0, took = 0;
     char *redirect = NULL;
-    long code = 0;
 
     op->reply.end = end_of(op);
-    (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
     op->reply.code = op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ||
                              (op->reply.end == HTTP_LOST && op->request.sink_fd > 0)
-                         ? (int) code
+                         ? (int) status_of(op)
                          : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
     if (wait > HTTP_RETRY_MAX_SECONDS)
@@ -294,21 +308,30 @@ static size_t sink_in(HttpOp *op, const char *bytes, size_t size, bool part) {
     return size;
 }
 
+/* A body that is announced as too large is not begun. That says nothing of an error page, whose status
+ * counts; so curl's own limit, which does not tell them apart, is not used. */
+static bool is_announced_too_large(const HttpOp *op) {
+    curl_off_t length = -1;
+
+    (void) curl_easy_getinfo(op->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    return op->request.body_max && op->reply.body_size == 0 && length > 0 &&
+           (uint64_t) length > op->request.body_max;
+}
+
 static size_t body_in(char *bytes, size_t size, size_t n, void *userdata) {
     HttpOp *op = userdata;
+    long code = status_of(op);
 
     size *= n;
-    if (op->request.sink_fd > 0) {
-        long code = 0;
-
-        (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
-        if (code == 200 || code == 206)
+    if (code / 100 == 2) {
+        if (is_announced_too_large(op))
+            return end_as(op, HTTP_TOO_LARGE, 0);
+        if (op->request.sink_fd > 0 && (code == 200 || code == 206))
             return sink_in(op, bytes, size, code == 206);
-        if (op->reply.body_size + size > 64 * 1024) /* an error page, only for the log */
-            return size;
-    }
-    if (op->request.body_max && op->reply.body_size + size > op->request.body_max)
-        return end_as(op, HTTP_TOO_LARGE, 0);
+        if (op->request.body_max && op->reply.body_size + size > op->request.body_max)
+            return end_as(op, HTTP_TOO_LARGE, 0);
+    } else if (op->reply.body_size > 0 && op->reply.body_size + size > HTTP_ERROR_PAGE_MAX)
+        return 0; /* the rest is of no use */
     if (op->reply.body_size + size + 1 > op->body_room) {
         size_t room = op->body_room ? op->body_room : 1024;
         char *body;
@@ -420,8 +443,7 @@ static int op_setup(HttpOp *op) {
     SET(CURLOPT_OPENSOCKETDATA, op);
     SET(CURLOPT_WRITEFUNCTION, body_in);
     SET(CURLOPT_WRITEDATA, op);
-    if (r->body_max)
-        SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t) r->body_max);
+    SET(CURLOPT_ACCEPT_ENCODING, "identity"); /* whoever packs all the same is unpacked */
     if (has_body) {
         SET(CURLOPT_READFUNCTION, body_out);
         SET(CURLOPT_READDATA, op);

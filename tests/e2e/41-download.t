@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Downloads that break: they go on from where they were, and never make one file of two."""
 
+import gzip
 import hashlib
 import os
 import sys
+import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import accounts
@@ -178,6 +180,62 @@ def hosts_that_are_not_to_be_trusted():
     lab.sim.stop()
 
 
+def packed_though_not_asked_for():
+    """A gateway that packs what nobody asked to be packed: the file is stored as it was before that."""
+    packed, over = gzip.compress(MESH, 1), gzip.compress(glb(3 << 20))
+    promise = f"x-goog-hash: crc32c={crc32c(packed)}"
+    cases = [
+        ("gzip", [whole(packed, TAG, promise, "Content-Encoding: gzip")], "done", 1),
+        ("deflate", [whole(zlib.compress(MESH), TAG, "Content-Encoding: deflate")], "done", 1),
+        ("gzip in chunks", [lambda at, r: answer(200, b"%x\r\n" % len(packed) + packed + b"\r\n0\r\n\r\n", "Content-Encoding: gzip",
+                                                 "Transfer-Encoding: chunked", length=-1)], "done", 1),
+        ("gzip that breaks off", [cut(packed, len(packed) // 2, TAG, "Content-Encoding: gzip"),
+                                  whole(packed, TAG, "Content-Encoding: gzip")], "done", 2),
+        ("gzip that ends too soon", [whole(packed[:len(packed) // 2], TAG, "Content-Encoding: gzip"), whole(MESH, TAG)], "done", 2),
+        ("unpacked on its way, with the packed one's checksum", [whole(MESH, TAG, promise, "x-goog-stored-content-encoding: gzip")], "done", 1),
+        ("a packing nobody knows", [whole(packed, TAG, "Content-Encoding: x-unknown"), whole(MESH, TAG)], "done", 2),
+        ("says so, and is not", [whole(MESH, TAG, "Content-Encoding: gzip"), whole(MESH, TAG)], "done", 2),
+        ("larger than max_size when unpacked", [whole(over, TAG, "Content-Encoding: gzip")], "error", 1),
+    ]
+    hosts = [FileHost(*script) for _, script, *_ in cases]
+    lab = quick_lab(*hosts, **{"asset.max_size": "2MiB"})
+    jobs = []
+    for i, host in enumerate(hosts):
+        lab.sim.fault("create", {"output": {"model_file": host.url}}, match=f"case-{i}-", count=1)
+        jobs.append(lab.insert_job("case", f"{IMAGE}?case-{i}-"))
+    for (what, _, status, requests), host, (job, asset) in zip(cases, hosts, jobs):
+        row = lab.wait_status(job, "done", "error")
+        is_(row["status"], status, f"{what}: ends {status}")
+        is_(host.ranges, [None] * requests, f"{what}: never gone on with")
+        is_({r.get("accept-encoding") for r in host.requests}, {"identity"}, f"{what}: not asked for")
+        if status == "done":
+            is_(stored_of(lab, asset), hashlib.sha256(MESH).hexdigest(), f"{what}: the file itself is stored")
+        else:
+            ok("larger than we can keep" in row["error"], f"{what}: the user reads why", row["error"])
+        host.close()
+    is_(len(lab.sim.predictions()), len(cases), "packed: one purchase a job")
+    lab.sim.stop()
+
+
+def an_error_page_of_any_size():
+    """Its status counts, whatever length it announces and wherever it ends."""
+    page = b"x" * 200000
+    cases = [
+        ("announced as 10 GB", [lambda at, r: answer(404, page, length=10 << 30)]),
+        ("without an end", [lambda at, r: answer(404, page * 20, length=-1)]),
+        ("broken off", [lambda at, r: answer(404, b"<html>", length=5000)]),
+    ]
+    hosts = [FileHost(*script) for _, script in cases]
+    lab = quick_lab(*hosts)
+    for i, ((what, _), host) in enumerate(zip(cases, hosts)):
+        lab.sim.fault("create", {"output": {"model_file": host.url}}, match=f"case-{i}-", count=1)
+        job, asset = lab.insert_job("gone", f"{IMAGE}?case-{i}-")
+        is_(lab.wait_status(job, "done", "error")["status"], "done", f"404 {what}: the output is gone, and was bought again")
+        is_(len(host.requests), 1, f"404 {what}: asked for once")
+        is_(lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", job), 2, f"404 {what}: two purchases, the first without a mesh")
+    lab.sim.stop()
+
+
 def a_redirect_is_followed_anew():
     """Where an output's URL leads is signed for a short time: the URL itself is asked again."""
     target, late = FileHost(cut(MESH, 70000, TAG), lambda at, r: answer(403)), FileHost(part(MESH, TAG))
@@ -266,5 +324,6 @@ def a_finished_download_is_kept():
     lab.sim.stop()
 
 
-testing.main(cut_and_gone_on, changed_between_two_parts, hosts_that_are_not_to_be_trusted, a_redirect_is_followed_anew,
+testing.main(cut_and_gone_on, changed_between_two_parts, hosts_that_are_not_to_be_trusted,
+             packed_though_not_asked_for, an_error_page_of_any_size, a_redirect_is_followed_anew,
              larger_than_max_size, never_any_progress, a_finished_download_is_kept)
