@@ -22,6 +22,9 @@ typedef struct HttpRequest {
     Hash *sink_hash;       /* is fed with what goes into sink_fd, anew by a 200; borrowed */
     uint64_t body_max;     /* a longer answer, or file, ends as HTTP_TOO_LARGE */
     uint64_t timeout_usec; /* over all; 0: no limit but that of a stalled transfer */
+    uint64_t stall_usec;   /* without a byte for so long, it is dead; 0: a minute */
+    uint64_t ack_usec;     /* a new connection ends when what was sent stays unacknowledged for so
+                              long; 0: the kernel decides, since a peer may pause in an upload */
     bool once;             /* goes out once or not at all: it buys something */
     bool public_only;      /* never to a private, loopback or link-local address */
 } HttpRequest;
@@ -46,7 +49,8 @@ typedef struct HttpReply {
     char crc32c[12];           /* base64, as x-goog-hash promises it; "": it does not */
     char etag[128], modified[40], range[72]; /* ETag, Last-Modified, Content-Range, as they came;
                                                 "": none; "*": several, or too long */
-    bool encoded; /* it came packed, and was unpacked (Content-Encoding) */
+    bool encoded;    /* it came packed, and was unpacked (Content-Encoding) */
+    bool sent_whole; /* all of the request's body went to the network */
     int local_errno;
     uint64_t took_usec; /* from its sending to its end */
     char error[160];    /* for the log: why there is no answer */

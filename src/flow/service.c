@@ -10,6 +10,7 @@
 
 #define SERVICE_REPLY_MAX (8 * 1024 * 1024) /* a listing's page with long inputs */
 #define SERVICE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
+#define SERVICE_ACK_USEC (UINT64_C(10) * 1000000) /* a create is there by then, or not at all */
 
 bool service_is_id(const char *id) {
     size_t n =
@@ -110,6 +111,7 @@ int service_request(const Config *c, const char *method, const char *path, HttpR
         .method = method,
         .body_max = SERVICE_REPLY_MAX,
         .timeout_usec = SERVICE_TIMEOUT_USEC,
+        .ack_usec = SERVICE_ACK_USEC,
         .url = str_printf("%.*s/%s", (int) n, c->replicate_url, path),
     };
     if (!ret->url ||

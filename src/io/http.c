@@ -16,7 +16,6 @@
 #include "io/http.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
-#define HTTP_TCP_TIMEOUT_MSEC 10000
 #define HTTP_STALL_SECONDS 60         /* no byte for so long: the transfer is dead */
 #define HTTP_KEEP 64                  /* idle connections kept */
 #define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
@@ -165,7 +164,7 @@ static void take_file_headers(HttpOp *op) {
 }
 
 static void finish(HttpOp *op) {
-    curl_off_t wait = 0, took = 0;
+    curl_off_t wait = 0, took = 0, sent = 0;
     char *redirect = NULL;
 
     op->reply.end = end_of(op);
@@ -179,6 +178,9 @@ static void finish(HttpOp *op) {
     op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_TOTAL_TIME_T, &took);
     op->reply.took_usec = took > 0 ? (uint64_t) took : 0;
+    (void) curl_easy_getinfo(op->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    op->reply.sent_whole =
+        op->request.body_size > 0 && sent >= 0 && (uint64_t) sent >= op->request.body_size;
     if (op->request.sink_fd > 0)
         take_file_headers(op);
     (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);
@@ -398,11 +400,12 @@ static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
 }
 
 static int tune_socket(void *userdata, curl_socket_t fd, curlsocktype purpose) {
-    unsigned msec = HTTP_TCP_TIMEOUT_MSEC;
+    const HttpOp *op = userdata;
+    unsigned msec = (unsigned) (op->request.ack_usec / USEC_PER_MSEC);
 
-    (void) userdata;
     (void) purpose;
-    (void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec, sizeof msec);
+    if (msec > 0)
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec, sizeof msec);
     return CURL_SOCKOPT_OK;
 }
 
@@ -434,11 +437,13 @@ static int op_setup(HttpOp *op) {
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (HTTP_CONNECT_USEC / USEC_PER_MSEC));
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-    SET(CURLOPT_LOW_SPEED_TIME, (long) HTTP_STALL_SECONDS);
+    SET(CURLOPT_LOW_SPEED_TIME,
+        r->stall_usec ? (long) (r->stall_usec / USEC_PER_SEC) : (long) HTTP_STALL_SECONDS);
     SET(CURLOPT_TIMEOUT_MS, (long) (r->timeout_usec / USEC_PER_MSEC));
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_BUFFERSIZE, 16384L);
     SET(CURLOPT_SOCKOPTFUNCTION, tune_socket);
+    SET(CURLOPT_SOCKOPTDATA, op);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_OPENSOCKETDATA, op);
     SET(CURLOPT_WRITEFUNCTION, body_in);
