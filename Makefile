@@ -13,10 +13,10 @@ PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
 BASE   := fault str json message hash prom clock log
-CORE   := job config config_table config_ini config_steps config_value pipeline retry scan glb glb_json
+CORE   := job config config_table config_ini config_names config_steps config_value database_url pipeline retry scan glb glb_json
 FLOW   := notify claim service predict listing look audit poll download validate store complete
 IO     := resolve hosts db_errors db_login db_connect db address http httpd spool dir
-DAEMON := libraries settings lane worker stage buying filing closing stages lease wakeup prune audit sample metrics pages status
+DAEMON := libraries settings database_trust lane worker stage buying filing closing stages lease wakeup prune audit sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := doctor doctor_db doctor_http
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
@@ -43,7 +43,7 @@ LINK          = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
 PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out base/clock.o base/log.o,$(BASE:%=base/%.o)) \
                 $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
 DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
-CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o ctl/migrations_sql.o)
+CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
 SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
 UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))
 MAN        := meshifyd.8 meshifyctl.1 meshify.ini.5

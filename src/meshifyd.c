@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
+#include "daemon/database_trust.h"
 #include "daemon/lease.h"
 #include "daemon/libraries.h"
 #include "daemon/pages.h"
@@ -199,6 +200,23 @@ static int run(const Config *config) {
     return r == -ENOTDIR ? EX_CONFIG : r < 0 ? EX_SOFTWARE : 0;
 }
 
+/* What was taken, and had better be otherwise: a line each, to the log or, for -t, to stderr. */
+static void warn(const Config *config, bool to_log) {
+    ConfigErrors found = { 0 };
+    const char *texts[2];
+
+    (void) database_trust_warn(config, &found);
+    texts[0] = config->warnings;
+    texts[1] = found.text;
+    for (int i = 0; i < 2; i++)
+        for (const char *line = texts[i]; line && *line; line += strcspn(line, "\n") + 1)
+            if (to_log)
+                log_line(LOG_WARNING, CONFIG, "%.*s", (int) strcspn(line, "\n"), line);
+            else
+                fprintf(stderr, "warning: %.*s\n", (int) strcspn(line, "\n"), line);
+    config_errors_done(&found);
+}
+
 /* What was typed is shown bounded, and without what a terminal obeys. */
 static int refuse(const char *what, const char *why) {
     char shown[100];
@@ -278,16 +296,20 @@ int main(int argc, char **argv) {
         return EX_SOFTWARE;
     }
     r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);
+    if (r == 0 && (r = database_trust_check(config, &errors)) == 0 && errors.n > 0)
+        r = -EINVAL;
     if (r < 0) {
         if (errors.text)
             fputs(errors.text, stderr);
         else
             fprintf(stderr, "meshifyd: the configuration can't be read: %s\n", strerror(-r));
+        config_free(config);
         config_errors_done(&errors);
         return r == -ENOMEM ? EX_SOFTWARE : EX_CONFIG;
     }
     config_errors_done(&errors);
     if (only_test) {
+        warn(config, false);
         puts("The configuration is good.");
         config_free(config);
         return 0;
@@ -297,6 +319,7 @@ int main(int argc, char **argv) {
         r = doctor_run(config);
     } else {
         log_open((LogTarget) config->log_target, config->log_level);
+        warn(config, true);
         r = run(config);
     }
     libraries_end();

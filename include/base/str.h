@@ -19,6 +19,9 @@ bool str_is_utf8(const char *s, size_t size);
 /* No blank and no control character: text that may stand in a URL or a header. */
 bool str_is_graphic(const char *s);
 
+/* True when the text begins and ends with the same quotation mark, as a shell would take it away. */
+bool str_is_quoted(const char *s);
+
 /* A growing buffer of bytes, always terminated once something was added. */
 typedef struct StrBuf {
     char *text;

@@ -75,6 +75,8 @@ typedef struct Config {
     ConfigLogTarget log_target;
 
     Pipeline *text, *image; /* NULL in a config for a tool */
+
+    char *warnings; /* lines as of ConfigErrors, about what is taken all the same; NULL: none */
 } Config;
 
 typedef struct ConfigText {

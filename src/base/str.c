@@ -92,6 +92,12 @@ bool str_is_graphic(const char *s) {
     return true;
 }
 
+bool str_is_quoted(const char *s) {
+    size_t n = strlen(s);
+
+    return n >= 2 && strchr("'\"`", s[0]) && s[n - 1] == s[0];
+}
+
 int strbuf_add(StrBuf *b, const char *bytes, size_t size) {
     if (size >= b->room - b->size || !b->text) {
         size_t room = b->room ? b->room : 256;

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "core/config_ini.h"
+#include "core/config_names.h"
 #include "core/config_steps.h"
 #include "core/config_value.h"
 
@@ -116,7 +117,7 @@ static int error_row(Parse *p, size_t i, ConfigWhere at, const char *format, ...
 static int set_row(Parse *p, size_t i, const char *text, ConfigWhere at) {
     const ConfigKey *key = &config_table[i];
     bool listen = key->field == offsetof(Config, metrics_listen);
-    char allowed[256], shown[64];
+    char why[CONFIG_WHY_MAX];
     int r;
 
     p->rows[i].at = at;
@@ -131,13 +132,7 @@ static int set_row(Parse *p, size_t i, const char *text, ConfigWhere at) {
     r = *text ? config_value_set(key, p->c, text) : -EINVAL;
     if (r != -EINVAL)
         return r;
-    config_value_allowed(key, allowed, sizeof allowed);
-    if (!*text)
-        return error_row(p, i, at, "is empty; allowed is %s", allowed);
-    if (config_value_is_secret(key))
-        return error_row(p, i, at, "is not what it should be; allowed is %s", allowed);
-    return error_row(p, i, at, "'%s' is not possible; allowed is %s",
-                     str_clean(shown, sizeof shown, text), allowed);
+    return error_row(p, i, at, "%s", config_value_refusal(key, text, why, sizeof why));
 }
 
 static int set_defaults(Parse *p) {
@@ -188,18 +183,33 @@ static int take_section(void *userdata, unsigned line, const char *header, bool 
     return r;
 }
 
-/* Half of a token that was broken over two lines looks like a key; so only what reads like the name
- * of a key is repeated. */
-static const char *shown_name(const char *name) {
-    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz_.");
+/* The key that was perhaps meant: one of this section, or the same of another. "": none is near. */
+static void guess_key(const Parse *p, const char *name, char *to, size_t room) {
+    size_t size = strlen(p->section);
 
-    return n > 0 && n < 32 && name[n] == '\0' ? name : "this key";
+    *to = '\0';
+    for (size_t i = 0; i < CONFIG_KEYS; i++) {
+        const char *known = strchr(config_table[i].name, '.') + 1;
+
+        if (strncmp(config_table[i].name, p->section, size) == 0 &&
+            config_table[i].name[size] == '.') {
+            if (config_name_is_near(name, known)) {
+                (void) snprintf(to, room, "; is %s meant?", known);
+                return;
+            }
+        } else if (!*to && strcmp(known, name) == 0)
+            (void) snprintf(to, room, "; %s is one of [%.*s]", known,
+                            (int) (known - 1 - config_table[i].name), config_table[i].name);
+    }
 }
 
 static int unknown_key(Parse *p, unsigned line, const char *name) {
     StrBuf known = { 0 };
     size_t size = strlen(p->section);
+    char meant[100];
     int r = 0;
+
+    guess_key(p, name, meant, sizeof meant);
 
     for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++)
         if (strncmp(config_table[i].name, p->section, size) == 0 &&
@@ -207,8 +217,8 @@ static int unknown_key(Parse *p, unsigned line, const char *name) {
             r = strbuf_printf(&known, "%s%s", known.size > 0 ? ", " : "",
                               config_table[i].name + size + 1);
     if (r == 0)
-        r = config_errors_at(p->errors, here(p, line), p->section, shown_name(name),
-                             "is not a key of this section; its keys are %s", known.text);
+        r = config_errors_at(p->errors, here(p, line), p->section, config_name_shown(name),
+                             "is not a key of this section; its keys are %s%s", known.text, meant);
     strbuf_done(&known);
     return r;
 }
@@ -225,7 +235,7 @@ static int take_key(void *userdata, unsigned line, const char *name, const char 
 
         r = config_drafts_add(&p->drafts, name, value, cut, at);
         if (r == -EEXIST)
-            return config_errors_at(p->errors, at, section, shown_name(name),
+            return config_errors_at(p->errors, at, section, config_name_shown(name),
                                     "is there twice; write it once");
         return r == -E2BIG ? config_errors_at(p->errors, at, section, NULL, "holds too many keys")
                            : r;
@@ -397,14 +407,26 @@ static int missing(Parse *p, const char *name, const char *what) {
                      p->c->storage_driver == STORAGE_SUPABASE ? config_table[i].env : "");
 }
 
-/* Paths of the API are ours to add. */
+/* Paths of the API are ours to add; the dashboard shows several URLs that end in one. */
+static bool has_api_path(const char *url) {
+    static const char *const apis[] = { "/storage/v1",   "/rest/v1",     "/auth/v1",
+                                        "/functions/v1", "/realtime/v1", "/graphql/v1",
+                                        "/dashboard/" };
+
+    for (size_t i = 0; i < sizeof apis / sizeof *apis; i++)
+        if (strstr(url, apis[i]))
+            return true;
+    return false;
+}
+
 static int check_public_url(Parse *p) {
     size_t i = config_row("storage.public_url");
 
-    if (!p->c->public_url || p->rows[i].bad || !strstr(p->c->public_url, "/storage/v1"))
+    if (!p->c->public_url || p->rows[i].bad || !has_api_path(p->c->public_url))
         return 0;
     return error_row(p, i, where(p, i),
-                     "is the address that url has from outside: https://HOST without /storage/v1");
+                     "is the address that url has from outside: https://HOST without /storage/v1 "
+                     "or another API behind it");
 }
 
 static int check_storage(Parse *p) {
@@ -423,11 +445,11 @@ static int check_storage(Parse *p) {
         r = error_row(p, url, where(p, url),
                       "is not a directory; with driver = dir it is an absolute path");
     else if (c->storage_driver == STORAGE_SUPABASE &&
-             (c->storage_url[0] == '/' || strstr(c->storage_url, "/storage/v1")))
+             (c->storage_url[0] == '/' || has_api_path(c->storage_url)))
         r = error_row(
             p, url, where(p, url),
             "is not a Supabase project; with driver = supabase it is https://HOST without "
-            "/storage/v1");
+            "/storage/v1, /rest/v1 or another API behind it");
     if (r == 0 && c->storage_driver == STORAGE_SUPABASE && !c->storage_key.text)
         r = missing(p, "storage.key", "the service role key");
     return r < 0 ? r : check_public_url(p);
@@ -480,10 +502,28 @@ static int check(Parse *p) {
     return config_drafts_build(&p->drafts, p->errors, &c->text, &c->image);
 }
 
+/* A shell or systemd takes quotes away; this file, and many a container's list of variables, does not. */
+static int warn_of_quotes(Parse *p, ConfigErrors *warnings) {
+    int r = 0;
+
+    for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++) {
+        const char *dot = strchr(config_table[i].name, '.');
+        _cleanup_free_ char *section = NULL;
+
+        if (!config_value_is_quoted_secret(&config_table[i], p->c))
+            continue;
+        if (!(section = strndup(config_table[i].name, (size_t) (dot - config_table[i].name))))
+            return -ENOMEM;
+        r = config_errors_at(warnings, where(p, i), section, dot + 1,
+                             "is in quotes, which are sent with it; take them off");
+    }
+    return r;
+}
+
 int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
     const ConfigText standard = { "built-in", config_builtin_text, strlen(config_builtin_text) };
     _cleanup_(config_freep) Config *c = calloc(1, sizeof *c);
-    ConfigErrors errors = { 0 };
+    ConfigErrors errors = { 0 }, warnings = { 0 };
     Parse p = { .src = src, .c = c, .errors = &errors };
     int r;
 
@@ -494,6 +534,9 @@ int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
         (r = read_variables(&p)) == 0 && (r = read_credentials(&p)) == 0 &&
         (r = set_late_defaults(&p)) == 0 && src->needs == CONFIG_FOR_DAEMON)
         r = check(&p);
+    if (r == 0)
+        r = warn_of_quotes(&p, &warnings);
+    c->warnings = warnings.text;
     config_drafts_done(&p.drafts);
     if (r == 0 && errors.n > 0) {
         *reterr = errors;
@@ -513,6 +556,7 @@ Config *config_free(Config *c) {
         config_value_done(&config_table[i], c);
     pipeline_free(c->text);
     pipeline_free(c->image);
+    free(c->warnings);
     free(c);
     return NULL;
 }

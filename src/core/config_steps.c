@@ -1,9 +1,11 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/str.h"
+#include "core/config_names.h"
 #include "core/config_steps.h"
 #include "core/config_value.h"
 #include "core/scan.h"
@@ -11,6 +13,7 @@
 #define DRAFTS_MAX 64
 #define DRAFT_KEYS_MAX 64
 #define NAME_MAX_BYTES 32
+#define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 #define STEP_TIMEOUT_USEC (15 * USEC_PER_MINUTE)
 #define STEP_TIMEOUT_MIN_USEC USEC_PER_SECOND
@@ -137,6 +140,35 @@ int config_drafts_more(ConfigDrafts *d, const char *text, bool cut) {
     return 0;
 }
 
+/* As "input" written in another way: then all of the key may be shown, model's names have capitals. */
+static bool is_like_input(const char *name) {
+    char head[16];
+    size_t n = strcspn(name, ".");
+
+    if (name[n] != '.' || n >= sizeof head ||
+        strspn(name + n, ALPHANUMERIC "._-") != strlen(name + n) || strlen(name) > 64)
+        return false;
+    memcpy(head, name, n);
+    head[n] = '\0';
+    return config_name_is_near(head, "input");
+}
+
+/* A key of a step or a pipeline that is none; `known` ends with NULL. */
+static int unknown_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErrors *e,
+                       const char *keys, const char *const *known) {
+    bool input_like = d->is_step && is_like_input(key->name);
+    char meant[100] = "";
+
+    if (input_like)
+        (void) snprintf(meant, sizeof meant, "; is input%s meant?", strchr(key->name, '.'));
+    for (; *known && !*meant; known++)
+        if (config_name_is_near(key->name, *known))
+            (void) snprintf(meant, sizeof meant, "; is %s meant?", *known);
+    return config_errors_at(e, key->at, d->section,
+                            input_like ? key->name : config_name_shown(key->name),
+                            "is not a key of this section; its keys are %s%s", keys, meant);
+}
+
 /* --- building -------------------------------------------------------------------------------- */
 
 static int ignore(void *userdata, ScanToken token, const char *text) {
@@ -220,9 +252,8 @@ static int build_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErro
                                     "(units: ms, s, min, h, d)");
         return 0;
     }
-    return config_errors_at(
-        e, key->at, d->section, NULL,
-        "holds an unknown key; known are model, input.NAME, output and timeout");
+    return unknown_key(d, key, e, "model, input.NAME, output and timeout",
+                       (const char *const[]){ "model", "output", "timeout", NULL });
 }
 
 static int build_step(const ConfigDraft *d, ConfigErrors *e, Step *ret) {
@@ -303,8 +334,7 @@ static int build_pipeline(const ConfigDrafts *d, const ConfigDraft *of, const St
         if (strcmp(of->keys[i].name, "steps") == 0)
             key = &of->keys[i];
         else
-            r = config_errors_at(e, of->keys[i].at, of->section, NULL,
-                                 "holds an unknown key; known is steps");
+            r = unknown_key(of, &of->keys[i], e, "steps", (const char *const[]){ "steps", NULL });
     if (r == 0 && (!key || !*key->text))
         return config_errors_at(e, key ? key->at : of->at, of->section, "steps",
                                 "is not set; write the names of steps, with commas between them");

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "core/config_value.h"
+#include "core/database_url.h"
 
 #define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -241,7 +242,7 @@ static bool is_printable(const char *text, bool spaces) {
     return true;
 }
 
-/* libpq's own check would repeat what it does not like, a password perhaps. */
+/* Does it look like one at all? */
 static bool is_database(const char *text) {
     const char *scheme = strstr(text, "://");
     bool uri = scheme && scheme == text + strspn(text, ALPHANUMERIC "+.-");
@@ -253,7 +254,17 @@ static bool is_database(const char *text) {
     return strchr(text, '=') != NULL;
 }
 
+/* A value of another kind that holds a user and a password, as a URL may: it is no secret to us, and not
+ * to be repeated either. */
+static bool holds_login(const char *text) {
+    const char *at = strchr(text, '@');
+
+    return at && (strchr(text, ':') || strchr(text, '/'));
+}
+
 static bool is_text(ConfigKind kind, const char *text) {
+    char why[CONFIG_WHY_MAX];
+
     switch (kind) {
     case CONFIG_LABEL:
         return is_made_of(text, ALPHANUMERIC "._@-", 64);
@@ -272,7 +283,7 @@ static bool is_text(ConfigKind kind, const char *text) {
     case CONFIG_OBJECT:
         return is_object(text);
     case CONFIG_DATABASE:
-        return is_database(text);
+        return is_database(text) && database_url_check(text, why, sizeof why);
     case CONFIG_KEY:
         return strlen(text) <= 8192 && is_printable(text, false);
     default:
@@ -375,6 +386,12 @@ bool config_value_is_secret(const ConfigKey *key) {
     return key->kind == CONFIG_DATABASE || key->kind == CONFIG_KEY;
 }
 
+bool config_value_is_quoted_secret(const ConfigKey *key, Config *c) {
+    const Secret *secret = config_value_is_secret(key) ? field_of(key, c) : NULL;
+
+    return secret && secret->text && str_is_quoted(secret->text);
+}
+
 static const char *write_units(uint64_t n, const Unit *units, char *to, size_t room) {
     while (units[1].word && (n % units->factor != 0 || n == 0))
         units++;
@@ -428,6 +445,33 @@ const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
     default:
         snprintf(to, room, "%s", texts[key->kind]);
         break;
+    }
+    return to;
+}
+
+const char *config_value_refusal(const ConfigKey *key, const char *text, char *to, size_t room) {
+    char allowed[256], shown[64];
+
+    config_value_allowed(key, allowed, sizeof allowed);
+    if (!*text)
+        snprintf(to, room, "is empty; allowed is %s", allowed);
+    else if (str_is_quoted(text))
+        snprintf(to, room, "is in quotes; take them off");
+    else if (key->kind == CONFIG_DATABASE && is_database(text))
+        (void) database_url_check(text, to, room);
+    else if (key->kind == CONFIG_DATABASE && !is_printable(text, true))
+        snprintf(to, room,
+                 "holds what is no printable ASCII; percent-encode each such byte: %%C3%%A4");
+    else if (config_value_is_secret(key))
+        snprintf(to, room, "is not what it should be; allowed is %s", allowed);
+    else if (holds_login(text))
+        snprintf(to, room, "holds a user or a password, which can't be given here; allowed is %s",
+                 allowed);
+    else {
+        str_clean(shown, sizeof shown, text);
+        if (strstr(shown, "://"))
+            shown[strcspn(shown, "?#")] = '\0'; /* there may be a token behind it */
+        snprintf(to, room, "'%s' is not possible; allowed is %s", shown, allowed);
     }
     return to;
 }

@@ -49,7 +49,7 @@ static const struct {
     { "[database]\nlisten = yes\n", "f.ini:2: [database] listen: 'yes' is not possible; allowed is one of: auto on off" },
     { "[database]\nlease = 999ms\n", "f.ini:2: [database] lease: '999ms'" },
     { "[replicate]\nurl = ftp://x\n", "f.ini:2: [replicate] url: 'ftp://x'" },
-    { "[replicate]\nurl = https://user@host/\n", "f.ini:2: [replicate] url: 'https://user@host/'" },
+    { "[replicate]\nurl = https://user@host/\n", "f.ini:2: [replicate] url: holds a user or a password, which can't be given here; allowed is http" },
     { "[replicate]\nurl = https://host:0/\n", "f.ini:2: [replicate] url: 'https://host:0/'" },
     { "[replicate]\nurl = https://host:65536/\n", "f.ini:2: [replicate] url:" },
     { "[replicate]\nurl = https://h/v1?x=1\n", "f.ini:2: [replicate] url:" },
@@ -100,7 +100,7 @@ static const struct {
     { "[pipeline text]\nsteps = paint, paint\n", "f.ini:2: [pipeline text] steps: names step 'paint' twice" },
     { "[pipeline text]\nsteps = a/b\n", "f.ini:2: [pipeline text] steps: holds something that is no step's name" },
     { "[pipeline text]\nsteps = sculpt\n", "f.ini:2: [pipeline text] steps: begins with step 'sculpt', which uses ${image}" },
-    { "[pipeline text]\nsteps = paint\ntimeout = 1s\n", "f.ini:3: [pipeline text] holds an unknown key; known is steps" },
+    { "[pipeline text]\nsteps = paint\ntimeout = 1s\n", "f.ini:3: [pipeline text] timeout: is not a key of this section; its keys are steps\n" },
     { "[pipeline image]\nsteps = sculpt\n[pipeline image]\nsteps = sculpt\n", "f.ini:3: [pipeline image] is there twice" },
     { "[step a]\nmodel = x/y\n[step a]\nmodel = x/z\n", "f.ini:3: [step a] is there twice" },
     { "[step a]\n", "f.ini:1: [step a] model: is not set" },
@@ -114,7 +114,7 @@ static const struct {
     { "[step a]\nmodel = x/y\noutput = mesh\n", "f.ini:3: [step a] output: is not a JSON pointer" },
     { "[step a]\nmodel = x/y\noutput = /a~2\n", "f.ini:3: [step a] output: is not a JSON pointer" },
     { "[step a]\nmodel = x/y\ntimeout = 2d\n", "f.ini:3: [step a] timeout: is out of range" },
-    { "[step a]\nmodel = x/y\ncolour = red\n", "f.ini:3: [step a] holds an unknown key" },
+    { "[step a]\nmodel = x/y\ncolour = red\n", "f.ini:3: [step a] colour: is not a key of this section; its keys are model, input.NAME, output and timeout\n" },
     { "[step a]\nmodel = x/y\ninput. = red\n", "f.ini:3: [step a] input.: names nothing" },
     { "[step a]\nmodel = x/y\ninput.p = ${promt}\n", "f.ini:3: [step a] input.p: holds the unknown variable '${promt}'" },
     { "[step a]\nmodel = x/y\ninput.p = [[\"a ${x\"]]\n", "f.ini:3: [step a] input.p: holds the unknown variable '${x'" },
@@ -146,6 +146,17 @@ static const struct {
     { "[step a]\nmodel = x/y\ntimeout = soon\n", "f.ini:3: [step a] timeout: is out of range" },
     { "[step " A40 "]\nmodel = x/y\n", "f.ini:1: [step " },
     { "[step a]\nmodel = x/y\n  z\n", "f.ini:3: [step a] an indented line" },
+    { "[step a]\nmodel = x/y\ninputs.x = red\n", "f.ini:3: [step a] inputs.x: is not a key of this section; its keys are model, input.NAME, output and timeout; is input.x meant?\n" },
+    { "[step a]\nmodel = x/y\nInput.imageURL = red\n", "f.ini:3: [step a] Input.imageURL: is not a key of this section; its keys are model, input.NAME, output and timeout; is input.imageURL meant?\n" },
+    { "[step a]\nmodel = x/y\ntime_out = 1s\n", "f.ini:3: [step a] time_out: is not a key of this section; its keys are model, input.NAME, output and timeout; is timeout meant?\n" },
+    { "[step a]\nmodel = x/y\nR8aBcD==\n", "f.ini:3: [step a] this key: is not a key of this section" },
+    { "[pipeline image]\nsteps = sculpt\nstep = paint\n", "f.ini:3: [pipeline image] step: is not a key of this section; its keys are steps; is steps meant?\n" },
+    { "[log]\nlevels = info\n", "f.ini:2: [log] levels: is not a key of this section; its keys are level, target; is level meant?\n" },
+    { "[log]\nbucket = x\n", "f.ini:2: [log] bucket: is not a key of this section; its keys are level, target; bucket is one of [storage]\n" },
+    { "[storage]\npublic_url = https://x.supabase.co/rest/v1/\n", "f.ini:2: [storage] public_url: is the address" },
+    { "[storage]\nurl = \"https://x.supabase.co\"\n", "f.ini:2: [storage] url: is in quotes; take them off\n" },
+    { "[database]\nurl = 'postgresql://w:AAABBB@h/d'\n", "f.ini:2: [database] url: is in quotes; take them off\n" },
+    { "[database]\nurl = postgresql://w:AAA\xc3\xa4@h/d\n", "f.ini:2: [database] url: holds what is no printable ASCII; percent-encode" },
 };
 /* clang-format on */
 
@@ -200,6 +211,137 @@ static void errors_all_at_once(void **state) {
     config_errors_done(&e);
 }
 
+/* Passwords that are not encoded, as people paste them: AAA and BBB with something between. Said is what to do;
+ * no piece of one, nor of what follows it. */
+/* clang-format off */
+static const struct {
+    const char *url, *says; /* NULL: it is good */
+} urls[] = {
+    { "postgresql://w:AAA@BBB@127.0.0.1:1/app", "can't be read as it was meant; percent-encode @ / % #" },
+    { "postgresql://w:AAA/BBB@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:123/BBB@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:123/BBB?AAA=1@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:123/BBB?aaa=1@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:AAA@BBB/AAA@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:AAA@BBB?AAA@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:AAA@BBB?aaa=bbb@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:AAA@BBB,AAA:1@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w@AAA:BBB@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:AAABBB", "holds no port from 1 to 65535 behind the host's colon" },
+    { "postgresql://w:AAA/BBB", "holds no port from 1 to 65535 behind the host's colon" },
+    { "postgresql://w:AAA%zzBBB@127.0.0.1:1/app", "can't be read; percent-encode" },
+    { "postgresql://w:AAA%00BBB@127.0.0.1:1/app", "can't be read; percent-encode" },
+    { "postgresql://w:AAABBB%@127.0.0.1:1/app", "can't be read; percent-encode" },
+    { "postgresql://w:AAA BBB@127.0.0.1:1/app", "can't be read as it was meant; percent-encode" },
+    { "postgresql://w:AAABBB@[127.0.0.1:1/app", "can't be read; percent-encode" },
+    { "postgresql://w@127.0.0.1:1/app?password=AAA&BBB", "can't be read; percent-encode" },
+    { "postgresql://w@127.0.0.1:1/app?password=AAA&BBB=1", "holds an unknown parameter, which can't be shown; percent-encode" },
+    { "postgresql://w@127.0.0.1:1/app?password=AAA=BBB", "can't be read; percent-encode" },
+    { "postgresql://w@127.0.0.1:1/app?password=AAABBB&bogus=1", "holds the unknown parameter 'bogus'; take it out" },
+    { "postgresql://w.abc:[AAABBB]@127.0.0.1:1/app?pgbouncer=true&connection_limit=1", "holds the unknown parameter 'pgbouncer'; take it out" },
+    { "postgres://w.abc:AAABBB@127.0.0.1:1/app?sslmode=require&supa=base-pooler.x", "holds the unknown parameter 'supa'; take it out" },
+    { "postgresql://w:AAABBB@127.0.0.1:1/app?prepareThreshold=0", "holds the unknown parameter 'prepareThreshold'; take it out" },
+    { "host=127.0.0.1 port=1 dbname=app user=w password=AAA BBB", "can't be read; put a value with blanks or quotes into quotes" },
+    { "host=127.0.0.1 password=AAA BBB=1 dbname=app", "holds an unknown parameter, which can't be shown; put a value with blanks" },
+    { "host=127.0.0.1 password=AAA bbb=1 dbname=app", "holds an unknown parameter, which can't be shown; put a value with blanks" },
+    { "host=127.0.0.1 password='AAA'BBB' dbname=app", "can't be read; put a value with blanks or quotes into quotes" },
+    { "host=127.0.0.1 password='AAABBB dbname=app", "can't be read; put a value with blanks or quotes into quotes" },
+    { "host=127.0.0.1 password='AAABBB' pgbouncer=true", "holds the unknown parameter 'pgbouncer'" },
+    { "host=127.0.0.1 pool_size = 3 password=AAABBB", "holds the unknown parameter 'pool_size'" },
+    { "host=127.0.0.1 password=AAA port=BBB", "holds a port that is no number" },
+    { "host=127.0.0.1 password=AAA port=65536", "holds a port that is no number" },
+    { "postgresql://w:AAA#BBB@127.0.0.1:1/app", NULL },
+    { "postgresql://w:AAA?BBB@127.0.0.1:1/app", NULL },
+    { "postgresql://w:[AAABBB]@127.0.0.1:1/app", NULL },
+    { "postgresql://w:AAA%40BBB@127.0.0.1:1/app", NULL },
+    { "postgresql://w:AAA&=:BBB@a,b:5433,[::1]:5434/app?sslmode=verify-full&ssl=true", NULL },
+    { "postgresql:///app?host=/run/postgresql&user=w@tenant", NULL },
+    { "postgresql://h/app?options=-c%20geqo%3Doff", NULL },
+    { "postgres://", NULL },
+    { "host=@abstract port=1,,2 password = 'A \\' A\\\\' dbname=app", NULL },
+    { "service=prod", NULL },
+};
+/* clang-format on */
+
+static void database_urls(void **state) {
+    (void) state;
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
+        for (int listen = 0; listen < 2; listen++) {
+            ConfigErrors e = { 0 };
+            Config *c = NULL;
+            char text[600];
+            const char *why;
+            int r;
+
+            (void) snprintf(text, sizeof text, GOOD "[database]\n%s = %s\n",
+                            listen ? "listen_url" : "url", urls[i].url);
+            r = parse_all(&nothing, text, &c, &e);
+            why = e.text ? strstr(e.text, "url: ") : NULL;
+            if (r != (urls[i].says ? -EINVAL : 0) ||
+                (urls[i].says &&
+                 (!why || strncmp(why + 5, urls[i].says, strlen(urls[i].says)) != 0)) ||
+                (why && (strstr(why, "AAA") || strstr(why, "BBB") || strstr(why, "bbb"))))
+                fail_msg("%s\nsays %d: %s", urls[i].url, r, e.text ? e.text : "nothing");
+            config_free(c);
+            config_errors_done(&e);
+        }
+}
+
+/* What holds a login in another key is not shown, nor what stands behind a question mark. */
+static void other_urls(void **state) {
+    static const char *const keys[] = {
+        "[replicate]\nurl",  "[replicate]\nwebhook_url", "[replicate]\ndownload_hosts",
+        "[storage]\nurl",    "[storage]\npublic_url",    "[storage]\nbucket",
+        "[storage]\npath",   "[metrics]\nlisten",        "[worker]\ninstance",
+        "[worker]\nmax_jobs"
+    };
+    static const char *const values[] = {
+        "https://w:AAABBB@h/v1", "https://w:AAA/BBB@h/v1",    "//w:AAABBB@h",
+        "w:AAABBB@h:1",          "https://h/v1?token=AAABBB", "https://h/v1#AAABBB"
+    };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+            ConfigErrors e = { 0 };
+            Config *c = NULL;
+            char text[300];
+
+            (void) snprintf(text, sizeof text, "[replicate]\ntoken=t\n[storage]\nkey=k\n%s = %s\n",
+                            keys[i], values[k]);
+            if (parse_all(&nothing, text, &c, &e) != -EINVAL || strstr(e.text, "AAA") ||
+                strstr(e.text, "BBB"))
+                fail_msg("%s\nsays: %s", text, e.text ? e.text : "nothing");
+            config_errors_done(&e);
+        }
+}
+
+static void quotes_are_warned_of(void **state) {
+    char *environ_[] = { "SUPABASE_SERVICE_ROLE_KEY='eyJ.hunter2'", NULL };
+    ConfigSource src = { .environ = environ_ };
+    ConfigErrors e = { 0 };
+    Config *c = NULL;
+
+    (void) state;
+    assert_int_equal(
+        parse_all(&src,
+                  "[replicate]\ntoken = \"r8_hunter2\"\n[storage]\nkey=\"x\"\nurl=https://h\n", &c,
+                  &e),
+        0);
+    assert_string_equal(
+        c->warnings,
+        "f.ini:2: [replicate] token: is in quotes, which are sent with it; take them off\n"
+        "environment SUPABASE_SERVICE_ROLE_KEY: [storage] key: is in quotes, which are sent with "
+        "it; take them off\n");
+    c = config_free(c);
+    environ_[0] = "SUPABASE_SERVICE_ROLE_KEY=eyJ.good";
+    assert_int_equal(
+        parse_all(&src, "[replicate]\ntoken = r8_x\n[storage]\nkey=\"x\"\nurl=https://h\n", &c, &e),
+        0);
+    assert_null(c->warnings);
+    config_free(c);
+}
+
 static void missing(void **state) {
     ConfigErrors e = { 0 };
     Config *c = NULL;
@@ -230,6 +372,23 @@ static void missing(void **state) {
         parse_all(&nothing, "[replicate]\ntoken = t\n[storage]\nkey = k\nurl = /srv\n", &c, &e),
         -EINVAL);
     assert_int_equal(e.n, 1);
+    config_errors_done(&e);
+    assert_int_equal(
+        parse_all(
+            &nothing,
+            "[replicate]\ntoken = t\n[storage]\nkey = k\nurl = https://x.supabase.co/rest/v1\n", &c,
+            &e),
+        -EINVAL);
+    assert_non_null(strstr(
+        e.text, "f.ini:5: [storage] url: is not a Supabase project; with driver = supabase it is "
+                "https://HOST without /storage/v1, /rest/v1"));
+    config_errors_done(&e);
+    assert_int_equal(parse_all(&nothing,
+                               "[replicate]\ntoken = t\n[storage]\nkey = k\nurl = "
+                               "https://supabase.com/dashboard/project/x\n",
+                               &c, &e),
+                     -EINVAL);
+    assert_non_null(strstr(e.text, "f.ini:5: [storage] url: is not a Supabase project"));
     config_errors_done(&e);
 }
 
@@ -294,9 +453,10 @@ static void too_many(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors),   cmocka_unit_test(errors_all_at_once),
-        cmocka_unit_test(missing),  cmocka_unit_test(errors_are_bounded),
-        cmocka_unit_test(too_many),
+        cmocka_unit_test(errors),     cmocka_unit_test(errors_all_at_once),
+        cmocka_unit_test(missing),    cmocka_unit_test(errors_are_bounded),
+        cmocka_unit_test(too_many),   cmocka_unit_test(database_urls),
+        cmocka_unit_test(other_urls), cmocka_unit_test(quotes_are_warned_of),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
