@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "base/proxy.h"
 #include "base/secret.h"
 #include "core/pipeline.h"
 
@@ -53,6 +54,7 @@ typedef struct Config {
     uint64_t poll_min_usec, poll_max_usec;
     char *webhook_url;
     char *download_hosts; /* words separated by one space */
+    Proxies proxies;      /* of the environment */
 
     ConfigStorage storage_driver;
     char *storage_url; /* for STORAGE_DIR an absolute directory */

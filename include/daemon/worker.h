@@ -96,6 +96,7 @@ struct Worker {
     const Config *config;
     sd_event *event;
     char id[37];
+    Resolver *resolver;
     Db *db;
     Http *http;
     Spool *spool;

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "io/resolve.h"
+
 typedef struct Db Db;
 typedef struct DbOp DbOp;
 
@@ -37,8 +39,9 @@ typedef struct DbEvents {
     void (*notice)(void *userdata, const PGresult *res);
 } DbEvents;
 
-/* `url`: libpq URI or conninfo, "" for libpq's own environment; copied, and never logged. */
-int db_new(Db **ret, sd_event *event, const char *url, const char *application,
+/* `url`: libpq URI or conninfo, "" for libpq's own environment; copied, and never logged.
+ * `resolver` must outlive it. */
+int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const char *application,
            const DbEvents *events, void *userdata);
 Db *db_free(Db *db);
 

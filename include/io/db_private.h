@@ -17,6 +17,7 @@ typedef TAILQ_HEAD(DbOps, DbOp) DbOps;
 
 struct Db {
     sd_event *event;
+    Resolver *resolver; /* borrowed */
     char *url, *application;
     DbEvents events;
     void *userdata;

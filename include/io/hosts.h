@@ -2,6 +2,8 @@
 #pragma once
 #include <systemd/sd-event.h>
 
+#include "io/resolve.h"
+
 typedef struct Hosts Hosts;
 
 /* Lists of `n` each, for libpq's parameters of these names; the callee's to read, not to keep.
@@ -11,9 +13,11 @@ typedef void (*HostsDone)(void *userdata, const char *host, const char *hostaddr
                           unsigned n, const char *error);
 
 /* libpq tries the servers in turn for as long as we let it. So that one which does not answer at all
- * can't keep it from the others, the list begins with number `first` of it, and goes around. */
-int hosts_start(sd_event *event, const char *url, unsigned first, HostsDone done, void *userdata,
-                Hosts **ret);
+ * can't keep it from the others, the list begins with number `first` of it, and goes around. All names are
+ * looked up at once; one that takes longer than a second is left out where another server has an address, and
+ * after five seconds in any case. Its last known address counts, within an hour. */
+int hosts_start(sd_event *event, Resolver *resolver, const char *url, unsigned first,
+                HostsDone done, void *userdata, Hosts **ret);
 
 /* Takes NULL, returns NULL. */
 Hosts *hosts_cancel(Hosts *h);

@@ -4,6 +4,8 @@
 #include <systemd/sd-event.h>
 
 #include "base/message.h"
+#include "base/proxy.h"
+#include "io/resolve.h"
 
 typedef struct Http Http;
 typedef struct HttpOp HttpOp;
@@ -12,7 +14,9 @@ typedef struct HttpOp HttpOp;
  * cancelled. The operation is gone when it is called; the reply is the callee's to read, not to keep. */
 typedef void (*HttpDone)(void *userdata, HttpReply *reply);
 
-int http_new(Http **ret, sd_event *event, const char *user_agent);
+/* `resolver` and `proxies` must outlive it. */
+int http_new(Http **ret, sd_event *event, Resolver *resolver, const Proxies *proxies,
+             const char *user_agent);
 
 /* Cancels what is under way; no operation may be held any more. */
 Http *http_free(Http *http);

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <systemd/sd-event.h>
 
+#include "io/resolve.h"
+
 typedef struct Httpd Httpd;
 
 typedef struct HttpdPage {
@@ -26,6 +28,6 @@ typedef struct HttpdEvents {
 
 /* `address`: HOST:PORT or [V6]:PORT, see str_split_address(); port 0: any free one. Returns 0,
  * -ENOMEM or what libsystemd answers. That the address can't be had is told to `fails`. */
-int httpd_new(Httpd **ret, sd_event *event, const char *address, const HttpdEvents *events,
-              void *userdata);
+int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *address,
+              const HttpdEvents *events, void *userdata);
 Httpd *httpd_free(Httpd *h);

@@ -487,6 +487,21 @@ static int check_replicate(Parse *p) {
     return r;
 }
 
+/* Not a key: all programs of a machine are told of its proxy in this way. */
+static int read_proxies(Parse *p) {
+    const char *name = NULL;
+    int r = proxies_read(p->src->environ, &p->c->proxies, &name);
+
+    return r == -EINVAL && p->src->needs != CONFIG_FOR_DAEMON ? 0
+           : r == -EINVAL                                     ? config_errors_add(
+                                                                    p->errors,
+                                                                    "environment %s: is not a proxy's URL; allowed is "
+                                                                                                        "[SCHEME://][USER:PASSWORD@]HOST[:PORT] with http, https, socks4a "
+                                                                                                        "or socks5h, and @ / ? # \\ in the password percent-encoded",
+                                                                    name)
+                          : r;
+}
+
 static int check(Parse *p) {
     Config *c = p->c;
     int r;
@@ -532,7 +547,8 @@ int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
     if ((r = set_defaults(&p)) == 0 && (r = read_text(&p, standard)) == 0 &&
         (r = read_text(&p, src->file)) == 0 && (r = read_text(&p, src->dropin)) == 0 &&
         (r = read_variables(&p)) == 0 && (r = read_credentials(&p)) == 0 &&
-        (r = set_late_defaults(&p)) == 0 && src->needs == CONFIG_FOR_DAEMON)
+        (r = set_late_defaults(&p)) == 0 && (r = read_proxies(&p)) == 0 &&
+        src->needs == CONFIG_FOR_DAEMON)
         r = check(&p);
     if (r == 0)
         r = warn_of_quotes(&p, &warnings);
@@ -554,6 +570,7 @@ Config *config_free(Config *c) {
         return NULL;
     for (size_t i = 0; i < CONFIG_KEYS; i++)
         config_value_done(&config_table[i], c);
+    proxies_done(&c->proxies);
     pipeline_free(c->text);
     pipeline_free(c->image);
     free(c->warnings);

@@ -165,7 +165,7 @@ int wakeup_init(Worker *w) {
     if (r < 0)
         return r;
     next_in(w, PING_WAIT_USEC);
-    return db_new(&w->listening.db, w->event,
+    return db_new(&w->listening.db, w->event, w->resolver,
                   c->listen_url.text ? c->listen_url.text : c->database_url.text, "meshifyd listen",
                   &events, w);
 }

@@ -488,12 +488,14 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
             r = -ENOTDIR; /* waiting mends none of these */
         goto fail;
     }
-    if ((r = http_new(&w->http, event, "meshifyd/" VERSION)) < 0 ||
+    if ((r = resolver_new(&w->resolver, event)) < 0 ||
+        (r = http_new(&w->http, event, w->resolver, &config->proxies, "meshifyd/" VERSION)) < 0 ||
         (r = sd_event_add_time(event, &w->claim_timer, CLOCK_MONOTONIC, 0, 1, on_claim, w)) < 0 ||
         (r = sd_event_source_set_enabled(w->claim_timer, SD_EVENT_OFF)) < 0 ||
         (r = sd_event_add_time(event, &w->tick, CLOCK_MONOTONIC, 0, 100000, on_tick, w)) < 0 ||
         (r = sd_event_source_set_enabled(w->tick, SD_EVENT_OFF)) < 0 || (r = lease_init(w)) < 0 ||
-        (r = db_new(&w->db, event, config->database_url.text, "meshifyd", &events, w)) < 0 ||
+        (r = db_new(&w->db, event, w->resolver, config->database_url.text, "meshifyd", &events,
+                    w)) < 0 ||
         (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = audit_init(w)) < 0 ||
         (r = sample_init(w)) < 0)
         goto fail;
@@ -523,6 +525,7 @@ Worker *worker_free(Worker *w) {
     lease_done(w);
     w->db = db_free(w->db);
     w->http = http_free(w->http);
+    w->resolver = resolver_free(w->resolver);
     w->spool = spool_free(w->spool);
     for (int i = 0; i < _LANE_MAX; i++)
         lane_done(&w->lanes[i]);

@@ -364,7 +364,7 @@ void db_reconnect(Db *db, const char *why) {
         db_lose(db, why, 0);
 }
 
-int db_new(Db **ret, sd_event *event, const char *url, const char *application,
+int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const char *application,
            const DbEvents *events, void *userdata) {
     Db *db = calloc(1, sizeof *db);
 
@@ -373,6 +373,7 @@ int db_new(Db **ret, sd_event *event, const char *url, const char *application,
     TAILQ_INIT(&db->queue);
     TAILQ_INIT(&db->batches);
     db->event = sd_event_ref(event);
+    db->resolver = resolver;
     db->events = *events;
     db->userdata = userdata;
     db->retry_usec = DB_RETRY_MIN;

@@ -136,7 +136,7 @@ static void found(void *userdata, const char *host, const char *hostaddr, const 
 
 void db_connect(Db *db) {
     db->state = DB_RESOLVING;
-    if (hosts_start(db->event, db->url, db->failures, found, db, &db->hosts) < 0)
+    if (hosts_start(db->event, db->resolver, db->url, db->failures, found, db, &db->hosts) < 0)
         db_lose(db, "the hosts can't be looked up", 0);
     else
         db_set_timer(db, DB_CONNECT_USEC);

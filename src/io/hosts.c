@@ -1,197 +1,212 @@
-#include <arpa/inet.h>
+/* Finds the addresses of a database's servers, so that libpq has no name to look up: it would do that in the
+ * loop. A name that hangs delays a connection for a moment, and keeps nobody from the other servers. */
 #include <errno.h>
-#include <libpq-fe.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/str.h"
+#include "base/clock.h"
 #include "io/hosts.h"
-#include "io/resolve.h"
+#include "io/hosts_list.h"
 
-#define HOSTS_MAX 16 /* that a URL names */
+#define FIRST_WAIT_USEC USEC_PER_SEC /* while there is an address to go on with */
+#define WAIT_USEC (5 * USEC_PER_SEC)
+#define KNOWN_USEC (3600 * USEC_PER_SEC) /* an address that old is better than none */
 
-typedef struct Server {
-    char *host, *port;
-    char *addresses[RESOLVE_MAX];
-    unsigned n;
-    bool is_name; /* to be looked up */
-} Server;
+/* What libpq is asked aside of the loop. */
+typedef struct Question {
+    Hosts *hosts; /* NULL: nobody waits for the answer */
+    char *url;    /* may hold a password */
+    HostsText text;
+    int error;
+} Question;
+
+/* The lookup of one server's name. */
+typedef struct Wanted {
+    Hosts *hosts;
+    Resolve *resolve;
+    Server *server;
+} Wanted;
 
 struct Hosts {
-    sd_event *event;
-    sd_event_source *turn;
-    Resolve *resolve;
-    Server servers[HOSTS_MAX];
-    unsigned n, at, first;
+    Resolver *resolver;
+    Question *question; /* under way */
+    sd_event_source *timer;
+    HostsList list;
+    Wanted wanted[HOSTS_MAX];
+    unsigned first, open; /* `open`: lookups under way */
+    uint64_t began_usec;
     char error[160];
     HostsDone done;
     void *userdata;
 };
 
+static void question_free(Question *q) {
+    if (q->url)
+        explicit_bzero(q->url, strlen(q->url));
+    free(q->url);
+    hosts_text_done(&q->text);
+    free(q);
+}
+
 Hosts *hosts_cancel(Hosts *h) {
     if (!h)
         return NULL;
-    resolve_cancel(h->resolve);
-    sd_event_source_disable_unref(h->turn);
-    for (unsigned i = 0; i < h->n; i++) {
-        free(h->servers[i].host);
-        free(h->servers[i].port);
-        for (unsigned k = 0; k < h->servers[i].n; k++)
-            free(h->servers[i].addresses[k]);
-    }
-    sd_event_unref(h->event);
+    if (h->question)
+        h->question->hosts = NULL; /* asked() frees it */
+    for (unsigned i = 0; i < h->list.n; i++)
+        resolve_cancel(h->wanted[i].resolve);
+    sd_event_source_disable_unref(h->timer);
+    hosts_list_done(&h->list);
     free(h);
     return NULL;
 }
-DEFINE_CLEANUP(Hosts *, hosts_cancel)
 
-/* --- what the URL says --------------------------------------------------------------------- */
-
-static unsigned count(const char *list) {
-    unsigned n = 1;
-
-    for (; *list; list++)
-        n += *list == ',';
-    return n;
+static void fail(Hosts *h, const char *error) {
+    h->done(h->userdata, NULL, NULL, NULL, 0, error);
+    hosts_cancel(h);
 }
-
-/* The element of a list, "" past its end; a list of one counts for all. */
-static char *element(const char *list, unsigned i, bool one_for_all) {
-    if (one_for_all && count(list) == 1)
-        i = 0;
-    while (i > 0 && (list = strchr(list, ',')) && list++)
-        i--;
-    return list ? strndup(list, strcspn(list, ",")) : strdup("");
-}
-
-static bool is_address(const char *host) {
-    unsigned char bytes[sizeof(struct in6_addr)];
-
-    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
-}
-
-static int add_server(Hosts *h, char *host, char *hostaddr, char *port) {
-    Server *s = &h->servers[h->n++];
-
-    *s = (Server){ .host = host, .port = port };
-    if (!host || !hostaddr || !port) {
-        free(hostaddr);
-        return -ENOMEM;
-    }
-    s->addresses[s->n++] = hostaddr; /* "": libpq goes by the host */
-    s->is_name = !*hostaddr && *host && *host != '/' && *host != '@' && !is_address(host);
-    return 0;
-}
-
-/* What libpq would not understand is left to it: it says why. */
-static int read_url(Hosts *h, const char *url) {
-    PQconninfoOption *options = PQconninfoParse(url, NULL);
-    const char *host = getenv("PGHOST"), *hostaddr = getenv("PGHOSTADDR"), *port = getenv("PGPORT");
-    unsigned n;
-    int r = 0;
-
-    for (PQconninfoOption *o = options; o && o->keyword; o++) {
-        if (o->val && strcmp(o->keyword, "host") == 0)
-            host = o->val;
-        else if (o->val && strcmp(o->keyword, "hostaddr") == 0)
-            hostaddr = o->val;
-        else if (o->val && strcmp(o->keyword, "port") == 0)
-            port = o->val;
-    }
-    host = host ? host : "";
-    hostaddr = hostaddr ? hostaddr : "";
-    port = port ? port : "";
-    n = count(*hostaddr ? hostaddr : host);
-    if (n <= HOSTS_MAX && (!*host || count(host) == n) && (count(port) == 1 || count(port) == n))
-        for (unsigned i = 0; i < n && r == 0; i++)
-            r = add_server(h, element(host, i, false), element(hostaddr, i, false),
-                           element(port, i, true));
-    PQconninfoFree(options);
-    return r;
-}
-
-/* --- their addresses ----------------------------------------------------------------------- */
 
 static void end(Hosts *h) {
-    StrBuf host = { 0 }, hostaddr = { 0 }, port = { 0 };
-    HostsDone done = h->done;
-    void *userdata = h->userdata;
-    unsigned all = 0;
-    int r = 0;
+    HostsText t = { 0 };
+    int n = hosts_list_write(&h->list, h->first, &t);
 
-    for (unsigned i = 0; i < h->n; i++)
-        all += h->servers[i].n;
-    for (unsigned k = 0; k < all && r == 0; k++) {
-        unsigned i = 0, at = (h->first + k) % all;
-
-        for (; at >= h->servers[i].n; i++)
-            at -= h->servers[i].n;
-        if ((r = strbuf_printf(&host, "%s%s", k ? "," : "", h->servers[i].host)) == 0 &&
-            (r = strbuf_printf(&hostaddr, "%s%s", k ? "," : "", h->servers[i].addresses[at])) == 0)
-            r = strbuf_printf(&port, "%s%s", k ? "," : "", h->servers[i].port);
-    }
-    if (r < 0)
-        (void) snprintf(h->error, sizeof h->error, "out of memory");
-    if (all > 0 && r == 0)
-        done(userdata, host.text, hostaddr.text, port.text, all, NULL);
-    else
-        done(userdata, NULL, NULL, NULL, 0, h->error[0] ? h->error : NULL);
-    strbuf_done(&host);
-    strbuf_done(&hostaddr);
-    strbuf_done(&port);
+    if (n > 0) {
+        h->done(h->userdata, t.host, t.hostaddr, t.port, (unsigned) n, NULL);
+        hosts_cancel(h);
+    } else
+        fail(h, n < 0                 ? "out of memory"
+                : h->list.n == 0      ? NULL
+                : h->error[0] != '\0' ? h->error
+                                      : "its name is not found in time");
+    hosts_text_done(&t);
 }
 
-static void go_on(Hosts *h);
+static bool has_address(const Hosts *h) {
+    for (unsigned i = 0; i < h->list.n; i++)
+        if (h->list.servers[i].n > 0)
+            return true;
+    return false;
+}
 
-static void resolved(void *userdata, const char *const *addresses, unsigned n, const char *error) {
-    Hosts *h = userdata;
-    Server *s = &h->servers[h->at++];
-
-    h->resolve = NULL;
-    free(s->addresses[0]);
+static void take(Server *s, const char *const *addresses, unsigned n) {
     for (s->n = 0; s->n < n && (s->addresses[s->n] = strdup(addresses[s->n]));)
         s->n++;
-    if (s->n == 0 && !h->error[0])
-        (void) snprintf(h->error, sizeof h->error, "%.100s: %s", s->host, error);
-    go_on(h);
 }
 
-static void go_on(Hosts *h) {
-    _cleanup_(hosts_cancelp) Hosts *over = NULL;
+/* Goes on with the last known addresses of what was not found. False when there are none at all. */
+static bool make_do(Hosts *h) {
+    const char *known[RESOLVE_MAX];
 
-    for (; h->at < h->n; h->at++)
-        if (h->servers[h->at].is_name) {
-            if (resolve_start(h->event, h->servers[h->at].host, resolved, h, &h->resolve) == 0)
-                return;
-            free(h->servers[h->at].addresses[0]);
-            h->servers[h->at].n = 0;
-            (void) snprintf(h->error, sizeof h->error, "the host's name can't be looked up now");
-        }
-    over = h;
+    for (unsigned i = 0; i < h->list.n; i++) {
+        Server *s = &h->list.servers[i];
+
+        if (s->is_name && s->n == 0)
+            take(s, known, resolve_known(h->resolver, s->host, KNOWN_USEC, known));
+    }
+    return has_address(h);
+}
+
+static void resolved(void *userdata, const char *const *addresses, unsigned n, const char *error) {
+    Wanted *w = userdata;
+    Hosts *h = w->hosts;
+
+    w->resolve = NULL;
+    h->open--;
+    take(w->server, addresses, n);
+    if (n == 0 && !h->error[0])
+        (void) snprintf(h->error, sizeof h->error, "%.100s: %s", w->server->host, error);
+    if (h->open > 0)
+        return;
+    (void) make_do(h);
     end(h);
 }
 
-static int on_turn(sd_event_source *source, void *userdata) {
-    (void) source;
-    go_on(userdata);
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    Hosts *h = userdata;
+
+    (void) usec;
+    if (!make_do(h) && clock_now_usec() - h->began_usec < WAIT_USEC) {
+        (void) sd_event_source_set_time_relative(source, USEC_PER_SEC / 2);
+        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+    }
+    end(h);
     return 0;
 }
 
-int hosts_start(sd_event *event, const char *url, unsigned first, HostsDone done, void *userdata,
-                Hosts **ret) {
-    _cleanup_(hosts_cancelp) Hosts *h = calloc(1, sizeof *h);
-    int r;
+/* The servers are known; now their names. */
+static void look_up(Hosts *h) {
+    for (unsigned i = 0; i < h->list.n; i++) {
+        Server *s = &h->list.servers[i];
+        Wanted *w = &h->wanted[i];
 
+        if (!s->is_name)
+            continue;
+        free(s->addresses[0]);
+        s->n = 0;
+        *w = (Wanted){ .hosts = h, .server = s };
+        if (resolve_start(h->resolver, s->host, resolved, w, &w->resolve) == 0)
+            h->open++;
+        else
+            (void) snprintf(h->error, sizeof h->error, "the host's name can't be looked up now");
+    }
+    if (h->open == 0) {
+        end(h);
+        return;
+    }
+    h->began_usec = clock_now_usec();
+    (void) sd_event_source_set_time_relative(h->timer, FIRST_WAIT_USEC);
+    (void) sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
+}
+
+static void ask(void *arg) {
+    Question *q = arg;
+
+    q->error = hosts_text_read(q->url, &q->text);
+}
+
+static void asked(void *arg) {
+    Question *q = arg;
+    Hosts *h = q->hosts;
+    int r = q->error;
+
+    if (h) {
+        h->question = NULL;
+        r = r < 0 || !q->text.host ? -ENOMEM : hosts_list_read(&q->text, &h->list);
+    }
+    question_free(q);
     if (!h)
-        return -ENOMEM;
-    h->event = sd_event_ref(event);
-    h->first = first;
-    h->done = done;
-    h->userdata = userdata;
-    if ((r = read_url(h, url)) < 0 || (r = sd_event_add_defer(event, &h->turn, on_turn, h)) < 0)
-        return r;
-    *ret = TAKE(h);
-    return 0;
+        return;
+    if (r < 0)
+        fail(h, r == -E2BIG ? "the URL names more than 64 hosts" : "out of memory");
+    else
+        look_up(h);
+}
+
+int hosts_start(sd_event *event, Resolver *resolver, const char *url, unsigned first,
+                HostsDone done, void *userdata, Hosts **ret) {
+    Hosts *h = calloc(1, sizeof *h);
+    Question *q = calloc(1, sizeof *q);
+    int r = -ENOMEM;
+
+    if (h && q && (q->url = strdup(url)) &&
+        (r = sd_event_add_time(event, &h->timer, CLOCK_MONOTONIC, 0, 1, on_timer, h)) >= 0 &&
+        (r = sd_event_source_set_enabled(h->timer, SD_EVENT_OFF)) >= 0 &&
+        (r = aside_start(resolver_aside(resolver), ask, asked, q)) >= 0) {
+        h->resolver = resolver;
+        h->first = first;
+        h->done = done;
+        h->userdata = userdata;
+        h->question = q;
+        q->hosts = h;
+        *ret = h;
+        return 0;
+    }
+    if (q)
+        question_free(q);
+    hosts_cancel(h);
+    return r;
 }

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "io/address.h"
 #include "io/http.h"
+#include "io/http_route.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
 #define HTTP_STALL_SECONDS 60         /* no byte for so long: the transfer is dead */
@@ -24,6 +25,8 @@
 
 struct HttpOp {
     Http *http;
+    HttpRoute *route;
+    uint64_t sent_usec; /* when http_send() was called */
     CURL *easy;
     struct curl_slist *headers;
     HttpRequest request;
@@ -40,6 +43,8 @@ struct HttpOp {
 
 struct Http {
     sd_event *event;
+    Resolver *resolver;     /* borrowed */
+    const Proxies *proxies; /* borrowed */
     CURLM *multi;
     sd_event_source *timer, *defer;
     char *user_agent;
@@ -52,10 +57,20 @@ static void op_free(HttpOp *op) {
         (void) curl_multi_remove_handle(op->http->multi, op->easy);
         curl_easy_cleanup(op->easy);
     }
+    http_route_free(op->route);
     curl_slist_free_all(op->headers);
     http_request_done(&op->request);
     http_reply_done(&op->reply);
     free(op);
+}
+
+/* It is over: on_defer() tells. */
+static void end_op(HttpOp *op, CURLcode code) {
+    op->code = code;
+    op->finished = true;
+    TAILQ_REMOVE(&op->http->running, op, link);
+    TAILQ_INSERT_TAIL(&op->http->finished, op, link);
+    (void) sd_event_source_set_enabled(op->http->defer, SD_EVENT_ONESHOT);
 }
 
 /* What curl counts as finished moves to the list that the defer source empties. */
@@ -69,22 +84,13 @@ static void collect(Http *http) {
         if (msg->msg != CURLMSG_DONE)
             continue;
         (void) curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **) &op);
-        op->code = msg->data.result;
-        op->finished = true;
-        TAILQ_REMOVE(&http->running, op, link);
-        TAILQ_INSERT_TAIL(&http->finished, op, link);
+        end_op(op, msg->data.result);
     }
     /* What is not watched would never end: all that is under way ends now. To answer curl that it
      * can't be watched would spoil the handle for ever. */
-    for (HttpOp *op; http->blind && (op = TAILQ_FIRST(&http->running));) {
-        op->code = CURLE_OUT_OF_MEMORY;
-        op->finished = true;
-        TAILQ_REMOVE(&http->running, op, link);
-        TAILQ_INSERT_TAIL(&http->finished, op, link);
-    }
+    for (HttpOp *op; http->blind && (op = TAILQ_FIRST(&http->running));)
+        end_op(op, CURLE_OUT_OF_MEMORY);
     http->blind = false;
-    if (!TAILQ_EMPTY(&http->finished))
-        (void) sd_event_source_set_enabled(http->defer, SD_EVENT_ONESHOT);
 }
 
 static long status_of(const HttpOp *op) {
@@ -477,8 +483,30 @@ static int op_setup(HttpOp *op) {
     return bad == CURLE_OK ? 0 : -ENOMEM;
 }
 
+/* The way is known, or is known not to be. What it took to find it counts. */
+static void start(HttpOp *op) {
+    uint64_t limit = op->request.timeout_usec, spent = clock_now_usec() - op->sent_usec;
+    CURLcode r = http_route_apply(op->route, op->easy, &op->reply);
+
+    if (r == CURLE_OK && limit > 0)
+        r = curl_easy_setopt(op->easy, CURLOPT_TIMEOUT_MS,
+                             limit > spent ? (long) ((limit - spent) / USEC_PER_MSEC) + 1 : 1L);
+    if (r == CURLE_OK && curl_multi_add_handle(op->http->multi, op->easy) != CURLM_OK)
+        r = CURLE_OUT_OF_MEMORY;
+    if (r != CURLE_OK)
+        end_op(op, r);
+}
+
+static void on_route(void *userdata) {
+    HttpOp *op = userdata;
+
+    if (!op->finished)
+        start(op);
+}
+
 int http_send(Http *http, HttpRequest *request, HttpDone done, void *userdata, HttpOp **ret) {
     HttpOp *op = calloc(1, sizeof *op);
+    int known;
 
     if (!op) {
         http_request_done(request);
@@ -486,12 +514,16 @@ int http_send(Http *http, HttpRequest *request, HttpDone done, void *userdata, H
     }
     *op = (HttpOp){ .http = http, .request = *request, .done = done, .userdata = userdata };
     *request = (HttpRequest){ 0 };
+    op->sent_usec = clock_now_usec();
     if (!(op->easy = curl_easy_init()) || op_setup(op) < 0 ||
-        curl_multi_add_handle(http->multi, op->easy) != CURLM_OK) {
+        (known = http_route_new(&op->route, http->event, http->resolver, http->proxies,
+                                &op->request, on_route, op)) < 0) {
         op_free(op);
         return -ENOMEM;
     }
     TAILQ_INSERT_TAIL(&http->running, op, link);
+    if (known)
+        start(op);
     *ret = op;
     return 0;
 }
@@ -507,7 +539,8 @@ HttpOp *http_op_cancel(HttpOp *op) {
     return NULL;
 }
 
-int http_new(Http **ret, sd_event *event, const char *user_agent) {
+int http_new(Http **ret, sd_event *event, Resolver *resolver, const Proxies *proxies,
+             const char *user_agent) {
     _cleanup_free_ char *agent = strdup(user_agent);
     Http *http = calloc(1, sizeof *http);
 
@@ -519,6 +552,8 @@ int http_new(Http **ret, sd_event *event, const char *user_agent) {
     TAILQ_INIT(&http->finished);
     http->user_agent = TAKE(agent);
     http->event = sd_event_ref(event);
+    http->resolver = resolver;
+    http->proxies = proxies;
     http->multi = curl_multi_init();
     if (!http->multi ||
         sd_event_add_time(event, &http->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, http) <

@@ -24,6 +24,7 @@
 
 struct Httpd {
     sd_event *event;
+    Resolver *resolver; /* borrowed */
     const HttpdEvents *events;
     void *userdata;
     char host[STR_HOST_SIZE];
@@ -240,22 +241,24 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata) {
     if (h->listening) /* descriptors were short */
         (void) sd_event_source_set_enabled(h->listening, SD_EVENT_ON);
     else if (!is_number(h->host)) {
-        if ((r = resolve_start(h->event, h->host, resolved, h, &h->resolve)) < 0)
+        if ((r = resolve_start(h->resolver, h->host, resolved, h, &h->resolve)) < 0)
             failed(h, r, strerror(-r));
     } else if ((r = listen_at(h, h->host)) < 0)
         failed(h, r, strerror(-r));
     return 0;
 }
 
-int httpd_new(Httpd **ret, sd_event *event, const char *address, const HttpdEvents *events,
-              void *userdata) {
+int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *address,
+              const HttpdEvents *events, void *userdata) {
     Httpd *h = calloc(1, sizeof *h);
     const union MHD_DaemonInfo *info;
     int r;
 
     if (!h)
         return -ENOMEM;
-    *h = (Httpd){ .event = sd_event_ref(event), .events = events, .userdata = userdata };
+    *h = (Httpd){
+        .event = sd_event_ref(event), .resolver = resolver, .events = events, .userdata = userdata
+    };
     if (!str_split_address(address, h->host, &h->port)) {
         httpd_free(h);
         return -EINVAL;

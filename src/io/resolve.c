@@ -1,90 +1,285 @@
+/* Looks names up in threads, by getaddrinfo(): there /etc/hosts, DNS and all else that nsswitch.conf names
+ * count. It can't be interrupted and may take as long as a name server stays silent. So the threads that one
+ * name can hold are few, and a name that hangs keeps no other waiting. */
 #include <errno.h>
 #include <netdb.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/queue.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "io/resolve.h"
 
-#define LOOK_USEC (10 * USEC_PER_MSEC)
+#define THREADS_MAX 32
+#define NAME_THREADS_MAX 4 /* that one name holds: see AGAIN_USEC */
+/* A lookup that takes longer may never end, as where a name service died under it: then another one is begun
+ * beside it. Those of resolv.conf's defaults end after 20 s with two silent servers. */
+#define AGAIN_USEC (10 * USEC_PER_SEC)
+#define NAMES_MAX 256 /* remembered */
+
+typedef struct Name Name;
+
+/* One getaddrinfo(). The thread works on `text`, `error`, `why` and `found`; `name` is the loop's. */
+typedef struct Lookup {
+    Name *name; /* NULL: nobody wants to know any more */
+    char *text;
+    uint64_t began_usec;
+    int error, why; /* EAI_…, and errno for EAI_SYSTEM */
+    struct addrinfo *found;
+    LIST_ENTRY(Lookup) link;
+} Lookup;
 
 struct Resolve {
-    struct gaicb request;
-    bool started;
-    struct addrinfo hints;
-    char *name;
-    sd_event_source *timer;
-    ResolveDone done; /* NULL: nobody waits for it any more */
+    ResolveDone done;
     void *userdata;
+    LIST_ENTRY(Resolve) link;
 };
 
-/* A look-up that a thread of the C library is in the middle of can't be called back, and may take as
- * long as a resolver that does not answer: its timer frees it when it is over. */
-Resolve *resolve_cancel(Resolve *r) {
-    if (!r)
-        return NULL;
-    r->done = NULL;
-    if (r->started && gai_cancel(&r->request) == EAI_NOTCANCELED &&
-        gai_error(&r->request) == EAI_INPROGRESS)
-        return NULL;
-    sd_event_source_disable_unref(r->timer);
-    if (r->request.ar_result)
-        freeaddrinfo(r->request.ar_result);
-    free(r->name);
-    free(r);
+typedef LIST_HEAD(Waits, Resolve) Waits;
+
+struct Name {
+    char *text;
+    char addresses[RESOLVE_MAX][RESOLVE_ADDRESS_SIZE];
+    unsigned n, n_lookups;
+    uint64_t found_usec, newest_usec; /* when they were found; when the newest lookup began */
+    Waits waits;
+    LIST_HEAD(, Lookup) lookups;
+    bool answering; /* its addresses are being read */
+    TAILQ_ENTRY(Name) link;
+};
+
+struct Resolver {
+    Aside *aside;
+    TAILQ_HEAD(NameHead, Name) names; /* the one asked for last stands first */
+    unsigned n_names;
+};
+
+/* --- what is remembered -------------------------------------------------------------------- */
+
+static Name *name_find(const Resolver *r, const char *text) {
+    Name *n;
+
+    TAILQ_FOREACH(n, &r->names, link)
+    if (strcasecmp(n->text, text) == 0)
+        return n;
     return NULL;
 }
-DEFINE_CLEANUP(Resolve *, resolve_cancel)
 
-/* getaddrinfo_a() works in a thread of the C library; whether it has ended is asked for. */
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-    Resolve *r = userdata;
-    int error = gai_error(&r->request);
-    char texts[RESOLVE_MAX][64];
-    const char *addresses[RESOLVE_MAX];
-    ResolveDone done = r->done;
-    void *user = r->userdata;
-    unsigned n = 0;
+static void name_forget(Resolver *r, Name *n) {
+    TAILQ_REMOVE(&r->names, n, link);
+    r->n_names--;
+    free(n->text);
+    free(n);
+}
 
-    (void) usec;
-    if (error == EAI_INPROGRESS) {
-        (void) sd_event_source_set_time_relative(source, LOOK_USEC);
-        (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-        return 0;
+static bool is_idle(const Name *n) {
+    return !n->answering && LIST_EMPTY(&n->waits) && LIST_EMPTY(&n->lookups);
+}
+
+static Name *name_get(Resolver *r, const char *text) {
+    Name *n = name_find(r, text), *last = TAILQ_LAST(&r->names, NameHead);
+
+    if (n) {
+        TAILQ_REMOVE(&r->names, n, link);
+        TAILQ_INSERT_HEAD(&r->names, n, link);
+        return n;
     }
-    for (struct addrinfo *a = error == 0 ? r->request.ar_result : NULL; a && n < RESOLVE_MAX;
-         a = a->ai_next)
-        if (getnameinfo(a->ai_addr, a->ai_addrlen, texts[n], sizeof texts[n], NULL, 0,
-                        NI_NUMERICHOST) == 0) {
-            addresses[n] = texts[n];
-            n++;
-        }
-    resolve_cancel(r);
-    if (done)
-        done(user, addresses, n, error ? gai_strerror(error) : "no address");
+    while (r->n_names >= NAMES_MAX && last) {
+        Name *before = TAILQ_PREV(last, NameHead, link);
+
+        if (is_idle(last))
+            name_forget(r, last);
+        last = before;
+    }
+    if (!(n = calloc(1, sizeof *n)) || !(n->text = strdup(text))) {
+        free(n);
+        return NULL;
+    }
+    TAILQ_INSERT_HEAD(&r->names, n, link);
+    r->n_names++;
+    return n;
+}
+
+unsigned resolve_known(const Resolver *r, const char *name, uint64_t age_usec,
+                       const char *ret[static RESOLVE_MAX]) {
+    const Name *n = name_find(r, name);
+
+    if (!n || n->n == 0 || clock_now_usec() - n->found_usec > age_usec)
+        return 0;
+    for (unsigned i = 0; i < n->n; i++)
+        ret[i] = n->addresses[i];
+    return n->n;
+}
+
+uint64_t resolve_hangs_usec(const Resolver *r, const char *name) {
+    const Name *n = name_find(r, name);
+    uint64_t now = clock_now_usec(), longest = 0;
+    const Lookup *l;
+
+    if (n)
+        LIST_FOREACH(l, &n->lookups, link)
+    longest = now - l->began_usec > longest ? now - l->began_usec : longest;
+    return longest;
+}
+
+/* --- looking up ---------------------------------------------------------------------------- */
+
+static void lookup_free(Lookup *l) {
+    if (l->found)
+        freeaddrinfo(l->found);
+    free(l->text);
+    free(l);
+}
+
+static void look_up(void *arg) {
+    Lookup *l = arg;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }; /* else each comes three times */
+
+    l->error = getaddrinfo(l->text, NULL, &hints, &l->found);
+    l->why = errno;
+}
+
+static void take_addresses(Name *n, const Lookup *l) {
+    n->n = 0;
+    n->found_usec = clock_now_usec();
+    for (const struct addrinfo *a = l->found; a && n->n < RESOLVE_MAX; a = a->ai_next)
+        if (getnameinfo(a->ai_addr, a->ai_addrlen, n->addresses[n->n], RESOLVE_ADDRESS_SIZE, NULL,
+                        0, NI_NUMERICHOST) == 0)
+            n->n++;
+}
+
+/* Those who ask again from within their answer get another one. */
+static void answer(Name *n, const char *error) {
+    const char *addresses[RESOLVE_MAX];
+    Waits waits = LIST_HEAD_INITIALIZER(waits);
+    Resolve *w;
+
+    for (unsigned i = 0; i < n->n; i++)
+        addresses[i] = n->addresses[i];
+    while ((w = LIST_FIRST(&n->waits))) {
+        LIST_REMOVE(w, link);
+        LIST_INSERT_HEAD(&waits, w, link);
+    }
+    n->answering = true;
+    while ((w = LIST_FIRST(&waits))) {
+        ResolveDone done = w->done;
+        void *userdata = w->userdata;
+
+        resolve_cancel(w);
+        done(userdata, error ? NULL : addresses, error ? 0 : n->n, error);
+    }
+    n->answering = false;
+}
+
+static void looked_up(void *arg) {
+    Lookup *l = arg;
+    Name *n = l->name;
+
+    if (!n) {
+        lookup_free(l);
+        return;
+    }
+    LIST_REMOVE(l, link);
+    n->n_lookups--;
+    if (l->error == 0 && l->found) {
+        take_addresses(n, l);
+        answer(n, NULL);
+    } else {
+        const char *error = l->error == EAI_SYSTEM ? strerror(l->why)
+                            : l->error             ? gai_strerror(l->error)
+                                                   : "it was not looked up";
+
+        if (l->error == EAI_NONAME) /* there is no such name: what was known of it is over */
+            n->n = 0;
+        if (LIST_EMPTY(&n->lookups)) /* else a newer one may still find it */
+            answer(n, error);
+    }
+    lookup_free(l);
+}
+
+static int lookup_start(Resolver *r, Name *n) {
+    Lookup *l = calloc(1, sizeof *l);
+    int k;
+
+    if (!l || !(l->text = strdup(n->text))) {
+        free(l);
+        return -ENOMEM;
+    }
+    l->name = n;
+    l->began_usec = n->newest_usec = clock_now_usec();
+    if ((k = aside_start(r->aside, look_up, looked_up, l)) < 0) {
+        lookup_free(l);
+        return k;
+    }
+    LIST_INSERT_HEAD(&n->lookups, l, link);
+    n->n_lookups++;
     return 0;
 }
 
-int resolve_start(sd_event *event, const char *name, ResolveDone done, void *userdata,
-                  Resolve **ret) {
-    _cleanup_(resolve_cancelp) Resolve *r = calloc(1, sizeof *r);
-    int error;
+int resolve_start(Resolver *r, const char *name, ResolveDone done, void *userdata, Resolve **ret) {
+    _cleanup_free_ Resolve *w = malloc(sizeof *w);
+    Name *n = w ? name_get(r, name) : NULL;
+    bool hangs;
+    int k;
 
-    if (!r || !(r->name = strdup(name)))
+    if (!n)
         return -ENOMEM;
-    r->done = done;
-    r->userdata = userdata;
-    r->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM }; /* else each comes three times */
-    r->request.ar_name = r->name;
-    r->request.ar_request = &r->hints;
-    if ((error = sd_event_add_time_relative(event, &r->timer, CLOCK_MONOTONIC, LOOK_USEC, 1,
-                                            on_timer, r)) < 0)
-        return error;
-    if (getaddrinfo_a(GAI_NOWAIT, (struct gaicb *[]){ &r->request }, 1, NULL) != 0)
-        return -EAGAIN;
-    r->started = true;
-    *ret = TAKE(r);
+    hangs = n->n_lookups > 0 && n->n_lookups < NAME_THREADS_MAX &&
+            clock_now_usec() - n->newest_usec > AGAIN_USEC;
+    if ((n->n_lookups == 0 || hangs) && (k = lookup_start(r, n)) < 0 && n->n_lookups == 0)
+        return k;
+    *w = (Resolve){ .done = done, .userdata = userdata };
+    LIST_INSERT_HEAD(&n->waits, w, link);
+    *ret = TAKE(w);
     return 0;
+}
+
+Resolve *resolve_cancel(Resolve *w) {
+    if (w) {
+        LIST_REMOVE(w, link);
+        free(w);
+    }
+    return NULL;
+}
+
+/* --- owning -------------------------------------------------------------------------------- */
+
+Aside *resolver_aside(Resolver *r) {
+    return r->aside;
+}
+
+int resolver_new(Resolver **ret, sd_event *event) {
+    Resolver *r = calloc(1, sizeof *r);
+    int k;
+
+    if (!r)
+        return -ENOMEM;
+    TAILQ_INIT(&r->names);
+    if ((k = aside_new(&r->aside, event, THREADS_MAX)) < 0) {
+        free(r);
+        return k;
+    }
+    *ret = r;
+    return 0;
+}
+
+Resolver *resolver_free(Resolver *r) {
+    Name *n;
+
+    if (!r)
+        return NULL;
+    while ((n = TAILQ_FIRST(&r->names))) {
+        for (Lookup *l; (l = LIST_FIRST(&n->lookups));) {
+            LIST_REMOVE(l, link);
+            l->name = NULL;
+        }
+        name_forget(r, n);
+    }
+    aside_free(r->aside);
+    free(r);
+    return NULL;
 }
