@@ -202,8 +202,9 @@ static CURLcode list_addresses(HttpRoute *route, HttpReply *reply) {
         reply->end = HTTP_PRIVATE;
         return CURLE_COULDNT_CONNECT;
     }
-    (void) snprintf(reply->error, sizeof reply->error, "%s%.50s: %.80s", route->proxy ? "proxy " : "",
-                    route->host, route->why[0] ? route->why : "no address");
+    (void) snprintf(reply->error, sizeof reply->error, "%s%.50s: %.80s",
+                    route->proxy ? "proxy " : "", route->host,
+                    route->why[0] ? route->why : "no address");
     return CURLE_COULDNT_RESOLVE_HOST;
 }
 

@@ -1,0 +1,161 @@
+#!/usr/bin/python3
+"""Names: servers of names that stay silent, hosts with several addresses, proxies. In a network of its own."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import lab as testing
+import network
+from lab import Lab, ok, is_, wait_for
+from namespace import in_namespace
+from postgres import free_port
+
+IMAGE = "https://images.example/x.png"
+SILENT = ("127.0.0.53", "127.0.0.54")
+QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
+
+
+class Names:
+    """What a daemon finds in /etc/hosts and /etc/resolv.conf, and nowhere else: two name servers that swallow
+    every question stand there."""
+
+    def __init__(self, lab, hosts=""):
+        self.sockets = []
+        for address in SILENT:
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            server.bind((address, 53))
+            self.sockets.append(server)
+        self.files = {}
+        for name, text in (("hosts", f"127.0.0.1 localhost\n{hosts}"), ("nsswitch.conf", "hosts: files dns\n"),
+                           ("resolv.conf", "".join(f"nameserver {a}\n" for a in SILENT))):
+            self.files[name] = os.path.join(lab.dir, name)
+            with open(self.files[name], "w", encoding="utf-8") as file:
+                file.write(text)
+        self.wrapper = in_namespace("\n".join(f'mount --bind "${i}" /etc/{name}' for i, name in enumerate(self.files, 1)),
+                                    *self.files.values())
+
+    def write(self, name, text):
+        with open(self.files[name], "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def close(self):
+        for server in self.sockets:
+            server.close()
+
+
+class Probe:
+    """Asks /healthz ten times a second."""
+
+    def __init__(self, port):
+        self.url, self.took, self.going = f"http://127.0.0.1:{port}", [], True
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.get("/healthz")
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def get(self, path):
+        with self.opener.open(self.url + path, timeout=60) as reply:
+            return reply.read().decode()
+
+    def _run(self):
+        while self.going:
+            began = time.monotonic()
+            try:
+                self.get("/healthz")
+            except OSError:
+                self.took.append(60.0)
+                return
+            self.took.append(time.monotonic() - began)
+            time.sleep(0.1)
+
+    def end(self):
+        self.going = False
+        self.thread.join(70)
+        self.took.sort()
+        return self.took[len(self.took) * 95 // 100 - 1], self.took[-1]
+
+    def metric(self, name):
+        return next(float(line.split()[1]) for line in self.get("/metrics").splitlines() if line.startswith(f"{name} "))
+
+
+def start(lab, names, wait=True, **keys):
+    port = free_port()
+    daemon = lab.daemon(wait=wait, wrapper=names.wrapper, **{**QUICK, "metrics.listen": f"127.0.0.1:{port}", **keys})
+    daemon.wait_line("Metrics are served", 60)
+    return daemon, Probe(port)
+
+
+def silent_name_servers():
+    """Replicate's name is not found: jobs wait, and the loop does not. A stop is on time while lookups hang."""
+    lab = Lab()
+    names = Names(lab)
+    jobs = [lab.insert_job(f"chair {i}", IMAGE)[0] for i in range(20)]
+    daemon, probe = start(lab, names, **{"replicate.url": "http://dead.example/v1", "database.lease": "15s"})
+    beats = set()
+
+    def tried():
+        beats.add(lab.value("SELECT heartbeat_at FROM meshify.workers"))
+        return len(beats) > 4
+    wait_for(tried, 90, "five heartbeats") # one every five seconds: lookups end, and others begin
+    usual, slowest = probe.end()
+    ok(usual < 0.1, "silent name servers: 95 % of probes are answered within 100 ms", usual)
+    ok(slowest < 1, "silent name servers: the slowest within a second", slowest)
+    is_(probe.metric("meshify_leases_lost_total"), 0, "silent name servers: the lease is kept")
+    is_(lab.count("error"), 0, "silent name servers: no job is an error")
+    began = time.monotonic()
+    is_(daemon.stop(60), 0, "silent name servers: it stops")
+    ok(time.monotonic() - began < 8, "silent name servers: at once", time.monotonic() - began)
+    is_(lab.value("SELECT count(*) FROM public.jobs WHERE id = ANY(%s::uuid[]) AND status = 'pending'", jobs), 20,
+        "silent name servers: the jobs are handed back")
+    names.close()
+    lab.sim.stop()
+
+
+def a_name_beside_good_ones():
+    """A file host and a database server whose names hang, beside good ones."""
+    lab = Lab()
+    sim = lab.sim.files.removeprefix("http://")
+    port = sim.rpartition(":")[2]
+    names = Names(lab, "127.0.0.1 good.example\n")
+    lab.sim.config(starting_ms=0, processing_ms=0, glb_bytes=2000)
+    url = lab.postgres.url("meshifyd", tcp=True)
+    where = url.replace("127.0.0.1", f"dead1.example:{lab.postgres.port},dead2.example:{lab.postgres.port},127.0.0.1")
+    _, probe = start(lab, names, **{
+        "database.url": where, "database.listen_url": url,
+        "replicate.url": lab.sim.url.replace("127.0.0.1", "good.example") + "/v1",
+        "replicate.download_hosts": f"*.dead.example:{port} good.example:{port}"})
+    ok(True, "a database of several servers: the one that has an address is used")
+    dead = []
+    for i in range(8):
+        lab.sim.config(files_url=f"http://h{i}.dead.example:{port}")
+        dead.append(lab.insert_job(f"dead {i}", IMAGE)[0])
+        wait_for(lambda: lab.job(dead[-1])["status"] == "running" and
+                 lab.value("SELECT count(*) FROM meshify.predictions WHERE status = 'succeeded' AND job_id = %s", dead[-1]),
+                 30, "it is to be fetched")
+    lab.sim.config(files_url=f"http://good.example:{port}")
+    began = time.monotonic()
+    for i in range(5):
+        lab.wait_status(lab.insert_job(f"good {i}", IMAGE)[0], "done", seconds=20)
+    ok(time.monotonic() - began < 20, "names that hang: jobs beside them are done as usual", time.monotonic() - began)
+    is_(lab.value("SELECT count(*) FROM public.jobs WHERE id = ANY(%s::uuid[]) AND status IN ('error', 'done')", dead), 0,
+        "names that hang: theirs wait")
+    usual, slowest = probe.end()
+    ok(usual < 0.1 and slowest < 1, "names that hang: the loop turns", (usual, slowest))
+    # /etc/hosts is mended: what hung goes on.
+    names.write("hosts", "".join(f"127.0.0.1 h{i}.dead.example\n" for i in range(8)) + "127.0.0.1 good.example\n")
+    for job in dead:
+        lab.wait_status(job, "done", seconds=90)
+    ok(True, "names that hang: when they are found, their jobs are done")
+    names.close()
+    lab.sim.stop()
+
+
+if __name__ == "__main__":
+    network.enter()
+    testing.main(silent_name_servers, a_name_beside_good_ones)
