@@ -9,6 +9,19 @@
 
 #define HTTP_HEADERS_MAX 12
 
+typedef struct HttpReply HttpReply;
+typedef struct HttpSieve HttpSieve;
+
+/* Reads an answer's body as it comes, so that nobody holds it, nor works on all of it at once. What it
+ * is in may have more fields behind it. */
+struct HttpSieve {
+    /* 0, or what ends the transfer, as HTTP_SINK with this error. */
+    int (*feed)(HttpSieve *s, const char *bytes, size_t size);
+    /* All came; may give the reply a body. NULL: nothing to do. 0, -ENOMEM. */
+    int (*end)(HttpSieve *s, HttpReply *reply);
+    void (*free)(HttpSieve *s); /* NULL: it is borrowed, and outlives the request */
+};
+
 typedef struct HttpRequest {
     const char *method; /* static */
     char *url;
@@ -20,6 +33,7 @@ typedef struct HttpRequest {
     int sink_fd;           /* > 0: the body of a 200 or 206 goes here; borrowed */
     uint64_t sink_from;    /* a 206 goes on from here; a 200 begins the file anew */
     Hash *sink_hash;       /* is fed with what goes into sink_fd, anew by a 200; borrowed */
+    HttpSieve *sieve;      /* what is no file goes here; NULL: into the reply's body */
     uint64_t body_max;     /* a longer answer, or file, ends as HTTP_TOO_LARGE */
     uint64_t timeout_usec; /* over all; 0: no limit but that of a stalled transfer */
     uint64_t stall_usec;   /* without a byte for so long, it is dead; 0: a minute */
@@ -35,14 +49,14 @@ typedef enum HttpEnd {
     HTTP_LOST,      /* it may have been sent; the answer did not come, or not whole */
     HTTP_TOO_LARGE, /* the answer is longer than body_max */
     HTTP_PRIVATE,   /* the name leads to an address that public_only forbids */
-    HTTP_SINK,      /* sink_fd could not be written (local_errno) */
+    HTTP_SINK,      /* sink_fd, or the sieve, took no more (local_errno) */
 } HttpEnd;
 
-typedef struct HttpReply {
+struct HttpReply {
     HttpEnd end;
     int code;                  /* 0: no answer; of a sink's also when the body broke off */
-    char *body;                /* terminated; NULL when it went into sink_fd */
-    size_t body_size;          /* also of what went into sink_fd, by this answer */
+    char *body;                /* terminated; NULL when it went elsewhere */
+    size_t body_size;          /* also of what went elsewhere, by this answer */
     uint64_t length;           /* Content-Length; 0: not told, or of packed bytes */
     char *redirect;            /* absolute, of a 3xx answer; else NULL */
     uint64_t retry_after_usec; /* of its header; 0: none */
@@ -54,7 +68,7 @@ typedef struct HttpReply {
     int local_errno;
     uint64_t took_usec; /* from its sending to its end */
     char error[160];    /* for the log: why there is no answer */
-} HttpReply;
+};
 
 /* Takes over `value` ("Name: value", from str_printf); -ENOMEM when it is NULL. */
 int http_request_add(HttpRequest *r, char *value);

@@ -5,7 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SCAN_DEPTH_MAX 64
+#include "base/str.h"
+
+#define SCAN_DEPTH_MAX 64    /* unless the scan says otherwise */
+#define SCAN_DEPTH_MOST 2048 /* as deep as jansson reads */
 
 typedef enum ScanToken {
     SCAN_OBJECT, /* it begins */
@@ -21,22 +24,36 @@ typedef enum ScanToken {
  * negative answer ends the scan. */
 typedef int (*ScanTold)(void *userdata, ScanToken token, const char *text);
 
+/* Who needs more of a string than that asks for it, from within `told`, before the string begins. */
+typedef struct ScanWhole {
+    size_t max;  /* bytes that are kept; 0: none, `text` will do */
+    bool tail;   /* the last of them are kept, not the first */
+    bool cut;    /* there were more */
+    StrBuf text; /* the string just told: UTF-8, half a character is U+FFFD, and NUL stays NUL */
+} ScanWhole;
+
 typedef struct Scan {
     ScanTold told;
     void *userdata;
     int state;
-    uint64_t objects; /* bit per level: it is an object */
-    unsigned depth;
+    unsigned depth, depth_max; /* up to SCAN_DEPTH_MOST */
+    bool any_number;           /* numbers of more than 63 digits are told, cut, and not checked */
     bool is_key, cut;
+    ScanWhole whole;
     char text[64];
     unsigned size;
-    unsigned hex, hex_left;        /* of \uXXXX */
+    unsigned hex, hex_left; /* of \uXXXX */
+    unsigned pair;          /* the first half of a character, whose second may come; 0: none */
     unsigned utf8_left, low, high; /* bytes that a character still needs, bounds of the next */
+    uint64_t objects[SCAN_DEPTH_MOST / 64]; /* bit per level: it is an object */
 } Scan;
 
 void scan_init(Scan *s, ScanTold told, void *userdata);
 
-/* 0, -EBADMSG (it is not JSON), or what `told` answered. */
+/* Frees what `whole` holds. */
+void scan_done(Scan *s);
+
+/* 0, -EBADMSG (it is not JSON), -ENOMEM (for `whole`), or what `told` answered. */
 int scan_feed(Scan *s, const void *bytes, size_t size);
 
 /* There is no more. 0, -EBADMSG, or what `told` answered. */

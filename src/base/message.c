@@ -29,6 +29,8 @@ void http_request_done(HttpRequest *r) {
         wipe(r->headers[i]);
     free(r->url);
     free(r->body);
+    if (r->sieve && r->sieve->free)
+        r->sieve->free(r->sieve);
     *r = (HttpRequest){ 0 };
 }
 

@@ -20,8 +20,16 @@ enum {
 };
 
 void scan_init(Scan *s, ScanTold told, void *userdata) {
-    *s = (Scan){ .told = told, .userdata = userdata, .state = IN_VALUE };
+    *s = (Scan){
+        .told = told, .userdata = userdata, .state = IN_VALUE, .depth_max = SCAN_DEPTH_MAX
+    };
 }
+
+void scan_done(Scan *s) {
+    strbuf_done(&s->whole.text);
+}
+
+/* --- what is kept of a text -------------------------------------------------------------------- */
 
 static void keep(Scan *s, unsigned c) {
     if (s->size < sizeof s->text - 1)
@@ -30,9 +38,65 @@ static void keep(Scan *s, unsigned c) {
         s->cut = true;
 }
 
+/* Of a tail the last `max` bytes stay, from the beginning of a character on. */
+static void cut_front(ScanWhole *w) {
+    size_t from = w->text.size > w->max ? w->text.size - w->max : 0;
+
+    while (from > 0 && from < w->text.size && ((unsigned char) w->text.text[from] & 0xc0) == 0x80)
+        from++;
+    if (from == 0)
+        return;
+    memmove(w->text.text, w->text.text + from, w->text.size - from + 1);
+    w->text.size -= from;
+    w->cut = true;
+}
+
+static int keep_whole(Scan *s, const void *bytes, size_t size) {
+    ScanWhole *w = &s->whole;
+
+    if (w->max == 0)
+        return 0;
+    if (!w->tail && size > w->max - w->text.size) {
+        size = w->max - w->text.size;
+        w->cut = true;
+    }
+    if (size > 0 && strbuf_add(&w->text, bytes, size) < 0)
+        return -ENOMEM;
+    if (w->tail && w->text.size >= 2 * w->max) /* not for each byte: moving costs */
+        cut_front(w);
+    return 0;
+}
+
+static int keep_character(Scan *s, unsigned c) {
+    unsigned char b[4];
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+    b[0] = (unsigned char) (n == 1 ? c : (0xf00u >> n & 0xf0) | c >> (6 * (n - 1)));
+    for (size_t i = 1; i < n; i++)
+        b[i] = (unsigned char) (0x80 | (c >> (6 * (n - 1 - i)) & 0x3f));
+    return keep_whole(s, b, n);
+}
+
+/* The second half of a character did not come. */
+static int end_pair(Scan *s) {
+    if (s->pair == 0)
+        return 0;
+    s->pair = 0;
+    return keep_character(s, 0xfffd);
+}
+
+static int keep_both(Scan *s, unsigned char c) {
+    int r = end_pair(s);
+
+    keep(s, c);
+    return r < 0 ? r : keep_whole(s, &c, 1);
+}
+
 static int tell(Scan *s, ScanToken token) {
     s->text[s->size] = '\0';
     s->size = 0;
+    if (s->whole.tail)
+        cut_front(&s->whole);
     return s->told(s->userdata, token, s->text);
 }
 
@@ -41,19 +105,25 @@ static void leave(Scan *s) {
     s->state = s->depth == 0 ? IN_NOTHING : IN_NEXT;
 }
 
+/* Is the innermost level an object? */
+static bool in_object(const Scan *s) {
+    return s->depth > 0 && (s->objects[(s->depth - 1) / 64] >> (s->depth - 1) % 64 & 1);
+}
+
 static int open_level(Scan *s, bool object) {
-    if (s->depth == SCAN_DEPTH_MAX)
+    uint64_t *word = &s->objects[s->depth / 64], bit = UINT64_C(1) << s->depth % 64;
+
+    if (s->depth == s->depth_max)
         return -EBADMSG;
-    s->objects = (s->objects << 1) | object;
+    *word = object ? *word | bit : *word & ~bit;
     s->depth++;
     s->state = object ? IN_FIRST_KEY : IN_FIRST_VALUE;
     return tell(s, object ? SCAN_OBJECT : SCAN_ARRAY);
 }
 
 static int close_level(Scan *s, bool object) {
-    if ((s->objects & 1) != object)
+    if (in_object(s) != object)
         return -EBADMSG;
-    s->objects >>= 1;
     s->depth--;
     leave(s);
     return tell(s, SCAN_END);
@@ -63,7 +133,8 @@ static void begin_text(Scan *s, int state, bool is_key) {
     s->state = state;
     s->is_key = is_key;
     s->size = 0;
-    s->cut = false;
+    s->cut = s->whole.cut = false;
+    s->whole.text.size = 0;
 }
 
 static size_t digits(const char *s) {
@@ -95,6 +166,10 @@ static int end_bare(Scan *s) {
     bool number = s->state == IN_NUMBER;
 
     s->text[s->size] = '\0';
+    if (s->cut && number && s->any_number) {
+        leave(s);
+        return tell(s, SCAN_NUMBER);
+    }
     if (s->cut || (number ? !is_number(s->text)
                           : strcmp(s->text, "true") != 0 && strcmp(s->text, "false") != 0 &&
                                 strcmp(s->text, "null") != 0))
@@ -124,19 +199,22 @@ static int begin_utf8(Scan *s, unsigned char c) {
     s->utf8_left = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
     s->low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
     s->high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-    keep(s, c);
-    return 0;
+    return keep_both(s, c);
 }
 
 static int in_string(Scan *s, unsigned char c) {
+    int r;
+
     if (s->utf8_left > 0) {
         if (c < s->low || c > s->high)
             return -EBADMSG;
         s->low = 0x80;
         s->high = 0xbf;
         s->utf8_left--;
-        keep(s, c);
+        return keep_both(s, c);
     } else if (c == '"') {
+        if ((r = end_pair(s)) < 0)
+            return r;
         if (s->is_key)
             s->state = IN_COLON;
         else
@@ -149,7 +227,7 @@ static int in_string(Scan *s, unsigned char c) {
     else if (c >= 0x80)
         return begin_utf8(s, c);
     else
-        keep(s, c);
+        return keep_both(s, c);
     return 0;
 }
 
@@ -163,21 +241,39 @@ static int in_escape(Scan *s, unsigned char c) {
         s->hex = 0;
         s->hex_left = 4;
     } else if (found)
-        keep(s, (unsigned char) to[found - from]);
+        return keep_both(s, (unsigned char) to[found - from]);
     else
         return -EBADMSG;
     return 0;
+}
+
+/* \uXXXX: a character, or half of one. */
+static int end_hex(Scan *s) {
+    unsigned c = s->hex, first = s->pair;
+    int r;
+
+    keep(s, c > 0 && c < 0x80 ? c : '?');
+    if (first && c >= 0xdc00 && c < 0xe000) {
+        s->pair = 0;
+        return keep_character(s, 0x10000 + ((first - 0xd800) << 10) + (c - 0xdc00));
+    }
+    if ((r = end_pair(s)) < 0)
+        return r;
+    if (c >= 0xd800 && c < 0xdc00) {
+        s->pair = c;
+        return 0;
+    }
+    return keep_character(s, c >= 0xdc00 && c < 0xe000 ? 0xfffd : c);
 }
 
 static int in_hex(Scan *s, unsigned char c) {
     if (!isxdigit(c))
         return -EBADMSG;
     s->hex = s->hex << 4 | (unsigned) (isdigit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
-    if (--s->hex_left == 0) {
-        s->state = IN_STRING;
-        keep(s, s->hex > 0 && s->hex < 0x80 ? s->hex : '?');
-    }
-    return 0;
+    if (--s->hex_left > 0)
+        return 0;
+    s->state = IN_STRING;
+    return end_hex(s);
 }
 
 static int take(Scan *s, unsigned char c) {
@@ -221,7 +317,7 @@ static int take(Scan *s, unsigned char c) {
         return c == ':' ? 0 : -EBADMSG;
     case IN_NEXT:
         if (c == ',') {
-            s->state = s->objects & 1 ? IN_KEY : IN_VALUE;
+            s->state = in_object(s) ? IN_KEY : IN_VALUE;
             return 0;
         }
         return c == '}' || c == ']' ? close_level(s, c == '}') : -EBADMSG;
@@ -229,12 +325,35 @@ static int take(Scan *s, unsigned char c) {
     return -EBADMSG;
 }
 
+/* How many of the bytes stand for themselves in a string: most of a large text does. */
+static size_t plain(const unsigned char *p, size_t size) {
+    size_t n = 0;
+
+    while (n < size && p[n] >= 0x20 && p[n] < 0x80 && p[n] != '"' && p[n] != '\\')
+        n++;
+    return n;
+}
+
+static int take_plain(Scan *s, const unsigned char *p, size_t size) {
+    size_t room = sizeof s->text - 1 - s->size, n = size < room ? size : room;
+    int r = end_pair(s);
+
+    memcpy(s->text + s->size, p, n);
+    s->size += (unsigned) n;
+    s->cut = s->cut || n < size;
+    return r < 0 ? r : keep_whole(s, p, size);
+}
+
 int scan_feed(Scan *s, const void *bytes, size_t size) {
     const unsigned char *p = bytes;
     int r = 0;
 
-    for (size_t i = 0; i < size && r >= 0; i++)
-        r = take(s, p[i]);
+    for (size_t i = 0; i < size && r >= 0;) {
+        size_t n = s->state == IN_STRING && s->utf8_left == 0 ? plain(p + i, size - i) : 0;
+
+        r = n > 0 ? take_plain(s, p + i, n) : take(s, p[i]);
+        i += n > 0 ? n : 1;
+    }
     return r;
 }
 

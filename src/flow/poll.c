@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "flow/answer.h"
 #include "flow/poll.h"
 #include "flow/service.h"
 
@@ -198,6 +199,16 @@ static bool holds_data(const json_t *value, int depth) {
     return false;
 }
 
+static bool is_too_large(const json_t *root, const char *name) {
+    json_t *value;
+    size_t i;
+
+    json_array_foreach (json_object_get(root, "too_large"), i, value)
+        if (json_is_string(value) && strcmp(json_string_value(value), name) == 0)
+            return true;
+    return false;
+}
+
 static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     bool last = job_at_last_step(j);
     const char *url =
@@ -206,6 +217,12 @@ static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     if (json_is_true(json_object_get(a->root, "data_removed")) && !url) {
         fault_set(reterr, FAULT_OUTPUT_GONE, "the prediction's data was removed");
         return EV_RETRY;
+    }
+    if (!a->output && is_too_large(a->root, "output")) {
+        fault_set(reterr, FAULT_OUTPUT_MISSING,
+                  "succeeded with an output of more than %d KiB, where a file's URL is wanted",
+                  ANSWER_OUTPUT_MAX / 1024);
+        return EV_FINAL;
     }
     if (!url) {
         fault_set(reterr, FAULT_OUTPUT_MISSING, "succeeded without a usable output%s",

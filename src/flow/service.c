@@ -6,9 +6,10 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "flow/answer.h"
 #include "flow/service.h"
 
-#define SERVICE_REPLY_MAX (8 * 1024 * 1024) /* a listing's page with long inputs */
+#define SERVICE_REPLY_MAX (256 * 1024 * 1024) /* it is read as it comes, none of it is held */
 #define SERVICE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
 #define SERVICE_ACK_USEC (UINT64_C(10) * 1000000) /* a create is there by then, or not at all */
 
@@ -80,7 +81,9 @@ void service_fault(const HttpReply *reply, Fault *reterr) {
     if (!detail)
         detail = reply->end == HTTP_ANSWERED ? "no explanation" : reply->error;
 
-    if (reply->end != HTTP_ANSWERED)
+    if (reply->end == HTTP_TOO_LARGE) /* it was reached: no lane is held for this */
+        fault_set(reterr, FAULT_SERVICE_REFUSED, "the answer is too large");
+    else if (reply->end != HTTP_ANSWERED)
         fault_set(reterr, FAULT_SERVICE_UNREACHED, "no answer: %s", detail);
     else if (code == 429) {
         fault_set(reterr, FAULT_SERVICE_THROTTLED, "HTTP 429: %s", detail);
@@ -114,7 +117,7 @@ int service_request(const Config *c, const char *method, const char *path, HttpR
         .ack_usec = SERVICE_ACK_USEC,
         .url = str_printf("%.*s/%s", (int) n, c->replicate_url, path),
     };
-    if (!ret->url ||
+    if (!ret->url || answer_sieve(&ret->sieve) < 0 ||
         http_request_add(ret, str_printf("Authorization: Bearer %s", c->replicate_token.text)) <
             0 ||
         http_request_add(ret, str_printf("Accept: application/json")) < 0) {

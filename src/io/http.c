@@ -17,11 +17,12 @@
 #include "io/http_route.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
-#define HTTP_STALL_SECONDS 60         /* no byte for so long: the transfer is dead */
-#define HTTP_KEEP 64                  /* idle connections kept */
-#define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
-#define HTTP_ERROR_PAGE_MAX 65536     /* so much of it is read, for the log */
-#define HTTP_RETRY_MAX_SECONDS 3600   /* nobody is waited for longer because of his Retry-After */
+#define HTTP_STALL_SECONDS 60          /* no byte for so long: the transfer is dead */
+#define HTTP_KEEP 64                   /* idle connections kept */
+#define TURN_USEC (5 * USEC_PER_MSEC)  /* nothing keeps the loop longer */
+#define SIEVE_USEC (2 * USEC_PER_MSEC) /* for bodies that are read as they come; then they wait */
+#define HTTP_ERROR_PAGE_MAX 65536      /* so much of it is read, for the log */
+#define HTTP_RETRY_MAX_SECONDS 3600    /* nobody is waited for longer because of his Retry-After */
 
 struct HttpOp {
     Http *http;
@@ -37,6 +38,7 @@ struct HttpOp {
     off_t written;   /* in sink_fd, the next byte's place */
     bool body_asked; /* curl took bytes of the body: from here on it may have been sent */
     bool finished;
+    bool paused; /* its body waits for the next turn */
     CURLcode code;
     TAILQ_ENTRY(HttpOp) link;
 };
@@ -46,7 +48,8 @@ struct Http {
     Resolver *resolver;     /* borrowed */
     const Proxies *proxies; /* borrowed */
     CURLM *multi;
-    sd_event_source *timer, *defer;
+    sd_event_source *timer, *defer, *resume;
+    uint64_t turn_usec; /* when curl was called */
     char *user_agent;
     bool blind; /* something that curl wanted watched could not be */
     TAILQ_HEAD(, HttpOp) running, finished;
@@ -126,6 +129,13 @@ static HttpEnd end_of(const HttpOp *op) {
                : HTTP_LOST;
 }
 
+/* Ends the transfer: 0 is what curl takes for a write that failed. */
+static size_t end_as(HttpOp *op, HttpEnd end, int error) {
+    op->reply.end = end;
+    op->reply.local_errno = error;
+    return 0;
+}
+
 /* One header of that name, as it came. */
 static void take_header(HttpOp *op, const char *name, char *to, size_t room) {
     struct curl_header *header;
@@ -192,6 +202,9 @@ static void finish(HttpOp *op) {
     (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);
     if (redirect)
         op->reply.redirect = strdup(redirect);
+    if (op->reply.end == HTTP_ANSWERED && op->request.sieve && op->request.sieve->end &&
+        op->request.sieve->end(op->request.sieve, &op->reply) < 0)
+        (void) end_as(op, HTTP_SINK, ENOMEM);
     if (op->code != CURLE_OK && !op->reply.error[0])
         str_clean(op->reply.error, sizeof op->reply.error, curl_easy_strerror(op->code));
     op->done(op->userdata, &op->reply);
@@ -216,6 +229,7 @@ static int on_defer(sd_event_source *source, void *userdata) {
 static void act(Http *http, curl_socket_t fd, int what) {
     int running;
 
+    http->turn_usec = clock_now_usec();
     (void) curl_multi_socket_action(http->multi, fd, what, &running);
     collect(http);
 }
@@ -235,6 +249,26 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) source;
     (void) usec;
     act(userdata, CURL_SOCKET_TIMEOUT, 0);
+    return 0;
+}
+
+/* One of the bodies that had to wait goes on. */
+static int on_resume(sd_event_source *source, void *userdata) {
+    Http *http = userdata;
+    HttpOp *op;
+
+    TAILQ_FOREACH(op, &http->running, link)
+    if (op->paused)
+        break;
+    if (!op)
+        return 0;
+    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    TAILQ_REMOVE(&http->running, op, link); /* its turn comes again after the others' */
+    TAILQ_INSERT_TAIL(&http->running, op, link);
+    op->paused = false;
+    http->turn_usec = clock_now_usec();
+    (void) curl_easy_pause(op->easy, CURLPAUSE_CONT);
+    act(http, CURL_SOCKET_TIMEOUT, 0);
     return 0;
 }
 
@@ -271,13 +305,6 @@ static int timer_wanted(CURLM *multi, long msec, void *userdata) {
         (void) sd_event_source_set_time_relative(http->timer, (uint64_t) msec * USEC_PER_MSEC);
     (void) sd_event_source_set_enabled(http->timer, msec < 0 ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
     return 0; /* a source that is there can be set */
-}
-
-/* Ends the transfer: 0 is what curl takes for a write that failed. */
-static size_t end_as(HttpOp *op, HttpEnd end, int error) {
-    op->reply.end = end;
-    op->reply.local_errno = error;
-    return 0;
 }
 
 /* Where the first byte of an answer's body goes: a part behind what is there, a whole over it. */
@@ -326,6 +353,22 @@ static bool is_announced_too_large(const HttpOp *op) {
            (uint64_t) length > op->request.body_max;
 }
 
+static size_t sieve_in(HttpOp *op, const char *bytes, size_t size) {
+    Http *http = op->http;
+    int r;
+
+    if (clock_now_usec() > http->turn_usec + SIEVE_USEC &&
+        sd_event_source_set_enabled(http->resume, SD_EVENT_ONESHOT) >= 0) {
+        op->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    r = op->request.sieve->feed(op->request.sieve, bytes, size);
+    if (r < 0)
+        return end_as(op, HTTP_SINK, -r);
+    op->reply.body_size += size;
+    return size;
+}
+
 static size_t body_in(char *bytes, size_t size, size_t n, void *userdata) {
     HttpOp *op = userdata;
     long code = status_of(op);
@@ -338,8 +381,11 @@ static size_t body_in(char *bytes, size_t size, size_t n, void *userdata) {
             return sink_in(op, bytes, size, code == 206);
         if (op->request.body_max && op->reply.body_size + size > op->request.body_max)
             return end_as(op, HTTP_TOO_LARGE, 0);
-    } else if (op->reply.body_size > 0 && op->reply.body_size + size > HTTP_ERROR_PAGE_MAX)
+    } else if (!op->request.sieve && op->reply.body_size > 0 &&
+               op->reply.body_size + size > HTTP_ERROR_PAGE_MAX)
         return 0; /* the rest is of no use */
+    if (op->request.sieve)
+        return sieve_in(op, bytes, size);
     if (op->reply.body_size + size + 1 > op->body_room) {
         size_t room = op->body_room ? op->body_room : 1024;
         char *body;
@@ -561,7 +607,10 @@ int http_new(Http **ret, sd_event *event, Resolver *resolver, const Proxies *pro
         sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ||
         sd_event_add_defer(event, &http->defer, on_defer, http) < 0 ||
         sd_event_source_set_priority(http->defer, SD_EVENT_PRIORITY_IDLE) < 0 ||
-        sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0) {
+        sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0 ||
+        sd_event_add_defer(event, &http->resume, on_resume, http) < 0 ||
+        sd_event_source_set_priority(http->resume, SD_EVENT_PRIORITY_IDLE) < 0 ||
+        sd_event_source_set_enabled(http->resume, SD_EVENT_OFF) < 0) {
         http_free(http);
         return -ENOMEM;
     }
@@ -587,6 +636,7 @@ Http *http_free(Http *http) {
         curl_multi_cleanup(http->multi);
     sd_event_source_disable_unref(http->timer);
     sd_event_source_disable_unref(http->defer);
+    sd_event_source_disable_unref(http->resume);
     sd_event_unref(http->event);
     free(http->user_agent);
     free(http);

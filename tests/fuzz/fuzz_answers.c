@@ -267,7 +267,8 @@ static void service(const HttpReply *r, unsigned how) {
     /* Replicate's limits are short, and our own ends are not in its text. */
     if (f.retry_after_usec > 3600 * SECOND && f.retry_after_usec != r->retry_after_usec)
         abort();
-    if (r->end != HTTP_ANSWERED && f.code != FAULT_SERVICE_UNREACHED)
+    if (r->end != HTTP_ANSWERED &&
+        f.code != (r->end == HTTP_TOO_LARGE ? FAULT_SERVICE_REFUSED : FAULT_SERVICE_UNREACHED))
         abort();
     f = (Fault){ 0 };
     if (service_cancel_hear(r, &f) == EV_WAIT)

@@ -181,7 +181,7 @@ static void test_hear_no_prediction(void **state) {
         { HTTP_ANSWERED, 502, "<html>502 Bad Gateway</html>", FAULT_SERVICE_UNREACHED },
         { HTTP_UNSENT, 0, NULL, FAULT_SERVICE_UNREACHED },
         { HTTP_LOST, 200, "{\"status\":\"succeeded\"" MESH "}", FAULT_SERVICE_UNREACHED },
-        { HTTP_TOO_LARGE, 200, NULL, FAULT_SERVICE_UNREACHED },
+        { HTTP_TOO_LARGE, 200, NULL, FAULT_SERVICE_REFUSED },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = polling(c, true);
@@ -351,6 +351,29 @@ static void test_data(void **state) {
     }
 }
 
+/* An output that answer_sieve() left out is this job's fault, and final: it would not shrink. */
+static void test_too_large(void **state) {
+    static const struct {
+        const char *named;
+        bool said;
+    } cases[] = { { "[\"logs\",\"output\"]", true }, { "[7,\"logs\"]", false }, { "{}", false } };
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        _cleanup_(job_freep) Job *j = polling(c, true);
+        char *body = str_printf("{\"status\":\"succeeded\",\"too_large\":%s}", cases[i].named);
+        Fault f = { 0 };
+        PollAnswer a;
+
+        assert_int_equal(hear(j, 200, body, &a, &f), EV_FINAL);
+        assert_int_equal(f.code, FAULT_OUTPUT_MISSING);
+        assert_int_equal(strstr(f.detail, "more than 64 KiB") != NULL, cases[i].said);
+        json_decref(a.root);
+        free(body);
+    }
+}
+
 static void test_progress(void **state) {
     static const struct {
         const char *logs;
@@ -444,11 +467,12 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_delay),    cmocka_unit_test(test_ask),
-        cmocka_unit_test(test_hear),     cmocka_unit_test(test_hear_no_prediction),
-        cmocka_unit_test(test_errors),   cmocka_unit_test(test_outputs),
-        cmocka_unit_test(test_progress), cmocka_unit_test(test_progress_of_the_job),
-        cmocka_unit_test(test_data),     cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_delay),     cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_hear),      cmocka_unit_test(test_hear_no_prediction),
+        cmocka_unit_test(test_errors),    cmocka_unit_test(test_outputs),
+        cmocka_unit_test(test_progress),  cmocka_unit_test(test_progress_of_the_job),
+        cmocka_unit_test(test_data),      cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_no_memory),
     };
 
     torture_json();
