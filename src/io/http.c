@@ -13,47 +13,14 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/address.h"
-#include "io/http.h"
+#include "io/http_op.h"
 #include "io/http_route.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
-#define HTTP_STALL_SECONDS 60          /* no byte for so long: the transfer is dead */
-#define HTTP_KEEP 64                   /* idle connections kept */
-#define TURN_USEC (5 * USEC_PER_MSEC)  /* nothing keeps the loop longer */
-#define SIEVE_USEC (2 * USEC_PER_MSEC) /* for bodies that are read as they come; then they wait */
-#define HTTP_ERROR_PAGE_MAX 65536      /* so much of it is read, for the log */
-#define HTTP_RETRY_MAX_SECONDS 3600    /* nobody is waited for longer because of his Retry-After */
-
-struct HttpOp {
-    Http *http;
-    HttpRoute *route;
-    uint64_t sent_usec; /* when http_send() was called */
-    CURL *easy;
-    struct curl_slist *headers;
-    HttpRequest request;
-    HttpReply reply;
-    HttpDone done;
-    void *userdata;
-    size_t sent, body_room;
-    off_t written;   /* in sink_fd, the next byte's place */
-    bool body_asked; /* curl took bytes of the body: from here on it may have been sent */
-    bool finished;
-    bool paused; /* its body waits for the next turn */
-    CURLcode code;
-    TAILQ_ENTRY(HttpOp) link;
-};
-
-struct Http {
-    sd_event *event;
-    Resolver *resolver;     /* borrowed */
-    const Proxies *proxies; /* borrowed */
-    CURLM *multi;
-    sd_event_source *timer, *defer, *resume;
-    uint64_t turn_usec; /* when curl was called */
-    char *user_agent;
-    bool blind; /* something that curl wanted watched could not be */
-    TAILQ_HEAD(, HttpOp) running, finished;
-};
+#define HTTP_STALL_SECONDS 60         /* no byte for so long: the transfer is dead */
+#define HTTP_KEEP 64                  /* idle connections kept */
+#define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
+#define HTTP_RETRY_MAX_SECONDS 3600   /* nobody is waited for longer because of his Retry-After */
 
 static void op_free(HttpOp *op) {
     if (op->easy) {
@@ -96,16 +63,9 @@ static void collect(Http *http) {
     http->blind = false;
 }
 
-static long status_of(const HttpOp *op) {
-    long code = 0;
-
-    (void) curl_easy_getinfo(op->easy, CURLINFO_RESPONSE_CODE, &code);
-    return code;
-}
-
 static HttpEnd end_of(const HttpOp *op) {
     /* An error page that broke off is an answer all the same: its status has come. */
-    if (op->code != CURLE_OK && op->reply.body_size > 0 && status_of(op) >= 300)
+    if (op->code != CURLE_OK && op->reply.body_size > 0 && http_op_status(op) >= 300)
         return HTTP_ANSWERED;
     switch (op->code) {
     case CURLE_OK:
@@ -127,13 +87,6 @@ static HttpEnd end_of(const HttpOp *op) {
                    op->code == CURLE_PEER_FAILED_VERIFICATION || op->code == CURLE_SSL_CONNECT_ERROR
                ? HTTP_UNSENT
                : HTTP_LOST;
-}
-
-/* Ends the transfer: 0 is what curl takes for a write that failed. */
-static size_t end_as(HttpOp *op, HttpEnd end, int error) {
-    op->reply.end = end;
-    op->reply.local_errno = error;
-    return 0;
 }
 
 /* One header of that name, as it came. */
@@ -186,7 +139,7 @@ static void finish(HttpOp *op) {
     op->reply.end = end_of(op);
     op->reply.code = op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ||
                              (op->reply.end == HTTP_LOST && op->request.sink_fd > 0)
-                         ? (int) status_of(op)
+                         ? (int) http_op_status(op)
                          : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
     if (wait > HTTP_RETRY_MAX_SECONDS)
@@ -204,7 +157,7 @@ static void finish(HttpOp *op) {
         op->reply.redirect = strdup(redirect);
     if (op->reply.end == HTTP_ANSWERED && op->request.sieve && op->request.sieve->end &&
         op->request.sieve->end(op->request.sieve, &op->reply) < 0)
-        (void) end_as(op, HTTP_SINK, ENOMEM);
+        (void) http_op_end_as(op, HTTP_SINK, ENOMEM);
     if (op->code != CURLE_OK && !op->reply.error[0])
         str_clean(op->reply.error, sizeof op->reply.error, curl_easy_strerror(op->code));
     op->done(op->userdata, &op->reply);
@@ -307,133 +260,6 @@ static int timer_wanted(CURLM *multi, long msec, void *userdata) {
     return 0; /* a source that is there can be set */
 }
 
-/* Where the first byte of an answer's body goes: a part behind what is there, a whole over it. */
-static int sink_begin(HttpOp *op, bool part) {
-    const HttpRequest *r = &op->request;
-
-    op->written = part ? (off_t) r->sink_from : 0;
-    if (part)
-        return 0;
-    if (ftruncate(r->sink_fd, 0) < 0)
-        return -errno;
-    return r->sink_hash ? hash_restart(r->sink_hash) : 0;
-}
-
-static size_t sink_in(HttpOp *op, const char *bytes, size_t size, bool part) {
-    const HttpRequest *r = &op->request;
-    int error;
-
-    if (op->reply.body_size == 0 && (error = sink_begin(op, part)) < 0)
-        return end_as(op, HTTP_SINK, -error);
-    if (r->body_max && (uint64_t) op->written + size > r->body_max)
-        return end_as(op, HTTP_TOO_LARGE, 0);
-    for (size_t done = 0; done < size;) {
-        ssize_t k = pwrite(r->sink_fd, bytes + done, size - done, op->written);
-
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            return end_as(op, HTTP_SINK, k < 0 ? errno : EIO);
-        done += (size_t) k;
-        op->written += k;
-    }
-    if (r->sink_hash && hash_update(r->sink_hash, bytes, size) < 0)
-        return end_as(op, HTTP_SINK, ENOMEM);
-    op->reply.body_size += size;
-    return size;
-}
-
-/* A body that is announced as too large is not begun. That says nothing of an error page, whose status
- * counts; so curl's own limit, which does not tell them apart, is not used. */
-static bool is_announced_too_large(const HttpOp *op) {
-    curl_off_t length = -1;
-
-    (void) curl_easy_getinfo(op->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    return op->request.body_max && op->reply.body_size == 0 && length > 0 &&
-           (uint64_t) length > op->request.body_max;
-}
-
-static size_t sieve_in(HttpOp *op, const char *bytes, size_t size) {
-    Http *http = op->http;
-    int r;
-
-    if (clock_now_usec() > http->turn_usec + SIEVE_USEC &&
-        sd_event_source_set_enabled(http->resume, SD_EVENT_ONESHOT) >= 0) {
-        op->paused = true;
-        return CURL_WRITEFUNC_PAUSE;
-    }
-    r = op->request.sieve->feed(op->request.sieve, bytes, size);
-    if (r < 0)
-        return end_as(op, HTTP_SINK, -r);
-    op->reply.body_size += size;
-    return size;
-}
-
-static size_t body_in(char *bytes, size_t size, size_t n, void *userdata) {
-    HttpOp *op = userdata;
-    long code = status_of(op);
-
-    size *= n;
-    if (code / 100 == 2) {
-        if (is_announced_too_large(op))
-            return end_as(op, HTTP_TOO_LARGE, 0);
-        if (op->request.sink_fd > 0 && (code == 200 || code == 206))
-            return sink_in(op, bytes, size, code == 206);
-        if (op->request.body_max && op->reply.body_size + size > op->request.body_max)
-            return end_as(op, HTTP_TOO_LARGE, 0);
-    } else if (!op->request.sieve && op->reply.body_size > 0 &&
-               op->reply.body_size + size > HTTP_ERROR_PAGE_MAX)
-        return 0; /* the rest is of no use */
-    if (op->request.sieve)
-        return sieve_in(op, bytes, size);
-    if (op->reply.body_size + size + 1 > op->body_room) {
-        size_t room = op->body_room ? op->body_room : 1024;
-        char *body;
-
-        while (room < op->reply.body_size + size + 1)
-            room *= 2;
-        if (!(body = realloc(op->reply.body, room)))
-            return end_as(op, HTTP_SINK, ENOMEM);
-        op->reply.body = body;
-        op->body_room = room;
-    }
-    memcpy(op->reply.body + op->reply.body_size, bytes, size);
-    op->reply.body_size += size;
-    op->reply.body[op->reply.body_size] = '\0';
-    return size;
-}
-
-static size_t body_out(char *room, size_t size, size_t n, void *userdata) {
-    HttpOp *op = userdata;
-    size_t left = op->request.body_size - op->sent;
-
-    op->body_asked = true;
-    size *= n;
-    if (size > left)
-        size = left;
-    if (op->request.body_fd > 0) {
-        ssize_t k = pread(op->request.body_fd, room, size, (off_t) op->sent);
-
-        if (k < 0 || (k == 0 && size > 0))
-            return CURL_READFUNC_ABORT;
-        size = (size_t) k;
-    } else if (size > 0)
-        memcpy(room, op->request.body + op->sent, size);
-    op->sent += size;
-    return size;
-}
-
-/* curl sends a request again by itself when a reused connection dies before the answer's first
- * byte. It must rewind the body for that, so a body that can't be rewound goes out once. */
-static int body_rewind(void *userdata, curl_off_t offset, int origin) {
-    HttpOp *op = userdata;
-
-    if (op->request.once || origin != SEEK_SET || offset < 0)
-        return CURL_SEEKFUNC_FAIL;
-    op->sent = (size_t) offset;
-    return CURL_SEEKFUNC_OK;
-}
-
 static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
                                  struct curl_sockaddr *address) {
     HttpOp *op = userdata;
@@ -498,13 +324,13 @@ static int op_setup(HttpOp *op) {
     SET(CURLOPT_SOCKOPTDATA, op);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_OPENSOCKETDATA, op);
-    SET(CURLOPT_WRITEFUNCTION, body_in);
+    SET(CURLOPT_WRITEFUNCTION, http_body_in);
     SET(CURLOPT_WRITEDATA, op);
     SET(CURLOPT_ACCEPT_ENCODING, "identity"); /* whoever packs all the same is unpacked */
     if (has_body) {
-        SET(CURLOPT_READFUNCTION, body_out);
+        SET(CURLOPT_READFUNCTION, http_body_out);
         SET(CURLOPT_READDATA, op);
-        SET(CURLOPT_SEEKFUNCTION, body_rewind);
+        SET(CURLOPT_SEEKFUNCTION, http_body_rewind);
         SET(CURLOPT_SEEKDATA, op);
     }
     if (strcmp(r->method, "POST") == 0) {

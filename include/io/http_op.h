@@ -1,0 +1,50 @@
+/* A transfer, as http.c and http_body.c share it; nobody else looks into it. */
+#pragma once
+#include <curl/curl.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "io/http.h"
+#include "io/http_route.h"
+
+struct HttpOp {
+    Http *http;
+    HttpRoute *route;
+    uint64_t sent_usec; /* when http_send() was called */
+    CURL *easy;
+    struct curl_slist *headers;
+    HttpRequest request;
+    HttpReply reply;
+    HttpDone done;
+    void *userdata;
+    size_t sent, body_room;
+    off_t written;   /* in sink_fd, the next byte's place */
+    bool body_asked; /* curl took bytes of the body: from here on it may have been sent */
+    bool finished;
+    bool paused; /* its body waits for the next turn */
+    CURLcode code;
+    TAILQ_ENTRY(HttpOp) link;
+};
+
+struct Http {
+    sd_event *event;
+    Resolver *resolver;     /* borrowed */
+    const Proxies *proxies; /* borrowed */
+    CURLM *multi;
+    sd_event_source *timer, *defer, *resume;
+    uint64_t turn_usec; /* when curl was called */
+    char *user_agent;
+    bool blind; /* something that curl wanted watched could not be */
+    TAILQ_HEAD(, HttpOp) running, finished;
+};
+
+/* The status that came so far; 0: none. */
+long http_op_status(const HttpOp *op);
+
+/* Ends the transfer, from within a function below. Answers 0: what curl takes for a write that failed. */
+size_t http_op_end_as(HttpOp *op, HttpEnd end, int error);
+
+/* What curl calls with the bytes of an answer, and for those of a request; `userdata` is the HttpOp. */
+size_t http_body_in(char *bytes, size_t size, size_t n, void *userdata);
+size_t http_body_out(char *room, size_t size, size_t n, void *userdata);
+int http_body_rewind(void *userdata, curl_off_t offset, int origin);
