@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import struct
 import subprocess
 import sys
@@ -31,6 +32,7 @@ PREDICTION["version"]["anyOf"] = PREDICTION["version"].pop("oneOf")
 
 TOKEN = {"Authorization": "Bearer t"}
 KEY = {"Authorization": "Bearer eyJ.a.b"}
+JSON = {**KEY, "Content-Type": "application/json"}
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 
 
@@ -313,13 +315,13 @@ def storage():
     is_(fetch(f"{base}/object/user_assets/u/1.glb", headers=KEY)[2], b"three", "the bytes")
     (o,) = sim.objects()
     is_((o["path"], o["sha256"], o["writes"]), ("user_assets/u/1.glb", hashlib.sha256(b"three").hexdigest(), 2), "as listed")
-    signed = read(f"{base}/object/sign/user_assets/u/1.glb", "POST", {"expiresIn": 60}, headers=KEY)[2]["signedURL"]
+    signed = read(f"{base}/object/sign/user_assets/u/1.glb", "POST", {"expiresIn": 60}, headers=JSON)[2]["signedURL"]
     is_(fetch(f"{base}{signed}", headers={})[2], b"three", "a signed URL serves it, without a key")
     status, _, answer = read(f"{base}{signed}x", headers={})
     is_((status, answer["error"]), (400, "InvalidJWT"), "a forged one does not")
     sim.config(shift_ms=61000)
     is_(fetch(f"{base}{signed}", headers={})[0], 400, "nor one that is too old")
-    is_(read(f"{base}/object/sign/user_assets/u/2.glb", "POST", {"expiresIn": 60}, headers=KEY)[2]["statusCode"], "404",
+    is_(read(f"{base}/object/sign/user_assets/u/2.glb", "POST", {"expiresIn": 60}, headers=JSON)[2]["statusCode"], "404",
         "no signature for what is not there")
     for what, headers, good in (("service key", KEY, True), ("secret key", {"apikey": "sb_secret_x"}, True),
                                 ("both headers with a secret key",
@@ -331,6 +333,182 @@ def storage():
     for key in ("a/../b", "ü", "a%2fb/%00"):
         status = fetch(f"{base}/object/user_assets/{urllib.parse.quote(key, safe='/%.')}", "POST", b"x", headers=glb)[0]
         is_(status, 400, f"key {key!r}: refused")
+    sim.stop()
+
+
+ODD_KEYS = ("a b", "a+b", "a&b", "a=b", "a$b", "a@b", "a;b", "a:b", "a,b", "a?b", "(a)'!*b")
+
+
+def refusal(reply):
+    """HTTP status, statusCode, error, message and code."""
+    status, _, text = reply
+    answer = json.loads(text)
+    return (status, *(answer.get(k) for k in ("statusCode", "error", "message", "code")))
+
+
+def storage_signs():
+    sim = Sim()
+    base = f"{sim.url}/storage/v1"
+    signing, glb = f"{base}/object/sign/user_assets", {**KEY, "Content-Type": "image/png"}
+    for key in ODD_KEYS:
+        quoted = urllib.parse.quote(f"u/{key}", safe="/")
+        is_(read(f"{base}/object/user_assets/{quoted}", "POST", key.encode(), headers=glb)[0], 200, f"{key!r}: uploaded")
+        one = read(f"{signing}/{quoted}", "POST", {"expiresIn": 60}, headers=JSON)[2]["signedURL"]
+        path, token = one.rsplit("?token=", 1)
+        kept = "".join(c if c not in ";/?:@&=+$,#" else f"%{ord(c):02X}" for c in key)
+        is_(path, f"/object/sign/user_assets/u/{kept}", f"{key!r}: by path, what separates parts of a URL stays escaped")
+        works = not set(key) & set(";?:@&=+$,")
+        status, headers, text = fetch(f"{base}/object/sign/user_assets/{quoted}?token={token}", headers={})
+        if works:
+            is_((status, text, headers["Cache-Control"], headers["X-Robots-Tag"], headers["Expires"] is not None), (200, key.encode(), None, "none", True),
+                f"{key!r}: served")
+        else:
+            is_(json.loads(text)["code"], "InvalidSignature", f"{key!r}: and never works")
+        (many,) = read(signing, "POST", {"expiresIn": 60, "paths": [f"u/{key}"]}, headers=JSON)[2]
+        path, token = many["signedURL"].rsplit("?token=", 1)
+        is_((path, many["error"], many["path"]), (f"/object/sign/user_assets/u/{key}", None, f"u/{key}"), f"{key!r}: in a list, it stands as it is")
+        is_(fetch(f"{base}/object/sign/user_assets/{quoted}?token={token}", headers={})[2], key.encode(), f"{key!r}: and works")
+    plain = read(signing + "/u/a+b", "POST", {"expiresIn": 60}, headers=JSON)[2]["signedURL"]
+    is_(fetch(base + plain, headers={})[0], 200, "sent raw, '+' works")
+    gone = read(signing, "POST", {"expiresIn": 60, "paths": ["none", "u/a b"]}, headers=JSON)[2]
+    is_([(g["signedURL"] is None, g["error"]) for g in gone],
+        [(True, "Either the object does not exist or you do not have access to it"), (False, None)], "a list tells of each")
+    is_(read(f"{base}/object/sign/nope", "POST", {"expiresIn": 60, "paths": ["x"]}, headers=JSON)[2][0]["signedURL"], None,
+        "also of a bucket that is missing")
+    for body, headers, message in (({}, JSON, "body must have required property 'expiresIn'"), (None, KEY, "body must have required property 'expiresIn'"),
+                                   ({"expiresIn": 1.5}, JSON, "body/expiresIn must be integer"), ({"expiresIn": 0}, JSON, "body/expiresIn must be >= 1"),
+                                   ({"expiresIn": 5}, KEY, "body must be object")):
+        is_(refusal(fetch(f"{signing}/u/a%20b", "POST", body, headers)), (400, "400", "Error", message, "InvalidRequest"), f"{body} {headers is JSON}")
+    is_(read(f"{signing}/u/a%20b", "POST", {"expiresIn": "60"}, headers=JSON)[0], 200, "a number as text is taken")
+    is_(refusal(fetch(f"{signing}/u/a%23b", "POST", {"expiresIn": 60}, JSON))[4], "InvalidKey", "a bad key")
+    is_(refusal(fetch(signing, "POST", {"expiresIn": 60, "paths": []}, JSON))[0], 400, "no paths")
+    url = base + read(f"{signing}/u/a%20b", "POST", {"expiresIn": 60}, headers=JSON)[2]["signedURL"].replace(" ", "%20")
+    is_(fetch(url + "&download=x.txt", headers={})[1]["Content-Disposition"], "attachment; filename=x.txt; filename*=UTF-8''x.txt;", "download=")
+    is_(refusal(fetch(url.split("?")[0], headers={}))[3:], ("querystring must have required property 'token'", "InvalidRequest"), "no token")
+    is_(refusal(fetch(url.split("?")[0] + "?token=x", headers={}))[3:], ("Invalid Compact JWS", "InvalidJWT"), "junk as token")
+    is_(refusal(fetch(url, headers={"Range": "bytes=99-"})), (416, "416", "invalid_range", "invalid range provided", "InvalidRange"), "a range behind the end")
+    sim.stop()
+
+
+def jwt(**claims):
+    part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return {"Authorization": f"Bearer eyJhbGciOiJIUzI1NiJ9.{part}.x"}
+
+
+def storage_knows_who_asks():
+    sim = Sim()
+    base = f"{sim.url}/storage/v1"
+    glb = {"Content-Type": "model/gltf-binary"}
+    fetch(f"{base}/object/user_assets/x", "POST", b"x", {**KEY, **glb})
+    for who, key in (("anon", jwt(role="anon")), ("a user", jwt(role="authenticated", sub="1")), ("publishable", {"apikey": "sb_publishable_x"})):
+        is_(refusal(fetch(f"{base}/object/user_assets/y", "POST", b"x", {**key, **glb}))[1::2], ("403", "new row violates row-level security policy"), f"{who}: uploads")
+        is_(refusal(fetch(f"{base}/bucket/user_assets", headers=key))[4], "NoSuchBucket", f"{who}: sees no bucket")
+        is_(refusal(fetch(f"{base}/object/info/user_assets/x", headers=key))[4], "NoSuchKey", f"{who}: nor an object")
+        is_(refusal(fetch(f"{base}/object/sign/user_assets/x", "POST", {"expiresIn": 9}, {**key, "Content-Type": "application/json"}))[4], "NoSuchKey", f"{who}: signs none")
+        is_(read(f"{base}/object/sign/user_assets", "POST", {"expiresIn": 9, "paths": ["x"]}, headers={**key, "Content-Type": "application/json"})[2][0]["signedURL"],
+            None, f"{who}: nor in a list")
+        is_(refusal(fetch(f"{base}/object/user_assets/x", "DELETE", None, key))[4], "NoSuchKey", f"{who}: deletes none")
+    is_(refusal(fetch(f"{base}/bucket/user_assets", headers=jwt(role="tester"))), (500, "500", "DatabaseError", "database error, code: 22023", "DatabaseError"), "an unknown role")
+    is_(refusal(fetch(f"{base}/bucket/user_assets", headers=jwt(sub="1")))[4], "AccessDenied", "no role")
+    good = jwt(role="service_role")["Authorization"]
+    is_(fetch(f"{base}/bucket/user_assets", headers={"apikey": good[7:]})[0], 200, "a JWT as apikey alone")
+    is_(fetch(f"{base}/bucket/user_assets", headers={"Authorization": good[7:]})[0], 200, "without Bearer")
+    for what, key in (("expired", jwt(role="service_role", exp=1)), ("none", {}), ("wrong", {"Authorization": "Bearer x"})):
+        is_(refusal(fetch(f"{base}/object/info/user_assets/x", headers=key))[4], "NoSuchBucket", f"info, key {what}")
+    sim.stop()
+
+
+def exchange(sim, head, *bodies):
+    """The answer to what is written by hand, without the end of the body."""
+    host, port = sim.url.removeprefix("http://").split(":")
+    s = socket.create_connection((host, int(port)), 20)
+    s.sendall(head.encode())
+    for body in bodies:
+        s.sendall(body)
+    answer = b""
+    while b"}" not in answer:
+        more = s.recv(65536)
+        if not more:
+            break
+        answer += more
+    return s, answer.decode()
+
+
+def storage_refuses_early():
+    sim = Sim()
+    base = f"{sim.url}/storage/v1"
+    glb = {**KEY, "Content-Type": "model/gltf-binary"}
+    fetch(f"{base}/object/user_assets/there", "POST", b"x", glb)
+    read(f"{base}/bucket", "POST", {"name": "small", "file_size_limit": "1MB", "allowed_mime_types": ["image/png"]}, headers=JSON)
+    is_(read(f"{base}/bucket/small", headers=KEY)[2]["file_size_limit"], 1000000, "limits are decimal")
+    cases = (
+        ("wrong key", "user_assets/y", "Authorization: Bearer x\r\n", "AccessDenied", False),
+        ("missing bucket, before a bad key", "nope/a%23", "", "NoSuchBucket", False),
+        ("a bad key", "user_assets/a%23", "", "InvalidKey", True),
+        ("duplicate", "user_assets/there", "", "KeyAlreadyExists", True),
+        ("size", "small/x", "Content-Type: image/png\r\n", "EntityTooLarge", False),
+        ("no type", "small/x", "", "mime type application/octet-stream is not supported", False),
+        ("a type", "small/x", "Content-Type: model/gltf-binary\r\n", "InvalidMimeType", False),
+        ("multipart", "user_assets/x", "Content-Type: multipart/form-data\r\n", "Multipart: Boundary not found", False),
+        ("a placeholder with bytes", "user_assets/.emptyFolderPlaceholder", "", "EntityTooLarge", False),
+        ("a long element", "user_assets/" + "x" * 256, "", "InternalError", False),
+    )
+    for what, path, headers, said, unread in cases:
+        key = "" if "Authorization" in headers else "Authorization: Bearer eyJ.a.b\r\n"
+        s, answer = exchange(sim, f"POST /storage/v1/object/{path} HTTP/1.1\r\nHost: x\r\n{key}{headers}Content-Length: 20000000\r\n\r\n")
+        ok(said in answer and "keep-alive" in answer.lower() and "Keep-Alive: timeout=61" in answer, f"{what}: refused before the body", answer)
+        s.settimeout(1)
+        sent = 0
+        try:
+            while sent < 16000000:
+                sent += s.send(b"x" * 65536)
+        except TimeoutError:
+            pass
+        ok((sent < 16000000) == unread, f"{what}: the rest is {'not read' if unread else 'drained'}", sent)
+        s.close()
+    chunked = ("POST /storage/v1/object/small/chunked HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer eyJ.a.b\r\nContent-Type: image/png\r\n"
+               "Transfer-Encoding: chunked\r\n\r\n")
+    s, answer = exchange(sim, chunked, b"200000\r\n", b"x" * 0x200000, b"\r\n0\r\n\r\n")
+    ok("200 OK" in answer, "a chunked body passes the size limit", answer)
+    s.close()
+    is_([o["path"] for o in sim.objects()], ["user_assets/there", "small/chunked"], "nothing else was stored")
+    sim.stop()
+
+
+def storage_words():
+    sim = Sim()
+    base = f"{sim.url}/storage/v1"
+    for path in ("object/nope/x/y", "bucket/user_assets/"):
+        status, _, answer = read(f"{base}/{path}", "PATCH" if "object" in path else "GET", headers=KEY)
+        is_((status, answer["statusCode"], answer["error"], answer["code"]), (404, "404", "Not Found", "InvalidRequest"), f"unknown route {path}")
+    is_(read(f"{base}/nope", headers=KEY)[2], {"message": "Route GET:/nope not found", "error": "Not Found", "statusCode": 404}, "unknown route elsewhere")
+    for path, text in (("status", b""), ("health", b'{"healthy":true}'), ("version", b"1.70.6")):
+        is_(fetch(f"{base}/{path}", headers={})[::2], (200, text), path)
+    meta = base64.b64encode(b'{"sha256":"abc"}').decode()
+    for sent, kept in ((meta, {"sha256": "abc"}), ("bm8ganNvbg==", {}), (None, {})):
+        fetch(f"{base}/object/user_assets/m", "PUT", b"x", {**KEY, "Cache-Control": "max-age=60", **({"x-metadata": sent} if sent else {})})
+        for path in ("info", "info/authenticated"):
+            status, headers, answer = read(f"{base}/object/{path}/user_assets/m", headers=KEY)
+            is_((answer["metadata"], headers["ETag"], headers["Cache-Control"], headers["Last-Modified"] is not None),
+                (kept, answer["etag"], "max-age=60", True), f"{path}: metadata {sent}")
+    is_(fetch(f"{base}/bucket/user_assets", "HEAD", headers=KEY)[0], 200, "HEAD of a bucket")
+    is_(fetch(f"{base}/object/user_assets/m", "HEAD", headers=KEY)[0], 200, "HEAD of an object")
+    is_(fetch(f"{base}/object/user_assets/none", "HEAD", headers=KEY)[::2], (400, b""), "HEAD of none")
+    for body in (b"{", b""):
+        status, headers, answer = read(f"{base}/object/sign/user_assets/m", "POST", body, headers=JSON)
+        is_((status, answer["error"], headers["Connection"].lower()), (400, "FastifyError", "close"), f"JSON {body}")
+    is_(read(f"{base}/object/user_assets/m", "DELETE", headers=JSON)[2]["error"], "FastifyError", "DELETE with a type and no body")
+    is_(refusal(fetch(f"{base}/object/nope/m", "DELETE", headers=KEY))[4], "NoSuchKey", "DELETE in a missing bucket")
+    is_(refusal(fetch(f"{base}/object/user_assets", "DELETE", {}, JSON))[3], "body must have required property 'prefixes'", "DELETE of many, none named")
+    (row,) = read(f"{base}/object/user_assets", "DELETE", {"prefixes": ["m", "none"]}, headers=JSON)[2]
+    is_((row["name"], row["metadata"]["size"]), ("m", 1), "DELETE of many: whole rows")
+    for body, status, word in (({"id": "x"}, "400", "body must have required property 'name'"), ({"name": "a/b"}, "400", "Bucket name invalid"),
+                               ({"name": "large", "file_size_limit": "600MB"}, "413", "The object exceeded the maximum allowed size")):
+        is_(refusal(fetch(f"{base}/bucket", "POST", body, JSON))[1::2], (status, word), f"bucket {body}")
+    is_(refusal(fetch(f"{base}/bucket", "POST", {"name": "a/b"}, JSON))[2], "Invalid Input", "in these words")
+    is_(fetch(f"{base}/bucket/user_assets", "PUT", {"allowed_mime_types": ["model/*"]}, JSON)[0], 200, "a bucket can be changed")
+    is_(read(f"{base}/bucket/user_assets", headers=KEY)[2]["allowed_mime_types"], ["model/*"], "and was")
+    is_(fetch(f"{base}/bucket/user_assets", headers={**KEY, "X-Long": "x" * 17000})[0], 431, "headers over 16 KiB")
     sim.stop()
 
 
@@ -470,4 +648,5 @@ def control():
     ok(ids[0] == ids[1] != ids[2], "ids depend on the seed", ids)
 
 
-testing.main(options, answers_are_as_described, refusals, lifetimes, listing, throttling, files, storage, faults, control)
+testing.main(options, answers_are_as_described, refusals, lifetimes, listing, throttling, files, storage, storage_signs, storage_knows_who_asks,
+             storage_refuses_early, storage_words, faults, control)

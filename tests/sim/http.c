@@ -9,6 +9,9 @@
 #define BODY_MAX (16u << 20)    /* of a request that is not an upload */
 #define BLOCK_BYTES (64u << 10) /* handed to the network at once */
 #define CONNECTIONS_MAX 30000u
+#define EARLY_BYTES (64u << 10)      /* of a body that is not waited for to refuse it */
+#define UNREAD_BYTES 2900000u        /* of a refused body, where the server stops reading … */
+#define UNREAD_USEC (100 * SEC_USEC) /* … for so long */
 
 /* What libmicrohttpd keeps for us with a connection. */
 typedef struct Peer {
@@ -273,6 +276,48 @@ static bool is_under_way(Request *r) {
     return true;
 }
 
+/* What the headers refuse is answered at once where a body of some size follows, as by a server that
+ * goes on reading; libmicrohttpd would close the connection, and the answer might be lost with it. */
+static void send_early(Request *r) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const char *length = request_header(r, "Content-Length");
+    _cleanup_(buf_done) Buf b = { 0 };
+
+    if (!info || !length || strtoull(length, NULL, 10) < EARLY_BYTES)
+        return;
+    buf_printf(&b, "HTTP/1.1 %u %s\r\nConnection: keep-alive\r\n", r->reply.status,
+               MHD_get_reason_phrase_for(r->reply.status));
+    for (unsigned i = 0; i < r->reply.n_headers; i++)
+        buf_printf(&b, "%s: %s\r\n", r->reply.headers[i].name, r->reply.headers[i].value);
+    buf_printf(&b, "Content-Length: %zu\r\n\r\n%s", r->reply.body.size,
+               r->reply.body.text ? r->reply.body.text : "");
+    r->sent_early = !b.failed && send(info->connect_fd, b.text, b.size,
+                                      MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t) b.size;
+}
+
+/* The rest of a body that counts no more: drained, or left where it is. */
+static void discard(Request *r, size_t size) {
+    r->unread_size += size;
+    if (r->unread && r->unread_size > UNREAD_BYTES) {
+        r->reply.stall_usec = UNREAD_USEC;
+        request_stall(r);
+    }
+}
+
+static enum MHD_Result end_refused(Request *r) {
+    pthread_mutex_lock(&r->sim->lock);
+    r->sim->stats.received[r->endpoint]++;
+    r->sim->stats.reused += r->on_connection > 1;
+    r->sim->stats.upload_bytes += r->unread_size;
+    pthread_mutex_unlock(&r->sim->lock);
+    if (!r->sent_early)
+        return finish(r);
+    count(r);
+    r->answered = true;
+    return MHD_NO;
+}
+
 /* It is there: what it asks for is done. */
 static void deliver(Request *r) {
     if (!r->fault || !fault_prevents(r->fault)) {
@@ -287,6 +332,8 @@ static void deliver(Request *r) {
 }
 
 static enum MHD_Result answer(Request *r) {
+    if (r->refused)
+        return end_refused(r);
     if (!r->arrived)
         (void) meet_fault(r, false);
     r->arrived = true;
@@ -314,12 +361,25 @@ static enum MHD_Result begin(Request *r, const char *method) {
         fault_apply(r->fault, r, &r->reply);
         return finish(r); /* before the body is read, which nobody will do any more */
     }
-    if (storage_is_upload(r) && !(r->upload = upload_new(keep_bytes)))
-        return MHD_NO;
-    return MHD_YES;
+    if (!storage_is_upload(r))
+        return MHD_YES;
+    pthread_mutex_lock(&r->sim->lock);
+    prepare(r);
+    r->refused = storage_refuses_early(r->sim, r);
+    pthread_mutex_unlock(&r->sim->lock);
+    if (r->refused) {
+        reply_header(&r->reply, "Keep-Alive", "timeout=61");
+        send_early(r);
+        return MHD_YES;
+    }
+    return (r->upload = upload_new(keep_bytes)) ? MHD_YES : MHD_NO;
 }
 
 static enum MHD_Result feed(Request *r, const char *bytes, size_t size) {
+    if (r->refused) {
+        discard(r, size);
+        return MHD_YES;
+    }
     if (r->upload)
         return upload_feed(r->upload, bytes, size) ? MHD_YES : MHD_NO;
     if (r->body.size + size > BODY_MAX)
@@ -391,6 +451,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
         deliver(r);
         count(r);
     }
+    if (r->sent_early && !r->answered) /* its sender left when it had read the answer */
+        (void) end_refused(r);
     pthread_mutex_lock(&sim->lock);
     if (r->fault)
         fault_unref(r->fault);

@@ -40,6 +40,10 @@ struct Request {
     char *query;            /* inside uri, or NULL */
     unsigned on_connection; /* 1: the first on its connection */
     bool begun, answered, oversized;
+    bool refused;    /* an upload, by its headers: the reply is there, the body counts no more */
+    bool sent_early; /* and went out before the body came */
+    bool unread;     /* nor is more of it read than some megabytes */
+    uint64_t unread_size; /* how much came of it */
     Endpoint endpoint;
     Buf body;
     Upload *upload;

@@ -203,6 +203,7 @@ void files_route(Sim *sim, Request *r, Reply *reply); /* takes the lock itself *
 
 typedef struct Upload Upload;
 bool storage_is_upload(const Request *r);
+bool storage_refuses_early(Sim *sim, Request *r); /* by its headers; the reply is in `r` then */
 void storage_prepare(Request *r);
 void storage_route(Sim *sim, Request *r, Reply *reply);
 void storage_problem(Reply *reply, unsigned http, const char *status, const char *error,

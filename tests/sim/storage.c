@@ -1,10 +1,11 @@
 /* Supabase Storage: routes and rules. What lies in it is store.c's. */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "fault.h"
-#include "store.h"
+#include "storage.h"
+
+#define HEADERS_MAX (16u << 10) /* Node's */
 
 void storage_problem(Reply *reply, unsigned http, const char *status, const char *error,
                      const char *message, const char *code) {
@@ -19,174 +20,61 @@ void storage_problem(Reply *reply, unsigned http, const char *status, const char
     buf_add_text(&reply->body, "}");
 }
 
-/* What the server sends as HTTP 400, with the true status inside. */
-static void refuse(Reply *reply, const char *status, const char *error, const char *message,
-                   const char *code) {
+void storage_refuse(Reply *reply, const char *status, const char *error, const char *message,
+                    const char *code) {
     storage_problem(reply, 400, status, error, message, code);
 }
 
-static void no_key(Reply *reply) {
-    refuse(reply, "404", "not_found", "Object not found", "NoSuchKey");
+void storage_invalid(Reply *reply, const char *message) {
+    storage_refuse(reply, "400", "Error", message, "InvalidRequest");
 }
 
-static void no_bucket(Reply *reply) {
-    refuse(reply, "404", "Bucket not found", "Bucket not found", "NoSuchBucket");
+void storage_no_key(Reply *reply) {
+    storage_refuse(reply, "404", "not_found", "Object not found", "NoSuchKey");
 }
 
-static void denied(Reply *reply, const char *message) {
-    refuse(reply, "403", "Unauthorized", message, "AccessDenied");
+void storage_no_bucket(Reply *reply) {
+    storage_refuse(reply, "404", "Bucket not found", "Bucket not found", "NoSuchBucket");
 }
 
+void storage_denied(Reply *reply, const char *message) {
+    storage_refuse(reply, "403", "Unauthorized", message, "AccessDenied");
+}
+
+/* Below /object and /bucket/X the server's own handler answers, elsewhere that of its framework. */
 static void unknown_route(const Request *r, Reply *reply) {
     _cleanup_(buf_done) Buf message = { 0 };
     const char *path = r->uri + strlen("/storage/v1");
 
     buf_printf(&message, "Route %s:%.*s not found", r->method, (int) strcspn(path, "?"), path);
+    if (strncmp(path, "/object", 7) == 0 || strncmp(path, "/bucket/", 8) == 0) {
+        storage_problem(reply, 404, "404", "Not Found", message.text, "InvalidRequest");
+        return;
+    }
     reply_text(reply, 404, "application/json; charset=utf-8", "{\"message\":");
     buf_add_json(&reply->body, message.text);
     buf_add_text(&reply->body, ",\"error\":\"Not Found\",\"statusCode\":404}");
 }
 
-/* The role in a JWT's payload, when it can be read; a key for tests may be no JWT inside. */
-static json_t *read_claims(const char *jwt) {
-    const char *first = strchr(jwt, '.'), *second = first ? strchr(first + 1, '.') : NULL;
-    _cleanup_free_ char *text = NULL;
-    size_t size;
+bool storage_read_json(const Request *r, Reply *reply, json_t **ret) {
+    const char *type = request_header(r, "Content-Type");
 
-    if (!second)
-        return NULL;
-    text = text_decode_base64(first + 1, (size_t) (second - first - 1), &size);
-    return text ? json_loadb(text, size, 0, NULL) : NULL;
-}
-
-static bool authorized(const Sim *sim, const Request *r, Reply *reply) {
-    const char *authorization = request_header(r, "Authorization"),
-               *apikey = request_header(r, "apikey");
-    const char *bearer =
-        authorization && strncasecmp(authorization, "Bearer ", 7) == 0 ? authorization + 7 : NULL;
-    const char *good = sim->set.storage_key, *role;
-    json_t *claims;
-    bool secret = apikey && strncmp(apikey, "sb_secret_", 10) == 0, is_service, expired;
-
-    /* The gateway: a key of the new kind counts only as apikey. */
-    if (!authorization ||
-        (bearer && strncmp(bearer, "sb_", 3) == 0 && apikey && strcmp(bearer, apikey) == 0)) {
-        if (secret && (!good || strcmp(apikey, good) == 0))
-            return true;
-        if (apikey && strncmp(apikey, "sb_publishable_", 15) == 0)
-            denied(reply, "new row violates row-level security policy");
-        else if (secret)
-            reply_text(reply, 401, "application/json",
-                       "{\"message\":\"Unregistered API key\",\"hint\":\"Double check the provided "
-                       "API key as it is not registered for this project.\"}");
-        else
-            refuse(reply, "400", "Error", "headers must have required property 'authorization'",
-                   "InvalidRequest");
-        return false;
-    }
-    if (!bearer || strncmp(bearer, "eyJ", 3) != 0) {
-        denied(reply, "Invalid Compact JWS");
-        return false;
-    }
-    if (good && strcmp(bearer, good) != 0) {
-        denied(reply, "signature verification failed");
-        return false;
-    }
-    claims = read_claims(bearer);
-    role = json_string_value(json_object_get(claims, "role"));
-    is_service = !role || strcmp(role, "service_role") == 0;
-    expired = json_is_integer(json_object_get(claims, "exp")) &&
-              json_integer_value(json_object_get(claims, "exp")) < sim_now(sim) / SEC_USEC;
-    json_decref(claims);
-    if (expired)
-        denied(reply, "\"exp\" claim timestamp check failed");
-    else if (!is_service)
-        denied(reply, "new row violates row-level security policy");
-    return !expired && is_service;
-}
-
-static bool key_is_good(const char *key) {
-    if (!key || !*key)
-        return false;
-    for (; *key; key++)
-        if (!(isalnum((unsigned char) *key) && (unsigned char) *key < 128) &&
-            !strchr("_/!.*'() &$=@;:+,?-", *key))
-            return false;
-    return true;
-}
-
-static bool has_dot_segment(const char *key) {
-    for (const char *p = key; p; p = strchr(p, '/')) {
-        size_t n;
-
-        p += *p == '/';
-        n = strcspn(p, "/");
-        if ((n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
-            return true;
-    }
-    return false;
-}
-
-static bool check_key(const char *key, Reply *reply) {
-    _cleanup_(buf_done) Buf message = { 0 };
-
-    if (key_is_good(key) && !has_dot_segment(key))
+    *ret = NULL;
+    if (!type || strncasecmp(type, "application/json", 16) != 0)
         return true;
-    buf_printf(&message, "Invalid key: %s", key ? key : "");
-    refuse(reply, "400", "InvalidKey", message.text, "InvalidKey");
+    if ((*ret = json_loadb(r->body.text ? r->body.text : "", r->body.size, JSON_DECODE_ANY, NULL)))
+        return true;
+    storage_refuse(reply, "400", "FastifyError",
+                   r->body.size ? "Body is not valid JSON but content-type is set to "
+                                  "'application/json'"
+                                : "Body cannot be empty when content-type is set to "
+                                  "'application/json'",
+                   "InvalidRequest");
+    reply_header(reply, "Connection", "close");
     return false;
 }
 
-static void upload(Sim *sim, Request *r, Reply *reply, const char *bucket_name, const char *key) {
-    const char *type = request_header(r, "Content-Type"), *upsert = request_header(r, "x-upsert");
-    const char *cache = request_header(r, "Cache-Control");
-    StoreBucket *bucket = store_bucket(sim->store, bucket_name);
-    bool replace = strcmp(r->method, "PUT") == 0 || (upsert && strcmp(upsert, "true") == 0);
-    const Object *o = store_find(sim->store, bucket_name, key);
-    _cleanup_(buf_done) Buf message = { 0 };
-
-    sim->stats.upload_bytes += r->upload->size;
-    if (!check_key(key, reply))
-        return;
-    if (!bucket) {
-        no_bucket(reply);
-        return;
-    }
-    if (type && strncasecmp(type, "multipart/form-data", 19) == 0) {
-        refuse(reply, "400", "Error", "No content provided", "InvalidRequest");
-        return;
-    }
-    if (type && !strchr(type, '/')) {
-        refuse(reply, "415", "invalid_mime_type", "Invalid Content-Type header", "InvalidMimeType");
-        return;
-    }
-    if (!bucket_takes(bucket, type ? type : "application/octet-stream")) {
-        buf_printf(&message, "mime type %s is not supported", type);
-        refuse(reply, "415", "invalid_mime_type", message.text, "InvalidMimeType");
-        return;
-    }
-    if (bucket->limit_bytes && r->upload->size > (uint64_t) bucket->limit_bytes) {
-        refuse(reply, "413", "Payload too large", "The object exceeded the maximum allowed size",
-               "EntityTooLarge");
-        return;
-    }
-    if (o && !replace) {
-        refuse(reply, "409", "Duplicate", "The resource already exists", "KeyAlreadyExists");
-        return;
-    }
-    if (!(o = store_put(sim->store, bucket_name, key, r->upload,
-                        type ? type : "application/octet-stream", cache ? cache : "no-cache",
-                        request_header(r, "x-metadata"), sim_now(sim)))) {
-        reply->status = 0;
-        return;
-    }
-    reply_text(reply, 200, "application/json; charset=utf-8", "{\"Key\":");
-    buf_printf(&message, "%s/%s", bucket_name, key);
-    buf_add_json(&reply->body, message.text);
-    buf_printf(&reply->body, ",\"Id\":\"%s\"}", o->id);
-}
-
-static void serve(Request *r, Reply *reply, const Object *o) {
+void storage_serve(Request *r, Reply *reply, const Object *o) {
     _cleanup_(buf_done) Buf time = { 0 };
 
     if (!o->bytes && o->size) {
@@ -198,132 +86,140 @@ static void serve(Request *r, Reply *reply, const Object *o) {
     buf_add(&reply->body, o->bytes ? o->bytes : "", (size_t) o->size);
     reply_range(reply, r, o->size, o->etag);
     if (reply->status == 416) {
-        refuse(reply, "416", "InvalidRange", "The requested range is not satisfiable",
-               "InvalidRange");
+        storage_problem(reply, 416, "416", "invalid_range", "invalid range provided",
+                        "InvalidRange");
         return;
     }
     text_add_http_time(&time, o->changed_usec);
     reply_header(reply, "Content-Type", o->type);
-    reply_header(reply, "Cache-Control", o->cache);
+    if (strncmp(r->part[1], "sign/", 5) != 0)
+        reply_header(reply, "Cache-Control", o->cache);
     reply_header(reply, "ETag", o->etag);
     reply_header(reply, "Last-Modified", time.text);
     reply_header(reply, "Accept-Ranges", "bytes");
 }
 
-/* Signs "bucket/key" for some seconds: {"url":…,"scope":"download","iat":…,"exp":…}, HS256. */
-static void add_signed_url(Sim *sim, Buf *b, const char *bucket, const char *key, int64_t seconds) {
-    _cleanup_(buf_done) Buf token = { 0 };
-    _cleanup_free_ char *target = store_path(bucket, key);
+static void show_info(Reply *reply, const Object *o) {
+    _cleanup_(buf_done) Buf time = { 0 };
 
-    store_sign(sim->store, &token, target ? target : "", sim_now(sim) / SEC_USEC, seconds);
-    buf_add_text(b, "/object/sign/");
-    for (const char *p = target; p && *p; p++)
-        if (strchr("?&=+ ", *p))
-            buf_printf(b, "%%%02X", (unsigned char) *p);
-        else
-            buf_add(b, p, 1);
-    buf_printf(b, "?token=%s", token.text ? token.text : "");
+    text_add_http_time(&time, o->changed_usec);
+    reply_json(reply, 200, object_json(o));
+    reply_header(reply, "ETag", o->etag);
+    reply_header(reply, "Last-Modified", time.text);
+    reply_header(reply, "Cache-Control", o->cache);
 }
 
-static void sign(Sim *sim, Request *r, Reply *reply, const char *bucket, const char *key) {
-    json_t *request = json_loadb(r->body.text ? r->body.text : "", r->body.size, 0, NULL);
-    json_t *paths = json_object_get(request, "paths"), *path;
-    int64_t seconds = json_integer_value(json_object_get(request, "expiresIn"));
-    _cleanup_(buf_done) Buf url = { 0 };
-    size_t i;
+/* --- buckets ------------------------------------------------------------------------------- */
 
-    if (!json_is_integer(json_object_get(request, "expiresIn")) || seconds < 1) {
-        refuse(reply, "400", "Error", "body/expiresIn must be >= 1", "InvalidRequest");
-    } else if (key && !store_find(sim->store, bucket, key)) {
-        no_key(reply);
-    } else if (key) {
-        add_signed_url(sim, &url, bucket, key, seconds);
-        reply_json(reply, 200, json_pack("{s:s}", "signedURL", url.text));
-    } else if (!json_is_array(paths)) {
-        refuse(reply, "400", "Error", "body must have required property 'paths'", "InvalidRequest");
-    } else {
-        json_t *list = json_array();
+static bool check_limit(const json_t *options, Reply *reply) {
+    if (store_read_limit(json_object_get(options, "file_size_limit")) <= STORE_LIMIT_BYTES)
+        return true;
+    storage_refuse(reply, "413", "Payload too large",
+                   "The object exceeded the maximum allowed size", "EntityTooLarge");
+    return false;
+}
 
-        json_array_foreach (paths, i, path) {
-            const char *name = json_string_value(path);
+static void make_bucket(Sim *sim, Reply *reply, const json_t *options) {
+    const char *name = json_string_value(json_object_get(options, "name")),
+               *id = json_string_value(json_object_get(options, "id"));
 
-            buf_done(&url);
-            if (name && store_find(sim->store, bucket, name))
-                add_signed_url(sim, &url, bucket, name, seconds);
-            json_array_append_new(
-                list,
-                json_pack("{s:s?, s:s?, s:s?}", "error",
-                          url.text
-                              ? NULL
-                              : "Either the object does not exist or you do not have access to it",
-                          "path", name, "signedURL", url.text));
-        }
-        reply_json(reply, 200, list);
+    if (!name) {
+        storage_invalid(reply, "body must have required property 'name'");
+        return;
     }
-    json_decref(request);
-}
-
-static void serve_signed(Sim *sim, Request *r, Reply *reply, const char *bucket, const char *key) {
-    _cleanup_free_ char *token = request_query(r, "token"), *target = store_path(bucket, key);
-    const Object *o = store_find(sim->store, bucket, key);
-
-    switch (store_check(sim->store, token, target, sim_now(sim) / SEC_USEC)) {
-    case TOKEN_BAD:
-        refuse(reply, "400", "InvalidJWT", "signature verification failed", "InvalidJWT");
-        break;
-    case TOKEN_EXPIRED:
-        refuse(reply, "400", "InvalidJWT", "\"exp\" claim timestamp check failed", "InvalidJWT");
-        break;
-    case TOKEN_OTHER:
-        refuse(reply, "400", "InvalidSignature", "Invalid signature", "InvalidSignature");
-        break;
-    default:
-        if (o)
-            serve(r, reply, o);
-        else
-            no_key(reply);
-    }
-}
-
-static void make_bucket(Sim *sim, Request *r, Reply *reply) {
-    json_t *request = json_loadb(r->body.text ? r->body.text : "", r->body.size, 0, NULL);
-    const char *name = json_string_value(json_object_get(request, "id"));
-
-    if (!name)
-        name = json_string_value(json_object_get(request, "name"));
-    if (!name || !*name || strchr(name, '/') || strlen(name) > 100 || !key_is_good(name))
-        refuse(reply, "400", "Error", "Bucket name invalid", "InvalidBucketName");
-    else if (store_bucket(sim->store, name))
-        refuse(reply, "409", "Duplicate", "The resource already exists", "BucketAlreadyExists");
-    else if (!store_add_bucket(sim->store, name, request, sim_now(sim)))
+    if (!id)
+        id = name;
+    if (!*id || strchr(id, '/') || strlen(id) > 100 || !storage_key_is_good(id))
+        storage_refuse(reply, "400", "Invalid Input", "Bucket name invalid", "InvalidBucketName");
+    else if (store_bucket(sim->store, id))
+        storage_refuse(reply, "409", "Duplicate", "The resource already exists",
+                       "BucketAlreadyExists");
+    else if (!check_limit(options, reply))
+        ;
+    else if (!store_add_bucket(sim->store, id, options, sim_now(sim)))
         reply->status = 0;
     else
-        reply_json(reply, 200, json_pack("{s:s}", "name", name));
-    json_decref(request);
+        reply_json(reply, 200, json_pack("{s:s}", "name", id));
 }
 
-static void show_bucket(Sim *sim, Reply *reply, const char *name) {
-    const StoreBucket *b = store_bucket(sim->store, name);
+static void change_bucket(Sim *sim, Reply *reply, const char *name, const json_t *options) {
+    StoreBucket *bucket = store_bucket(sim->store, name);
+
+    if (!bucket) {
+        storage_no_bucket(reply);
+    } else if (check_limit(options, reply)) {
+        bucket_change(bucket, options, sim_now(sim));
+        reply_json(reply, 200, json_pack("{s:s}", "message", "Successfully updated"));
+    }
+}
+
+static void show_bucket(Sim *sim, Reply *reply, const char *name, Role role) {
+    const StoreBucket *b = role == ROLE_SERVICE ? store_bucket(sim->store, name) : NULL;
 
     if (b)
         reply_json(reply, 200, bucket_json(b));
     else
-        no_bucket(reply);
+        storage_no_bucket(reply);
 }
 
-static void delete_many(Sim *sim, Request *r, Reply *reply, const char *bucket) {
-    json_t *request = json_loadb(r->body.text ? r->body.text : "", r->body.size, 0, NULL);
-    json_t *gone = json_array(), *key;
+static void route_bucket(Sim *sim, Request *r, Reply *reply, Role role) {
+    bool post = strcmp(r->method, "POST") == 0, put = strcmp(r->method, "PUT") == 0;
+    bool read = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
+    const char *name = r->part[1];
+    json_t *options = NULL;
+
+    if ((name && (!*name || strchr(name, '/'))) || !(name ? read || put : post)) {
+        unknown_route(r, reply);
+    } else if (read) {
+        show_bucket(sim, reply, name, role);
+    } else if (storage_read_json(r, reply, &options)) {
+        if (role != ROLE_SERVICE)
+            storage_denied(reply, "new row violates row-level security policy");
+        else if (put)
+            change_bucket(sim, reply, name, options);
+        else
+            make_bucket(sim, reply, options);
+        json_decref(options);
+    }
+}
+
+/* --- objects ------------------------------------------------------------------------------- */
+
+static void delete_many(Sim *sim, Reply *reply, Role role, const char *bucket, const json_t *body) {
+    json_t *keys = json_object_get(body, "prefixes"), *gone = json_array(), *key;
     size_t i;
 
-    json_array_foreach (json_object_get(request, "prefixes"), i, key) {
-        const char *name = json_string_value(key);
-
-        if (name && store_remove(sim->store, bucket, name))
-            json_array_append_new(gone, json_pack("{s:s, s:s}", "name", name, "bucket_id", bucket));
+    if (!json_is_array(keys)) {
+        json_decref(gone);
+        storage_invalid(reply, "body must have required property 'prefixes'");
+        return;
     }
-    json_decref(request);
+    json_array_foreach (keys, i, key) {
+        const char *name = json_string_value(key);
+        const Object *o =
+            role == ROLE_SERVICE && name ? store_find(sim->store, bucket, name) : NULL;
+
+        if (o) {
+            json_array_append_new(gone, object_row_json(o));
+            store_remove(sim->store, bucket, name);
+        }
+    }
     reply_json(reply, 200, gone);
+}
+
+static void delete_some(Sim *sim, Request *r, Reply *reply, Role role, const char *bucket,
+                        const char *key) {
+    json_t *body;
+
+    if (!storage_read_json(r, reply, &body))
+        return;
+    if (!key)
+        delete_many(sim, reply, role, bucket, body);
+    else if (role == ROLE_SERVICE && store_remove(sim->store, bucket, key))
+        reply_json(reply, 200, json_pack("{s:s}", "message", "Successfully deleted"));
+    else
+        storage_no_key(reply);
+    json_decref(body);
 }
 
 static bool part_is(const Request *r, unsigned i, const char *text) {
@@ -351,7 +247,7 @@ void storage_prepare(Request *r) {
     else if (!part_is(r, 0, "object") || !r->part[1])
         return;
     else if (strncmp(r->part[1], "sign/", 5) == 0)
-        r->endpoint = read ? EP_OBJECT : EP_SIGN;
+        r->endpoint = read ? EP_OBJECT : strcmp(r->method, "POST") == 0 ? EP_SIGN : EP_OTHER;
     else if (strncmp(r->part[1], "info/", 5) == 0 && read)
         r->endpoint = EP_INFO;
     else if (storage_is_upload(r))
@@ -360,13 +256,72 @@ void storage_prepare(Request *r) {
         r->endpoint = EP_OBJECT;
 }
 
-void storage_route(Sim *sim, Request *r, Reply *reply) {
-    bool get = strcmp(r->method, "GET") == 0, head = strcmp(r->method, "HEAD") == 0;
-    bool post = strcmp(r->method, "POST") == 0, delete = strcmp(r->method, "DELETE") == 0;
+/* What needs no key; false: no such route. */
+static bool route_open(const Request *r, Reply *reply) {
+    bool get = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
+
+    if (get && part_is(r, 0, "status"))
+        reply_text(reply, 200, NULL, "");
+    else if (get && part_is(r, 0, "version"))
+        reply_text(reply, 200, "text/plain; charset=utf-8", "1.70.6");
+    else if (get && part_is(r, 0, "health"))
+        reply_text(reply, 200, "application/json; charset=utf-8", "{\"healthy\":true}");
+    else
+        return false;
+    return true;
+}
+
+static void route_object(Sim *sim, Request *r, Reply *reply, Role role) {
+    bool read = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
     char *at = r->part[1], *bucket, *key;
     const Object *o;
-    bool is_signed;
 
+    if (r->endpoint == EP_SIGN || r->endpoint == EP_INFO)
+        at += 5;
+    if (read && strncmp(at, "authenticated/", 14) == 0)
+        at += 14;
+    else if (read && strncmp(at, "public/", 7) == 0) {
+        storage_no_bucket(reply); /* all buckets are private here */
+        return;
+    }
+    bucket = at;
+    if ((key = strchr(bucket, '/')))
+        *key++ = '\0';
+    o = key && role == ROLE_SERVICE ? store_find(sim->store, bucket, key) : NULL;
+
+    if (r->endpoint == EP_SIGN)
+        storage_sign(sim, r, reply, role, bucket, key);
+    else if (strcmp(r->method, "DELETE") == 0)
+        delete_some(sim, r, reply, role, bucket, key);
+    else if (!key)
+        unknown_route(r, reply);
+    else if (!store_bucket(sim->store, bucket))
+        storage_no_bucket(reply);
+    else if (!o)
+        storage_no_key(reply); /* HEAD has no body, but this status too */
+    else if (r->endpoint == EP_INFO)
+        show_info(reply, o);
+    else
+        storage_serve(r, reply, o);
+}
+
+static enum MHD_Result add_size(void *cls, enum MHD_ValueKind kind, const char *name,
+                                const char *value) {
+    (void) kind;
+    *(size_t *) cls += strlen(name) + (value ? strlen(value) : 0) + 4;
+    return MHD_YES;
+}
+
+static void route(Sim *sim, Request *r, Reply *reply) {
+    size_t header_size = strlen(r->uri);
+    Role role;
+
+    (void) MHD_get_connection_values(r->connection, MHD_HEADER_KIND, add_size, &header_size);
+    if (header_size > HEADERS_MAX) {
+        reply_text(reply, 431, NULL, "");
+        reply_header(reply, "Connection", "close");
+        return;
+    }
     if (!r->path) {
         reply_text(reply, 400, "application/json; charset=utf-8",
                    "{\"error\":\"Bad Request\",\"code\":\"FST_ERR_BAD_URL\",\"message\":\"bad "
@@ -374,53 +329,37 @@ void storage_route(Sim *sim, Request *r, Reply *reply) {
         return;
     }
     if (r->endpoint == EP_OTHER) {
-        unknown_route(r, reply);
+        if (!route_open(r, reply))
+            unknown_route(r, reply);
         return;
     }
-    is_signed = r->endpoint == EP_OBJECT && strncmp(at, "sign/", 5) == 0;
-    if (!is_signed && !authorized(sim, r, reply))
-        return;
-    if (r->endpoint == EP_BUCKET) {
-        if (post && (!at || !*at))
-            make_bucket(sim, r, reply);
-        else if (get && at && *at)
-            show_bucket(sim, reply, at);
+    if (r->endpoint == EP_OBJECT && strncmp(r->part[1], "sign/", 5) == 0) {
+        char *bucket = r->part[1] + 5, *key = strchr(bucket, '/');
+        _cleanup_free_ char *name = key ? strndup(bucket, (size_t) (key - bucket)) : NULL;
+
+        if (name)
+            storage_serve_signed(sim, r, reply, name, key + 1);
         else
             unknown_route(r, reply);
         return;
     }
-
-    if (r->endpoint == EP_SIGN || r->endpoint == EP_INFO || is_signed)
-        at += 5;
-    else if ((get || head) && strncmp(at, "authenticated/", 14) == 0)
-        at += 14;
-    else if ((get || head) && strncmp(at, "public/", 7) == 0) {
-        no_bucket(reply); /* all buckets are private here */
+    if (r->endpoint == EP_UPLOAD) {
+        storage_upload(sim, r, reply);
         return;
     }
-    bucket = at;
-    if ((key = strchr(bucket, '/')))
-        *key++ = '\0';
-    o = key ? store_find(sim->store, bucket, key) : NULL;
-
-    if (r->endpoint == EP_UPLOAD) {
-        upload(sim, r, reply, bucket, key);
-    } else if (r->endpoint == EP_SIGN && post) {
-        sign(sim, r, reply, bucket, key);
-    } else if (is_signed && key) {
-        serve_signed(sim, r, reply, bucket, key);
-    } else if (delete &&!key) {
-        delete_many(sim, r, reply, bucket);
-    } else if (!store_bucket(sim->store, bucket)) {
-        no_bucket(reply);
-    } else if (!o) {
-        no_key(reply); /* HEAD has no body, but this status too */
-    } else if (r->endpoint == EP_INFO) {
-        reply_json(reply, 200, object_json(o));
-    } else if (delete) {
-        store_remove(sim->store, bucket, key);
-        reply_json(reply, 200, json_pack("{s:s}", "message", "Successfully deleted"));
-    } else {
-        serve(r, reply, o);
+    if ((role = storage_role(sim, r, reply)) == ROLE_BAD) {
+        if (r->endpoint == EP_INFO)
+            storage_no_bucket(reply); /* this route looks for a public bucket first */
+        return;
     }
+    if (r->endpoint == EP_BUCKET)
+        route_bucket(sim, r, reply, role);
+    else
+        route_object(sim, r, reply, role);
+}
+
+void storage_route(Sim *sim, Request *r, Reply *reply) {
+    route(sim, r, reply);
+    if (reply->status)
+        reply_header(reply, "Keep-Alive", "timeout=61");
 }

@@ -77,8 +77,8 @@ StoreBucket *store_bucket(const Store *s, const char *name) {
     return table_get(&s->buckets, name);
 }
 
-/* "2MB" in decimal units, or plain bytes. */
-static int64_t read_limit(const json_t *value) {
+/* Units are decimal. */
+int64_t store_read_limit(const json_t *value) {
     double n;
     char unit[3] = "";
 
@@ -92,14 +92,27 @@ static int64_t read_limit(const json_t *value) {
                                                           : 1));
 }
 
+void bucket_change(StoreBucket *b, const json_t *options, int64_t now_usec) {
+    json_t *types = json_object_get(options, "allowed_mime_types"),
+           *limit = json_object_get(options, "file_size_limit"),
+           *open = json_object_get(options, "public");
+
+    if (limit)
+        b->limit_bytes = store_read_limit(limit);
+    if (types) {
+        json_decref(b->types);
+        b->types = json_is_array(types) ? json_incref(types) : NULL;
+    }
+    if (open)
+        b->is_public = json_is_true(open);
+    b->changed_usec = now_usec;
+}
+
 bool store_add_bucket(Store *s, const char *name, const json_t *options, int64_t now_usec) {
     StoreBucket *b = calloc(1, sizeof *b);
-    json_t *types = json_object_get(options, "allowed_mime_types");
 
     if (b && (b->name = strdup(name))) {
-        b->limit_bytes = read_limit(json_object_get(options, "file_size_limit"));
-        b->types = json_is_array(types) ? json_incref(types) : NULL;
-        b->is_public = json_is_true(json_object_get(options, "public"));
+        bucket_change(b, options, now_usec);
         b->created_usec = now_usec;
         if (table_set(&s->buckets, name, b))
             return true;
@@ -140,7 +153,7 @@ json_t *bucket_json(const StoreBucket *b) {
                      "owner", "", "public", b->is_public, "file_size_limit",
                      b->limit_bytes ? json_integer(b->limit_bytes) : json_null(),
                      "allowed_mime_types", b->types, "created_at", time_json(b->created_usec),
-                     "updated_at", time_json(b->created_usec));
+                     "updated_at", time_json(b->changed_usec));
 }
 
 char *store_path(const char *bucket, const char *key) {
@@ -191,6 +204,8 @@ const Object *store_put(Store *s, const char *bucket, const char *key, Upload *u
     json_decref(o->metadata);
     text = metadata ? text_decode_base64(metadata, strlen(metadata), &size) : NULL;
     o->metadata = text ? json_loadb(text, size, 0, NULL) : NULL;
+    if (!o->metadata)
+        o->metadata = json_object();
     return replace_text(&o->type, type) && replace_text(&o->cache, cache) ? o : NULL;
 }
 
@@ -208,6 +223,18 @@ json_t *object_json(const Object *o) {
                      (json_int_t) o->size, "content_type", o->type, "cache_control", o->cache,
                      "etag", o->etag, "metadata", o->metadata, "last_modified",
                      time_json(o->changed_usec), "created_at", time_json(o->created_usec));
+}
+
+json_t *object_row_json(const Object *o) {
+    return json_pack(
+        "{s:s, s:s, s:s, s:n, s:s, s:s, s:o, s:o, s:o, s:{s:s, s:I, s:s, s:s, s:o, s:I, s:i}, "
+        "s:O?}",
+        "name", o->key, "bucket_id", o->bucket, "owner", "", "owner_id", "version", o->version,
+        "id", o->id, "updated_at", time_json(o->changed_usec), "created_at",
+        time_json(o->created_usec), "last_accessed_at", time_json(o->created_usec), "metadata",
+        "eTag", o->etag, "size", (json_int_t) o->size, "mimetype", o->type, "cacheControl",
+        o->cache, "lastModified", time_json(o->changed_usec), "contentLength", (json_int_t) o->size,
+        "httpStatusCode", 200, "user_metadata", o->metadata);
 }
 
 json_t *store_list(const Store *s) {
@@ -258,7 +285,8 @@ void store_sign(const Store *s, Buf *ret_token, const char *target, int64_t now,
         add_signature(s, ret_token, ret_token->text, size);
 }
 
-TokenCheck store_check(const Store *s, const char *token, const char *target, int64_t now) {
+TokenCheck store_check(const Store *s, const char *token, const char *target, int64_t now,
+                       int64_t *ret_end) {
     const char *first = token ? strchr(token, '.') : NULL,
                *second = first ? strchr(first + 1, '.') : NULL;
     _cleanup_(buf_done) Buf signature = { 0 };
@@ -269,14 +297,15 @@ TokenCheck store_check(const Store *s, const char *token, const char *target, in
     size_t size;
 
     if (!second)
-        return TOKEN_BAD;
+        return TOKEN_NONE;
     add_signature(s, &signature, token, (size_t) (second - token));
     if (!signature.text || strcmp(signature.text, second + 1) != 0 ||
         !(text = text_decode_base64(first + 1, (size_t) (second - first - 1), &size)))
         return TOKEN_BAD;
     claims = json_loadb(text, size, 0, NULL);
     url = json_string_value(json_object_get(claims, "url"));
-    if (json_integer_value(json_object_get(claims, "exp")) <= now)
+    *ret_end = json_integer_value(json_object_get(claims, "exp"));
+    if (*ret_end <= now)
         result = TOKEN_EXPIRED;
     else if (!url || !target || strcmp(url, target) != 0)
         result = TOKEN_OTHER;

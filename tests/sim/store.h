@@ -2,12 +2,14 @@
 #pragma once
 #include "sim.h"
 
+#define STORE_LIMIT_BYTES 524288000 /* of a file, over all buckets (UPLOAD_FILE_SIZE_LIMIT) */
+
 typedef struct StoreBucket {
     char *name;
     int64_t limit_bytes; /* 0: none */
     json_t *types;       /* array, or NULL: any */
     bool is_public;
-    int64_t created_usec;
+    int64_t created_usec, changed_usec;
 } StoreBucket;
 
 struct Object {
@@ -29,6 +31,7 @@ struct Upload {
 
 typedef enum TokenCheck {
     TOKEN_GOOD,
+    TOKEN_NONE, /* no JWT at all */
     TOKEN_BAD,
     TOKEN_EXPIRED,
     TOKEN_OTHER
@@ -36,6 +39,8 @@ typedef enum TokenCheck {
 
 StoreBucket *store_bucket(const Store *s, const char *name);
 bool store_add_bucket(Store *s, const char *name, const json_t *options, int64_t now_usec);
+void bucket_change(StoreBucket *b, const json_t *options, int64_t now_usec);
+int64_t store_read_limit(const json_t *value); /* "2MB", or a number of bytes; 0: none */
 bool bucket_takes(const StoreBucket *b, const char *type);
 json_t *bucket_json(const StoreBucket *b);
 
@@ -44,7 +49,9 @@ Object *store_find(const Store *s, const char *bucket, const char *key); /* key 
 const Object *store_put(Store *s, const char *bucket, const char *key, Upload *u, const char *type,
                         const char *cache, const char *metadata, int64_t now_usec); /* ends u */
 bool store_remove(Store *s, const char *bucket, const char *key);
-json_t *object_json(const Object *o);
+json_t *object_json(const Object *o);     /* as /object/info shows it */
+json_t *object_row_json(const Object *o); /* as a row of the table */
 
 void store_sign(const Store *s, Buf *ret_token, const char *target, int64_t now, int64_t seconds);
-TokenCheck store_check(const Store *s, const char *token, const char *target, int64_t now);
+TokenCheck store_check(const Store *s, const char *token, const char *target, int64_t now,
+                       int64_t *ret_end); /* when it ends, where it is good */
