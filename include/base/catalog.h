@@ -15,6 +15,7 @@
 #define MSG_TAKEOVER "9f0165461f014f98940680ca580aae0d"  /* jobs of a dead worker were taken over */
 #define MSG_LANE_HELD "915797388ea04e6a9cbec65cf2e41db7" /* a lane is held */
 #define MSG_LANE_OPEN "9857ca32e8544d9b96da72f85aae902a" /* a lane is open again */
+#define MSG_SPOOL_WAITS "287b67ca258c4e359e69ddf0281136eb" /* downloads wait for room */
 #define MSG_JOB_CLAIMED "244442ee49bd40b0bf33b1d5a66fca70" /* a job was claimed */
 #define MSG_JOB_MOVED "7609262b948a42ecb1096d576b219857"   /* a job moved on */
 #define MSG_JOB_BOUGHT "8e487405e0d7444e82b37f30991d06e8"  /* a prediction was bought */

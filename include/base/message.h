@@ -29,8 +29,12 @@ typedef struct HttpRequest {
     size_t n_headers;
     char *body; /* to send; NULL: none, or from body_fd */
     size_t body_size;
-    int body_fd;           /* > 0: send body_size bytes of this file from its start; borrowed */
-    int sink_fd;           /* > 0: the body of a 200 or 206 goes here; borrowed */
+    int body_fd; /* > 0: send body_size bytes of this file from its start; borrowed */
+    int sink_fd; /* > 0: the body of a 200 or 206 goes here; borrowed */
+    /* NULL, or asked before the body's first byte for room for a file of `size_bytes` in all (0: its length
+     * is not told): 0, or a negative errno that ends the request as HTTP_SINK. */
+    int (*sink_room)(void *userdata, uint64_t size_bytes);
+    void *sink_userdata;
     uint64_t sink_from;    /* a 206 goes on from here; a 200 begins the file anew */
     Hash *sink_hash;       /* is fed with what goes into sink_fd, anew by a 200; borrowed */
     HttpSieve *sieve;      /* what is no file goes here; NULL: into the reply's body */

@@ -23,7 +23,7 @@ struct Lane {
     const char *name;
     Bucket bucket;
     unsigned max, running;
-    bool (*guard)(void *userdata); /* NULL: none; false: nothing begins */
+    bool (*guard)(void *userdata, void *waiter); /* NULL: none; false: nothing begins */
     void *guard_userdata;
     uint64_t held_until_usec;
     unsigned holds; /* in a row */
@@ -43,6 +43,9 @@ void lane_done(Lane *lane);
 /* True: go on at once. False: `go` is called from the loop when it is the ticket's turn. */
 bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata);
 
+/* The same before all others: for a job that holds something others in the lane wait for. */
+bool lane_enter_first(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata);
+
 /* How long the ticket stood in the queue, whether it still does or not; 0 once it has left. */
 uint64_t lane_waited_usec(const LaneTicket *ticket);
 
@@ -56,8 +59,8 @@ void lane_hold(Lane *lane, const Fault *fault);
 /* The other side answered well. */
 void lane_open(Lane *lane);
 
-/* Nothing goes while `guard` says no, which is asked at the moment of going. lane_look() tells that its
- * answer may have changed. */
-void lane_guard(Lane *lane, bool (*guard)(void *userdata), void *userdata);
+/* Nothing goes while `guard` says no of the first in line (`waiter` is its userdata), which is asked at the
+ * moment of going. lane_look() tells that its answer may have changed. */
+void lane_guard(Lane *lane, bool (*guard)(void *userdata, void *waiter), void *userdata);
 void lane_look(Lane *lane);
 bool lane_is_held(const Lane *lane);

@@ -8,6 +8,9 @@ Lane *stage_lane(Task *t, LaneName name);
 /* Queues for a lane; `go` runs at once or later. */
 void stage_queue(Task *t, LaneName name, void (*go)(void *userdata));
 
+/* The same before all others, see lane_enter_first(). */
+void stage_queue_first(Task *t, LaneName name, void (*go)(void *userdata));
+
 /* Leaves the lane; what was waited there does not count as work. */
 void stage_unqueue(Task *t);
 
@@ -49,6 +52,8 @@ int enter_recording(Task *t);
 int enter_polling(Task *t);
 /* filing.c: */
 int enter_downloading(Task *t);
+bool stage_room_guard(void *worker,
+                      void *task); /* of LANE_FILE: has the spool room for its file? */
 int enter_validating(Task *t);
 int enter_scanning(Task *t);
 int enter_storing(Task *t);

@@ -32,6 +32,7 @@ typedef struct Task {
     sd_event_source *timer; /* a pause, or the next slice */
     LaneTicket ticket;
     SpoolFile *file;
+    uint64_t room_bytes; /* what the file wants of the spool; 0: nothing known yet */
     Hash *hash;
     Download download; /* what of it is in the file */
     Glb *glb;
@@ -107,9 +108,10 @@ struct Worker {
     Metrics metrics;
     Sample sample;
     NotifyPlan plan;
-    bool only_bought;   /* the claim under way asks for bought jobs only */
-    bool starved;       /* a job can't go on for want of memory; said once */
-    bool claim_refused; /* by the database; said once */
+    bool only_bought;      /* the claim under way asks for bought jobs only */
+    uint64_t no_room_usec; /* when it was last said that downloads wait for room; 0: never */
+    bool starved;          /* a job can't go on for want of memory; said once */
+    bool claim_refused;    /* by the database; said once */
     bool schema_fits;
     char trouble[200]; /* what keeps us from being ready; "": nothing */
     char pages[200];   /* where metrics are served, or why not; "": they are off */

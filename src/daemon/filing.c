@@ -12,10 +12,59 @@
 #include "flow/validate.h"
 
 #define SLICE_MAX (256 * 1024)
+#define NO_ROOM_SAID_USEC (60 * USEC_PER_SEC) /* a wait for room is said again after such a pause */
 
 /* --- the file ------------------------------------------------------------------------------ */
 
 static void download(void *userdata);
+
+bool stage_room_guard(void *worker, void *task) {
+    Worker *w = worker;
+    const Task *t = task;
+    uint64_t now = clock_now_usec();
+
+    if (spool_has_room(w->spool, t->file, t->room_bytes))
+        return true;
+    if (w->no_room_usec == 0 || now >= w->no_room_usec + NO_ROOM_SAID_USEC)
+        log_job(LOG_NOTICE, SPOOL_WAITS, t->job,
+                "Downloads wait for room in [worker] spool_dir, job %s among them: %llu bytes are "
+                "set aside for others",
+                t->job->id, (unsigned long long) spool_used_bytes(w->spool));
+    w->no_room_usec = now;
+    return false;
+}
+
+/* A length that is not told is guessed at its highest. Such a file is let in beside others only where
+ * there is plenty of room. */
+static int room_for(void *userdata, uint64_t size_bytes) {
+    Task *t = userdata;
+
+    t->room_bytes = size_bytes > 0 ? size_bytes : t->worker->config->asset_max_bytes;
+    return spool_file_reserve(t->file, t->room_bytes, size_bytes == 0);
+}
+
+/* The spool refused the file. Beside others it waits for its turn, and where the file system was full though
+ * it had shown room, until it is the only one. If it is that already, the next download would meet the same:
+ * the lane is held. A file that is larger than all of the file system ends its job at last. */
+static void no_room(Task *t, int error) {
+    Job *j = t->job;
+    Spool *spool = t->worker->spool;
+    bool alone = spool_used_bytes(spool) == spool_file_bytes(t->file);
+
+    t->file = spool_file_free(t->file);
+    if (error == EAGAIN || (!alone && (error == ENOSPC || error == EDQUOT))) {
+        if (error != EAGAIN)
+            t->room_bytes = UINT64_MAX;
+        stage_unqueue(t);
+        stage_queue(t, LANE_FILE, download);
+        return;
+    }
+    lane_hold(stage_lane(t, LANE_FILE), &j->fault);
+    if (spool_is_too_small(spool, t->room_bytes))
+        worker_tell_fault(t, EV_WAIT);
+    else
+        worker_tell(t, EV_WAIT);
+}
 
 static void downloaded(void *userdata, HttpReply *reply) {
     Task *t = userdata;
@@ -24,6 +73,10 @@ static void downloaded(void *userdata, HttpReply *reply) {
     JobEvent ev = download_hear(t->worker->config, reply, d, &j->fault);
 
     t->http = NULL;
+    if (reply->end == HTTP_SINK && j->fault.code == FAULT_SPOOL_FULL) {
+        no_room(t, reply->local_errno);
+        return;
+    }
     if (ev == EV_ELSE) { /* a redirect that passed the check */
         d->redirects++;
         free(d->redirect);
@@ -39,8 +92,6 @@ static void downloaded(void *userdata, HttpReply *reply) {
         stage_out_of_memory(t);
         ev = EV_RETRY;
     }
-    if (ev == EV_WAIT && j->fault.code == FAULT_SPOOL_FULL)
-        lane_hold(stage_lane(t, LANE_FILE), &j->fault);
     if (ev == EV_OK) {
         lane_open(stage_lane(t, LANE_FILE));
         j->size_bytes = d->size_bytes;
@@ -64,16 +115,21 @@ static void download(void *userdata) {
         t->hash = hash_free(t->hash);
     if (!t->file && (r = spool_open(t->worker->spool, &t->file)) < 0) {
         fault_set(&j->fault, r == -ENOMEM ? FAULT_INTERNAL : FAULT_SPOOL_FULL, "spool: %s",
-                  r == -EAGAIN ? "spool_max is reached" : strerror(-r));
-        if (r != -EAGAIN && r != -ENOMEM)
+                  strerror(-r));
+        if (r != -ENOMEM)
             lane_hold(stage_lane(t, LANE_FILE), &j->fault);
         worker_tell(t, EV_WAIT);
         return;
     }
     if ((!t->hash && (r = hash_new(&t->hash)) < 0) ||
         (r = download_ask(t->worker->config, j->output_url, &t->download, spool_file_fd(t->file),
-                          t->hash, &request)) < 0 ||
-        (r = stage_send_http(t, &request, downloaded)) < 0)
+                          t->hash, &request)) < 0) {
+        stage_give_up(t, r);
+        return;
+    }
+    request.sink_room = room_for;
+    request.sink_userdata = t;
+    if ((r = stage_send_http(t, &request, downloaded)) < 0)
         stage_give_up(t, r);
 }
 
@@ -83,10 +139,12 @@ int enter_downloading(Task *t) {
     /* Where the URL leads is asked anew: such places are signed for a short time. */
     t->download.redirects = 0;
     free(TAKE(t->download.redirect));
-    if (ev == EV_OK)
-        stage_queue(t, LANE_FILE, download);
-    else
+    if (ev != EV_OK)
         worker_tell_fault(t, ev);
+    else if (t->file) /* others may wait for the room that it holds */
+        stage_queue_first(t, LANE_FILE, download);
+    else
+        stage_queue(t, LANE_FILE, download);
     return 0;
 }
 

@@ -12,11 +12,12 @@ bool lane_is_held(const Lane *lane) {
     return lane->held_until_usec > clock_now_usec();
 }
 
-/* How long until the next may go: 0: now; UINT64_MAX: not before something happens. Takes a token. */
-static uint64_t next_in(Lane *lane) {
+/* How long until `waiter`, the next one, may go: 0: now; UINT64_MAX: not before something happens. Takes a
+ * token. */
+static uint64_t next_in(Lane *lane, void *waiter) {
     uint64_t now = clock_now_usec(), wait = 0;
 
-    if (lane->running >= lane->max || (lane->guard && !lane->guard(lane->guard_userdata)))
+    if (lane->running >= lane->max || (lane->guard && !lane->guard(lane->guard_userdata, waiter)))
         return UINT64_MAX;
     if (lane->held_until_usec > now)
         return lane->held_until_usec - now;
@@ -27,7 +28,7 @@ static void serve(Lane *lane) {
     LaneTicket *t;
 
     while ((t = TAILQ_FIRST(&lane->queue))) {
-        uint64_t wait = next_in(lane);
+        uint64_t wait = next_in(lane, t->userdata);
 
         if (wait == UINT64_MAX)
             return;
@@ -73,17 +74,29 @@ void lane_done(Lane *lane) {
     lane->timer = sd_event_source_disable_unref(lane->timer);
 }
 
-bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata) {
+static bool join(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata,
+                 bool first) {
     *ticket = (LaneTicket){ .lane = lane, .go = go, .userdata = userdata };
-    if (TAILQ_EMPTY(&lane->queue) && next_in(lane) == 0) {
+    if ((first || TAILQ_EMPTY(&lane->queue)) && next_in(lane, userdata) == 0) {
         lane->running++;
         return true;
     }
     ticket->waiting = true;
     ticket->waited_from_usec = clock_now_usec();
-    TAILQ_INSERT_TAIL(&lane->queue, ticket, link);
+    if (first)
+        TAILQ_INSERT_HEAD(&lane->queue, ticket, link);
+    else
+        TAILQ_INSERT_TAIL(&lane->queue, ticket, link);
     serve_soon(lane);
     return false;
+}
+
+bool lane_enter(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata) {
+    return join(lane, ticket, go, userdata, false);
+}
+
+bool lane_enter_first(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata) {
+    return join(lane, ticket, go, userdata, true);
 }
 
 uint64_t lane_waited_usec(const LaneTicket *ticket) {
@@ -139,7 +152,7 @@ void lane_open(Lane *lane) {
     }
 }
 
-void lane_guard(Lane *lane, bool (*guard)(void *userdata), void *userdata) {
+void lane_guard(Lane *lane, bool (*guard)(void *userdata, void *waiter), void *userdata) {
     lane->guard = guard;
     lane->guard_userdata = userdata;
 }

@@ -89,7 +89,8 @@ int64_t lease_epoch(const Worker *w) {
     return w->lease.epoch + (int64_t) ((clock_now_usec() - w->lease.sent_usec) / USEC_PER_SEC);
 }
 
-static bool may_begin(void *userdata) {
+static bool may_begin(void *userdata, void *waiter) {
+    (void) waiter;
     return lease_is_trusted(userdata);
 }
 

@@ -21,6 +21,11 @@ void stage_queue(Task *t, LaneName name, void (*go)(void *userdata)) {
         go(t);
 }
 
+void stage_queue_first(Task *t, LaneName name, void (*go)(void *userdata)) {
+    if (lane_enter_first(stage_lane(t, name), &t->ticket, go, t))
+        go(t);
+}
+
 /* Leaves the lane; what was waited there does not count as work. */
 void stage_unqueue(Task *t) {
     t->job->idle_usec += lane_waited_usec(&t->ticket);

@@ -45,6 +45,7 @@ void stages_leave(Task *t) {
     default:
         t->file = spool_file_free(t->file);
         t->hash = hash_free(t->hash);
+        t->room_bytes = 0;
         download_done(&t->download);
     }
 }

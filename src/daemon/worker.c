@@ -13,6 +13,7 @@
 #include "daemon/audit.h"
 #include "daemon/lease.h"
 #include "daemon/prune.h"
+#include "daemon/stage.h"
 #include "daemon/stages.h"
 #include "daemon/wakeup.h"
 #include "daemon/worker.h"
@@ -459,7 +460,14 @@ static int init_lanes(Worker *w) {
 
     for (int i = 0; i < _LANE_MAX && r >= 0; i++)
         r = lane_init(&w->lanes[i], w->event, lanes[i].name, lanes[i].max, on_lane, w);
+    lane_guard(&w->lanes[LANE_FILE], stage_room_guard, w);
     return r;
+}
+
+static void on_room(void *userdata) {
+    Worker *w = userdata;
+
+    lane_look(&w->lanes[LANE_FILE]);
 }
 
 int worker_new(Worker **ret, sd_event *event, const Config *config) {
@@ -479,7 +487,7 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
     if ((r = sd_id128_randomize(&id)) < 0 || (r = init_lanes(w)) < 0)
         goto fail;
     (void) sd_id128_to_uuid_string(id, w->id);
-    r = spool_new(&w->spool, config->spool_dir, config->spool_max_bytes, config->asset_max_bytes);
+    r = spool_new(&w->spool, config->spool_dir, config->spool_max_bytes, on_room, w);
     if (r < 0) {
         log_line(LOG_ERR, CONFIG,
                  "[worker] spool_dir: %s: %s; it must be a directory that we may write",

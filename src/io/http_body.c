@@ -24,16 +24,31 @@ size_t http_op_end_as(HttpOp *op, HttpEnd end, int error) {
     return 0;
 }
 
+/* How many bytes this answer says it brings; 0: it does not say, or it counts packed ones. */
+static uint64_t announced_bytes(const HttpOp *op) {
+    struct curl_header *packed;
+    curl_off_t length = -1;
+
+    (void) curl_easy_getinfo(op->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    return length > 0 && curl_easy_header(op->easy, "Content-Encoding", 0, CURLH_HEADER, -1,
+                                          &packed) != CURLHE_OK
+               ? (uint64_t) length
+               : 0;
+}
+
 /* Where the first byte of an answer's body goes: a part behind what is there, a whole over it. */
 static int sink_begin(HttpOp *op, bool part) {
     const HttpRequest *r = &op->request;
+    uint64_t length = announced_bytes(op);
 
     op->written = part ? (off_t) r->sink_from : 0;
-    if (part)
-        return 0;
-    if (ftruncate(r->sink_fd, 0) < 0)
+    if (!part && ftruncate(r->sink_fd, 0) < 0)
         return -errno;
-    return r->sink_hash ? hash_restart(r->sink_hash) : 0;
+    if (!part && r->sink_hash && hash_restart(r->sink_hash) < 0)
+        return -ENOMEM;
+    return r->sink_room
+               ? r->sink_room(r->sink_userdata, length > 0 ? (uint64_t) op->written + length : 0)
+               : 0;
 }
 
 static size_t sink_in(HttpOp *op, const char *bytes, size_t size, bool part) {

@@ -7,6 +7,7 @@ good job has to finish. What holds a lane holds everybody, so these go one after
 import contextlib
 import os
 import re
+import resource
 import socket
 import sys
 import threading
@@ -126,13 +127,13 @@ def own_user(how):
     return {**how, "make": lambda lab, tag: lab.insert_job(tag, f"{IMAGE}?{tag}", *lab.add_user())}
 
 
-def behind_a_hog():
-    """Another file fills the spool while this one wants in."""
-    def make(lab, tag):
-        lab.sim.fault("file", {"stall_ms": 3000}, match="hog", count=1)
-        lab.insert_job("hog", f"{IMAGE}?hog")
-        return lab.insert_job(tag, f"{IMAGE}?{tag}")
-    return {"make": make, "faults": [fault("create", {"processing_ms": 1200}, -1)]}
+def no_room():
+    """Nothing can be written to the spool when the mesh comes."""
+    def during(lab, job, _asset):
+        resource.prlimit(lab.started.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        lab.started.wait_line(f"{job}.* fault=spool_full", 60)
+        resource.prlimit(lab.started.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return {"faults": [fault("create", {"processing_ms": 1200}, -1)], "during": during}
 
 
 def locked():
@@ -323,11 +324,11 @@ TABLE = [Case(*row) for row in [
     # The database, for this row alone.
     ("together", "a trigger refuses the mesh", refused_by_trigger(), "database", "failed", NO_WORK, 1, 1, 25),
     ("together", "the asset is locked for a while", locked(), None, "done", None, 1, 1, 0),
-    # max_size is 600 KiB here, and the spool takes one such file.
+    # max_size is 600 KiB here.
     ("small", "larger than max_size", prompt("large "), "asset_too_large", "failed", LARGE, 1, {"paint": 1, "large": 1}, 25),
     ("small", "larger than max_size, without a length", {**prompt("endless "), "faults": [fault("file", {"file": "no_length"}, -1)]},
      "asset_too_large", "failed", LARGE, 1, {"paint": 1, "large": 1}, 25),
-    ("spool", "no room in the spool", behind_a_hog(), "spool_full", "waited", None, 1, 1, 0),
+    ("spool", "no room in the spool", no_room(), "spool_full", "waited", None, 1, 1, 0),
     # What holds the lane of purchases: all wait, nothing is counted.
     ("create", "429, retry_after in the body", refused(429, {"detail": "Request was throttled.", "status": 429, "retry_after": 1}), "service_throttled", "waited", None, 1, 1, 0),
     ("create", "429, ~1s in its text", refused(429, {"detail": "Request was throttled. Your rate limit resets in ~1s."}), "service_throttled", "waited", None, 1, 1, 0),
@@ -402,7 +403,7 @@ GROUPS = {
     "together": {},
     "shapes": {**STEPS, "step sculpt.output": None},
     "small": {"asset.max_size": "600KiB", **STEPS},
-    "spool": {"asset.max_size": "600KiB", "worker.spool_max": "1MiB"},
+    "spool": {},
     "create": {}, "unsure": {}, "poll": {}, "store": {},
 }
 

@@ -104,6 +104,58 @@ def a_full_spool():
     lab.sim.stop()
 
 
+def files_that_do_not_fit_together():
+    """Six meshes of 20 MiB where there is room for one, as spool_max and as the file system have it, and small ones."""
+    for what, keys, wrapper in (
+            ("spool_max", {"worker.spool_max": "32MiB", "asset.max_size": "24MiB"}, ()),
+            ("a tmpfs", {}, in_namespace('mount -t tmpfs -o size=32m none "$1"', "SPOOL")),
+            ("a disk", {}, in_namespace('truncate -s 36m "$2"; mkfs.ext4 -qFm 0 "$2"; mount -o loop "$2" "$1"', "SPOOL", "IMAGE"))):
+        lab = Lab()
+        lab.sim.config(starting_ms=0, processing_ms=50)
+        spool, image = os.path.join(lab.dir, "spool-one"), os.path.join(lab.dir, "image")
+        os.mkdir(spool)
+        wrapper = [{"SPOOL": spool, "IMAGE": image}.get(word, word) for word in (["false"] if wrapper is None else wrapper)]
+        if wrapper and subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode != 0:
+            print(f"# {what}: may not be mounted here")
+            lab.sim.stop()
+            continue
+        daemon = lab.daemon(wrapper=wrapper, **keys, **LONG)
+        lab.sim.config(glb_bytes=20 << 20)
+        jobs = insert(lab, 6, "large")
+        wait_for(lambda: bought(lab) == 6, 30, "the purchases of the large ones")
+        lab.sim.config(glb_bytes=20000)
+        jobs += insert(lab, 4)
+        lab.wait_all_ended(60)
+        all_done(lab, jobs, f"{what}: ")
+        is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, f"{what}: waiting costs no attempt")
+        is_(lab.sim.objects() and sorted(o["size"] >> 20 for o in lab.sim.objects()), [0] * 4 + [20] * 6, f"{what}: all are stored")
+        is_(daemon.said("Downloads wait for room"), 1, f"{what}: said once")
+        lab.sim.stop()
+
+
+def a_mesh_larger_than_the_disk():
+    """It waits by itself: the others are done meanwhile, in their usual time."""
+    wrapper = in_namespace('mount -t tmpfs -o size=4m none "$1"', "SPOOL")
+    if not wrapper:
+        return
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50, glb_bytes=8 << 20)
+    spool = os.path.join(lab.dir, "spool-one")
+    os.mkdir(spool)
+    daemon = lab.daemon(wrapper=[spool if word == "SPOOL" else word for word in wrapper], **LONG)
+    large, _ = lab.insert_job("large", f"{IMAGE}?large")
+    daemon.wait_line("Lane download is held .*No space left on device", 30)
+    lab.sim.config(glb_bytes=20000)
+    jobs = insert(lab, 3)
+    for job, _ in jobs:
+        lab.wait_status(job, "done", seconds=30)
+    accounts.check(lab, jobs, "beside one that is larger than the disk: ")
+    is_((lab.job(large)["status"], bought(lab)), ("running", 4), "larger than the disk: it waits, bought once")
+    lab.query("SELECT meshify.cancel(%s)", large)
+    lab.wait_status(large, "canceled")
+    lab.sim.stop()
+
+
 def no_descriptors():
     lab = Lab(bouncer="") # whose own connection is cut
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -394,6 +446,6 @@ def two_leases():
 
 
 if __name__ == "__main__":
-    TESTS = (a_full_spool, no_descriptors, no_memory, it_speaks_without_memory, a_limit_of_memory, the_clock_steps, stopped_alone, a_zombie, an_expired_zombie, two_leases)
+    TESTS = (a_full_spool, files_that_do_not_fit_together, a_mesh_larger_than_the_disk, no_descriptors, no_memory, it_speaks_without_memory, a_limit_of_memory, the_clock_steps, stopped_alone, a_zombie, an_expired_zombie, two_leases)
     only = re.compile(os.environ.get("ONLY", ""))
     testing.main(*[t for t in TESTS if only.search(t.__name__)])
