@@ -6,6 +6,7 @@
 #define MSG_DUMP "45f6dfdbc48c4acc843e3ba9a61cdc4e"        /* the state was asked for (SIGUSR1) */
 #define MSG_DB_UP "940d0480937b4564a84338f65ca34f3f"       /* the database is connected */
 #define MSG_DB_DOWN "deefc45d713548b1b45bcf4034e42aef"     /* the database is away */
+#define MSG_DB_REFUSED "b8253c00852a46b484d3e1a6293d2043"  /* the database refuses a call of ours */
 #define MSG_DB_SAYS "9946312f492d492aa8ecf963cdca2cbf"     /* a warning of the database */
 #define MSG_LISTEN_UP "893a2cae8c024a69a2fea60ba3235839"   /* wake-ups work */
 #define MSG_LISTEN_DOWN "07f97d53dbd54f78a7212c848de3d61d" /* wake-ups do not work, polling */
@@ -19,10 +20,14 @@
 #define MSG_JOB_CLAIMED "244442ee49bd40b0bf33b1d5a66fca70" /* a job was claimed */
 #define MSG_JOB_MOVED "7609262b948a42ecb1096d576b219857"   /* a job moved on */
 #define MSG_JOB_BOUGHT "8e487405e0d7444e82b37f30991d06e8"  /* a prediction was bought */
+#define MSG_JOB_UNSURE "cb34ad6262d1448a91f0e219351e9d50"  /* the answer to a purchase is lost */
 #define MSG_JOB_ADOPTED \
     "bacca8076d0c4d609de0e1b08a435afd" /* a prediction whose answer was lost was found */
 #define MSG_JOB_SURPLUS \
     "70210df027cb4cb488c54df6b632c438" /* a prediction that no job uses is cancelled */
+#define MSG_CANCEL_FAILED \
+    "8a9c27bfb7f94913a8a06e724e2fbd17" /* a prediction that no job uses goes on for now */
+#define MSG_AUDIT_FAILED "e0c60af34d75461ab4a45b48c0ede823" /* an audit could not be done */
 #define MSG_JOB_STORED "284b3d5e8a594ac69c127fa1ce353a6e"   /* a mesh was stored */
 #define MSG_JOB_RETRY "77b733d300724f6f8b3667f7a531036c"    /* a job is handed back */
 #define MSG_JOB_DONE "febc0b64071f41d7aaeed19f8f715f74"     /* a job is done */

@@ -8,6 +8,7 @@ typedef enum FaultCode {
     FAULT_INPUT_INVALID,     /* input_data is no object, or its members have other types */
     FAULT_IMAGE_FORBIDDEN,   /* a path that is not the user's, or nothing that could be signed */
     FAULT_IMAGE_MISSING,     /* the path names no object */
+    FAULT_IMAGE_UNREACHED,   /* the model could not fetch the URL that we gave it */
     FAULT_ASSET_MISSING,     /* the job has no asset row to put a mesh into */
     FAULT_TOO_OLD,           /* waited longer than max_age */
     FAULT_SERVICE_UNREACHED, /* Replicate: no connection, no usable answer */
@@ -22,6 +23,7 @@ typedef enum FaultCode {
     FAULT_MODEL_ERROR,       /* the model's own code failed: it would fail again */
     FAULT_MODEL_TIMEOUT,     /* it ran, and was ended by its Cancel-After */
     FAULT_MODEL_CONTENT,     /* flagged by the model's safety check */
+    FAULT_PREDICTION_GONE,   /* Replicate does not know an id any more that it gave us */
     FAULT_OUTPUT_MISSING,    /* succeeded without a file we can use */
     FAULT_OUTPUT_GONE,       /* the file host has it no more */
     FAULT_OUTPUT_FORBIDDEN,  /* a host, scheme or address that is not allowed */

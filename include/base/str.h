@@ -3,8 +3,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Copies text from outside for a log line: at most `room - 1` bytes, control characters and broken
- * UTF-8 as '?', cut on a character's border. Returns `to`. NULL reads as "". */
+#define STR_CLEAN_MAX 4096
+
+/* Copies text from outside for a log line: at most `room - 1` bytes and never more than STR_CLEAN_MAX,
+ * control characters and broken UTF-8 as '?', cut on a character's border; secrets and the queries of URLs
+ * are left out (redact_text()). `from` is all that is known, not a piece: a secret that is cut before it
+ * comes here is known by its first twelve bytes only. Returns `to`. NULL reads as "". */
 const char *str_clean(char *to, size_t room, const char *from);
 
 /* Cuts `s` to at most `limit` bytes on a UTF-8 character's border. */

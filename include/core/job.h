@@ -122,6 +122,9 @@ typedef struct Job {
     uint64_t looked_usec;     /* at the end of the last look for this purchase; 0: none */
     char *look_cursor;        /* the listing's page to be read; NULL: its first */
 
+    unsigned missing_reads; /* in a row that did not know the live prediction; 0: it is known */
+    uint64_t missing_since_usec; /* when the first of them was heard */
+
     char *output_url; /* of the mesh */
     char sha256[HASH_HEX_SIZE];
     uint64_t size_bytes, meshes, triangles;

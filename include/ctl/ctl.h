@@ -55,6 +55,7 @@ int ctl_usage(const char *what);
 /* --limit, if it is there: 0, or EX_USAGE, having said why. */
 int ctl_check_limit(const Ctl *c);
 
+/* On stdout, secrets and the queries of URLs left out. */
 void ctl_print_json(const json_t *value);
 json_t *ctl_rows_as_json(const PGresult *res); /* a list of objects, numbers as numbers */
 

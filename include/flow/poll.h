@@ -16,6 +16,11 @@ typedef struct PollAnswer { /* borrowed from `root`, which the caller unrefs */
     bool terminal, usable;
 } PollAnswer;
 
+/* A prediction is gone when so many reads in a row did not know it, over so long a time: right after a
+ * purchase, and while Replicate moves its own data, a 404 may pass. */
+#define POLL_GONE_READS 4
+#define POLL_GONE_USEC (UINT64_C(120) * 1000000)
+
 /* EV_WAIT: not there yet (with a fault when the read failed). EV_STEP: done, another step follows.
  * EV_OK: done, j->output_url is the mesh. EV_RETRY, EV_FINAL with a fault. */
 JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,

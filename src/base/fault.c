@@ -13,6 +13,7 @@ static const FaultInfo infos[_FAULT_MAX] = {
     [FAULT_INPUT_INVALID]    = { "input_invalid", VERDICT_FINAL, "The request could not be understood.", "Compare jobs.input_data with what meshify-enqueue writes.", 0, 0 },
     [FAULT_IMAGE_FORBIDDEN]  = { "image_forbidden", VERDICT_FINAL, "The reference image cannot be used. Please upload it again or use an https address.", "Only http and https URLs and the user's own objects are taken.", 0, 0 },
     [FAULT_IMAGE_MISSING]    = { "image_missing", VERDICT_FINAL, "The reference image was not found. Please upload it again.", "", 0, 0 },
+    [FAULT_IMAGE_UNREACHED]  = { "image_unreached", VERDICT_RETRY, "The mesh model could not fetch the reference image. Please try again later.", "What the model said is in the journal. It fetches the image from [storage] url.", 0, 0 },
     [FAULT_ASSET_MISSING]    = { "asset_missing", VERDICT_FINAL, "The asset of this request does not exist.", "", 0, 0 },
     [FAULT_TOO_OLD]          = { "too_old", VERDICT_FINAL, "The request waited too long and was not started.", "Run more instances, or raise [worker] max_age.", 0, 0 },
     [FAULT_SERVICE_UNREACHED]= { "service_unreached", VERDICT_WAIT, "The mesh service cannot be reached at the moment.", "Check [replicate] url and the network.", 0, 0 },
@@ -27,6 +28,7 @@ static const FaultInfo infos[_FAULT_MAX] = {
     [FAULT_MODEL_ERROR]      = { "model_error", VERDICT_FINAL, "The mesh model failed on this input. Please change the prompt or the image.", "What the model said is in the journal and in meshify.predictions.error.", 0, 0 },
     [FAULT_MODEL_TIMEOUT]    = { "model_timeout", VERDICT_RETRY, "The mesh model took too long.", "Raise the step's timeout if the model needs longer.", 2, 0 },
     [FAULT_MODEL_CONTENT]    = { "model_content", VERDICT_FINAL, "The mesh model declined this content. Please change the prompt or the image.", "", 0, 0 },
+    [FAULT_PREDICTION_GONE]  = { "prediction_gone", VERDICT_RETRY, "The mesh service lost the request. Please try again later.", "Somebody deleted the prediction, or [replicate] token is another account's by now.", 0, 0 },
     [FAULT_OUTPUT_MISSING]   = { "output_missing", VERDICT_FINAL, "The mesh model gave no mesh.", "Check the step's output pointer and inputs (trellis: generate_model = true).", 0, 0 },
     [FAULT_OUTPUT_GONE]      = { "output_gone", VERDICT_RETRY, "The mesh was no longer available when it was fetched.", "", 0, 0 },
     [FAULT_OUTPUT_FORBIDDEN] = { "output_forbidden", VERDICT_FINAL, "The mesh could not be fetched.", "Its host is not in [replicate] download_hosts.", 0, 0 },
@@ -55,7 +57,7 @@ const FaultInfo *fault_info(FaultCode code) {
 }
 
 int fault_set(Fault *reterr, FaultCode code, const char *detail, ...) {
-    char text[sizeof reterr->detail];
+    char text[2048]; /* more than is kept: what is to be left out must be there whole */
     va_list ap;
 
     *reterr = (Fault){ .code = code };

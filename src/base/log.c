@@ -136,7 +136,7 @@ static void to_json(const Field *fields, size_t n) {
 
 void log_event(int level, const char *message_id, const LogContext *ctx, const char *file, int line,
                const char *func, const char *message, ...) {
-    char raw[1024], text[1024], priority[12], attempt[12], where[12];
+    char raw[4096], text[1024], priority[12], attempt[12], where[12];
     Field fields[16];
     size_t n = 0;
     va_list ap;

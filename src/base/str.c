@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "base/redact.h"
 #include "base/str.h"
 
 /* Length of the UTF-8 character at `s` (of `size` bytes at most), 0 if it is none. RFC 3629. */
@@ -29,7 +30,8 @@ static size_t utf8_length(const unsigned char *s, size_t size) {
 }
 
 const char *str_clean(char *to, size_t room, const char *from) {
-    const unsigned char *s = (const unsigned char *) (from ? from : "");
+    char safe[STR_CLEAN_MAX]; /* on the stack: also want of memory has to be said */
+    const unsigned char *s = (const unsigned char *) redact_text(safe, sizeof safe, from);
     size_t left = strnlen((const char *) s, 2 * room), used = 0; /* two bytes may become one */
 
     while (left > 0) {

@@ -3,6 +3,9 @@
 #include <sysexits.h>
 #include <wchar.h>
 
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/redact.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
 
@@ -124,7 +127,31 @@ int ctl_check_limit(const Ctl *c) {
     return 0;
 }
 
+/* The same value, with its texts as they may be shown; NULL when there is no memory. */
+static json_t *shown(const json_t *value) {
+    json_t *copy = NULL, *item;
+    const char *key;
+    size_t i;
+
+    if (json_is_string(value)) {
+        size_t room = 3 * json_string_length(value) + 4; /* "…" is three bytes */
+        _cleanup_free_ char *text = malloc(room);
+
+        return text ? json_string(redact_text(text, room, json_string_value(value))) : NULL;
+    }
+    if (!json_is_object(value) && !json_is_array(value))
+        return json_incref((json_t *) value);
+    copy = json_is_object(value) ? json_object() : json_array();
+    json_object_foreach ((json_t *) value, key, item)
+        (void) json_object_set_new(copy, key, shown(item));
+    json_array_foreach (value, i, item)
+        (void) json_array_append_new(copy, shown(item));
+    return copy;
+}
+
 void ctl_print_json(const json_t *value) {
-    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    _cleanup_(json_unrefp) json_t *copy = shown(value);
+
+    json_dumpf(copy, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
     fputc('\n', stdout);
 }

@@ -14,7 +14,7 @@
 void doctor_say(Doctor *d, Grade grade, const char *check, const char *advice, const char *found,
                 ...) {
     static const char *const words[] = { "ok", "warn", "FAIL" };
-    char text[500], clean[500];
+    char text[4096], clean[500];
     va_list ap;
 
     va_start(ap, found);

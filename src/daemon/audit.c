@@ -19,7 +19,7 @@ static void ended(Worker *w) {
 
 /* It is done with; what was not reached comes again in a minute. */
 static void failed(Worker *w, const char *what, const char *why) {
-    log_line(LOG_WARNING, JOB_SURPLUS, "%s: %s, retrying in a minute", what, why);
+    log_line(LOG_WARNING, AUDIT_FAILED, "%s: %s, retrying in a minute", what, why);
     ended(w);
 }
 
@@ -94,7 +94,7 @@ static void cancelled(void *userdata, HttpReply *reply) {
                    reply->code == 429)) /* the others would fare no better */
         failed(w, "Predictions that nobody waits for can't be cancelled", fault.detail);
     else if (!heard) {
-        log_line(LOG_WARNING, JOB_SURPLUS,
+        log_line(LOG_WARNING, CANCEL_FAILED,
                  "Prediction %s, which nobody waits for, can't be cancelled: %s, retrying in a "
                  "minute",
                  w->audit.rows[w->audit.at++].prediction_id, fault.detail);

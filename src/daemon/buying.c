@@ -115,7 +115,7 @@ static void predicted(void *userdata, HttpReply *reply) {
     else {
         stage_service_trouble(t, LANE_CREATE);
         if (ev == EV_UNSURE)
-            log_job(LOG_WARNING, JOB_MOVED, j,
+            log_job(LOG_WARNING, JOB_UNSURE, j,
                     "Job %s: the answer to a purchase is lost (%s), looking for it", j->id,
                     j->fault.detail);
         else
@@ -202,21 +202,25 @@ static void cancelled_surplus(void *userdata, HttpReply *reply) {
 
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
     if (service_cancel_hear(reply, &fault) != EV_OK)
-        log_line(LOG_WARNING, JOB_SURPLUS,
+        log_line(LOG_WARNING, CANCEL_FAILED,
                  "A surplus prediction could not be cancelled, the audit goes on trying: %s",
                  fault.detail);
 }
 
-static void cancel_surplus(Task *t) {
+static void send_cancel(Worker *w, const char *prediction_id) {
     HttpRequest request;
     HttpOp *op;
 
+    if (service_cancel_ask(w->config, prediction_id, &request) == 0)
+        (void) http_send(w->http, &request, cancelled_surplus, w, &op);
+}
+
+static void cancel_surplus(Task *t) {
     t->worker->surplus++;
     log_job(LOG_WARNING, JOB_SURPLUS, t->job,
             "Job %s: prediction %s came too late and is cancelled", t->job->id,
             t->job->prediction_id);
-    if (service_cancel_ask(t->worker->config, t->job->prediction_id, &request) == 0)
-        (void) http_send(t->worker->http, &request, cancelled_surplus, t->worker, &op);
+    send_cancel(t->worker, t->job->prediction_id);
 }
 
 static void recorded(void *userdata, DbEnd end, const PGresult *res) {
@@ -294,7 +298,12 @@ static void polled(void *userdata, HttpReply *reply) {
     ev = poll_hear(reply, j, clock_now_usec(), &answer, &j->fault);
     if (answer.status)
         lane_open(stage_lane(t, LANE_POLL));
-    else if (reply->code != 404)
+    else if (j->fault.code == FAULT_PREDICTION_GONE) {
+        /* Should it turn up again, nobody waits for it any more. */
+        send_cancel(t->worker, job_purchase(j)->prediction_id);
+        stage_settle(t, "gone", NULL, NULL, j->fault.detail, false);
+        j->has_purchase = false;
+    } else if (reply->code != 404 && reply->code != 410)
         stage_service_trouble(t, LANE_POLL);
     if (answer.terminal) {
         stage_settle(t, answer.status, answer.usable ? answer.output : NULL, answer.metrics,

@@ -153,7 +153,7 @@ static void stopped(void *userdata, HttpReply *reply) {
     t->http = NULL;
     metrics_replicate(&t->worker->metrics, METRICS_CANCEL, reply);
     if (ev == EV_WAIT && t->job->tries >= STOP_TRIES) {
-        log_job(LOG_WARNING, JOB_SURPLUS, t->job,
+        log_job(LOG_WARNING, CANCEL_FAILED, t->job,
                 "Job %s ends, but prediction %s can't be cancelled: %s; the audit goes on trying",
                 t->job->id, job_purchase(t->job)->prediction_id, trouble.detail);
         worker_tell(t, EV_FINAL);

@@ -19,7 +19,7 @@ static void pruned(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
 
     if (end == DB_FAILED)
-        log_line(LOG_WARNING, INTERNAL, "Old events can't be deleted: %s",
+        log_line(LOG_WARNING, DB_REFUSED, "Old events can't be deleted: %s",
                  PQresultErrorMessage(res));
     else if (end == DB_OK && strtol(PQgetvalue(res, 0, 0), NULL, 10) >= BATCH)
         next_in(w, AGAIN_USEC);

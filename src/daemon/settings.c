@@ -1,12 +1,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libpq-fe.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/redact.h"
 #include "base/str.h"
 #include "daemon/settings.h"
 
@@ -199,6 +201,42 @@ static void texts_done(Texts *t, const ConfigSource *src) {
     }
 }
 
+static const char *option_of(const PQconninfoOption *options, const char *keyword) {
+    for (; options && options->keyword; options++)
+        if (strcmp(options->keyword, keyword) == 0)
+            return options->val;
+    return NULL;
+}
+
+/* The password of a database URL, in whatever form libpq takes it. A URL that libpq refuses never gets
+ * further than here, and its "user:password@" is left out of texts by its form. */
+static int guard_database(const char *url) {
+    PQconninfoOption *options = url ? PQconninfoParse(url, NULL) : NULL;
+    const char *password = option_of(options, "password"), *user = option_of(options, "user");
+    int r = 0;
+
+    /* A password that is the user's name is no secret, and the name is needed in messages. */
+    if (password && !(user && strcmp(password, user) == 0))
+        r = redact_add(password);
+    if (r == 0)
+        r = redact_add(option_of(options, "sslpassword"));
+    PQconninfoFree(options);
+    return r;
+}
+
+/* From here on no secret of the configuration stands in a text that is logged, shown or stored. */
+static int guard(const Config *c) {
+    const char *const secrets[] = { c->replicate_token.text, c->storage_key.text,
+                                    c->secret_access_key.text, getenv("PGPASSWORD") };
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets && r == 0; i++)
+        r = redact_add(secrets[i]);
+    if (r == 0 && (r = guard_database(c->database_url.text)) == 0)
+        r = guard_database(c->listen_url.text);
+    return r;
+}
+
 int settings_load(const char *path, const char *instance, unsigned needs, Config **ret,
                   ConfigErrors *reterr) {
     const char *named = path ? path : getenv("MESHIFY_CONFIG");
@@ -233,6 +271,8 @@ int settings_load(const char *path, const char *instance, unsigned needs, Config
     /* What could not be read would only be said to be missing, once more. */
     if (r == 0)
         r = errors.n > 0 ? -EINVAL : config_parse(&src, ret, &errors);
+    if (r == 0 && (r = guard(*ret)) < 0)
+        *ret = config_free(*ret);
     warn_if_open(&src.file);
     warn_if_open(&src.dropin);
     texts_done(&texts, &src);

@@ -81,8 +81,8 @@ bool stage_db_refused(Task *t, DbEnd end, const PGresult *res, JobEvent *ret_ev,
               db_sqlstate(res), res ? PQresultErrorMessage(res) : "connection lost");
     *ret_ev = passing || all ? EV_WAIT : EV_FINAL;
     if (*ret_ev == EV_FINAL || (all && !t->refusal_said))
-        log_job(LOG_ERR, INTERNAL, t->job, "The database refused a call for job %s: %s", t->job->id,
-                reterr->detail);
+        log_job(LOG_ERR, DB_REFUSED, t->job, "The database refused a call for job %s: %s",
+                t->job->id, reterr->detail);
     t->refusal_said = t->refusal_said || all;
     return true;
 }

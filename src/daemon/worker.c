@@ -191,7 +191,7 @@ static void claimed(void *userdata, DbEnd end, const PGresult *res) {
     w->plan.claimed_usec = now;
     if (end != DB_OK) {
         if (end == DB_FAILED && !w->claim_refused)
-            log_line(LOG_ERR, DB_DOWN, "The database refuses to let us claim: %s",
+            log_line(LOG_ERR, DB_REFUSED, "The database refuses to let us claim: %s",
                      PQresultErrorMessage(res));
         w->claim_refused = w->claim_refused || end == DB_FAILED;
         w->plan.due_usec = now + USEC_PER_SEC;
@@ -264,7 +264,7 @@ void worker_wake(Worker *w) {
 static void called(void *userdata, DbEnd end, const PGresult *res) {
     (void) userdata;
     if (end == DB_FAILED)
-        log_line(LOG_WARNING, INTERNAL, "A note to the database was refused: %s",
+        log_line(LOG_WARNING, DB_REFUSED, "A note to the database was refused: %s",
                  PQresultErrorMessage(res));
 }
 
@@ -408,8 +408,8 @@ void worker_dump(const Worker *w) {
     metrics_describe_turns(&w->metrics, turns, sizeof turns);
     log_line(LOG_NOTICE, DUMP, "Event loop: %s", turns);
     TAILQ_FOREACH(t, &w->tasks, link)
-    log_job(LOG_NOTICE, JOB_MOVED, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x",
-            t->job->id, job_state_word(t->job->at.state),
+    log_job(LOG_NOTICE, DUMP, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x", t->job->id,
+            job_state_word(t->job->at.state),
             (unsigned long long) ((now - t->job->started_usec) / 1000), t->job->attempts,
             t->job->at.wishes);
 }

@@ -1,10 +1,13 @@
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "base/cleanup.h"
 #include "base/json.h"
+#include "base/redact.h"
 #include "base/str.h"
 #include "flow/answer.h"
 #include "flow/poll.h"
@@ -182,6 +185,53 @@ static FaultCode failure_of(const char *error) {
     return has_platform_code(error) ? FAULT_MODEL_FAILED : FAULT_MODEL_ERROR;
 }
 
+/* Is it what a service says that has trouble, rather than one that refuses? A 4xx would come again. */
+static bool says_trouble(const char *text) {
+    static const char *const words[] = { "timeout",     "time-out",   "timed",
+                                         "reset",       "refused",    "unreachable",
+                                         "unavailable", "gateway",    "disconnect",
+                                         "aborted",     "resolution", "IncompleteRead",
+                                         "too many" };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasestr(text, words[i]))
+            return true;
+    for (const char *at = text; (at = strpbrk(at, "45")); at++)
+        if ((at == text || !isalnum((unsigned char) at[-1])) && strspn(at, "0123456789") == 3 &&
+            !isalnum((unsigned char) at[3]) && (*at == '5' || strncmp(at, "429", 3) == 0))
+            return true;
+    return false;
+}
+
+/* Did the model only fail to fetch the picture that we gave it: one that we signed, or a step's output? All
+ * that it says besides the URL is looked at, since a URL may hold any number. */
+static bool image_did_not_come(const Job *j, const char *error) {
+    bool theirs = j->step == 0 && (!j->image || strstr(j->image, "://"));
+    const char *given = j->image_url && !theirs ? j->image_url : "";
+    _cleanup_free_ char *url = strndup(given, strcspn(given, "?#"));
+    char rest[1024] = "";
+    bool named = false;
+    size_t n, used = 0;
+
+    for (; url && *error && used + 2 < sizeof rest; error += n) {
+        char word[1024];
+
+        if ((n = strcspn(error, " \t\r\n\"'<>()")) == 0) {
+            rest[used++] = ' ';
+            n = 1;
+            continue;
+        }
+        (void) snprintf(word, sizeof word, "%.*s", (int) (n < sizeof word ? n : sizeof word),
+                        error);
+        if ((!theirs && redact_finds(word, "/object/sign/")) || (*url && redact_finds(word, url)))
+            named = true;
+        else
+            used += (size_t) snprintf(rest + used, sizeof rest - used, "%.*s",
+                                      (int) (sizeof rest - used - 2), word);
+    }
+    return named && says_trouble(rest);
+}
+
 /* Is there a file written into the answer itself? */
 static bool holds_data(const json_t *value, int depth) {
     const char *s = json_string_value(value), *key;
@@ -265,6 +315,28 @@ static const char *error_text(const json_t *error) {
     return json_is_object(error) ? json_text(error, "detail") : json_string_value(error);
 }
 
+/* Something came instead of the prediction. A read costs nothing, so it is asked again; but an id that stays
+ * unknown belongs to a prediction that was deleted. A 404 counts in Replicate's own words only: a gateway that
+ * has lost its way answers in HTML. */
+static JobEvent no_prediction(const HttpReply *reply, Job *j, uint64_t now_usec, Fault *reterr) {
+    bool unknown = reply->end == HTTP_ANSWERED && (reply->code == 404 || reply->code == 410);
+    _cleanup_(json_unrefp) json_t *root =
+        unknown ? json_parse(reply->body, reply->body_size) : NULL;
+
+    service_fault(reply, reterr);
+    if (!unknown || !json_is_object(root))
+        return EV_WAIT;
+    if (j->missing_reads++ == 0)
+        j->missing_since_usec = now_usec;
+    if (j->missing_reads < POLL_GONE_READS || now_usec < j->missing_since_usec + POLL_GONE_USEC)
+        return EV_WAIT;
+    fault_set(reterr, FAULT_PREDICTION_GONE, "HTTP %d, %u times in %u s", reply->code,
+              j->missing_reads, (unsigned) ((now_usec - j->missing_since_usec) / 1000000));
+    j->missing_reads = 0;
+    job_purchase(j)->state = PURCHASE_ENDED;
+    return EV_RETRY;
+}
+
 JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,
                    Fault *reterr) {
     PollAnswer a = { 0 };
@@ -275,10 +347,9 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
         a.root = json_parse(reply->body, reply->body_size);
     a.status = json_text(a.root, "status");
     *ret = a;
-    if (!a.status) { /* a read costs nothing: whatever came instead, it is asked again */
-        service_fault(reply, reterr);
-        return EV_WAIT;
-    }
+    if (!a.status)
+        return no_prediction(reply, j, now_usec, reterr);
+    j->missing_reads = 0;
     a.output = json_object_get(a.root, "output");
     a.metrics = json_object_get(a.root, "metrics");
     error = json_object_get(a.root, "error");
@@ -287,7 +358,11 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
     if (strcmp(a.status, "succeeded") == 0)
         ev = succeeded(j, &a, reterr);
     else if (strcmp(a.status, "failed") == 0) {
-        fault_set(reterr, failure_of(a.error), "prediction failed: %s",
+        FaultCode code = failure_of(a.error);
+
+        if (a.error && image_did_not_come(j, a.error))
+            code = FAULT_IMAGE_UNREACHED;
+        fault_set(reterr, code, "prediction failed: %s",
                   a.error && *a.error ? a.error : "without a word");
         ev = service_event(reterr);
     } else if (strcmp(a.status, "canceled") == 0 || strcmp(a.status, "aborted") == 0) {

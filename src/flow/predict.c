@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/json.h"
+#include "base/redact.h"
 #include "base/str.h"
 #include "flow/complete.h"
 #include "flow/poll.h"
@@ -280,7 +281,10 @@ static int add_json(DbRequest *r, const json_t *value) {
 
 int predict_settle_ask(const Purchase *p, const char *status, const json_t *output,
                        const json_t *metrics, const char *error, bool usable, DbRequest *ret) {
+    char said[2048]; /* the row keeps 2000 characters */
+
     *ret = (DbRequest){ .sql = "SELECT meshify.settle($1, $2, $3, $4, $5, $6, $7)" };
+    error = error ? redact_text(said, sizeof said, error) : NULL;
     if (db_request_addf(ret, "%lld", (long long) p->id) < 0 ||
         db_request_add(ret, p->prediction_id) < 0 || db_request_add(ret, status) < 0 ||
         add_json(ret, output) < 0 || add_json(ret, metrics) < 0 || db_request_add(ret, error) < 0 ||

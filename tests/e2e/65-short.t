@@ -3,13 +3,11 @@
 twice, and it mends itself."""
 
 import json
-import mmap
 import os
 import random
 import re
 import resource
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -17,10 +15,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import accounts
 import lab as testing
-from lab import Lab, is_, ok, program, wait_for
+from lab import Lab, is_, ok, wait_for
 from namespace import in_namespace
 from postgres import ROOT, SUPERUSER
 from proxy import PostgresProxy
+from shim import Shim, may_preload
 
 IMAGE = "https://images.example/x.png"
 LONG = {"database.lease": "30s"}
@@ -39,38 +38,6 @@ def all_done(lab, jobs, label):
     lab.wait_all_ended(120)
     accounts.check(lab, jobs, label)
     accounts.no_second_purchase(lab, label)
-
-
-class Shim:
-    """tests/lib/shim.c in front of a daemon."""
-
-    def __init__(self, lab):
-        self.path = os.path.join(lab.dir, "shim")
-        library = os.path.join(lab.dir, "shim.so")
-        subprocess.run([os.environ.get("CC", "gcc").split()[-1], "-shared", "-fPIC", "-O1", "-o", library,
-                        os.path.join(ROOT, "tests/lib/shim.c"), "-ldl"], check=True, cwd=ROOT)
-        with open(self.path, "wb") as file:
-            file.write(bytes(24))
-        with open(self.path, "r+b") as file:
-            self.map = mmap.mmap(file.fileno(), 24)
-        self.environment = {"LD_PRELOAD": library, "SHIM": self.path}
-
-    def step(self, seconds):
-        self.map[0:8] = struct.pack("=q", seconds)
-
-    def fail(self, one_in, seed=0):
-        self.map[16:24] = struct.pack("=Q", seed)
-        self.map[8:12] = struct.pack("=I", one_in)
-
-    def failed(self):
-        return struct.unpack("=I", self.map[12:16])[0]
-
-
-def may_preload():
-    """A sanitizer and valgrind bring an allocator of their own; what counts coverage does not outlive a shortage."""
-    with open(program("meshifyd"), "rb") as file:
-        code = file.read()
-    return b"__asan_init" not in code and b"__gcov_exit" not in code and not testing.WRAPPER
 
 
 # --- room and descriptors --------------------------------------------------------------------

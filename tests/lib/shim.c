@@ -17,6 +17,7 @@ static volatile struct Shim {
     uint32_t fail_one_in;  /* allocations; 0: none */
     uint32_t failed;       /* so many have */
     uint64_t seed;         /* of a thread's chance, read when it first matters */
+    int64_t slept_seconds; /* added to CLOCK_BOOTTIME, which no timer goes by */
 } nothing, *shim = &nothing;
 
 void *__libc_malloc(size_t size);
@@ -71,6 +72,8 @@ int clock_gettime(clockid_t clock, struct timespec *ts) {
     r = real(clock, ts);
     if (r == 0 && clock == CLOCK_REALTIME)
         ts->tv_sec += shim->clock_seconds;
+    if (r == 0 && clock == CLOCK_BOOTTIME)
+        ts->tv_sec += shim->slept_seconds;
     return r;
 }
 

@@ -11,6 +11,8 @@
 #define PNG "https://replicate.delivery/xezq/a/out-0.png"
 
 /* A job whose prediction runs, in the first of two steps or in the last. */
+#define OWN USER_ID "/a.png"
+
 static Job *polling(const Config *c, bool last) {
     ClaimedRow row = claimed_row;
     Job *j;
@@ -264,6 +266,101 @@ static void test_errors(void **state) {
     }
 }
 
+/* A picture of ours that did not come is tried again; one that the model can't use, or another's, is not. */
+static void test_image_errors(void **state) {
+#define SIGNED \
+    "https://p.supabase.co/storage/v1/object/sign/user_assets/" USER_ID "/a.png?token=e.y.J"
+    static const struct {
+        const char *image, *error; /* the error within its quotes */
+        FaultCode fault;
+    } cases[] = {
+        /* clang-format off */
+        { OWN, "502 Server Error: Bad Gateway for url: " SIGNED, FAULT_IMAGE_UNREACHED },
+        { OWN, "503: " SIGNED, FAULT_IMAGE_UNREACHED }, { OWN, "HTTP 544 for " SIGNED, FAULT_IMAGE_UNREACHED },
+        { OWN, "429 Client Error: Too Many Requests for url: " SIGNED, FAULT_IMAGE_UNREACHED },
+        { OWN, SIGNED ": timed out", FAULT_IMAGE_UNREACHED },
+        { OWN, "HTTPSConnectionPool(host='p.supabase.co', port=443): Max retries exceeded with url: "
+               "/storage/v1/object/sign/user_assets/a.png?token=e.y.J (Caused by ConnectTimeoutError)", FAULT_IMAGE_UNREACHED },
+        { OWN, "{\\\"url\\\":\\\"https:\\\\/\\\\/p\\\\/object\\\\/sign\\\\/a.png\\\",\\\"status\\\":502}", FAULT_IMAGE_UNREACHED },
+        { OWN, "500 https%3A%2F%2Fp%2Fobject%2Fsign%2Fa.png", FAULT_IMAGE_UNREACHED },
+        { OWN, "Connection reset by peer while fetching " SIGNED " (E1001)", FAULT_IMAGE_UNREACHED },
+        { OWN, "400 Client Error: Bad Request for url: " SIGNED, FAULT_MODEL_ERROR },
+        { OWN, "404 Client Error: Not Found for url: " SIGNED, FAULT_MODEL_ERROR },
+        { OWN, "cannot identify image file " SIGNED, FAULT_MODEL_ERROR },
+        { OWN, "cannot identify https://p/object/sign/502/timeout.png?token=503", FAULT_MODEL_ERROR },
+        { OWN, "502 Server Error for url: https://weights.example/model.bin", FAULT_MODEL_ERROR },
+        { "https://else.example/a.png", "502 for url: https://else.example/a.png", FAULT_MODEL_ERROR },
+        { "https://else.example/a.png", "502 for url: https://x/object/sign/a.png", FAULT_MODEL_ERROR },
+        /* clang-format on */
+    };
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+
+    (void) state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ClaimedRow row = claimed_row;
+        char *input = str_printf("{\"input_image_url\":\"%s\"}", cases[i].image);
+        char *body =
+            str_printf(STORED("failed", ",\"output\":null,\"error\":\"%s\""), cases[i].error);
+        Job *j;
+        Fault f = { 0 };
+        PollAnswer a;
+
+        row.purchases = "[" PURCHASE("sculpt", 2, "bought", BOUGHT, "") "]";
+        row.input = input;
+        j = job_of(c, &row);
+        print_message("# %s\n", cases[i].error);
+        (void) hear(j, 200, body, &a, &f);
+        assert_int_equal(f.code, cases[i].fault);
+        assert_null(strstr(f.detail, "e.y.J"));
+        json_decref(a.root);
+        free(body);
+        free(input);
+        job_free(j);
+    }
+}
+
+/* A 404 passes; one that stays is the prediction's end. */
+static void test_gone(void **state) {
+    static const char words[] = "{\"detail\":\"The requested resource could not be found.\"}";
+    static const struct {
+        int code;
+        const char *body;
+        uint64_t at_sec; /* after the first */
+        JobEvent ev;
+    } reads[] = {
+        { 404, words, 0, EV_WAIT },
+        { 404, words, 30, EV_WAIT },
+        { 404, words, 60, EV_WAIT },
+        { 404, words, 119, EV_WAIT },                         /* not yet for two minutes */
+        { 200, "{\"status\":\"processing\"}", 125, EV_WAIT }, /* it is there: from the beginning */
+        { 404, words, 130, EV_WAIT },
+        { 404, "<html>no route</html>", 200, EV_WAIT }, /* a gateway's, which says nothing */
+        { 500, "{}", 210, EV_WAIT },
+        { 404, words, 220, EV_WAIT },
+        { 410, words, 260, EV_WAIT }, /* long enough, not often enough */
+        { 404, "", 270, EV_WAIT },
+        { 404, words, 280, EV_RETRY },
+    };
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    _cleanup_(job_freep) Job *j = polling(c, true);
+
+    (void) state;
+    for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) {
+        HttpReply r = reply_of(reads[i].code, reads[i].body);
+        Fault f = { 0 };
+        PollAnswer a;
+
+        print_message("# %d after %u s\n", r.code, (unsigned) reads[i].at_sec);
+        assert_int_equal(poll_hear(&r, j, NOW + reads[i].at_sec * SEC, &a, &f), reads[i].ev);
+        assert_int_equal(job_purchase(j)->state,
+                         reads[i].ev == EV_RETRY ? PURCHASE_ENDED : PURCHASE_BOUGHT);
+        if (reads[i].ev == EV_RETRY)
+            assert_int_equal(f.code, FAULT_PREDICTION_GONE);
+        json_decref(a.root);
+        http_reply_done(&r);
+    }
+}
+
 /* The outputs of models as they are known, and of some that nobody has seen. */
 static void test_outputs(void **state) {
     /* clang-format off */
@@ -469,7 +566,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delay),     cmocka_unit_test(test_ask),
         cmocka_unit_test(test_hear),      cmocka_unit_test(test_hear_no_prediction),
-        cmocka_unit_test(test_errors),    cmocka_unit_test(test_outputs),
+        cmocka_unit_test(test_errors),    cmocka_unit_test(test_image_errors),
+        cmocka_unit_test(test_gone),      cmocka_unit_test(test_outputs),
         cmocka_unit_test(test_progress),  cmocka_unit_test(test_progress_of_the_job),
         cmocka_unit_test(test_data),      cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_no_memory),

@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+"""What waits: everything that can be waited for has an end, what ends is the job's own, and nobody reads a secret of it."""
+
+import json
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import lab as testing
+from lab import Lab, is_, ok, wait_for
+from shim import Shim, may_preload
+
+IMAGE = "https://images.example/x.png"
+QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
+
+
+def bought(lab, job):
+    return lab.query("SELECT prediction_id, state, status FROM meshify.predictions WHERE job_id = %s AND prediction_id IS NOT NULL ORDER BY id", job)
+
+
+def refunded(lab, job):
+    return lab.value("SELECT coalesce(sum(credits), 0) FROM meshify.refunds WHERE job_id = %s", job)
+
+
+# --- what is read of it ----------------------------------------------------------------------
+
+def a_signed_url_in_an_error():
+    """The model names the URL that it was given. Its token stands nowhere, and what only did not come is tried again."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    daemon = lab.daemon(**QUICK)
+    lab.sim.put(f"user_assets/{lab.user}/a.png", b"png")
+    lab.sim.put(f"user_assets/{lab.user}/b.png", b"png")
+    jobs = {name: lab.insert_job(name, f"{lab.user}/{name}.png")[0] for name in ("a", "b")}
+    wait_for(lambda: all(bought(lab, j) for j in jobs.values()), 30, "both bought")
+    urls = {p["id"]: p["input"]["images"][0] for p in lab.sim.predictions()}
+    tokens = [u.split("token=")[1] for u in urls.values()]
+    lab.sim.config(processing_ms=100)
+    for name, error in (("a", "502 Server Error: Bad Gateway for url: {url}"),
+                        ("b", '{{"url": "{escaped}", "error": "could not be read with {key} and test-token"}}')):
+        prediction = bought(lab, jobs[name])[0][0]
+        text = error.format(url=urls[prediction], escaped=urls[prediction].replace("/", "\\/").replace("?", "\\u003f"), key="eyJ.test.key")
+        lab.sim.fault("get", {"status": 200, "body": {"id": prediction, "status": "failed", "error": text}}, match=prediction, count=-1)
+    good, _ = lab.insert_job("good", IMAGE)
+    is_(lab.wait_status(good, "done")["attempts"], 1, "a good job beside them is done")
+    row = lab.wait_status(jobs["a"], "done")
+    is_((row["attempts"], [b[1:] for b in bought(lab, jobs["a"])]), (2, [("ended", "failed"), ("bought", "succeeded")]),
+        "our picture that did not come: tried again, and done")
+    row = lab.wait_status(jobs["b"], "error")
+    is_((row["attempts"], refunded(lab, jobs["b"])), (1, 25), "our picture that can't be read: final, refunded")
+    stored = json.dumps(lab.query("SELECT to_jsonb(p)::text FROM meshify.predictions p")) + json.dumps(
+        lab.query("SELECT to_jsonb(e)::text FROM meshify.events e")) + json.dumps(lab.query("SELECT to_jsonb(j)::text FROM public.jobs j"))
+    shown = [lab.ctl("show", j).stdout for j in jobs.values()] + [lab.ctl("show", j, "--json").stdout for j in jobs.values()] + [
+        lab.ctl("purchases").stdout, lab.ctl("purchases", "--json").stdout, lab.ctl("jobs", "--json").stdout]
+    for secret, what in ((tokens, "the picture's token"), (["test-token"], "Replicate's token"), (["eyJ.test.key"], "the store's key")):
+        is_([s for s in secret if s in daemon.log()], [], f"{what} is not in the log")
+        is_([s for s in secret if s in stored], [], f"{what} is not in the database")
+        is_([s for s in secret if any(s in text for text in shown)], [], f"{what} is not shown")
+    ok("Bad Gateway" in stored and "Bad Gateway" in daemon.log() and "could not be read" in shown[1], "but all else of the error is", shown[1])
+    lab.sim.stop()
+
+
+def a_service_that_echoes():
+    """Whatever it answers with, it may repeat what it was sent: our token, and a URL with a password of somebody's."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    daemon = lab.daemon(**QUICK)
+    said = "Authorization 'Bearer test-token' refused, see HTTPS://bob:hunter22@proxy.example/why?sid=s3cr3t and r8%5Fx test%2Dtoken"
+    lab.sim.fault("create", {"status": 422, "body": {"title": "Input validation failed", "detail": said, "status": 422}}, match="echo", count=-1)
+    job, _ = lab.insert_job("x", f"{IMAGE}?echo")
+    lab.wait_status(job, "error")
+    stored = json.dumps(lab.query("SELECT to_jsonb(p)::text FROM meshify.predictions p")) + json.dumps(
+        lab.query("SELECT to_jsonb(e)::text FROM meshify.events e"))
+    shown = lab.ctl("show", job).stdout
+    for where, text in (("the log", daemon.log()), ("the database", stored), ("meshifyctl", shown)):
+        is_(re.findall(r"test-token|test%2Dtoken|hunter22|s3cr3t", text), [], f"an echo: nothing of ours in {where}")
+    ok("proxy.example/why" in daemon.log(), "an echo: the rest is there", daemon.log(5))
+    lab.sim.stop()
+
+
+# --- what is gone ----------------------------------------------------------------------------
+
+def a_prediction_that_is_gone():
+    """Deleted at Replicate while it ran: bought again, but not at the first 404. The two minutes are slept through."""
+    if not may_preload():
+        return
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    shim = Shim(lab)
+    # The time slept counts as worked.
+    daemon = lab.daemon(environment=shim.environment, **QUICK, **{"database.lease": "3s"})
+    job, _ = lab.insert_job("vanishes", f"{IMAGE}?vanishes")
+    wait_for(lambda: bought(lab, job), 30, "a purchase")
+    (gone, _, _), = bought(lab, job)
+    lab.sim.config(processing_ms=100)
+    lab.sim.fault("get", {"status": 404}, match=gone, count=-1)
+    hits = lambda: lab.sim.control("GET", "faults")[0]["hits"]
+    wait_for(lambda: hits() >= 6, 30, "some reads that find nothing")
+    is_((bought(lab, job), lab.job(job)["status"]), ([(gone, "bought", "starting")], "running"), "gone: not at the first 404, nor at the sixth")
+    shim.sleep(125)
+    row = lab.wait_status(job, "done")
+    is_((row["attempts"], [b[1:] for b in bought(lab, job)]), (2, [("ended", "gone"), ("bought", "succeeded")]), "gone: bought again after two minutes")
+    ok(daemon.said(r"prediction_gone"), "gone: the log has its own word", daemon.log(10))
+    good, _ = lab.insert_job("good", IMAGE)
+    is_(lab.wait_status(good, "done")["attempts"], 1, "gone: another job does not notice")
+    lab.sim.stop()
+
+
+testing.main(a_signed_url_in_an_error, a_service_that_echoes, a_prediction_that_is_gone)
