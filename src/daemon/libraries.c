@@ -3,6 +3,7 @@
  * a table of no size, and divides by that size later. */
 #include <curl/curl.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,10 @@ static void crypto_free(void *p, const char *file, int line) {
 const char *libraries_begin(void) {
     CURLcode r;
 
+#ifdef M_ARENA_MAX
+    /* Threads look names up, and no more: an arena for each would take 64 MiB of address space and keep it. */
+    (void) mallopt(M_ARENA_MAX, 1);
+#endif
     json_set_alloc_funcs(allocate, free);
     /* Refused where something has allocated already, as a preloaded library may: then it does without. */
     (void) CRYPTO_set_mem_functions(crypto_allocate, crypto_reallocate, crypto_free);
