@@ -110,6 +110,8 @@ TORTURED := $(shell grep -l torture.h tests/unit/t_*.c)
 $(TORTURED:tests/unit/%.c=$(BUILD)/tests/%): WRAP = $(patsubst %,-Wl$(COMMA)--wrap=%,malloc calloc realloc reallocarray strdup strndup vasprintf __vasprintf_chk)
 $(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o
 $(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o
+$(BUILD)/tests/t_address: EXTRA = $(BUILD)/io/address.o
+$(BUILD)/tests/t_address: $(BUILD)/io/address.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
 $(BUILD)/tests/t_clock: $(BUILD)/base/clock.o
 

@@ -39,9 +39,10 @@ void strbuf_done(StrBuf *b);
 /* printf() into new memory; NULL when there is none. */
 char *str_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* True when host[:port] `host` is meant by one of the space-separated `patterns`: a name (with
- * or without port) or "*.domain". Case does not matter. */
-bool str_host_matches(const char *patterns, const char *host, unsigned port);
+/* True when `host` at `port` is meant by one of the space-separated `patterns`: a name or "*.domain", with a
+ * port, or without one, which means `standard_port`. Case does not matter. */
+bool str_host_matches(const char *patterns, const char *host, unsigned port,
+                      unsigned standard_port);
 
 #define STR_HOST_SIZE 256
 

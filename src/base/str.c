@@ -151,7 +151,8 @@ char *str_printf(const char *format, ...) {
     return n < 0 ? NULL : text;
 }
 
-bool str_host_matches(const char *patterns, const char *host, unsigned port) {
+bool str_host_matches(const char *patterns, const char *host, unsigned port,
+                      unsigned standard_port) {
     size_t host_size = strlen(host);
 
     for (const char *p = patterns; p && *p;) {
@@ -159,11 +160,10 @@ bool str_host_matches(const char *patterns, const char *host, unsigned port) {
         size_t name = n;
         const char *colon = memchr(p, ':', n);
 
-        if (colon) {
+        if (colon)
             name = (size_t) (colon - p);
-            if (strtoul(colon + 1, NULL, 10) != port)
-                name = 0;
-        }
+        if ((colon ? strtoul(colon + 1, NULL, 10) : standard_port) != port)
+            name = 0;
         if (name > 2 && p[0] == '*' && p[1] == '.') {
             if (host_size > name - 1 &&
                 strncasecmp(host + host_size - (name - 1), p + 1, name - 1) == 0)

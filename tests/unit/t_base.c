@@ -176,13 +176,15 @@ static void test_hosts(void **state) {
     } cases[] = {
         /* clang-format off */
         { both, "replicate.delivery", 443, true }, { both, "a.replicate.delivery", 443, true },
-        { both, "a.b.replicate.delivery", 8443, true },
+        { both, "a.b.replicate.delivery", 443, true },
+        { both, "a.b.replicate.delivery", 8443, false }, { both, "replicate.delivery", 80, false },
+        { "a.org:443", "a.org", 443, true },
         { both, "TJZK.Replicate.DELIVERY", 443, true },
         { both, "evilreplicate.delivery", 443, false },
         { both, "replicate.delivery.evil.org", 443, false },
         { both, ".replicate.delivery", 443, false }, { both, "delivery", 443, false },
         { both, "", 443, false }, { "*.replicate.delivery", "replicate.delivery", 443, false },
-        { "A.Example", "a.example", 1, true }, { "a:8080", "a", 8080, true },
+        { "A.Example", "a.example", 443, true }, { "a:8080", "a", 8080, true },
         { "a:8080", "a", 8081, false }, { "a:8080 a:8081", "a", 8081, true },
         { "*.a.org:8080", "x.a.org", 8080, true }, { "*.a.org:8080", "x.a.org", 443, false },
         { "a.org", "a.or", 443, false }, { "a.org", "ba.org", 443, false },
@@ -194,7 +196,7 @@ static void test_hosts(void **state) {
     (void) state;
     for (size_t i = 0; i < N(cases); i++) {
         print_message("# %s\n", cases[i].host);
-        assert_int_equal(str_host_matches(cases[i].patterns, cases[i].host, cases[i].port),
+        assert_int_equal(str_host_matches(cases[i].patterns, cases[i].host, cases[i].port, 443),
                          cases[i].meant);
     }
 }
