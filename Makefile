@@ -19,6 +19,7 @@ IO     := aside resolve hosts_list hosts db_errors db_login db_connect db addres
 DAEMON := libraries settings database_trust lane worker stage buying filing closing stages lease wakeup prune audit sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := doctor doctor_db doctor_http
+CTL_IO := aside resolve address http_route http_body http # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
 SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))
@@ -43,7 +44,7 @@ LINK          = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
 PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out base/clock.o base/log.o,$(BASE:%=base/%.o)) \
                 $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
 DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
-CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
+CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
 SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
 UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))
 MAN        := meshifyd.8 meshifyctl.1 meshify.ini.5

@@ -140,6 +140,17 @@ static void on_changed(void *userdata) {
         status_changed(d->status);
 }
 
+/* Behind a proxy a download's name can't be tried for its addresses. */
+static void tell_proxies(const Config *config) {
+    char proxies[600];
+
+    if (*proxies_describe(&config->proxies, proxies, sizeof proxies))
+        log_line(LOG_NOTICE, CONFIG,
+                 "Requests go through a proxy: %s. What it fetches is held by [replicate] "
+                 "download_hosts alone: private addresses can't be told there",
+                 proxies);
+}
+
 /* --- running ------------------------------------------------------------------------------- */
 
 /* As sd_event_loop() does it, with a clock beside each event that is dispatched. */
@@ -184,6 +195,7 @@ static int run(const Config *config) {
         if (config->allow_insecure)
             log_line(LOG_WARNING, CONFIG,
                      "[replicate] allow_insecure is on: http and private addresses are allowed");
+        tell_proxies(config);
         r = loop(d.event, &d.worker->metrics);
         if (r < 0)
             log_line(LOG_ERR, INTERNAL, "The event loop failed: %s; what was begun is found again",

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/hash.h"
@@ -70,6 +71,7 @@ struct HttpReply {
     bool encoded;    /* it came packed, and was unpacked (Content-Encoding) */
     bool sent_whole; /* all of the request's body went to the network */
     int local_errno;
+    time_t date;        /* of its Date header; -1: none */
     uint64_t took_usec; /* from its sending to its end */
     char error[160];    /* for the log: why there is no answer */
 };

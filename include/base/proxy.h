@@ -2,6 +2,7 @@
  * (in lower case only, since a web server sets HTTP_PROXY from a request's header), all_proxy and no_proxy. */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/str.h"
 
@@ -23,3 +24,6 @@ void proxies_done(Proxies *p);
 
 /* The proxy for a URL of that scheme, host (an IPv6 address without brackets) and port; NULL: none. */
 const Proxy *proxies_find(const Proxies *p, bool secure, const char *host, unsigned port);
+
+/* "https by HOST:PORT, http by HOST:PORT", without a login; "" where there is none. */
+const char *proxies_describe(const Proxies *p, char *to, size_t room);

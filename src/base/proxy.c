@@ -224,3 +224,14 @@ const Proxy *proxies_find(const Proxies *p, bool secure, const char *host, unsig
 
     return proxy->url && !is_excepted(p->none, host, port) ? proxy : NULL;
 }
+
+const char *proxies_describe(const Proxies *p, char *to, size_t room) {
+    char text[2][STR_HOST_SIZE + 32] = { "", "" };
+
+    if (p->https.url)
+        (void) snprintf(text[0], sizeof text[0], "https by %s:%u", p->https.host, p->https.port);
+    if (p->http.url)
+        (void) snprintf(text[1], sizeof text[1], "http by %s:%u", p->http.host, p->http.port);
+    (void) snprintf(to, room, "%s%s%s", text[0], text[0][0] && text[1][0] ? ", " : "", text[1]);
+    return to;
+}

@@ -11,70 +11,43 @@
 #include "ctl/doctor.h"
 #include "flow/service.h"
 #include "flow/store.h"
+#include "io/http.h"
 
-#define WAIT_SECONDS 15L
+#define WAIT_SECONDS 15
 #define BODY_MAX (256 * 1024)
 #define CLOCK_APART 30 /* seconds; the look allows for 300 */
 
-static size_t take_body(char *bytes, size_t size, size_t n, void *userdata) {
-    StrBuf *body = userdata;
+/* The daemon's own way to the outside: its proxies, its lookups. */
+typedef struct Outside {
+    sd_event *event;
+    Resolver *resolver;
+    Http *http;
+} Outside;
 
-    return body->size + size * n <= BODY_MAX && strbuf_add(body, bytes, size * n) == 0 ? size * n
-                                                                                       : 0;
-}
+typedef struct Exchange {
+    HttpReply *reply;
+    bool over;
+} Exchange;
 
-/* The time that a Date header names. */
-static size_t take_date(char *line, size_t size, size_t n, void *userdata) {
-    char text[64];
+static void heard(void *userdata, HttpReply *reply) {
+    Exchange *x = userdata;
 
-    if (size * n > 6 && size * n < sizeof text && strncasecmp(line, "Date: ", 6) == 0) {
-        memcpy(text, line + 6, size * n - 6);
-        text[size * n - 6] = '\0';
-        *(time_t *) userdata = curl_getdate(text, NULL);
-    }
-    return size * n;
+    *x->reply = *reply;
+    *reply = (HttpReply){ 0 };
+    x->over = true;
 }
 
 /* Sends it, frees it, and waits. */
-static void exchange(HttpRequest *request, HttpReply *ret, time_t *ret_date) {
-    CURL *curl = curl_easy_init();
-    struct curl_slist *headers = NULL;
-    char error[CURL_ERROR_SIZE] = "";
-    StrBuf body = { 0 };
-    long code = 0;
-    CURLcode r = CURLE_OUT_OF_MEMORY;
+static void exchange(Outside *o, HttpRequest *request, HttpReply *ret) {
+    Exchange x = { .reply = ret };
+    HttpOp *op;
 
-    *ret = (HttpReply){ .end = HTTP_LOST };
-    *ret_date = 0;
-    for (size_t i = 0; i < request->n_headers; i++)
-        headers = curl_slist_append(headers, request->headers[i]);
-    if (curl && headers) {
-        curl_easy_setopt(curl, CURLOPT_URL, request->url);
-        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-        curl_easy_setopt(curl, CURLOPT_USERAGENT, "meshifyd/" VERSION);
-        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-        curl_easy_setopt(curl, CURLOPT_TIMEOUT, WAIT_SECONDS);
-        curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
-        curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
-        curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
-        curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_date);
-        curl_easy_setopt(curl, CURLOPT_HEADERDATA, ret_date);
-        r = curl_easy_perform(curl);
-        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
-    }
-    if (r == CURLE_OK) {
-        ret->end = HTTP_ANSWERED;
-        ret->code = (int) code;
-        ret->body = body.text;
-        ret->body_size = body.size;
-    } else {
-        strbuf_done(&body);
-        (void) snprintf(ret->error, sizeof ret->error, "%.150s",
-                        error[0] ? error : curl_easy_strerror(r));
-    }
-    curl_slist_free_all(headers);
-    curl_easy_cleanup(curl);
-    http_request_done(request);
+    *ret = (HttpReply){ .end = HTTP_LOST, .date = -1 };
+    request->timeout_usec = WAIT_SECONDS * UINT64_C(1000000);
+    request->body_max = BODY_MAX;
+    if (http_send(o->http, request, heard, &x, &op) == 0)
+        while (!x.over && sd_event_run(o->event, UINT64_MAX) >= 0)
+            ;
 }
 
 static void check_clock(Doctor *d, time_t date) {
@@ -89,22 +62,21 @@ static void check_clock(Doctor *d, time_t date) {
         doctor_say(d, GRADE_OK, "clock", NULL, "Replicate's clock agrees with ours");
 }
 
-static void check_replicate(Doctor *d) {
+static void check_replicate(Doctor *d, Outside *o) {
     HttpRequest request;
     HttpReply reply;
     Fault fault = { 0 };
-    time_t date;
 
     if (service_request(d->config, "GET", "account", &request) < 0)
         return;
-    exchange(&request, &reply, &date);
+    exchange(o, &request, &reply);
     if (reply.end == HTTP_ANSWERED && reply.code == 200) {
         _cleanup_(json_unrefp) json_t *root = json_parse(reply.body, reply.body_size);
         const char *name = json_text(root, "username");
 
         doctor_say(d, GRADE_OK, "replicate", NULL, "the token is accepted, account %s",
                    name ? name : "without a name");
-        check_clock(d, date);
+        check_clock(d, reply.date);
     } else {
         service_fault(&reply, &fault);
         doctor_say(d, GRADE_FAIL, "replicate", fault_info(fault.code)->advice, "%s: %s",
@@ -113,16 +85,15 @@ static void check_replicate(Doctor *d) {
     http_reply_done(&reply);
 }
 
-static void check_bucket(Doctor *d) {
+static void check_bucket(Doctor *d, Outside *o) {
     HttpRequest request;
     HttpReply reply;
     Fault fault = { 0 };
     bool is_public;
-    time_t date;
 
     if (store_bucket_ask(d->config, &request) < 0)
         return;
-    exchange(&request, &reply, &date);
+    exchange(o, &request, &reply);
     if (store_bucket_hear(&reply, &is_public, &fault) != EV_OK)
         doctor_say(d, GRADE_FAIL, "storage", fault_info(fault.code)->advice, "bucket %s: %s",
                    d->config->bucket, fault.detail);
@@ -136,15 +107,46 @@ static void check_bucket(Doctor *d) {
     http_reply_done(&reply);
 }
 
+static void outside_done(Outside *o) {
+    http_free(o->http);
+    resolver_free(o->resolver);
+    sd_event_unref(o->event);
+    curl_global_cleanup();
+}
+
+static int outside_init(Outside *o, const Config *c) {
+    int r;
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return -ENOMEM;
+    if ((r = sd_event_new(&o->event)) >= 0 && (r = resolver_new(&o->resolver, o->event)) >= 0)
+        r = http_new(&o->http, o->event, o->resolver, &c->proxies, "meshifyd/" VERSION);
+    if (r < 0)
+        outside_done(o);
+    return r;
+}
+
 void doctor_services(Doctor *d) {
     const Config *c = d->config;
+    Outside o = { 0 };
+    char proxies[600];
+    int r = outside_init(&o, c);
 
-    check_replicate(d);
+    if (r < 0) {
+        doctor_say(d, GRADE_FAIL, "network", "Make memory and descriptors free.", "%s",
+                   strerror(-r));
+        return;
+    }
+    if (*proxies_describe(&c->proxies, proxies, sizeof proxies))
+        doctor_say(d, GRADE_OK, "proxy", NULL, "%s; no_proxy: %s", proxies,
+                   c->proxies.none ? c->proxies.none : "none");
+    check_replicate(d, &o);
     if (c->storage_driver == STORAGE_SUPABASE)
-        check_bucket(d);
+        check_bucket(d, &o);
     else if (access(c->storage_url, W_OK | X_OK) < 0)
         doctor_say(d, GRADE_FAIL, "storage", "Make [storage] url a directory that we may write.",
                    "%s: %s", c->storage_url, strerror(errno));
     else
         doctor_say(d, GRADE_OK, "storage", NULL, "%s can be written", c->storage_url);
+    outside_done(&o);
 }

@@ -132,11 +132,18 @@ static void take_file_headers(HttpOp *op) {
     }
 }
 
+static void take_date(HttpOp *op) {
+    char date[40];
+
+    take_header(op, "Date", date, sizeof date);
+    op->reply.date = date[0] ? curl_getdate(date, NULL) : -1;
+}
+
 static void finish(HttpOp *op) {
     curl_off_t wait = 0, took = 0, sent = 0;
     char *redirect = NULL;
 
-    op->reply.end = end_of(op);
+    op->reply.end = http_route_refused(op->route, op->easy, &op->reply) ? HTTP_UNSENT : end_of(op);
     op->reply.code = op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ||
                              (op->reply.end == HTTP_LOST && op->request.sink_fd > 0)
                          ? (int) http_op_status(op)
@@ -150,6 +157,7 @@ static void finish(HttpOp *op) {
     (void) curl_easy_getinfo(op->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
     op->reply.sent_whole =
         op->request.body_size > 0 && sent >= 0 && (uint64_t) sent >= op->request.body_size;
+    take_date(op);
     if (op->request.sink_fd > 0)
         take_file_headers(op);
     (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);

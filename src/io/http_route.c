@@ -235,3 +235,19 @@ CURLcode http_route_apply(HttpRoute *route, CURL *easy, HttpReply *reply) {
 #undef SET
     return r;
 }
+
+/* A tunnel through it was refused (CONNECT), or it wants another login for a plain request. */
+bool http_route_refused(const HttpRoute *route, CURL *easy, HttpReply *reply) {
+    long tunnel = 0, code = 0;
+
+    if (!route || !route->proxy)
+        return false;
+    (void) curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &tunnel);
+    (void) curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &code);
+    if (tunnel > 0 ? tunnel / 100 == 2 : code != 407)
+        return false;
+    (void) snprintf(reply->error, sizeof reply->error, "the proxy %.60s answers HTTP %ld%s",
+                    route->proxy->host, tunnel > 0 ? tunnel : code,
+                    tunnel == 407 || code == 407 ? ": it wants another login" : "");
+    return true;
+}

@@ -180,7 +180,7 @@ static void errors(void **state) {
 
 static void errors_all_at_once(void **state) {
     char *environ_[] = { "DATABASE_URL=mysql://root:hunter2@x/", "REPLICATE_API_TOKEN=r8_hun ter2",
-                         NULL };
+                         "https_proxy=ftp://me:hunter2@proxy", NULL };
     ConfigText credential = { "meshifyd.supabase_service_role_key", "hunter2\x01", 8 };
     const char dropin[] = "[log]\nlevel = loud\n";
     ConfigSource src = { .environ = environ_,
@@ -197,12 +197,13 @@ static void errors_all_at_once(void **state) {
                   "url = x\n[storage]\nsecret_access_key = hunter2\n[step a]\nmodel = b\n",
                   &c, &e),
         -EINVAL);
-    assert_int_equal(e.n, 11);
+    assert_int_equal(e.n, 12);
     assert_null(strstr(e.text, "hunter2"));
     assert_null(strstr(e.text, "hun ter2"));
     assert_non_null(strstr(e.text, "d.ini:2: [log] level: 'loud'"));
     assert_non_null(strstr(e.text, "environment DATABASE_URL: [database] url: is not"));
     assert_non_null(strstr(e.text, "environment REPLICATE_API_TOKEN: [replicate] token: is not"));
+    assert_non_null(strstr(e.text, "environment https_proxy: is not a proxy's URL; allowed is "));
     assert_non_null(
         strstr(e.text, "credential meshifyd.supabase_service_role_key: [storage] key: is not"));
     assert_non_null(strstr(e.text,
