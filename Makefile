@@ -12,11 +12,11 @@ SAN        ?=# sanitizers, e.g. SAN=address,undefined
 PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
-BASE   := fault redact str proxy json message hash prom clock log
+BASE   := fault redact str proxy json message hash prom clock log_out log
 CORE   := job config config_table config_ini config_names config_steps config_value database_url pipeline retry scan sift glb glb_json
 FLOW   := notify claim answer service predict listing look audit poll download validate store complete
 IO     := aside resolve hosts_list hosts db_errors db_login db_connect db address http_body http_route http httpd spool dir
-DAEMON := libraries settings database_trust lane worker stage buying filing closing stages lease wakeup prune audit sample metrics pages status
+DAEMON := libraries loop supervisor settings database_trust lane worker stage buying filing closing stages lease wakeup prune audit sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := doctor doctor_db doctor_http
 CTL_IO := aside resolve address http_route http_body http # what the doctor asks with
@@ -41,10 +41,11 @@ Q             = $(if $(V),,@)# V=1 shows the commands
 COMPILE       = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
 LINK          = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
 
-PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out base/clock.o base/log.o,$(BASE:%=base/%.o)) \
+OUTSIDE    := base/clock.o base/log_out.o base/log.o# what of base/ is not pure
+PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out $(OUTSIDE),$(BASE:%=base/%.o)) \
                 $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
-DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
-CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
+DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(OUTSIDE) $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
+CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) base/log_out.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
 SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
 UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))
 MAN        := meshifyd.8 meshifyctl.1 meshify.ini.5

@@ -18,6 +18,7 @@
 #include "daemon/database_trust.h"
 #include "daemon/lease.h"
 #include "daemon/libraries.h"
+#include "daemon/loop.h"
 #include "daemon/pages.h"
 #include "daemon/settings.h"
 #include "daemon/status.h"
@@ -153,30 +154,6 @@ static void tell_proxies(const Config *config) {
 
 /* --- running ------------------------------------------------------------------------------- */
 
-/* As sd_event_loop() does it, with a clock beside each event that is dispatched. */
-static int loop(sd_event *event, Metrics *metrics) {
-    for (;;) {
-        uint64_t began_usec, began_cpu_usec;
-        int r = sd_event_prepare(event);
-
-        if (r == 0)
-            r = sd_event_wait(event, UINT64_MAX);
-        if (r == 0)
-            continue;
-        if (r > 0) {
-            began_usec = clock_now_usec();
-            began_cpu_usec = clock_thread_usec();
-            r = sd_event_dispatch(event);
-            metrics_turn(metrics, clock_now_usec() - began_usec,
-                         clock_thread_usec() - began_cpu_usec);
-        }
-        if (r < 0)
-            return r;
-        if (sd_event_get_state(event) == SD_EVENT_FINISHED)
-            return sd_event_get_exit_code(event, &r) < 0 ? 0 : r;
-    }
-}
-
 static int run(const Config *config) {
     Daemon d = { 0 };
     int r;
@@ -196,7 +173,7 @@ static int run(const Config *config) {
             log_line(LOG_WARNING, CONFIG,
                      "[replicate] allow_insecure is on: http and private addresses are allowed");
         tell_proxies(config);
-        r = loop(d.event, &d.worker->metrics);
+        r = loop_run(d.event, &d.worker->metrics);
         if (r < 0)
             log_line(LOG_ERR, INTERNAL, "The event loop failed: %s; what was begun is found again",
                      strerror(-r));
@@ -209,6 +186,7 @@ static int run(const Config *config) {
     sd_event_source_disable_unref(d.deadline);
     sd_event_source_disable_unref(d.done);
     sd_event_unref(d.event);
+    log_close();
     return r == -ENOTDIR ? EX_CONFIG : r < 0 ? EX_SOFTWARE : 0;
 }
 
@@ -311,6 +289,8 @@ int main(int argc, char **argv) {
     if (r == 0 && (r = database_trust_check(config, &errors)) == 0 && errors.n > 0)
         r = -EINVAL;
     if (r < 0) {
+        /* Nobody may read it: a signal must be able to end this. */
+        (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
         if (errors.text)
             fputs(errors.text, stderr);
         else
@@ -321,6 +301,7 @@ int main(int argc, char **argv) {
     }
     config_errors_done(&errors);
     if (only_test) {
+        (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
         warn(config, false);
         puts("The configuration is good.");
         config_free(config);

@@ -39,3 +39,4 @@
 #define MSG_METRICS_DOWN "916ad0a1e7344901b85fb7e633434e80" /* metrics can't be served */
 #define MSG_CONFIG "44939a55d2524063b0c937dae4a69bf4"       /* something about the configuration */
 #define MSG_INTERNAL "6d2d1922b1f641bb92f15d38cc45defe"     /* something of ours failed */
+#define MSG_LOG_LOST "761a489c923244a89d83b4a29bbae021"     /* lines of the log were lost */

@@ -17,6 +17,18 @@ typedef enum LogTarget {
 void log_open(LogTarget target, int level);
 bool log_wanted(int level);
 
+/* A line that nobody takes is queued; past a bound, lines are lost. */
+bool log_is_behind(void);
+
+/* Writes what is queued, as far as it is taken, and reports what was lost. True: nothing is left. */
+bool log_flush(void);
+
+/* How many lines were lost since the start. */
+unsigned long long log_lost(void);
+
+/* The last lines are given a moment to be read. */
+void log_close(void);
+
 void log_event(int level, const char *message_id, const LogContext *ctx, const char *file, int line,
                const char *func, const char *message, ...) __attribute__((format(printf, 7, 8)));
 

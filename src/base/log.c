@@ -1,22 +1,22 @@
+/* Makes a log line of an event and of what is known about it: for the journal, logfmt or JSON. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-#define SD_JOURNAL_SUPPRESS_LOCATION
-#include <systemd/sd-journal.h>
 
 #include "base/log.h"
+#include "base/log_out.h"
 #include "base/str.h"
 
 static LogTarget log_target = LOG_TO_STDERR;
 static int log_level = LOG_INFO;
 
-/* sd_journal_send() reports success where no journal listens, so we ask who stderr is. */
+/* Nobody answers a datagram for the journal where none runs, so we ask who stderr is. */
 static bool stderr_is_journal(void) {
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long dev, ino;
@@ -31,6 +31,7 @@ void log_open(LogTarget target, int level) {
                  : stderr_is_journal() ? LOG_TO_JOURNAL
                                        : LOG_TO_STDERR;
     log_level = level;
+    log_out_open(log_target == LOG_TO_JOURNAL);
 }
 
 bool log_wanted(int level) {
@@ -40,19 +41,6 @@ bool log_wanted(int level) {
 typedef struct Field {
     const char *journal, *name, *value;
 } Field;
-
-static void to_journal(const Field *fields, size_t n) {
-    struct iovec iov[16];
-    char texts[16][1200];
-
-    for (size_t i = 0; i < n; i++) {
-        int size = snprintf(texts[i], sizeof texts[i], "%s=%s", fields[i].journal, fields[i].value);
-
-        iov[i] = (struct iovec){ texts[i], (size_t) size < sizeof texts[i] ? (size_t) size
-                                                                           : sizeof texts[i] - 1 };
-    }
-    (void) sd_journal_sendv(iov, (int) n);
-}
 
 /* Bounded, and on the stack: what is said of a shortage of memory must need none. */
 typedef struct Line {
@@ -84,9 +72,23 @@ static void add_quoted(Line *line, const char *text) {
 
 static void put(Line *line) {
     line->text[line->size++] = '\n';
-    if (write(STDERR_FILENO, line->text, line->size) < 0) {
-        /* there is nowhere left to say it */
+    log_out_put(line->text, line->size);
+}
+
+/* The journal's own protocol: a field a line. Values are clean, so that none has a line feed, which
+ * the protocol writes in another way. */
+static void to_journal(const Field *fields, size_t n) {
+    Line line = { .size = 0 };
+
+    add(&line, "SYSLOG_IDENTIFIER=");
+    add(&line, program_invocation_short_name);
+    for (size_t i = 0; i < n; i++) {
+        add(&line, "\n");
+        add(&line, fields[i].journal);
+        add(&line, "=");
+        add(&line, fields[i].value);
     }
+    put(&line);
 }
 
 /* One line of logfmt: time, level, message, then the fields that a reader of a terminal wants. */
@@ -134,15 +136,42 @@ static void to_json(const Field *fields, size_t n) {
     put(&line);
 }
 
+/* Lines are lost while nobody reads the log. That is said first when it goes on. */
+static void say_lost(void) {
+    unsigned long long n = log_out_take_lost();
+
+    if (n > 0)
+        log_line(LOG_WARNING, LOG_LOST,
+                 "%llu log lines were lost since the line before: nobody read the log", n);
+}
+
+bool log_flush(void) {
+    say_lost();
+    return log_out_flush();
+}
+
+bool log_is_behind(void) {
+    return log_out_is_behind();
+}
+
+unsigned long long log_lost(void) {
+    return log_out_lost();
+}
+
+void log_close(void) {
+    log_out_close();
+}
+
 void log_event(int level, const char *message_id, const LogContext *ctx, const char *file, int line,
                const char *func, const char *message, ...) {
-    char raw[4096], text[1024], priority[12], attempt[12], where[12];
+    char raw[4096], text[1024], priority[12], attempt[12], where[12], clean[6][200];
     Field fields[16];
     size_t n = 0;
     va_list ap;
 
     if (!log_wanted(level))
         return;
+    say_lost();
     va_start(ap, message);
     (void) vsnprintf(raw, sizeof raw, message, ap);
     va_end(ap);
@@ -168,7 +197,8 @@ void log_event(int level, const char *message_id, const LogContext *ctx, const c
 
         for (size_t i = 0; i < sizeof more / sizeof *more; i++)
             if (more[i].value && *more[i].value)
-                fields[n++] = more[i];
+                fields[n++] = (Field){ more[i].journal, more[i].name,
+                                       str_clean(clean[i], sizeof clean[i], more[i].value) };
         (void) snprintf(attempt, sizeof attempt, "%u", ctx->attempt);
         fields[n++] = (Field){ "MESHIFY_ATTEMPT", "attempt", attempt };
     }

@@ -10,6 +10,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/log_out.h"
 #include "daemon/libraries.h"
 
 static void *or_end(void *p) {
@@ -17,7 +18,7 @@ static void *or_end(void *p) {
         "meshifyd: out of memory, ending at once; what was begun is found again\n";
 
     if (!p) {
-        (void) !write(STDERR_FILENO, said, sizeof said - 1);
+        log_out_stderr(said);
         _exit(EX_SOFTWARE);
     }
     return p;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "daemon/metrics.h"
 #include "daemon/worker.h"
 
@@ -302,6 +303,8 @@ int metrics_write(const Worker *w, char **ret, size_t *ret_size) {
     write_services(&p, w);
     write_worker(&p, w);
     write_loop(&p, &w->metrics);
+    counter(&p, "meshify_log_lines_lost_total", "Lines that were lost since nobody read the log.",
+            log_lost());
     write_process(&p, &w->metrics);
     if (p.failed) {
         prom_done(&p);

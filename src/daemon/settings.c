@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log_out.h"
 #include "base/redact.h"
 #include "base/str.h"
 #include "daemon/settings.h"
@@ -112,12 +113,15 @@ static bool holds_secret(const char *text) {
 /* Not an error: a container may have its reasons. */
 static void warn_if_open(const ConfigText *file) {
     struct stat st;
-    char shown[200];
+    char shown[200], line[500];
 
     if (file->text && stat(file->name, &st) == 0 && st.st_mode & S_IROTH &&
-        holds_secret(file->text))
-        fprintf(stderr, "warning: %s holds a secret and everybody can read it: chmod 600 %s\n",
-                str_clean(shown, sizeof shown, file->name), shown);
+        holds_secret(file->text)) {
+        (void) snprintf(line, sizeof line,
+                        "warning: %s holds a secret and everybody can read it: chmod 600 %s\n",
+                        str_clean(shown, sizeof shown, file->name), shown);
+        log_out_stderr(line);
+    }
 }
 
 /* A file of the configuration; `optional`: it may be missing. Errors go to `e`. 0, -ENOMEM. */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -11,12 +10,14 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/status.h"
+#include "daemon/supervisor.h"
 
 #define READY_USEC (10 * USEC_PER_SEC)
 #define SAY_USEC (250 * USEC_PER_MSEC)
 
 struct Status {
     Worker *worker;
+    Supervisor *supervisor;
     sd_event_source *ready_timer, *say_timer;
     bool ready, stopping, due;
     uint64_t
@@ -82,20 +83,21 @@ static void tell_held(Status *s) {
     db_request_done(&request);
 }
 
-static void say(Status *s) {
+/* `more`: what else is news. */
+static void say(Status *s, unsigned more) {
     const Worker *w = s->worker;
-    char held[1000]; /* all lanes: text is never cut within a character */
+    char text[1500], held[1000]; /* all lanes: text is never cut within a character */
 
     list_held(w, held, sizeof held);
     tell_held(s);
-    (void) sd_notifyf(0, "STATUS=%s%u jobs in flight, %llu done, %llu failed%s%s%s%s%s%s",
-                      s->stopping ? "Stopping: " : "", w->n_tasks, w->done, w->failed,
-                      w->trouble[0] ? "; not ready: " : "", w->trouble, held,
-                      !w->trouble[0] && w->config->listen != CONFIG_LISTEN_OFF &&
-                              !w->listening.works
-                          ? "; polling"
-                          : "",
-                      w->pages[0] ? "; " : "", w->pages);
+    (void) snprintf(text, sizeof text, "%s%u jobs in flight, %llu done, %llu failed%s%s%s%s%s%s",
+                    s->stopping ? "Stopping: " : "", w->n_tasks, w->done, w->failed,
+                    w->trouble[0] ? "; not ready: " : "", w->trouble, held,
+                    !w->trouble[0] && w->config->listen != CONFIG_LISTEN_OFF && !w->listening.works
+                        ? "; polling"
+                        : "",
+                    w->pages[0] ? "; " : "", w->pages);
+    supervisor_tell(s->supervisor, SUPERVISOR_STATUS | more, text);
 }
 
 static void say_ready(Status *s) {
@@ -103,8 +105,7 @@ static void say_ready(Status *s) {
         return;
     s->ready = true;
     s->ready_timer = sd_event_source_disable_unref(s->ready_timer);
-    say(s);
-    (void) sd_notify(0, "READY=1");
+    say(s, SUPERVISOR_READY);
     if (status_is_ready(s->worker))
         log_line(LOG_NOTICE, STARTED, "meshifyd " VERSION " is ready as %s",
                  s->worker->config->instance);
@@ -126,7 +127,7 @@ static int on_say_timer(sd_event_source *source, uint64_t usec, void *userdata) 
     (void) source;
     (void) usec;
     s->due = false;
-    say(s);
+    say(s, 0);
     return 0;
 }
 
@@ -142,8 +143,7 @@ void status_changed(Status *s) {
 
 void status_stopping(Status *s) {
     s->stopping = true;
-    (void) sd_notify(0, "STOPPING=1");
-    say(s);
+    say(s, SUPERVISOR_STOPPING);
 }
 
 int status_new(Status **ret, Worker *w) {
@@ -160,7 +160,7 @@ int status_new(Status **ret, Worker *w) {
     if (r >= 0)
         r = sd_event_source_set_enabled(s->say_timer, SD_EVENT_OFF);
     if (r >= 0)
-        r = sd_event_set_watchdog(w->event, true);
+        r = supervisor_new(&s->supervisor, w->event);
     if (r < 0) {
         status_free(s);
         return r;
@@ -173,6 +173,7 @@ Status *status_free(Status *s) {
     if (s) {
         sd_event_source_disable_unref(s->ready_timer);
         sd_event_source_disable_unref(s->say_timer);
+        s->supervisor = supervisor_free(s->supervisor);
         free(s);
     }
     return NULL;
