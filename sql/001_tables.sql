@@ -157,15 +157,18 @@ CREATE TABLE IF NOT EXISTS meshify.settings (
     value text NOT NULL
 );
 INSERT INTO meshify.settings (key, value)
-VALUES ('refund', 'on'), ('refund_max', '100'), ('price', '25'), ('max_pending_jobs', '0'), ('paused', 'off')
+VALUES ('refund', 'on'), ('refund_max', '100'), ('price', '25'), ('max_pending_jobs', '0'), ('max_prompt', '32768'),
+       ('paused', 'off')
 ON CONFLICT DO NOTHING;
 -- Closing a job reads these: one that was written by hand must be as good as one of `meshifyctl settings`.
 DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conname = 'settings_value' AND conrelid = 'meshify.settings'::regclass) THEN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.conname = 'settings_value' AND c.conrelid = 'meshify.settings'::regclass
+                   AND pg_get_constraintdef(c.oid) LIKE '%max_prompt%') THEN -- an older one knows fewer keys
+        ALTER TABLE meshify.settings DROP CONSTRAINT IF EXISTS settings_value;
         ALTER TABLE meshify.settings ADD CONSTRAINT settings_value CHECK (CASE
             WHEN key IN ('refund', 'paused') THEN value IN ('on', 'off')
-            WHEN key IN ('refund_max', 'price', 'max_pending_jobs') THEN value ~ '^[0-9]{1,9}$'
+            WHEN key IN ('refund_max', 'price', 'max_pending_jobs', 'max_prompt') THEN value ~ '^[0-9]{1,9}$'
             ELSE true END) NOT VALID;
     END IF;
 END $$;

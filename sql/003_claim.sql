@@ -1,6 +1,7 @@
 -- Jobs come from the queue: what a claim answers, and how a job becomes a worker's. Which jobs: 019_begun.sql.
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
+-- In a job's row next_usec is something else: NULL, or the size of an input that is too large to be answered.
 DO $$
 BEGIN
     IF to_regtype('meshify.claimed') IS NULL THEN
@@ -36,16 +37,85 @@ BEGIN RETURN coalesce((SELECT e.event = 'unended' FROM meshify.events e
                        WHERE e.job_id = p_job AND e.event IN ('unended', 'retried') ORDER BY e.id DESC LIMIT 1), false);
 END $$;
 
+-- The most that input_data may have, in bytes, stored and unpacked. max_prompt is for the prompt alone.
+CREATE OR REPLACE FUNCTION meshify.max_input() RETURNS int
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 512 * 1024 $$;
+
+-- Was anything bought for this job, or may it have been? What was refused, or never sent, is not.
+CREATE OR REPLACE FUNCTION meshify.is_begun(p_job uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN EXISTS (SELECT FROM meshify.predictions p
+                     WHERE p.job_id = p_job AND (p.state <> 'ended' OR p.prediction_id IS NOT NULL));
+END $$;
+
+-- What a worker needs of input_data: its two members, the other ones may be of any size. A member that is no text
+-- becomes true, which is none either. Instead of what is too large its size is answered. The stored size is known
+-- before anything is read; but what is stored may be compressed, at most to a hundredth (pglz) or a 255th (lz4), so
+-- it is unpacked once and measured again. (A prompt that was bought with is not judged anew.)
+CREATE OR REPLACE FUNCTION meshify.input_of(p_input jsonb, p_judge boolean, OUT input text, OUT too_large bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_max int := meshify.setting('max_prompt')::int;
+    v_all jsonb;
+    v_prompt jsonb;
+    v_image jsonb;
+    v_size bigint := pg_column_size(p_input);
+BEGIN
+    IF v_size > meshify.max_input() THEN
+        too_large := v_size;
+        RETURN;
+    ELSIF p_input IS NULL OR jsonb_typeof(p_input) <> 'object' THEN
+        input := 'null';
+        RETURN;
+    END IF;
+    v_all := p_input || '{}'; -- unpacked
+    v_size := pg_column_size(v_all);
+    IF v_size > meshify.max_input() THEN
+        too_large := v_size;
+        RETURN;
+    END IF;
+    v_prompt := v_all -> 'prompt';
+    v_image := v_all -> 'input_image_url';
+    v_size := octet_length(v_prompt #>> '{}');
+    IF p_judge AND v_max > 0 AND v_size > v_max THEN
+        too_large := v_size;
+        RETURN;
+    END IF;
+    input := jsonb_build_object(
+        'prompt', CASE WHEN jsonb_typeof(v_prompt) NOT IN ('string', 'null') THEN 'true' ELSE v_prompt END,
+        'input_image_url', CASE WHEN jsonb_typeof(v_image) = 'string' THEN to_jsonb(left(v_image #>> '{}', 10000)) -- no address is longer
+                                WHEN jsonb_typeof(v_image) <> 'null' THEN 'true' END);
+END $$;
+
+-- As many of these jobs, from the first on, as one claim may carry: 4 MiB. What a job's input takes to read
+-- is not known before it is read; so each counts as what it may become at worst, in time and in bytes.
+CREATE OR REPLACE FUNCTION meshify.fitting(p_jobs uuid[]) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_max bigint := coalesce(nullif(meshify.setting('max_prompt')::int, 0), meshify.max_input());
+BEGIN
+    RETURN ARRAY(
+        SELECT s.id FROM (
+            SELECT q.id, q.n, sum(CASE WHEN q.size > meshify.max_input() THEN 0 -- which is not read
+                                       ELSE greatest(6 * q.size, least(100 * q.size, v_max + 10000)) END + 10 * q.outputs)
+                              OVER (ORDER BY q.n) AS total
+            FROM (SELECT o.id, o.n, coalesce(pg_column_size(j.input_data), 0)::bigint AS size,
+                         (SELECT coalesce(sum(pg_column_size(p.output)), 0) FROM meshify.predictions p WHERE p.job_id = o.id) AS outputs
+                  FROM unnest(p_jobs) WITH ORDINALITY AS o (id, n) JOIN meshify.jobs j ON j.id = o.id) q) s
+        WHERE s.n = 1 OR s.total <= 4 * 1024 * 1024 ORDER BY s.n);
+END $$;
+
 -- A job as a worker takes it up. (plpgsql keeps the plan for the next call, sql does not.)
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, j.input_data::text, j.attempts,
+BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, i.input, j.attempts,
            CASE WHEN meshify.unended(j.id) THEN 1000 ELSE j.crashes END, meshify.usec(j.worked),
            meshify.usec(now() - greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
                                                         WHERE e.job_id = j.id AND e.event = 'retried'))),
            j.cancel_requested_at IS NOT NULL,
-           meshify.purchases_of(j.id), NULL::bigint, NULL::uuid[], NULL::uuid[]
+           meshify.purchases_of(j.id), i.too_large, NULL::uuid[], NULL::uuid[]
     FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
+    CROSS JOIN LATERAL meshify.input_of(j.input_data, NOT meshify.is_begun(j.id)) i
     WHERE j.id = ANY (p_jobs)
     ORDER BY j.priority DESC, j.run_after, j.created_at;
 END $$;
@@ -99,6 +169,10 @@ END $$;
 SELECT meshify.only_for('meshify.usec(interval)');
 SELECT meshify.only_for('meshify.purchases_of(uuid)');
 SELECT meshify.only_for('meshify.unended(uuid)');
+SELECT meshify.only_for('meshify.max_input()');
+SELECT meshify.only_for('meshify.is_begun(uuid)');
+SELECT meshify.only_for('meshify.input_of(jsonb, boolean)');
+SELECT meshify.only_for('meshify.fitting(uuid[])');
 SELECT meshify.only_for('meshify.as_claimed(uuid[])');
 SELECT meshify.only_for('meshify.take(uuid, uuid[])');
 SELECT meshify.only_for('meshify.take_each(uuid, uuid[])');

@@ -15,9 +15,10 @@ EXCEPTION WHEN integrity_constraint_violation OR undefined_column OR invalid_tex
     RAISE WARNING 'user % could not be notified: %', p_user, SQLERRM;
 END $$;
 
+-- The beginning of the prompt. What is too large to be a request is not read.
 CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
-$$ SELECT left(CASE WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;
+$$ SELECT left(CASE WHEN pg_column_size(p_input) > meshify.max_input() THEN '' WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;
 
 -- A trigger of theirs may have taken back what was just written: then all of it is undone.
 CREATE OR REPLACE FUNCTION meshify.has_ended(p_job uuid) RETURNS void
@@ -85,7 +86,9 @@ CREATE OR REPLACE FUNCTION meshify.canceled(p_worker uuid, p_job uuid) RETURNS t
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
 BEGIN
-    IF v_answer NOT IN ('ok', 'cancel') THEN
+    IF v_answer = 'ok' THEN -- nobody asked: a worker that thinks so lets the job go, and takes it up again as it is
+        RETURN 'lost';
+    ELSIF v_answer <> 'cancel' THEN
         RETURN v_answer;
     END IF;
     RETURN meshify.try_end(p_job, 'canceled', 'canceled', 'canceled');

@@ -2,6 +2,15 @@
 SET LOCAL lock_timeout = '1s'; -- a busy table: once more
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
+-- NULL when nothing of a text would be seen (as str_is_blank() in base/str.c says it); else the text without the
+-- blanks around it. The codes are those of UTF-8 databases; elsewhere only ASCII's are met.
+CREATE OR REPLACE FUNCTION meshify.unless_blank(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN p_text COLLATE "C" !~ ('^[\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
+        '\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*$')
+        THEN btrim(p_text, E' \t\r\n\f\v') END
+$$;
+
 CREATE OR REPLACE FUNCTION meshify.enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false,
     OUT asset_id uuid, OUT job_id uuid)
@@ -10,13 +19,21 @@ CREATE OR REPLACE FUNCTION meshify.enqueue(
 DECLARE
     v_user uuid := enqueue.user_id;
     v_project uuid := enqueue.project_id;
-    v_prompt text := nullif(btrim(enqueue.prompt), '');
-    v_image text := nullif(btrim(enqueue.image_url), '');
+    v_prompt text;
+    v_image text;
+    v_max_prompt int := coalesce(nullif(meshify.setting('max_prompt')::int, 0), meshify.max_input() - 10000);
     v_price numeric := CASE WHEN enqueue.free THEN 0 ELSE meshify.setting('price')::numeric END;
     v_max int := meshify.setting('max_pending_jobs')::int;
     v_asset uuid;
     v_job uuid;
 BEGIN
+    IF octet_length(enqueue.prompt) > v_max_prompt THEN
+        RAISE EXCEPTION 'the prompt has % bytes, at most % are taken', octet_length(enqueue.prompt), v_max_prompt USING ERRCODE = 'MF400';
+    ELSIF octet_length(enqueue.image_url) > 8192 THEN
+        RAISE EXCEPTION 'image_url has % bytes, at most 8192 are taken', octet_length(enqueue.image_url) USING ERRCODE = 'MF400';
+    END IF;
+    v_prompt := meshify.unless_blank(enqueue.prompt);
+    v_image := meshify.unless_blank(enqueue.image_url);
     IF v_user IS NULL OR v_project IS NULL OR (v_prompt IS NULL AND v_image IS NULL) THEN
         RAISE EXCEPTION 'user_id, project_id and a prompt or an image are needed' USING ERRCODE = 'MF400';
     END IF;
@@ -148,6 +165,7 @@ BEGIN
             EXECUTE FUNCTION meshify.cancel_asked();
     END IF;
 END $do$;
+SELECT meshify.only_for('meshify.unless_blank(text)');
 SELECT meshify.only_for('meshify.notify_jobs()');
 SELECT meshify.only_for('meshify.cancel_asked()');
 SELECT meshify.only_for('meshify.asset_deleted()');

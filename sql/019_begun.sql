@@ -65,8 +65,10 @@ CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_us
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_picked uuid[] := '{}';
+    v_some uuid[];
     v_more uuid[];
     v_taken uuid[] := '{}';
+    v_cut boolean := false; -- more would have been too much for one answer
     v_paused boolean := meshify.setting('paused') IS NOT DISTINCT FROM 'on';
     v_info meshify.claimed;
 BEGIN
@@ -78,11 +80,16 @@ BEGIN
     PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR SHARE;
     IF FOUND THEN
         v_picked := meshify.pick_begun(p_free, v_paused);
+        v_more := meshify.fitting(v_picked);
+        v_cut := cardinality(v_more) < cardinality(v_picked);
+        v_picked := v_more;
         IF cardinality(v_picked) > 0 THEN -- before the others are counted
             v_taken := meshify.take_each(p_worker, v_picked);
         END IF;
-        IF NOT v_paused AND NOT p_only_bought AND cardinality(v_picked) < p_free THEN
-            v_more := meshify.pick(p_free - cardinality(v_picked), p_max_per_user);
+        IF NOT v_paused AND NOT p_only_bought AND NOT v_cut AND cardinality(v_picked) < p_free THEN
+            v_some := meshify.pick(p_free - cardinality(v_picked), p_max_per_user);
+            v_more := meshify.fitting(v_some);
+            v_cut := cardinality(v_more) < cardinality(v_some);
             v_taken := v_taken || meshify.take_each(p_worker, v_more);
             v_picked := v_picked || v_more;
         END IF;
@@ -94,7 +101,7 @@ BEGIN
             SELECT j.run_after FROM meshify.jobs j
             WHERE j.status = 'pending'
             ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
-        WHERE cardinality(v_picked) >= p_free OR n.run_after > now());
+        WHERE v_cut OR cardinality(v_picked) >= p_free OR n.run_after > now());
     RETURN NEXT v_info;
     IF cardinality(v_taken) > 0 THEN
         RETURN QUERY SELECT * FROM meshify.as_claimed(v_taken);

@@ -6,6 +6,7 @@ typedef enum FaultCode {
     FAULT_NONE,
     FAULT_PROMPT_MISSING,    /* input_data has no usable prompt, and no image */
     FAULT_INPUT_INVALID,     /* input_data is no object, or its members have other types */
+    FAULT_INPUT_TOO_LARGE,   /* the prompt is longer than max_prompt, or input_data than 512 KiB */
     FAULT_IMAGE_FORBIDDEN,   /* a path that is not the user's, or nothing that could be signed */
     FAULT_IMAGE_MISSING,     /* the path names no object */
     FAULT_IMAGE_UNREACHED,   /* the model could not fetch the URL that we gave it */

@@ -26,6 +26,10 @@ bool str_is_graphic(const char *s);
 /* True when the text begins and ends with the same quotation mark, as a shell would take it away. */
 bool str_is_quoted(const char *s);
 
+/* True when nothing of `s` would be seen: it is empty, or has nothing but blanks of any kind (Unicode's
+ * White_Space), controls and characters without width (Default_Ignorable_Code_Point). UTF-8. */
+bool str_is_blank(const char *s);
+
 /* A growing buffer of bytes, always terminated once something was added. */
 typedef struct StrBuf {
     char *text;

@@ -12,6 +12,7 @@
 #include "daemon/lane.h"
 #include "daemon/metrics.h"
 #include "daemon/sample.h"
+#include "daemon/taking.h"
 #include "flow/audit.h"
 #include "flow/download.h"
 #include "flow/notify.h"
@@ -36,9 +37,10 @@ typedef struct Task {
     Hash *hash;
     Download download; /* what of it is in the file */
     Glb *glb;
-    uint64_t sent_usec; /* when the call under way was made */
-    bool refusal_said;  /* in this state, that the database refuses the call to everybody */
-    uint64_t back_usec; /* a job that was handed back comes due then */
+    uint64_t sent_usec;   /* when the call under way was made */
+    uint64_t polled_usec; /* when its prediction was last read */
+    bool refusal_said;    /* in this state, that the database refuses the call to everybody */
+    uint64_t back_usec;   /* a job that was handed back comes due then */
     TAILQ_ENTRY(Task) link;
 } Task;
 
@@ -69,14 +71,22 @@ typedef struct Lease {
     sd_event_source *timer;
 } Lease;
 
+#define HINTS_MAX 200 /* predictions that notifications named and that are not looked for yet */
+
 typedef struct Listening {
     Db *db;
-    bool works;        /* the last ping came back */
-    bool said;         /* that it does not work */
-    char why[160];     /* it was lost, or never there */
-    unsigned failures; /* pings in a row that did not come back */
-    bool waiting;
-    sd_event_source *timer;
+    bool works;          /* the last ping came back */
+    bool said;           /* that it does not work */
+    char why[160];       /* it was lost, or never there */
+    unsigned failures;   /* pings in a row that did not come back */
+    bool waiting;        /* for the ping */
+    char ping[37];       /* what it says, another each time */
+    bool hinted;         /* that something is asked of us: the rows are to be read */
+    bool asking;         /* they are being read */
+    uint64_t asked_usec; /* when they, and the predictions below, were last looked at */
+    char predictions[HINTS_MAX][65];
+    unsigned n_predictions;
+    sd_event_source *timer, *hint_timer;
 } Listening;
 
 #define AUDIT_MAX 20 /* predictions that one audit cancels */
@@ -108,6 +118,7 @@ struct Worker {
     Metrics metrics;
     Sample sample;
     NotifyPlan plan;
+    Taking claimed_rows, compared_rows;
     bool only_bought;      /* the claim under way asks for bought jobs only */
     uint64_t no_room_usec; /* when it was last said that downloads wait for room; 0: never */
     bool starved;          /* a job can't go on for want of memory; said once */
@@ -138,11 +149,17 @@ void worker_tell_fault(Task *t, JobEvent ev);
 /* A claimed row becomes a task and begins. */
 void worker_take(Worker *w, const PGresult *res, int row);
 
+/* `ids` is text that names the jobs of ours that a cancel is asked for, as the database says. */
+void worker_take_cancels(Worker *w, const char *ids);
+
 Task *worker_find(Worker *w, const char *job_id);
 
 /* There may be work; or the plan changed. */
 void worker_wake(Worker *w);
 void worker_plan(Worker *w);
+
+/* Rows of ours that are not taken up yet come with the next comparison. */
+void worker_drop_rows(Worker *w);
 
 /* All jobs are another's now: they are dropped, nothing is written. */
 void worker_drop_all(Worker *w);

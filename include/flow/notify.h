@@ -8,10 +8,10 @@
 typedef enum NotifyKind {
     NOTIFY_OTHER,      /* not for us, or not readable */
     NOTIFY_WORK,       /* there is work */
-    NOTIFY_CANCEL,     /* `id` is a job */
+    NOTIFY_CANCEL,     /* `id` is a job; its row says whether a cancel is asked for */
     NOTIFY_PREDICTION, /* `id` is a prediction: poll it now */
-    NOTIFY_PING,       /* `id` is a worker: it proves its wake-up */
-    NOTIFY_DRAIN,      /* `id` is a worker: it is to stop */
+    NOTIFY_PING,       /* `id` is what a worker sent to prove its wake-up */
+    NOTIFY_DRAIN,      /* `id` is a worker; its row says whether it is to stop */
 } NotifyKind;
 
 typedef struct Notify {
@@ -28,7 +28,10 @@ typedef struct NotifyPlan {
     uint64_t woken_usec;   /* when; with several workers the claim waits a little after it */
     uint64_t due_usec;     /* when the next job comes due; UINT64_MAX: none is known */
     uint64_t claimed_usec; /* the last claim's answer */
+    bool claimed_none;     /* it brought no job: the next notification may be as wrong */
 } NotifyPlan;
+
+#define NOTIFY_HINT_USEC 100000 /* from one query that a hint caused to the next */
 
 /* When to claim: `now` or earlier means at once; UINT64_MAX: not before something else happens. */
 uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, unsigned workers,

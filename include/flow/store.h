@@ -11,7 +11,8 @@ int store_name(const Config *c, Job *j);
 int store_ask(const Config *c, const Job *j, int fd, HttpRequest *ret);
 JobEvent store_hear(const HttpReply *reply, Fault *reterr);
 
-/* A signed URL for the job's image, which is a path in the bucket. EV_OK: ask; EV_FINAL: not this
+/* A signed URL for the job's image, which is a path in the bucket (a leading slash and the bucket's name
+ * do not count). EV_OK: ask; EV_FINAL: not this
  * user's, or the driver can't sign. */
 JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr);
 int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret);

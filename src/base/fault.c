@@ -11,6 +11,7 @@ static const FaultInfo infos[_FAULT_MAX] = {
     [FAULT_NONE]             = { "none", VERDICT_WAIT, "", "", 0, 0 },
     [FAULT_PROMPT_MISSING]   = { "prompt_missing", VERDICT_FINAL, "The request has neither a prompt nor an image.", "", 0, 0 },
     [FAULT_INPUT_INVALID]    = { "input_invalid", VERDICT_FINAL, "The request could not be understood.", "Compare jobs.input_data with what meshify-enqueue writes.", 0, 0 },
+    [FAULT_INPUT_TOO_LARGE]  = { "input_too_large", VERDICT_FINAL, "The request is too large. Please shorten the prompt.", "Longer prompts: `meshifyctl settings max_prompt`; input_data as a whole may have 512 KiB.", 0, 0 },
     [FAULT_IMAGE_FORBIDDEN]  = { "image_forbidden", VERDICT_FINAL, "The reference image cannot be used. Please upload it again or use an https address.", "Only http and https URLs and the user's own objects are taken.", 0, 0 },
     [FAULT_IMAGE_MISSING]    = { "image_missing", VERDICT_FINAL, "The reference image was not found. Please upload it again.", "", 0, 0 },
     [FAULT_IMAGE_UNREACHED]  = { "image_unreached", VERDICT_RETRY, "The mesh model could not fetch the reference image. Please try again later.", "What the model said is in the journal. It fetches the image from [storage] url.", 0, 0 },

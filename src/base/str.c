@@ -100,6 +100,43 @@ bool str_is_quoted(const char *s) {
     return n >= 2 && strchr("'\"`", s[0]) && s[n - 1] == s[0];
 }
 
+/* The value of the UTF-8 character of `n` bytes at `s`. */
+static unsigned utf8_value(const unsigned char *s, size_t n) {
+    unsigned c = n == 1 ? s[0] : s[0] & (0xffU >> (n + 1));
+
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | (s[i] & 0x3fU);
+    return c;
+}
+
+bool str_is_blank(const char *s) {
+    /* PropList.txt and DerivedCoreProperties.txt of Unicode 15; and U+2800, a cell without dots. */
+    static const struct {
+        unsigned first, last;
+    } unseen[] = {
+        { 0x1, 0x20 },        { 0x7f, 0xa0 },       { 0xad, 0xad },     { 0x34f, 0x34f },
+        { 0x61c, 0x61c },     { 0x115f, 0x1160 },   { 0x1680, 0x1680 }, { 0x17b4, 0x17b5 },
+        { 0x180b, 0x180f },   { 0x2000, 0x200f },   { 0x2028, 0x202f }, { 0x205f, 0x206f },
+        { 0x2800, 0x2800 },   { 0x3000, 0x3000 },   { 0x3164, 0x3164 }, { 0xfe00, 0xfe0f },
+        { 0xfeff, 0xfeff },   { 0xffa0, 0xffa0 },   { 0xfff0, 0xfff8 }, { 0x1bca0, 0x1bca3 },
+        { 0x1d173, 0x1d17a }, { 0xe0000, 0xe0fff },
+    };
+
+    for (size_t left = strlen(s), n; left > 0; s += n, left -= n) {
+        unsigned c;
+        bool found = false;
+
+        if ((n = utf8_length((const unsigned char *) s, left)) == 0)
+            return false;
+        c = utf8_value((const unsigned char *) s, n);
+        for (size_t i = 0; i < sizeof unseen / sizeof *unseen && !found; i++)
+            found = c >= unseen[i].first && c <= unseen[i].last;
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
 int strbuf_add(StrBuf *b, const char *bytes, size_t size) {
     if (size >= b->room - b->size || !b->text) {
         size_t room = b->room ? b->room : 256;

@@ -327,6 +327,7 @@ static void poll_now(void *userdata) {
     HttpRequest request;
     int r = poll_ask(t->worker->config, t->job, &request);
 
+    t->polled_usec = clock_now_usec();
     if (r < 0 || stage_send_http(t, &request, polled) < 0) {
         stage_out_of_memory(t);
         worker_tell(t, EV_WAIT);
@@ -352,6 +353,8 @@ int enter_polling(Task *t) {
 }
 
 void stages_poll_now(Task *t) {
+    uint64_t now = clock_now_usec(), due = t->polled_usec + t->worker->config->poll_min_usec;
+
     if (t->job->at.state == JOB_POLLING && !t->http && !t->ticket.lane)
-        (void) stage_pause_for(t, 0, on_poll);
+        (void) stage_pause_for(t, due > now ? due - now : 0, on_poll);
 }

@@ -138,12 +138,23 @@ static bool is_closing(const Task *t) {
            (s == JOB_COMPLETING || s == JOB_FAILING || s == JOB_CANCELLING || s == JOB_RELEASING);
 }
 
+/* What the database says is ours, we have. */
+static void compare_taken(Worker *w, const PGresult *res) {
+    (void) res;
+    w->lease.comparing = w->lease.rejoining = false;
+    if (w->draining)
+        worker_drain(w);
+    trouble(w, "");
+    db_go(w->db);
+    worker_wake(w);
+}
+
 static void compared(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
     Task *t, *next;
 
-    w->lease.comparing = false;
     if (end != DB_OK) {
+        w->lease.comparing = false;
         if (end == DB_FAILED) { /* the next heartbeat brings another try */
             w->lease.rejoining = true;
             refused(w, "to say which jobs are ours", res);
@@ -160,14 +171,7 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
             worker_tell(t, EV_LOST);
         }
     }
-    for (int row = 1; row < PQntuples(res); row++)
-        worker_take(w, res, row);
-    if (w->draining)
-        worker_drain(w);
-    w->lease.rejoining = false;
-    trouble(w, "");
-    db_go(w->db);
-    worker_wake(w);
+    taking_start(&w->compared_rows, w, res, compare_taken);
 }
 
 static void compare(Worker *w) {
@@ -276,20 +280,6 @@ static void lost(Worker *w) {
     enrol(w);
 }
 
-static void take_cancels(Worker *w, const char *ids) {
-    Task *t, *next;
-
-    if (strlen(ids) < 36)
-        return;
-    for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
-        next = TAILQ_NEXT(t, link);
-        if (t->job->cancel_asked || !strstr(ids, t->job->id))
-            continue;
-        t->job->cancel_asked = true;
-        worker_tell(t, EV_CANCEL);
-    }
-}
-
 static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
     bool paused;
@@ -316,8 +306,9 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     if (w->lease.paused && !paused)
         worker_wake(w);
     w->lease.paused = paused;
-    take_cancels(w, value(res, 4));
-    if (number(res, 1) != w->n_tasks || w->lease.rejoining)
+    worker_take_cancels(w, value(res, 4));
+    if (w->lease.rejoining ||
+        (number(res, 1) != w->n_tasks && !taking_is_under_way(&w->claimed_rows)))
         compare(w);
     if (clock_now_usec() >= w->lease.reaped_usec + w->config->lease_usec / 3)
         reap(w, "{}");
@@ -473,6 +464,7 @@ void lease_connected(Worker *w) {
 void lease_disconnected(Worker *w, const char *why) {
     char what[200];
 
+    worker_drop_rows(w);
     w->lease.beating = w->lease.comparing = w->lease.reaping = false;
     if (!w->down_since_usec)
         w->down_since_usec = clock_now_usec();

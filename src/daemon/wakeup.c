@@ -1,6 +1,8 @@
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <systemd/sd-id128.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,27 +20,90 @@ static void next_in(Worker *w, uint64_t usec) {
     (void) sd_event_source_set_enabled(w->listening.timer, SD_EVENT_ONESHOT);
 }
 
-static void cancel_job(Worker *w, const char *job_id) {
-    Task *t = worker_find(w, job_id);
+/* --- hints --------------------------------------------------------------------------------- */
 
-    if (!t || t->job->cancel_asked)
+/* What is asked of us stands in rows, and hints only say when to read them: at the end of the turn, and ten
+ * times a second at most, as anybody may send them. */
+static void read_later(Worker *w) {
+    uint64_t now = clock_now_usec(), due = w->listening.asked_usec + NOTIFY_HINT_USEC;
+    int enabled = SD_EVENT_OFF;
+
+    if (sd_event_source_get_enabled(w->listening.hint_timer, &enabled) < 0 ||
+        enabled != SD_EVENT_OFF)
         return;
-    t->job->cancel_asked = true;
-    worker_tell(t, EV_CANCEL);
+    (void) sd_event_source_set_time_relative(w->listening.hint_timer, due > now ? due - now : 0);
+    (void) sd_event_source_set_enabled(w->listening.hint_timer, SD_EVENT_ONESHOT);
 }
 
-static void poll_prediction(Worker *w, const char *prediction_id) {
+static void answered(void *userdata, DbEnd end, const PGresult *res) {
+    Worker *w = userdata;
+
+    w->listening.asking = false;
+    if (w->listening.hinted)
+        read_later(w);
+    if (end != DB_OK || PQntuples(res) != 1) /* the next heartbeat asks too */
+        return;
+    worker_take_cancels(w, PQgetvalue(res, 0, 0));
+    if (PQgetvalue(res, 0, 1)[0] == 't')
+        worker_asked_to_stop(w);
+}
+
+static void ask(Worker *w) {
+    DbRequest request = { .sql = "SELECT cancels, to_drain FROM meshify.asked($1)" };
+
+    if (w->listening.asking || !db_is_up(w->db) || !w->lease.registered)
+        return;
+    w->listening.hinted = false;
+    if (db_request_add(&request, w->id) == 0 &&
+        db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
+                request.n_params, answered, w, NULL) == 0)
+        w->listening.asking = true;
+    db_request_done(&request);
+}
+
+static int by_id(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+static void poll_hinted(Worker *w) {
+    Listening *l = &w->listening;
     Task *t;
 
+    qsort(l->predictions, l->n_predictions, sizeof *l->predictions, by_id);
     TAILQ_FOREACH(t, &w->tasks, link) {
         const Purchase *p = job_purchase(t->job);
 
-        if (p && p->prediction_id && strcmp(p->prediction_id, prediction_id) == 0) {
+        if (p && p->prediction_id &&
+            bsearch(p->prediction_id, l->predictions, l->n_predictions, sizeof *l->predictions,
+                    by_id))
             stages_poll_now(t);
-            return;
-        }
     }
+    l->n_predictions = 0;
 }
+
+static int on_hint_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    Worker *w = userdata;
+
+    (void) source;
+    (void) usec;
+    w->listening.asked_usec = clock_now_usec();
+    if (w->listening.hinted)
+        ask(w);
+    if (w->listening.n_predictions > 0)
+        poll_hinted(w);
+    return 0;
+}
+
+/* Those that are too many are found by polling. */
+static void note_prediction(Worker *w, const char *prediction_id) {
+    Listening *l = &w->listening;
+
+    if (l->n_predictions < HINTS_MAX)
+        (void) strcpy(l->predictions[l->n_predictions++], prediction_id);
+    read_later(w);
+}
+
+/* --- the proof that they arrive ------------------------------------------------------------ */
 
 static void proven(Worker *w) {
     w->listening.waiting = false;
@@ -57,16 +122,18 @@ static void on_notified(void *userdata, const char *channel, const char *payload
     Worker *w = userdata;
     Notify n = notify_read(channel, payload);
 
-    if (n.kind == NOTIFY_WORK)
-        worker_wake(w);
-    else if (n.kind == NOTIFY_CANCEL)
-        cancel_job(w, n.id);
-    else if (n.kind == NOTIFY_PREDICTION)
-        poll_prediction(w, n.id);
-    else if (n.kind == NOTIFY_PING && strcmp(n.id, w->id) == 0)
+    if (n.kind == NOTIFY_WORK) {
+        if (!w->plan.woken)
+            worker_wake(w);
+    } else if (n.kind == NOTIFY_PREDICTION)
+        note_prediction(w, n.id);
+    else if (n.kind == NOTIFY_PING && w->listening.waiting && strcmp(n.id, w->listening.ping) == 0)
         proven(w);
-    else if (n.kind == NOTIFY_DRAIN && strcmp(n.id, w->id) == 0)
-        worker_asked_to_stop(w);
+    else if (n.kind == NOTIFY_CANCEL || (n.kind == NOTIFY_DRAIN && strcmp(n.id, w->id) == 0)) {
+        w->listening.hinted = true;
+        if (!w->listening.asking)
+            read_later(w);
+    }
 }
 
 static void listening(void *userdata, DbEnd end, const PGresult *res) {
@@ -104,6 +171,16 @@ static void pinged(void *userdata, DbEnd end, const PGresult *res) {
     (void) res; /* what counts is what the listening connection hears */
 }
 
+/* Another number each time: what was heard once may be sent by anybody. */
+static int new_ping(Worker *w) {
+    sd_id128_t id;
+    int r = sd_id128_randomize(&id);
+
+    if (r >= 0)
+        (void) sd_id128_to_uuid_string(id, w->listening.ping);
+    return r;
+}
+
 /* Sent on the working connection: through a transaction pooler a notification that one sends to
  * oneself is heard, and proves nothing. */
 void wakeup_prove(Worker *w) {
@@ -112,7 +189,8 @@ void wakeup_prove(Worker *w) {
     if (!w->listening.db || !db_is_up(w->listening.db) || !db_is_up(w->db) ||
         !w->lease.registered || w->listening.waiting)
         return;
-    if (db_request_addf(&request, "{\"ping\":\"%s\"}", w->id) == 0 &&
+    if (new_ping(w) >= 0 &&
+        db_request_addf(&request, "{\"ping\":\"%s\"}", w->listening.ping) == 0 &&
         db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
                 request.n_params, pinged, w, NULL) == 0) {
         w->listening.waiting = true;
@@ -164,6 +242,10 @@ int wakeup_init(Worker *w) {
                           on_timer, w);
     if (r < 0)
         return r;
+    r = sd_event_add_time(w->event, &w->listening.hint_timer, CLOCK_MONOTONIC, 0, 1, on_hint_timer,
+                          w);
+    if (r < 0 || (r = sd_event_source_set_enabled(w->listening.hint_timer, SD_EVENT_OFF)) < 0)
+        return r;
     next_in(w, PING_WAIT_USEC);
     return db_new(&w->listening.db, w->event, w->resolver,
                   c->listen_url.text ? c->listen_url.text : c->database_url.text, "meshifyd listen",
@@ -172,5 +254,6 @@ int wakeup_init(Worker *w) {
 
 void wakeup_done(Worker *w) {
     w->listening.timer = sd_event_source_disable_unref(w->listening.timer);
+    w->listening.hint_timer = sd_event_source_disable_unref(w->listening.hint_timer);
     w->listening.db = db_free(w->listening.db);
 }

@@ -167,12 +167,37 @@ void worker_take(Worker *w, const PGresult *res, int row) {
     enter(t);
 }
 
+/* An answer whose rows are not all taken up counts as one that was lost. */
+void worker_drop_rows(Worker *w) {
+    if (taking_is_under_way(&w->claimed_rows))
+        w->plan.claiming = false;
+    if (taking_is_under_way(&w->compared_rows))
+        w->lease.comparing = false;
+    taking_drop(&w->claimed_rows);
+    taking_drop(&w->compared_rows);
+}
+
 void worker_drop_all(Worker *w) {
     Task *t, *next;
 
+    worker_drop_rows(w);
     for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
         next = TAILQ_NEXT(t, link);
         worker_tell(t, EV_LOST);
+    }
+}
+
+void worker_take_cancels(Worker *w, const char *ids) {
+    Task *t, *next;
+
+    if (strlen(ids) < 36)
+        return;
+    for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (t->job->cancel_asked || !strstr(ids, t->job->id))
+            continue;
+        t->job->cancel_asked = true;
+        worker_tell(t, EV_CANCEL);
     }
 }
 
@@ -182,28 +207,12 @@ static unsigned free_slots(const Worker *w) {
     return w->n_tasks < w->config->max_jobs ? w->config->max_jobs - w->n_tasks : 0;
 }
 
-static void claimed(void *userdata, DbEnd end, const PGresult *res) {
-    Worker *w = userdata;
-    uint64_t now = clock_now_usec(), next;
-    int n;
+/* All rows of the claim are jobs now. */
+static void claim_taken(Worker *w, const PGresult *res) {
+    uint64_t next = claim_next_usec(res);
 
     w->plan.claiming = false;
-    w->plan.claimed_usec = now;
-    if (end != DB_OK) {
-        if (end == DB_FAILED && !w->claim_refused)
-            log_line(LOG_ERR, DB_REFUSED, "The database refuses to let us claim: %s",
-                     PQresultErrorMessage(res));
-        w->claim_refused = w->claim_refused || end == DB_FAILED;
-        w->plan.due_usec = now + USEC_PER_SEC;
-        worker_plan(w);
-        return;
-    }
-    w->claim_refused = false;
-    n = PQntuples(res);
-    for (int row = 1; row < n; row++)
-        worker_take(w, res, row);
-    next = claim_next_usec(res);
-    w->plan.due_usec = next == UINT64_MAX ? UINT64_MAX : now + next;
+    w->plan.due_usec = next == UINT64_MAX ? UINT64_MAX : w->plan.claimed_usec + next;
     /* While buying is held, what waits for it is not asked for again and again; but when the hold
      * ends, which may be already. */
     if (w->only_bought && w->lanes[LANE_CREATE].held_until_usec < w->plan.due_usec)
@@ -214,6 +223,26 @@ static void claimed(void *userdata, DbEnd end, const PGresult *res) {
         worker_drain(w);
     worker_plan(w);
     worker_changed(w);
+}
+
+static void claimed(void *userdata, DbEnd end, const PGresult *res) {
+    Worker *w = userdata;
+    uint64_t now = clock_now_usec();
+
+    w->plan.claimed_usec = now;
+    if (end != DB_OK) {
+        w->plan.claiming = false;
+        if (end == DB_FAILED && !w->claim_refused)
+            log_line(LOG_ERR, DB_REFUSED, "The database refuses to let us claim: %s",
+                     PQresultErrorMessage(res));
+        w->claim_refused = w->claim_refused || end == DB_FAILED;
+        w->plan.due_usec = now + USEC_PER_SEC;
+        worker_plan(w);
+        return;
+    }
+    w->claim_refused = false;
+    w->plan.claimed_none = PQntuples(res) <= 1;
+    taking_start(&w->claimed_rows, w, res, claim_taken);
 }
 
 static int on_claim(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -389,7 +418,8 @@ void worker_hurry(Worker *w) {
 }
 
 bool worker_is_idle(const Worker *w) {
-    return w->n_tasks == 0 && !w->plan.claiming && db_pending(w->db) == 0;
+    return w->n_tasks == 0 && !w->plan.claiming && !taking_is_under_way(&w->compared_rows) &&
+           db_pending(w->db) == 0;
 }
 
 void worker_dump(const Worker *w) {
@@ -518,6 +548,8 @@ fail:
 Worker *worker_free(Worker *w) {
     if (!w)
         return NULL;
+    taking_drop(&w->claimed_rows);
+    taking_drop(&w->compared_rows);
     for (Task *t; (t = TAILQ_FIRST(&w->tasks));) {
         TAILQ_REMOVE(&w->tasks, t, link);
         t->job->at.state = JOB_GONE;

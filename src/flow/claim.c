@@ -20,7 +20,7 @@ enum { /* columns of meshify.claimed */
     COL_AGE,
     COL_CANCEL,
     COL_PURCHASES,
-    COL_NEXT,
+    COL_NEXT, /* of a job: the size of its input, where that is too large to be answered */
     COL_MISSING,
     COL_GONE,
     COLUMNS,
@@ -173,11 +173,12 @@ static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
     return 0;
 }
 
-/* A member that is missing, null or "" is not there; one of another type than text is a fault. */
+/* A member that is missing, null or blank is not there; one of another type than text is a fault. */
 static int read_member(const json_t *input, const char *name, char **ret, Fault *fault) {
     json_t *value = json_object_get(input, name);
 
-    if (!value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0))
+    if (!value || json_is_null(value) ||
+        (json_is_string(value) && str_is_blank(json_string_value(value))))
         return 0;
     if (!json_is_string(value)) {
         fault_set(fault, FAULT_INPUT_INVALID, "input_data.%s is not text", name);
@@ -186,11 +187,18 @@ static int read_member(const json_t *input, const char *name, char **ret, Fault 
     return (*ret = strdup(json_string_value(value))) ? 0 : -ENOMEM;
 }
 
-static int read_input(Job *j, const char *input_data) {
+/* `too_large`: its size, when the database did not answer it for that; else 0. */
+static int read_input(Job *j, const char *input_data, uint64_t too_large) {
     _cleanup_(json_unrefp) json_t *input =
         input_data ? json_parse(input_data, strlen(input_data)) : NULL;
     int r;
 
+    if (too_large > 0) {
+        fault_set(&j->fault, FAULT_INPUT_TOO_LARGE,
+                  "the prompt, or input_data as a whole, has %llu bytes",
+                  (unsigned long long) too_large);
+        return 0;
+    }
     if (!json_is_object(input)) {
         fault_set(&j->fault, FAULT_INPUT_INVALID, "input_data is not an object");
         return 0;
@@ -261,7 +269,7 @@ int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec,
     j->log = (LogContext){
         .job_id = j->id, .asset_id = j->asset_id, .user_id = j->user_id, .attempt = j->attempts
     };
-    if ((r = read_input(j, text(res, row, COL_INPUT))) < 0 ||
+    if ((r = read_input(j, text(res, row, COL_INPUT), number(res, row, COL_NEXT))) < 0 ||
         (r = read_purchases(j, text(res, row, COL_PURCHASES), now_usec)) < 0)
         return r;
     check(j, c, res, row);

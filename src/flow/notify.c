@@ -54,7 +54,7 @@ uint64_t notify_beat_usec(const Config *c, bool listening) {
 uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, unsigned workers,
                      unsigned free_slots, double chance) {
     uint64_t spread = workers > 1 ? (uint64_t) (chance * (double) workers * SPREAD_USEC) : 0;
-    uint64_t when;
+    uint64_t when, woken = plan->woken_usec;
 
     if (plan->claiming || free_slots == 0)
         return UINT64_MAX;
@@ -63,7 +63,10 @@ uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, un
     when = plan->claimed_usec + poll_usec(c, listening);
     if (plan->due_usec < UINT64_MAX - spread && plan->due_usec + spread < when)
         when = plan->due_usec + spread;
-    if (plan->woken && plan->woken_usec + spread < when)
-        when = plan->woken_usec + spread;
+    /* Anybody can notify, as often as he likes. What brought jobs is no false alarm. */
+    if (plan->claimed_none && woken < plan->claimed_usec + NOTIFY_HINT_USEC)
+        woken = plan->claimed_usec + NOTIFY_HINT_USEC;
+    if (plan->woken && woken + spread < when)
+        when = woken + spread;
     return when;
 }

@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,25 @@ static bool has_scheme(const char *image) {
     size_t n = strspn(image, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
 
     return n > 0 && image[n] == ':';
+}
+
+/* Does the text after "http://" name a host? What follows a backslash is a path to a browser. */
+static bool has_host(const char *url) {
+    const char *at = strstr(url, "://") + 3;
+    size_t n = strcspn(at, "/?#\\");
+
+    for (size_t i = n; i > 0; i--) /* what stands before the last @ is a user's name */
+        if (at[i - 1] == '@') {
+            at += i;
+            n -= i;
+            break;
+        }
+    if (*at != '[') /* an IPv6 address has colons of its own */
+        n = strcspn(at, ":/?#\\");
+    for (size_t i = 0; i < n; i++)
+        if (isalnum((unsigned char) at[i]) || (unsigned char) at[i] >= 0x80)
+            return true;
+    return false;
 }
 
 static JobEvent use_image(Job *j, const char *url, Fault *reterr) {
@@ -67,7 +87,7 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
         return EV_FINAL;
     }
     if (strncasecmp(j->image, "https://", 8) == 0 || strncasecmp(j->image, "http://", 7) == 0) {
-        if (strlen(j->image) > 8192 || !str_is_graphic(j->image)) {
+        if (strlen(j->image) > 8192 || !str_is_graphic(j->image) || !has_host(j->image)) {
             fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the image's URL is not one");
             return EV_FINAL;
         }

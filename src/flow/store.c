@@ -239,14 +239,26 @@ static bool is_plain_path(const char *path) {
     return true;
 }
 
+/* The image's path within the bucket. Frontends also store it with a slash before it, and with the bucket's
+ * name, as Storage's fullPath has it. */
+static const char *image_path(const Config *c, const Job *j) {
+    size_t user = strlen(j->user_id), bucket = strlen(c->bucket);
+    const char *path = j->image + (*j->image == '/');
+
+    if (strncmp(path, j->user_id, user) == 0 && path[user] == '/') /* a bucket may have any name */
+        return path;
+    return strncmp(path, c->bucket, bucket) == 0 && path[bucket] == '/' ? path + bucket + 1 : path;
+}
+
 JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr) {
+    const char *path = image_path(c, j);
     size_t n = strlen(j->user_id);
 
     if (c->storage_driver != STORAGE_SUPABASE)
         fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "a path can't be signed by this storage driver");
-    else if (!is_plain_path(j->image))
+    else if (!is_plain_path(path))
         fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "not a path in the bucket");
-    else if (n == 0 || strncmp(j->image, j->user_id, n) != 0 || j->image[n] != '/')
+    else if (n == 0 || strncmp(path, j->user_id, n) != 0 || path[n] != '/')
         fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the path is not the user's");
     else
         return EV_OK;
@@ -257,7 +269,7 @@ int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret) {
     StrBuf name = { 0 };
     int r = 0;
 
-    for (const char *p = j->image; *p && r == 0; p++)
+    for (const char *p = image_path(c, j); *p && r == 0; p++)
         r = strchr(" '()!*&$=@;:+,", *p)
                 ? strbuf_printf(&name, "%%%02X", (unsigned) (unsigned char) *p)
                 : strbuf_add(&name, p, 1);

@@ -26,6 +26,10 @@ void db_watch(Db *db, uint32_t events) {
     db->io_fd = fd;
     if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, db_on_io, db) < 0)
         db_lose(db, "no socket to watch", 0);
+    else if (
+        db->events
+            .notified) /* anybody may notify without end, which is to leave others their turns */
+        (void) sd_event_source_set_priority(db->io, SD_EVENT_PRIORITY_NORMAL + 10);
 }
 
 void db_flush(Db *db) {

@@ -171,6 +171,7 @@ def refused_by_trigger():
 
 # --- what its user reads -----------------------------------------------------------------------
 
+TOO_LARGE = "The request is too large. Please shorten the prompt."
 NOTHING = "The request has neither a prompt nor an image."
 UNREADABLE = "The request could not be understood."
 BAD_IMAGE = "The reference image cannot be used. Please upload it again or use an https address."
@@ -266,7 +267,10 @@ TABLE = [Case(*row) for row in [
     ("together", "an image of another user", image("{other}/in/put.png"), "image_forbidden", "failed", BAD_IMAGE, 1, 0, 25),
     ("together", "an image by way of another user", image("{user}/../{other}/put.png"), "image_forbidden", "failed", BAD_IMAGE, 1, 0, 25),
     ("together", "an image that is not there", image("{user}/none.png"), "image_missing", "failed", NO_IMAGE, 1, 0, 25),
-    ("together", "a prompt of 1 MB", prompt("a long prompt, " * 70000), None, "done", None, 1, {"paint": 1, "sculpt": 1}, 0),
+    ("together", "a prompt of 1 MB", prompt("a long prompt, " * 70000), "input_too_large", "failed", TOO_LARGE, 1, 0, 25),
+    ("together", "a prompt of 32 KiB", prompt("a long prompt," * 2340), None, "done", None, 1, {"paint": 1, "sculpt": 1}, 0),
+    ("together", "a prompt of blanks", prompt(" \u3000\u200b"), "prompt_missing", "failed", NOTHING, 1, 0, 25),
+    ("together", "an image URL without a host", image("http:///x.png"), "image_forbidden", "failed", BAD_IMAGE, 1, 0, 25),
     ("together", "a prompt of quotes, ${…}, JSON and all planes", prompt(PLANES), None, "done", None, 1, {"paint": 1, "sculpt": 1}, 0),
     ("together", "older than max_age", sql("UPDATE public.jobs SET created_at = now() - interval '2 days' WHERE id = $1"), "too_old", "failed", OLD, 1, 0, 25),
     ("together", "taken over five times", sql("UPDATE public.jobs SET crashes = 5 WHERE id = $1"), "crashed", "failed", NO_WORK, 1, 0, 25),

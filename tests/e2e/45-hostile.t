@@ -28,7 +28,10 @@ PROMPTS = {
     "formats": "%s%n%d %1$s {0} {user_id}",
     "a path": "../../../etc/passwd",
     "headers": "x\r\nAuthorization: Bearer y",
-    "long": "a long prompt, " * 70000,
+    "long": "a long prompt, " * 2100,
+}
+REFUSED = {
+    "too long": "a long prompt, " * 70000,
     "blanks": "  \t ",
 }
 END = ", single object, white background"
@@ -44,6 +47,10 @@ def hostile_prompts():
     jobs["good"] = lab.insert_job("a good one beside them", IMAGE)
     lab.wait_all_ended(60)
     accounts.check(lab, list(jobs.values()), "hostile: ")
+    refused = [lab.insert_job(prompt)[0] for prompt in REFUSED.values()]
+    lab.wait_all_ended(60)
+    is_([lab.job(job)["status"] for job in refused], ["error"] * len(refused), "too much, and nothing, are refused")
+    is_(lab.value("SELECT count(*) FROM meshify.refunds WHERE job_id = ANY (%s::uuid[])", refused), len(refused), "and given back")
     sent = [p["input"].get("prompt") for p in lab.sim.predictions()]
     for what, prompt in PROMPTS.items():
         ok(prompt + END in sent, f"{what}: arrives to the byte")
@@ -199,7 +206,7 @@ def text_from_outside():
     lab.sim.fault("create", {"lose_answer": True}, match="listed")
     lab.sim.fault("list", {"status": 200, "body": answer(results=[{"id": NASTY, "input": {"images": [LONG]}}, NASTY, None], next=LONG)}, count=1)
     jobs["a listing"] = lab.insert_job("listed", f"{IMAGE}?listed")[0], "done"
-    jobs["members of input_data"] = lab.insert_job(input_data={"prompt": "members", NASTY: {NASTY: NASTY}, "x" * 1000000: NASTY})[0], "done"
+    jobs["members of input_data"] = lab.insert_job(input_data={"prompt": "members", NASTY: {NASTY: NASTY}, "x" * 400000: NASTY})[0], "done"
     for what, image in (("an image's URL", "https://" + NASTY), ("a long one", "https://x.example/" + "y" * 1000000), ("a scheme", NASTY + "://x"),
                         ("an image's path", f"{lab.user}/{NASTY}"), ("a long path", lab.user + "/y" * 400000)):
         jobs[what] = lab.insert_job("image", image)[0], "error"

@@ -11,7 +11,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
         'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes',
         'intend', 'record', 'settle', 'further', 'progress', 'done', 'fail', 'canceled', 'hand_back',
         'audit', 'audited', 'audit_lost', 'surplus',
-        'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain',
+        'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
         'advice']) f), 'what a worker may call');
 SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_proc p, aclexplode(p.proacl) a WHERE a.grantee = 'service_role'::regrole

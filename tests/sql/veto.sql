@@ -37,8 +37,10 @@ SELECT is(meshify.hand_back(t.w(1), id, '0', false, '0', 'word'), 'ok', prompt |
 SELECT is((SELECT bool_and(run_after > now() + interval '50 s') FROM public.jobs WHERE status = 'pending'), true, 'for a minute');
 UPDATE public.jobs SET run_after = now();
 SELECT is((SELECT min(crashes) FROM meshify.claim(t.w(1), 9, 0, false) WHERE job_id IS NOT NULL), 1000, 'then a worker is told to do no more than end it');
+UPDATE public.jobs SET cancel_requested_at = now() WHERE id IN (SELECT id FROM h);
 SELECT is((SELECT string_agg(meshify.canceled(t.w(1), id), ' ') FROM h), 'refused refused refused refused', 'nor can it be canceled');
 SELECT is(pg_temp.counts(), (SELECT counts FROM before), 'with nothing given, and nobody told');
+UPDATE public.jobs SET cancel_requested_at = NULL WHERE id IN (SELECT id FROM h);
 -- As soon as the trigger lets it.
 DROP TRIGGER hostile ON public.jobs;
 ALTER TABLE public.jobs DISABLE TRIGGER hostile_after;

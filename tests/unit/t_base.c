@@ -400,14 +400,47 @@ static void test_graphic(void **state) {
         assert_false(str_is_graphic(bad[i]));
 }
 
+/* Of each range its first and last character, and what stands before and after it. */
+static void test_blank(void **state) {
+    static const char *const blank[] = {
+        "",
+        " ",
+        " \t\r\n\v\f",
+        "\x01\x1f\x7f",
+        "\xc2\x85\u00a0\u00ad",
+        "\u034f\u061c",
+        "\u115f\u1160\u1680",
+        "\u17b4\u17b5\u180b\u180e\u180f",
+        "\u2000\u2003\u200a\u200b\u200d\u200f",
+        "\u2028\u2029\u202a\u202e\u202f",
+        "\u205f\u2060\u2064\u2066\u206f",
+        "\u2800",
+        "\u3000",
+        "\u3164\ufe00\ufe0f\ufeff\uffa0\ufff0\ufff8",
+        "\U0001bca0\U0001bca3\U0001d173\U0001d17a",
+        "\U000e0000\U000e0041\U000e0fff",
+    };
+    static const char *const seen[] = {
+        "x",      " x",     "x\u200b", "\u200b.", "!",          "~",          "\u00a1", "\u00ac",
+        "\u00ae", "\u0350", "\u2010",  "\u2027",  "\u2030",     "\u205e",     "\u2070", "\u2801",
+        "\u3001", "\u6f22", "\ufffc",  "\ufffd",  "\U0001fa91", "\U000e1000", "\xff",   " \x80",
+    };
+
+    (void) state;
+    for (size_t i = 0; i < N(blank); i++)
+        assert_true(str_is_blank(blank[i]));
+    for (size_t i = 0; i < N(seen); i++)
+        assert_false(str_is_blank(seen[i]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),       cmocka_unit_test(test_clean_anything),
-        cmocka_unit_test(test_forms),       cmocka_unit_test(test_buffer),
-        cmocka_unit_test(test_hosts),       cmocka_unit_test(test_json),
-        cmocka_unit_test(test_graphic),     cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_crc32c),      cmocka_unit_test(test_http_messages),
-        cmocka_unit_test(test_db_messages),
+        cmocka_unit_test(test_clean),         cmocka_unit_test(test_clean_anything),
+        cmocka_unit_test(test_forms),         cmocka_unit_test(test_buffer),
+        cmocka_unit_test(test_hosts),         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_graphic),       cmocka_unit_test(test_blank),
+        cmocka_unit_test(test_hash),          cmocka_unit_test(test_crc32c),
+        cmocka_unit_test(test_http_messages), cmocka_unit_test(test_db_messages),
     };
 
     torture_json();

@@ -112,6 +112,10 @@ static void test_inputs(void **state) {
         { "{\"prompt\":\"x\",\"more\":[1,{}]}", FAULT_NONE, "x", NULL },
         { "{\"prompt\":\"x\\u0000y\"}", FAULT_NONE, "x", NULL },
         { "{\"prompt\":\"\"}", FAULT_PROMPT_MISSING, NULL, NULL },
+        { "{\"prompt\":\" \\t\\n\"}", FAULT_PROMPT_MISSING, NULL, NULL },
+        { "{\"prompt\":\"\\u3000\\u00a0\\u200b\\ufeff\",\"input_image_url\":\" \"}",
+          FAULT_PROMPT_MISSING, NULL, NULL },
+        { "{\"prompt\":\"\\u2003\",\"input_image_url\":\"u/p.png\"}", FAULT_NONE, NULL, "u/p.png" },
         { "{}", FAULT_PROMPT_MISSING, NULL, NULL },
         { "{\"prompt\":5}", FAULT_INPUT_INVALID, NULL, NULL },
         { "{\"prompt\":\"x\",\"input_image_url\":{}}", FAULT_INPUT_INVALID, "x", NULL },
@@ -144,6 +148,28 @@ static void test_inputs(void **state) {
             assert_null(j->image);
         assert_ptr_equal(j->pipeline, cases[i].image ? c->image : c->text);
     }
+}
+
+/* The database did not answer the input, as it is too large. */
+static void test_too_large(void **state) {
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    ClaimedRow row = claimed_row;
+    PGresult *res;
+    Job *j = NULL;
+
+    (void) state;
+    row.input = NULL;
+    res = claim_of(&row);
+    assert_int_equal(claim_read(res, 1, c, NOW, &j), 0);
+    assert_int_equal(j->fault.code, FAULT_INPUT_INVALID);
+    j = job_free(j);
+    assert_true(PQsetvalue(res, 1, 12, (char *) "1048576", 7)); /* next_usec */
+    assert_int_equal(claim_read(res, 1, c, NOW, &j), 0);
+    assert_int_equal(j->fault.code, FAULT_INPUT_TOO_LARGE);
+    assert_non_null(strstr(j->fault.detail, "1048576 bytes"));
+    assert_int_equal(j->at.state, JOB_FAILING);
+    j = job_free(j);
+    PQclear(res);
 }
 
 static void test_not_worth_a_purchase(void **state) {
@@ -407,6 +433,7 @@ int main(void) {
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_a_good_row),
         cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_not_worth_a_purchase),
         cmocka_unit_test(test_too_old),
         cmocka_unit_test(test_where_it_begins),

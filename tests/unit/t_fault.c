@@ -33,6 +33,7 @@ static void test_rows(void **state) {
         { FAULT_NONE, "none", VERDICT_WAIT, 0, 0, "" },
         { FAULT_PROMPT_MISSING, "prompt_missing", VERDICT_FINAL, 0, 0, "The request has neither a prompt nor an image." },
         { FAULT_INPUT_INVALID, "input_invalid", VERDICT_FINAL, 0, 0, "The request could not be understood." },
+        { FAULT_INPUT_TOO_LARGE, "input_too_large", VERDICT_FINAL, 0, 0, "The request is too large. Please shorten the prompt." },
         { FAULT_IMAGE_FORBIDDEN, "image_forbidden", VERDICT_FINAL, 0, 0, "The reference image cannot be used. Please upload it again or use an https address." },
         { FAULT_IMAGE_MISSING, "image_missing", VERDICT_FINAL, 0, 0, "The reference image was not found. Please upload it again." },
         { FAULT_IMAGE_UNREACHED, "image_unreached", VERDICT_RETRY, 0, 0, "The mesh model could not fetch the reference image. Please try again later." },

@@ -253,7 +253,18 @@ static void test_sign_check(void **state) {
         { USER_ID, false },
         { USER_ID "/", false },
         { "chair.png", false },
-        { "/" USER_ID "/chair.png", false },
+        { "/" USER_ID "/chair.png", true }, /* as frontends store it */
+        { "user_assets/" USER_ID "/chair.png", true },
+        { "/user_assets/" USER_ID "/a/chair.png", true },
+        { "//" USER_ID "/chair.png", false },
+        { "user_assets//" USER_ID "/chair.png", false },
+        { "user_assets/user_assets/" USER_ID "/chair.png", false },
+        { "user_assets/" PROJECT_ID "/chair.png", false },
+        { "/user_assets/" USER_ID "/../" PROJECT_ID "/chair.png", false },
+        { "user_assets/" USER_ID, false },
+        { "user_assetsx/" USER_ID "/chair.png", false },
+        { "other_assets/" USER_ID "/chair.png", false },
+        { "user_assets/", false },
         { "/", false },
         { "", false },
         { "a/" USER_ID "/chair.png", false },
@@ -312,6 +323,10 @@ static void test_sign_ask(void **state) {
     size_t n = 0;
 
     (void) state;
+    j->image = (char *) "/user_assets/" USER_ID "/a/chair_1-2.png";
+    assert_int_equal(store_sign_ask(c, j, &r), 0);
+    assert_string_equal(r.url, OWN "object/sign/user_assets/" USER_ID "/a/chair_1-2.png");
+    http_request_done(&r);
     j->image = (char *) plain;
     torture(k) if (store_sign_ask(c, j, &r) == 0) {
         json_t *body = json_loadb(r.body, r.body_size, 0, NULL);

@@ -1,0 +1,14 @@
+-- A notification is a hint: anybody who may connect can send one. What is asked of a worker stands in rows.
+
+-- The jobs of this worker that a cancel was asked for, and whether the worker itself is asked to stop.
+CREATE OR REPLACE FUNCTION meshify.asked(p_worker uuid) RETURNS TABLE (cancels uuid[], to_drain boolean)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    cancels := ARRAY(SELECT j.id FROM meshify.jobs j
+                     WHERE j.worker_id = p_worker AND j.status = 'running' AND j.cancel_requested_at IS NOT NULL);
+    to_drain := meshify.is_to_drain(p_worker);
+    RETURN NEXT;
+END $$;
+
+SELECT meshify.only_for('meshify.asked(uuid)', 'meshify_worker');
+UPDATE meshify.schema_version SET version = 24, applied_at = now() WHERE version < 24;

@@ -1,0 +1,67 @@
+/* Takes up claimed jobs in slices: a hundred rows with long prompts would hold the loop for too long. */
+#include "daemon/taking.h"
+#include "base/clock.h"
+#include "daemon/worker.h"
+
+#define SLICE_USEC (2 * USEC_PER_MSEC)
+
+bool taking_is_under_way(const Taking *t) {
+    return t->res;
+}
+
+void taking_drop(Taking *t) {
+    t->source = sd_event_source_disable_unref(t->source);
+    PQclear(t->res);
+    *t = (Taking){ 0 };
+}
+
+/* Takes rows for a slice's time, at least one. True: that was all. */
+static bool take_some(Taking *t) {
+    uint64_t end = clock_now_usec() + SLICE_USEC;
+
+    while (t->row < PQntuples(t->res)) {
+        worker_take(t->worker, t->res, t->row++);
+        if (clock_now_usec() >= end)
+            break;
+    }
+    if (t->worker->draining) /* before anything of them is begun */
+        worker_drain(t->worker);
+    return t->row >= PQntuples(t->res);
+}
+
+static void end(Taking *t) {
+    Taking ended = *t;
+
+    *t = (Taking){ 0 }; /* done() may begin the next */
+    ended.done(ended.worker, ended.res);
+    taking_drop(&ended);
+}
+
+static int on_turn(sd_event_source *source, void *userdata) {
+    Taking *t = userdata;
+
+    (void) source;
+    if (take_some(t))
+        end(t);
+    return 0;
+}
+
+void taking_start(Taking *t, Worker *w, const PGresult *res,
+                  void (*done)(Worker *w, const PGresult *res)) {
+    *t = (Taking){ .worker = w, .row = 1, .done = done };
+    if (PQntuples(res) <= 1) {
+        done(w, res);
+        return;
+    }
+    t->res = PQcopyResult(res, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
+    /* As important as what sends calls to the database, so that both have their turns. */
+    if (!t->res || sd_event_add_defer(w->event, &t->source, on_turn, t) < 0 ||
+        sd_event_source_set_priority(t->source, SD_EVENT_PRIORITY_NORMAL + 10) < 0 ||
+        sd_event_source_set_enabled(t->source, SD_EVENT_ON) < 0) {
+        taking_drop(t); /* for want of memory they are taken all at once */
+        for (int row = 1; row < PQntuples(res); row++)
+            worker_take(w, res, row);
+        done(w, res);
+    } else if (take_some(t))
+        end(t);
+}
