@@ -22,6 +22,9 @@ int http_route_new(HttpRoute **ret, sd_event *event, Resolver *resolver, const P
  * sentence in `reply->error`; CURLE_COULDNT_CONNECT with `reply->end` HTTP_PRIVATE; CURLE_OUT_OF_MEMORY. */
 CURLcode http_route_apply(HttpRoute *route, CURL *easy, HttpReply *reply);
 
+/* False: its connection is one to a proxy. */
+bool http_route_is_direct(const HttpRoute *route);
+
 /* After the transfer: did the proxy refuse to pass the request on? Then that stands in `reply->error`. */
 bool http_route_refused(const HttpRoute *route, CURL *easy, HttpReply *reply);
 

@@ -274,7 +274,8 @@ static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
     int fd;
 
     (void) purpose;
-    if (op->request.public_only && address_is_private(&address->addr)) {
+    if (op->request.public_only && http_route_is_direct(op->route) &&
+        address_is_private(&address->addr)) {
         op->reply.end = HTTP_PRIVATE;
         return CURL_SOCKET_BAD;
     }

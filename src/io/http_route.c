@@ -23,7 +23,9 @@ struct HttpRoute {
     const Proxy *proxy;       /* NULL: goes directly */
     char host[STR_HOST_SIZE]; /* whose addresses are needed; "": nobody's */
     unsigned port;
-    bool public_only, found;
+    bool public_only;
+    bool found;     /* no address is needed from us */
+    bool forbidden; /* its target is a private address, whoever connects to it */
     Resolve *resolve;
     sd_event_source *timer;
     struct curl_slist *addresses;
@@ -46,6 +48,17 @@ static bool is_number(const char *host) {
     unsigned char bytes[sizeof(struct in6_addr)];
 
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+/* Is a numeric address one that nothing public stands behind? */
+static bool is_private(const char *text) {
+    struct sockaddr_in v4 = { .sin_family = AF_INET };
+    struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
+
+    if (inet_pton(AF_INET, text, &v4.sin_addr) == 1)
+        return address_is_private((const struct sockaddr *) &v4);
+    return inet_pton(AF_INET6, text, &v6.sin6_addr) != 1 ||
+           address_is_private((const struct sockaddr *) &v6);
 }
 
 /* Scheme, host and port of `url`, as libcurl reads them. False: it will say what is wrong with it. */
@@ -152,6 +165,7 @@ int http_route_new(HttpRoute **ret, sd_event *event, Resolver *resolver, const P
         if (route->proxy)
             route->port = route->proxy->port;
         route->found = is_number(route->host);
+        route->forbidden = request->public_only && is_number(target) && is_private(target);
         if (!route->found && (r = look_up(route, event, request->timeout_usec)) < 0) {
             http_route_free(route);
             return r;
@@ -164,33 +178,19 @@ int http_route_new(HttpRoute **ret, sd_event *event, Resolver *resolver, const P
 
 /* --- telling libcurl ------------------------------------------------------------------------- */
 
-/* An address as libcurl reads it, and for `public_only` one that may be connected to. */
-static bool is_usable(const char *text, bool public_only, bool *ret_private) {
-    struct sockaddr_in v4 = { .sin_family = AF_INET };
-    struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
-    const struct sockaddr *a = NULL;
-
-    if (inet_pton(AF_INET, text, &v4.sin_addr) == 1)
-        a = (const struct sockaddr *) &v4;
-    else if (inet_pton(AF_INET6, text, &v6.sin6_addr) == 1) /* one with a scope is of this link */
-        a = (const struct sockaddr *) &v6;
-    *ret_private = public_only && (!a || address_is_private(a));
-    return a && !*ret_private;
-}
-
 /* "+HOST:PORT:ADDRESS,ADDRESS…". The plus lets it age like what libcurl finds by itself. */
 static CURLcode list_addresses(HttpRoute *route, HttpReply *reply) {
     const char *known[RESOLVE_MAX];
     unsigned n = resolve_known(route->resolver, route->host, KNOWN_USEC, known), used = 0;
-    bool check = route->public_only && !route->proxy, private = false, one;
+    bool check = route->public_only && !route->proxy, private = false;
     StrBuf text = { 0 };
     int r = strbuf_printf(&text, "+%s:%u:", route->host, route->port);
 
-    for (unsigned i = 0; i < n && r == 0; i++) {
-        if (is_usable(known[i], check, &one))
-            r = strbuf_printf(&text, "%s%s", used++ ? "," : "", known[i]);
-        private = private || one;
-    }
+    for (unsigned i = 0; i < n && r == 0; i++)
+        if (check && is_private(known[i]))
+    private = true;
+    else if (is_number(known[i])) /* libcurl reads no scopes: fe80::1%eth0 */
+        r = strbuf_printf(&text, "%s%s", used++ ? "," : "", known[i]);
     if (r == 0 && used > 0 && !(route->addresses = curl_slist_append(NULL, text.text)))
         r = -ENOMEM;
     strbuf_done(&text);
@@ -219,6 +219,10 @@ static int refuse_lookup(void *resolver, void *reserved, void *userdata) {
 CURLcode http_route_apply(HttpRoute *route, CURL *easy, HttpReply *reply) {
     CURLcode r = route->found ? CURLE_OK : list_addresses(route, reply);
 
+    if (route->forbidden) {
+        reply->end = HTTP_PRIVATE;
+        r = CURLE_COULDNT_CONNECT;
+    }
 #define SET(option, value) (r = r != CURLE_OK ? r : curl_easy_setopt(easy, option, value))
     SET(CURLOPT_PROXY,
         route->proxy ? route->proxy->url : ""); /* "": none, whatever the environment says */
@@ -234,6 +238,10 @@ CURLcode http_route_apply(HttpRoute *route, CURL *easy, HttpReply *reply) {
 #endif
 #undef SET
     return r;
+}
+
+bool http_route_is_direct(const HttpRoute *route) {
+    return !route->proxy;
 }
 
 /* A tunnel through it was refused (CONNECT), or it wants another login for a plain request. */

@@ -15,6 +15,7 @@ import network
 from lab import Lab, ok, is_, wait_for
 from namespace import in_namespace
 from postgres import free_port
+from tls import Authority, TlsFront, TunnelProxy
 
 IMAGE = "https://images.example/x.png"
 SILENT = ("127.0.0.53", "127.0.0.54")
@@ -25,7 +26,7 @@ class Names:
     """What a daemon finds in /etc/hosts and /etc/resolv.conf, and nowhere else: two name servers that swallow
     every question stand there."""
 
-    def __init__(self, lab, hosts=""):
+    def __init__(self, lab, hosts="", authority=None):
         self.sockets = []
         for address in SILENT:
             server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -37,6 +38,8 @@ class Names:
             self.files[name] = os.path.join(lab.dir, name)
             with open(self.files[name], "w", encoding="utf-8") as file:
                 file.write(text)
+        if authority:
+            self.files["ssl/certs/ca-certificates.crt"] = authority.bundle
         self.wrapper = in_namespace("\n".join(f'mount --bind "${i}" /etc/{name}' for i, name in enumerate(self.files, 1)),
                                     *self.files.values())
 
@@ -156,6 +159,106 @@ def a_name_beside_good_ones():
     lab.sim.stop()
 
 
+SECURE = {"replicate.url": "https://api.example/v1", "replicate.allow_insecure": "off", "storage.url": "https://store.example"}
+PUBLIC, NAT64 = "93.184.216.34", "64:ff9b::5db8:d822"  # the same address, as seen from behind NAT64
+
+
+def secure_lab(*file_hosts):
+    """All of it over TLS, as it is out there. Answers the lab, its CA, and where its servers listen without TLS."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=0, glb_bytes=2000, api_url="https://api.example")
+    authority = Authority(lab.dir, ["api.example", "store.example", *file_hosts])
+    return lab, authority, *[int(url.rpartition(":")[2]) for url in (lab.sim.url, lab.sim.files)]
+
+
+def from_host(lab, host, prompt):
+    """A job whose output lies at that host."""
+    lab.sim.config(files_url=f"https://{host}")
+    job, _ = lab.insert_job(prompt, IMAGE)
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE status = 'succeeded' AND job_id = %s", job) or
+             lab.job(job)["status"] in ("done", "error"), 30, "its prediction's end")
+    return job
+
+
+def hosts_with_several_addresses():
+    """Private is a host all of whose addresses are; what an IPv6 address stands for is what counts."""
+    names = ["both.files.example", "nat64.files.example", "private.files.example", "hidden.files.example", "port.files.example"]
+    lab, authority, api, files = secure_lab(*names)
+    network.ip("address", "add", f"{PUBLIC}/32", "dev", "lo")
+    network.ip("address", "add", f"{NAT64}/128", "dev", "lo")
+    daemon_names = Names(lab, f"127.0.0.2 api.example store.example\n127.0.0.1 both.files.example\n{PUBLIC} both.files.example\n"
+                         f"{NAT64} nat64.files.example\n127.0.0.1 private.files.example\n64:ff9b::7f00:1 hidden.files.example\n"
+                         f"{PUBLIC} port.files.example\n", authority)
+    fronts = [TlsFront(authority, api, "127.0.0.2", 443), TlsFront(authority, files, "127.0.0.1", 443),
+              TlsFront(authority, files, NAT64, 443), TlsFront(authority, files, PUBLIC, 8443)]
+    daemon, probe = start(lab, daemon_names, **SECURE, **{"replicate.download_hosts": " ".join(names), "log.level": "debug"})
+    job = from_host(lab, "both.files.example", "refused for a moment")
+    daemon.wait_line("downloading -> .*(connect|private)", 30)
+    fronts.append(TlsFront(authority, files, PUBLIC, 443))
+    is_(lab.wait_status(job, "done", "error", seconds=60)["status"], "done",
+        "a public address beside a private one: the public one is waited for")
+    is_(lab.wait_status(from_host(lab, "nat64.files.example", "NAT64"), "done", "error", seconds=30)["status"], "done",
+        "a public address behind NAT64: is public")
+    for host, what in (("private.files.example", "a private address alone"), ("hidden.files.example", "a private address behind NAT64"),
+                       ("port.files.example:8443", "a port that download_hosts does not name")):
+        job = lab.wait_status(from_host(lab, host, what), "done", "error", seconds=30)
+        is_((job["status"], job["error"]), ("error", "The mesh could not be fetched."), f"{what}: is refused")
+    probe.end()
+    for front in fronts:
+        front.close()
+    daemon_names.close()
+    lab.sim.stop()
+
+
+def behind_a_proxy():
+    """The outside is reached through a proxy alone, which also looks the names up. The daemon's own lookups hang."""
+    lab, authority, api, files = secure_lab("files.example", "private.example")
+    names = Names(lab, authority=authority)
+    login = "meshify:hidden-word"
+    fronts = TlsFront(authority, api), TlsFront(authority, files)
+    ports = {"api.example:443": fronts[0].port, "store.example:443": fronts[0].port, "files.example:443": fronts[1].port,
+             "private.example:443": fronts[1].port}
+    proxy = TunnelProxy(ports, login)
+    environment = {"https_proxy": f"http://{login}@127.0.0.1:{proxy.port}", "no_proxy": "localhost"}
+    keys = {**SECURE, "replicate.download_hosts": "files.example 10.0.0.1", "log.level": "debug"}
+    daemon, probe = start(lab, names, environment=environment, **keys)
+    daemon.wait_line(rf"proxy: https by 127\.0\.0\.1:{proxy.port}\. .*download_hosts", 10)
+    ok(True, "a proxy: the start says what holds a download")
+    is_(lab.wait_status(from_host(lab, "files.example", "by proxy"), "done", "error", seconds=60)["status"], "done",
+        "a proxy: the job is done")
+    is_(sorted(set(proxy.targets)), ["api.example:443", "files.example:443", "store.example:443"], "a proxy: it was asked for all")
+    job = lab.wait_status(from_host(lab, "private.example", "not in the list"), "done", "error", seconds=30)
+    is_(job["status"], "error", "a proxy: a host that download_hosts does not name is refused")
+    ok("private.example:443" not in proxy.targets, "a proxy: it is not asked for that one")
+    is_(lab.wait_status(from_host(lab, "10.0.0.1", "a private number"), "done", "error", seconds=30)["status"], "error",
+        "a proxy: a private address is refused where the URL says it")
+    ok("10.0.0.1:443" not in proxy.targets and proxy.refused == 0, "a proxy: it is not asked for that one either")
+    lab.sim.config(files_url="https://files.example")
+    proxy.login = "meshify:another-word"
+    proxy.reset()
+    job, _ = lab.insert_job("refused", IMAGE)
+    wait_for(lambda: proxy.refused > 0 and daemon.said("the proxy 127.0.0.1 answers HTTP 407"), 30, "the refusal in the log")
+    proxy.login = login
+    is_(lab.wait_status(job, "done", "error", seconds=90)["status"], "done", "a proxy that refuses for a while: the job waits")
+    usual, slowest = probe.end()
+    ok(usual < 0.1 and slowest < 1, "a proxy: the loop turns", (usual, slowest))
+    path = lab.write_config("doctor", **keys)
+    doctor = testing.Process([testing.program("meshifyd"), "--check", "-c", path], testing.clean_environment(**environment),
+                             names.wrapper)
+    doctor.wait(60)
+    ok(doctor.said("ok +replicate") and doctor.said("ok +storage") and doctor.said(f"proxy +https by 127.0.0.1:{proxy.port}"),
+       "a proxy: the doctor asks through it", doctor.log())
+    ok("hidden-word" not in daemon.log() + doctor.log(), "a proxy: its login stands in no log")
+    bad = testing.Process([testing.program("meshifyd"), "-t", "-c", path],
+                          testing.clean_environment(https_proxy=f"gopher://{login}@127.0.0.1"))
+    is_(bad.wait(30), 78, "a proxy's URL that is none: refused")
+    ok(bad.said("https_proxy: is not a proxy's URL") and not bad.said("hidden-word"), "a proxy's URL that is none: said", bad.log())
+    for server in (*fronts, proxy):
+        server.close()
+    names.close()
+    lab.sim.stop()
+
+
 if __name__ == "__main__":
     network.enter()
-    testing.main(silent_name_servers, a_name_beside_good_ones)
+    testing.main(silent_name_servers, a_name_beside_good_ones, hosts_with_several_addresses, behind_a_proxy)
