@@ -110,8 +110,8 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libpure.a $(BUILD)/flags
 # Tests that fail one allocation after the other put themselves between us and the C library.
 TORTURED := $(shell grep -l torture.h tests/unit/t_*.c)
 $(TORTURED:tests/unit/%.c=$(BUILD)/tests/%): WRAP = $(patsubst %,-Wl$(COMMA)--wrap=%,malloc calloc realloc reallocarray strdup strndup vasprintf __vasprintf_chk)
-$(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o
-$(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o
+$(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o $(BUILD)/base/log_out.o
+$(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o $(BUILD)/base/log_out.o
 $(BUILD)/tests/t_address: EXTRA = $(BUILD)/io/address.o
 $(BUILD)/tests/t_address: $(BUILD)/io/address.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
