@@ -23,6 +23,17 @@
 
 typedef struct Worker Worker;
 
+/* What keeps us from being ready, as anybody may read it: /readyz shows no other words. */
+typedef enum NotReady {
+    NOT_READY_YET, /* connecting, or nothing keeps us */
+    NOT_READY_REFUSED,
+    NOT_READY_GRANT,
+    NOT_READY_NO_SCHEMA,
+    NOT_READY_OLD_SCHEMA,
+    NOT_READY_NEW_SCHEMA,
+    _NOT_READY_MAX
+} NotReady;
+
 /* A job and the one operation that it has under way. */
 typedef struct Task {
     Worker *worker;
@@ -124,8 +135,9 @@ struct Worker {
     bool starved;          /* a job can't go on for want of memory; said once */
     bool claim_refused;    /* by the database; said once */
     bool schema_fits;
-    char trouble[200]; /* what keeps us from being ready; "": nothing */
-    char pages[200];   /* where metrics are served, or why not; "": they are off */
+    char trouble[300];  /* what keeps us from being ready; "": nothing */
+    NotReady not_ready; /* the same from a closed list, for those who may not read all */
+    char pages[200];    /* where metrics are served, or why not; "": they are off */
     bool draining, hurried, stop_asked;
     sd_event_source *claim_timer, *tick, *prune_timer;
     uint64_t down_since_usec;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "base/db_failure.h"
 #include "io/resolve.h"
 
 typedef struct Db Db;
@@ -46,6 +47,9 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
 Db *db_free(Db *db);
 
 bool db_is_up(const Db *db);
+
+/* Why it is not up; DB_FAILURE_NONE: it is, or was never tried. */
+DbFailure db_failure(const Db *db);
 
 /* Lets the calls go that were held since the connection came up. */
 void db_go(Db *db);

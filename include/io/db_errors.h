@@ -2,7 +2,6 @@
 #pragma once
 #include <libpq-fe.h>
 #include <stdbool.h>
-#include <stddef.h>
 
 /* The SQLSTATE of a refused call, "" if it has none. */
 const char *db_sqlstate(const PGresult *res);
@@ -17,10 +16,3 @@ bool db_error_is_passing(const PGresult *res);
 /* Not this call's values, but the statement as such was refused, before it began: a missing GRANT, a
  * schema that was changed. Every other job would meet it too. */
 bool db_error_is_of_statement(const PGresult *res);
-
-/* libpq keeps no SQLSTATE of a connection that failed: the words of PostgreSQL, PgBouncer and
- * Supavisor for a login that they refuse. */
-bool db_error_is_login_refused(const char *message);
-
-/* libpq's messages have several lines, indented, and end in a line feed: as one, cleaned. */
-void db_error_line(char *to, size_t size, const char *message);

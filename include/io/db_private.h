@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/queue.h>
 
+#include "base/db_failure.h"
 #include "io/db.h"
 #include "io/hosts.h"
 
@@ -32,6 +33,8 @@ struct Db {
     unsigned failures; /* to connect, in a row: each attempt begins with the next server */
     unsigned servers;  /* that the URL names */
     bool told_refused; /* as told_down, that we may not come in */
+    DbFailure failure; /* why it is not up */
+    unsigned refusals; /* in a row, by a server that may be asked again, rarer each time */
     DbOps queue;
     TAILQ_HEAD(BatchHead, Batch) batches;
     unsigned n_batches, n_pending;
@@ -46,8 +49,11 @@ void db_watch(Db *db, uint32_t events);
 void db_set_timer(Db *db, uint64_t usec);
 
 /* db.c. The connection is lost, or does not come up: all that was under way is seen to, and it is tried
- * again after `retry_usec` (0: after the usual wait). The second form goes by whether the server let us in. */
+ * again after `retry_usec` (0: after the usual wait). `why` is of our own words. */
 void db_lose(Db *db, const char *why, uint64_t retry_usec);
-void db_lose_refused(Db *db, const char *why);
+
+/* The same for what libpq or the server says: it is never passed on as it is, since libpq repeats pieces of
+ * the URL; and how soon it is tried again follows from it. */
+void db_lose_refused(Db *db, const char *message);
 void db_came_up(Db *db);
 int db_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata);

@@ -4,6 +4,7 @@
 #include <wchar.h>
 
 #include "base/cleanup.h"
+#include "base/db_failure.h"
 #include "base/json.h"
 #include "base/redact.h"
 #include "base/str.h"
@@ -21,6 +22,16 @@ static void on_notice(void *userdata, const PGresult *res) {
     fputc('\n', stderr);
 }
 
+static void say_away(const char *what, const PGconn *conn) {
+    const char *message = conn ? PQerrorMessage(conn) : NULL;
+    char text[500];
+
+    fprintf(stderr, "meshifyctl: %s: %s\n%s\n", what,
+            db_failure_text(message, conn ? PQhost(conn) : NULL, conn ? PQport(conn) : NULL, text,
+                            sizeof text),
+            db_failure_advice(db_failure_read(message)));
+}
+
 int ctl_connect(Ctl *c) {
     const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
     const char *values[] = { "meshifyctl", "10",
@@ -33,9 +44,7 @@ int ctl_connect(Ctl *c) {
         (void) PQsetNoticeReceiver(c->conn, on_notice, c);
         return 0;
     }
-    fprintf(stderr, "meshifyctl: the database can't be reached: %s",
-            c->conn ? PQerrorMessage(c->conn) : "out of memory\n");
-    fputs("Check [database] url in the configuration, or DATABASE_URL.\n", stderr);
+    say_away("the database can't be reached", c->conn);
     return EX_UNAVAILABLE;
 }
 
@@ -47,7 +56,7 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
         return res;
     *ret_exit = CTL_REFUSED;
     if (PQstatus(c->conn) != CONNECTION_OK) {
-        fprintf(stderr, "meshifyctl: the connection was lost: %s", PQerrorMessage(c->conn));
+        say_away("the connection was lost", c->conn);
         *ret_exit = EX_UNAVAILABLE;
     } else if (state &&
                (!strcmp(state, "3F000") || !strcmp(state, "42883") || !strcmp(state, "42P01")))

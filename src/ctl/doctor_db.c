@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/db_failure.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
 
@@ -17,6 +18,16 @@ static PGconn *connect_to(const char *url) {
     const char *values[] = { "meshify doctor", "10", url ? url : "", NULL };
 
     return PQconnectdbParams(keys, values, 1);
+}
+
+/* What to do depends on why. */
+static void say_away(Doctor *d, const char *check, const PGconn *conn) {
+    const char *message = conn ? PQerrorMessage(conn) : NULL;
+    char text[500];
+
+    doctor_say(d, GRADE_FAIL, check, db_failure_advice(db_failure_read(message)), "%s",
+               db_failure_text(message, conn ? PQhost(conn) : NULL, conn ? PQport(conn) : NULL,
+                               text, sizeof text));
 }
 
 static double wall_seconds(void) {
@@ -159,8 +170,7 @@ static void check_listen(Doctor *d, PGconn *conn) {
     (void) snprintf(listen, sizeof listen, "LISTEN meshify_doctor_%d", (int) getpid());
     (void) snprintf(notify, sizeof notify, "NOTIFY meshify_doctor_%d", (int) getpid());
     if (PQstatus(other) != CONNECTION_OK) {
-        doctor_say(d, GRADE_FAIL, "listen", "Check [database] listen_url.", "%s",
-                   PQerrorMessage(other));
+        say_away(d, "listen", other);
         PQfinish(other);
         return;
     }
@@ -251,8 +261,7 @@ void doctor_database(Doctor *d) {
     PGconn *conn = connect_to(d->config->database_url.text);
 
     if (PQstatus(conn) != CONNECTION_OK)
-        doctor_say(d, GRADE_FAIL, "database", "Check [database] url, or DATABASE_URL.", "%s",
-                   conn ? PQerrorMessage(conn) : "out of memory");
+        say_away(d, "database", conn);
     else {
         (void) PQsetClientEncoding(conn, "UTF8");
         check_server(d, conn);

@@ -26,8 +26,10 @@ static void next_in(Worker *w, uint64_t usec) {
     (void) sd_event_source_set_enabled(w->lease.timer, SD_EVENT_ONESHOT);
 }
 
-static void trouble(Worker *w, const char *what) {
+static void trouble(Worker *w, NotReady not_ready, const char *what) {
     char text[sizeof w->trouble];
+
+    w->not_ready = not_ready;
 
     str_clean(text, sizeof text, what);
     if (strcmp(w->trouble, text) == 0)
@@ -43,7 +45,7 @@ static void refused(Worker *w, const char *what, const PGresult *res) {
 
     (void) snprintf(text, sizeof text, "the database refuses %s: %s", what,
                     PQresultErrorMessage(res));
-    trouble(w, text);
+    trouble(w, NOT_READY_REFUSED, text);
 }
 
 static uint64_t every_usec(const Worker *w) {
@@ -144,7 +146,7 @@ static void compare_taken(Worker *w, const PGresult *res) {
     w->lease.comparing = w->lease.rejoining = false;
     if (w->draining)
         worker_drain(w);
-    trouble(w, "");
+    trouble(w, NOT_READY_YET, "");
     db_go(w->db);
     worker_wake(w);
 }
@@ -298,7 +300,7 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     }
     acknowledged(w, number(res, 6));
     if (!w->lease.rejoining)
-        trouble(w, "");
+        trouble(w, NOT_READY_YET, "");
     w->lease.workers = (unsigned) number(res, 2);
     w->lease.running_all = (unsigned) number(res, 3);
     share_limits(w);
@@ -400,6 +402,7 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
     unsigned version = end == DB_OK ? (unsigned) number(res, 0) : 0;
     unsigned from = end == DB_OK ? (unsigned) number(res, 1) : 0;
+    NotReady not_ready = NOT_READY_YET;
     char what[200] = "";
 
     if (end == DB_LOST)
@@ -410,23 +413,28 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
         next_in(w, SCHEMA_RETRY_USEC);
         return;
     }
-    if (end == DB_FAILED && strcmp(db_sqlstate(res), "42501") == 0)
+    if (end == DB_FAILED && strcmp(db_sqlstate(res), "42501") == 0) {
+        not_ready = NOT_READY_GRANT;
         (void) snprintf(what, sizeof what,
                         "the login role may not use the schema: GRANT meshify_worker TO it");
-    else if (end == DB_FAILED || version == 0)
+    } else if (end == DB_FAILED || version == 0) {
+        not_ready = NOT_READY_NO_SCHEMA;
         (void) snprintf(what, sizeof what,
                         "the database has no meshify schema: run meshifyctl migrate");
-    else if (version < SCHEMA_VERSION)
+    } else if (version < SCHEMA_VERSION) {
+        not_ready = NOT_READY_OLD_SCHEMA;
         (void) snprintf(what, sizeof what,
                         "the schema is version %u, this program needs %u: run meshifyctl migrate",
                         version, SCHEMA_VERSION);
-    else if (from > SCHEMA_VERSION)
+    } else if (from > SCHEMA_VERSION) {
+        not_ready = NOT_READY_NEW_SCHEMA;
         (void) snprintf(what, sizeof what,
                         "the schema is made for newer programs (from %u on): upgrade meshifyd",
                         from);
+    }
     w->schema_fits = !what[0];
     if (!w->schema_fits) {
-        trouble(w, what);
+        trouble(w, not_ready, what);
         next_in(w, SCHEMA_RETRY_USEC);
         return;
     }
@@ -462,9 +470,10 @@ void lease_connected(Worker *w) {
 }
 
 void lease_disconnected(Worker *w, const char *why) {
-    char what[200];
+    char what[sizeof w->trouble];
 
     worker_drop_rows(w);
+    w->not_ready = NOT_READY_YET;
     w->lease.beating = w->lease.comparing = w->lease.reaping = false;
     if (!w->down_since_usec)
         w->down_since_usec = clock_now_usec();

@@ -36,12 +36,12 @@ static int healthz(Worker *w, HttpdPage *ret) {
 }
 
 static int readyz(Worker *w, HttpdPage *ret) {
-    char why[300], clean[300];
+    char word[200], line[220];
 
     if (status_is_ready(w))
         return text(ret, 200, "ready");
-    (void) snprintf(why, sizeof why, "not ready: %s", status_trouble(w));
-    return text(ret, 503, str_clean(clean, sizeof clean, why));
+    (void) snprintf(line, sizeof line, "not ready: %s", status_word(w, word, sizeof word));
+    return text(ret, 503, line);
 }
 
 static const struct {

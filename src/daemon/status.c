@@ -32,6 +32,24 @@ const char *status_trouble(const Worker *w) {
     return w->trouble[0] ? w->trouble : "the database does not answer";
 }
 
+const char *status_word(const Worker *w, char *to, size_t room) {
+    static const char *const words[_NOT_READY_MAX] = {
+        [NOT_READY_YET] = "the database does not answer",
+        [NOT_READY_REFUSED] = "the database refuses a call",
+        [NOT_READY_GRANT] = "the login role may not use the schema",
+        [NOT_READY_NO_SCHEMA] = "the database has no meshify schema",
+        [NOT_READY_OLD_SCHEMA] = "the schema is too old",
+        [NOT_READY_NEW_SCHEMA] = "the schema is too new",
+    };
+    DbFailure failure = db_failure(w->db);
+
+    if (!db_is_up(w->db) && failure != DB_FAILURE_NONE)
+        (void) snprintf(to, room, "the database is away: %s", db_failure_word(failure));
+    else
+        (void) snprintf(to, room, "%s", words[w->not_ready]);
+    return to;
+}
+
 /* "; lane create held until 12:03:05: HTTP 402: …" for each lane that is held. */
 static void list_held(const Worker *w, char *to, size_t room) {
     size_t n = 0;

@@ -13,7 +13,8 @@
 #define DB_CALL_USEC (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
 #define DB_RETRY_MIN (50 * USEC_PER_MSEC)
 #define DB_RETRY_MAX (5 * USEC_PER_SEC)
-#define DB_RETRY_AUTH (300 * USEC_PER_SEC) /* hosts ban addresses that guess passwords */
+#define DB_RETRY_AUTH (300 * USEC_PER_SEC)   /* hosts ban addresses that guess passwords */
+#define DB_RETRY_REFUSED (10 * USEC_PER_SEC) /* then doubled each time, up to the former */
 #define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
 #define DB_BATCH_CALLS 200 /* in one transaction */
 #define DB_PARAMS_MAX 12
@@ -116,7 +117,7 @@ static int on_send(sd_event_source *source, void *userdata) {
             db_set_timer(db, DB_CALL_USEC);
     }
     if (n == -EIO) {
-        db_lose(db, PQerrorMessage(db->conn), 0);
+        db_lose_refused(db, PQerrorMessage(db->conn));
         return 0;
     }
     db_flush(db);
@@ -213,7 +214,7 @@ static bool read_results(Db *db) {
             if (batch->reading && batch->reading->res)
                 batch->reading = TAILQ_NEXT(batch->reading, link);
             else if (PQstatus(db->conn) != CONNECTION_OK)
-                return db_lose(db, PQerrorMessage(db->conn), 0), false;
+                return db_lose_refused(db, PQerrorMessage(db->conn)), false;
             continue;
         }
         if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
@@ -253,14 +254,13 @@ static void read_notifications(Db *db) {
 /* --- coming and going ---------------------------------------------------------------------- */
 
 /* The connection is gone: what was under way goes back to the queue's head, or is told. */
-void db_lose(Db *db, const char *reason, uint64_t retry_usec) {
+static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec) {
     DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
     bool was_up = db->state == DB_UP, refused = false;
-    char why[200];
     Batch *batch;
     DbOp *op;
 
-    db_error_line(why, sizeof why, reason);
+    db->failure = failure;
     db->failures += !was_up;
     db_disconnect(db);
     while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
@@ -295,15 +295,35 @@ void db_lose(Db *db, const char *reason, uint64_t retry_usec) {
     }
 }
 
-/* As db_lose(); but who may not come in does not knock again and again. */
-void db_lose_refused(Db *db, const char *why) {
-    db_lose(db, why, db_error_is_login_refused(why) ? DB_RETRY_AUTH : 0);
+void db_lose(Db *db, const char *why, uint64_t retry_usec) {
+    lose(db, db_failure_read(why), why, retry_usec);
+}
+
+void db_lose_refused(Db *db, const char *message) {
+    DbFailure failure = db_failure_read(message);
+    DbRetry retry = db_failure_retry(failure);
+    uint64_t retry_usec = 0;
+    char why[500];
+
+    db_failure_text(message, db->conn ? PQhost(db->conn) : NULL, db->conn ? PQport(db->conn) : NULL,
+                    why, sizeof why);
+    if (retry == DB_RETRY_RARELY)
+        retry_usec = DB_RETRY_AUTH;
+    else if (retry == DB_RETRY_RARER && db->state != DB_UP) {
+        retry_usec = DB_RETRY_REFUSED << db->refusals;
+        if (retry_usec >= DB_RETRY_AUTH)
+            retry_usec = DB_RETRY_AUTH;
+        else
+            db->refusals++;
+    }
+    lose(db, failure, why, retry_usec);
 }
 
 void db_came_up(Db *db) {
     db->state = DB_UP;
     db->told_down = db->told_refused = false;
-    db->failures = 0;
+    db->failures = db->refusals = 0;
+    db->failure = DB_FAILURE_NONE;
     db->held = true;
     (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
     db_watch(db, EPOLLIN);
@@ -325,7 +345,7 @@ int db_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         db_flush(db);
     if (db->state == DB_UP && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         if (PQconsumeInput(db->conn) != 1)
-            db_lose(db, PQerrorMessage(db->conn), 0);
+            db_lose_refused(db, PQerrorMessage(db->conn));
         else if (read_results(db))
             read_notifications(db);
     }
@@ -349,6 +369,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 /* --- owning -------------------------------------------------------------------------------- */
+
+DbFailure db_failure(const Db *db) {
+    return db->failure;
+}
 
 bool db_is_up(const Db *db) {
     return db->state == DB_UP;

@@ -36,7 +36,7 @@ void db_flush(Db *db) {
     int left = PQflush(db->conn);
 
     if (left < 0)
-        db_lose(db, PQerrorMessage(db->conn), 0);
+        db_lose_refused(db, PQerrorMessage(db->conn));
     else
         db_watch(db, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
 }
@@ -62,10 +62,11 @@ static void on_notice(void *userdata, const PGresult *res) {
  * asked. */
 static void check(Db *db) {
     (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
+    (void) PQsetErrorVerbosity(db->conn, PQERRORS_DEFAULT);
     db->state = DB_CHECKING;
     if (PQsetnonblocking(db->conn, 1) < 0 ||
         PQsendQuery(db->conn, "SHOW transaction_read_only") != 1)
-        db_lose(db, PQerrorMessage(db->conn), 0);
+        db_lose_refused(db, PQerrorMessage(db->conn));
     else
         db_flush(db);
 }
@@ -85,13 +86,13 @@ static void checking(Db *db) {
     PGresult *res;
 
     if (PQconsumeInput(db->conn) != 1) {
-        db_lose(db, PQerrorMessage(db->conn), 0);
+        db_lose_refused(db, PQerrorMessage(db->conn));
         return;
     }
     while (!PQisBusy(db->conn)) {
         if (!(res = PQgetResult(db->conn))) {
             if (PQenterPipelineMode(db->conn) != 1)
-                db_lose(db, PQerrorMessage(db->conn), 0);
+                db_lose_refused(db, PQerrorMessage(db->conn));
             else
                 db_came_up(db);
             return;
@@ -131,7 +132,7 @@ static void found(void *userdata, const char *host, const char *hostaddr, const 
     db->conn = db_login(db->url, db->application, host, hostaddr, port, db->failures);
     db->state = DB_CONNECTING;
     if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
-        db_lose(db, db->conn ? PQerrorMessage(db->conn) : "out of memory", 0);
+        db_lose_refused(db, db->conn ? PQerrorMessage(db->conn) : NULL);
         return;
     }
     db_set_timer(db, DB_CONNECT_USEC);

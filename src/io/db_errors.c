@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "base/str.h"
 #include "io/db_errors.h"
 
 const char *db_sqlstate(const PGresult *res) {
@@ -37,24 +36,4 @@ bool db_error_is_of_statement(const PGresult *res) {
     /* What is raised within one of our functions has a context. */
     return res && is_of_class(db_sqlstate(res), classes) &&
            !PQresultErrorField(res, PG_DIAG_CONTEXT);
-}
-
-bool db_error_is_login_refused(const char *message) {
-    return strstr(message, "authentication failed") ||
-           strstr(message, "Tenant or user not found") || strstr(message, "Circuit breaker");
-}
-
-void db_error_line(char *to, size_t size, const char *message) {
-    char flat[400];
-    size_t n = 0;
-
-    for (; *message && n < sizeof flat - 1; message++)
-        if (!strchr(" \t\r\n", *message))
-            flat[n++] = *message;
-        else if (n > 0 && flat[n - 1] != ' ')
-            flat[n++] = ' ';
-    while (n > 0 && (flat[n - 1] == ' ' || flat[n - 1] == '.'))
-        n--;
-    flat[n] = '\0';
-    str_clean(to, size, flat);
 }

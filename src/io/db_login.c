@@ -5,6 +5,7 @@
 PGconn *db_login(const char *url, const char *application, const char *host, const char *hostaddr,
                  const char *port, unsigned attempt) {
     const char *keys[KEYS_MAX], *values[KEYS_MAX];
+    PGconn *conn;
     int n = 0;
 
 #define SET(k, v) (keys[n] = (k), values[n++] = (v))
@@ -24,5 +25,8 @@ PGconn *db_login(const char *url, const char *application, const char *host, con
     SET("port", port);
     SET(NULL, NULL);
 #undef SET
-    return PQconnectStartParams(keys, values, 1);
+    conn = PQconnectStartParams(keys, values, 1);
+    if (conn) /* a server that speaks another language has the same codes */
+        (void) PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+    return conn;
 }

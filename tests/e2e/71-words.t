@@ -1,14 +1,23 @@
 #!/usr/bin/python3
 """What operators are told: no piece of a password, what is wrong, what will fail before it costs, and what to do."""
 
+import contextlib
 import os
 import re
+import shutil
+import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
+import urllib.error
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
-from lab import Lab, clean_environment, is_, ok, program
+from lab import Lab, clean_environment, is_, ok, program, wait_for
+from postgres import SUPERUSER
 
 # Passwords that are AAA and BBB with something between, and what is said of them; None: libpq reads them as they are meant.
 PERCENT, QUOTES = "percent-encode @ / % #", "put a value with blanks or quotes into quotes"
@@ -37,6 +46,157 @@ def run(lab, args, environment=None, seconds=60, **keys):
     r = subprocess.run([program(args[0]), *args[1:], "-c", path], capture_output=True, text=True, timeout=seconds,
                        env=clean_environment(**(environment or {})), check=False)
     return r.returncode, r.stdout + r.stderr
+
+
+class Pooler:
+    """Takes each login, and refuses it with these words; counts them."""
+
+    def __init__(self, text, code="XX000", severity="FATAL"):
+        self.text, self.code, self.severity, self.logins = text, code, severity, 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def url(self, user="meshifyd.project", more=""):
+        return f"postgresql://{user}:hunter2@127.0.0.1:{self.port}/postgres?connect_timeout=10{more}"
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), client:
+                self.refuse(client)
+
+    def refuse(self, client):
+        while True:
+            size, kind = struct.unpack("!II", client.recv(8, socket.MSG_WAITALL))
+            client.recv(size - 8, socket.MSG_WAITALL)
+            if kind not in (80877103, 80877104): # a request for TLS, or for GSS
+                break
+            client.sendall(b"N")
+        self.logins += 1
+        fields = "".join(f"{k}{v}\0" for k, v in (("S", self.severity), ("V", "FATAL"), ("C", self.code), ("M", self.text))).encode() + b"\0"
+        client.sendall(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+
+    def close(self):
+        self.listener.close()
+
+
+def page(daemon, path):
+    url = daemon.wait_line(r"Metrics are served at (http://\S+?)/metrics", 30).group(1)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url + path, timeout=30) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+# What poolers and servers of today answer at a login: the code, the words, the reason that we say, and what is advised.
+REFUSALS = (
+    ("XX000", "(ECIRCUITBREAKER) too many authentication failures, new connections are temporarily blocked", "the pooler blocks logins", "Stop every program"),
+    ("XX000", "(ENOTFOUND) tenant/user meshifyd.project not found", "the pooler does not know the project or the user", "USER.PROJECT"),
+    ("XX000", "Tenant or user not found", "the pooler does not know the project or the user", "USER.PROJECT"),
+    ("28P01", 'password authentication failed for user "meshifyd"', "the password is refused", "the right password"),
+    ("28P01", "Passwort-Authentifizierung fuer Benutzer fehlgeschlagen", "the password is refused", "the right password"),
+    ("28000", 'role "meshifyd" does not exist', "the user is refused", "Check the user"),
+    ("3D000", 'database "postgres" does not exist', "there is no such database", "Check the name"),
+    ("XX000", "(ESOMETHINGNEW) the weather is bad", "it refuses the connection", "See what it says"),
+    ("28000", 'no pg_hba.conf entry for host "127.0.0.1", user "meshifyd", database "postgres", no encryption', "it wants TLS", "sslmode=verify-full"),
+    ("28000", 'pg_hba.conf rejects connection for host "127.0.0.1", user "meshifyd"', "nobody is let in from this address", "pg_hba.conf"),
+)
+CROWDED = ("53300", 'remaining connection slots are reserved for roles with the SUPERUSER attribute')
+
+
+def refused_logins():
+    """A server that says no is not asked again at once: two tries, one for each connection. And /readyz says why, in words of a closed list."""
+    lab = Lab(migrate=False)
+    running = []
+    for i, (code, text, reason, advice) in enumerate(REFUSALS):
+        pooler = Pooler(text, code, "FATAL" if "Passwort" not in text else "SCHWERWIEGEND")
+        daemon = lab.daemon(f"refused-{i}", wait=False, **{"database.url": pooler.url(), "metrics.listen": "127.0.0.1:0"})
+        running.append((pooler, daemon, text, reason, advice))
+    crowded = Pooler(CROWDED[1], CROWDED[0])
+    waiting = lab.daemon("crowded", wait=False, **{"database.url": crowded.url()})
+    for pooler, daemon, text, reason, _ in running:
+        daemon.wait_line(f"The database is away: {re.escape(reason)} .*: {re.escape(text[:5])}", 60)
+        wait_for(lambda p=pooler: p.logins >= 2, 60, "both connections")
+    began = time.monotonic()
+    # What would come after: by then a connection that tries again at once has done so several times.
+    wait_for(lambda: crowded.logins >= 10, 60, "a server without a free connection is asked again soon")
+    waiting.wait_line("The database is away: no connection is free", 10)
+    for pooler, daemon, text, reason, _ in running:
+        # Rarer and rarer: ten seconds, then twenty.
+        ok(pooler.logins <= (2 if time.monotonic() - began < 8 or pooler.text.startswith(("(EC", "(EN", "Tenant", "pass", "Pass", "role")) else 6),
+           f"{text}: not tried again at once", pooler.logins)
+        status, body = page(daemon, "/readyz")
+        ok(status == 503 and body.startswith(f"not ready: the database is away: {reason}") and "hunter2" not in body and text not in body,
+           f"{text}: /readyz says why in its own words", body)
+        ok("hunter2" not in daemon.log(), f"{text}: no password in the log")
+        is_(daemon.stop(), 0, f"{text}: it stops")
+    is_(waiting.stop(), 0, "crowded: it stops")
+    for pooler, _, text, reason, advice in running:
+        pooler.text = text
+        said = run(lab, ["meshifyd", "--check"], **{"database.url": pooler.url()})[1]
+        if pooler.severity == "FATAL" or "Passwort" not in text: # a doctor reads English
+            ok(re.search(rf"^FAIL  database .*{re.escape(reason)}.*\n +-> .*{re.escape(advice)}", said, re.M), f"{text}: the doctor's advice", said)
+        status, said = run(lab, ["meshifyctl", "status"], **{"database.url": pooler.url()})
+        ok(status == 69 and "hunter2" not in said and "can't be reached: " in said, f"{text}: meshifyctl", said)
+        pooler.close()
+    crowded.close()
+    lab.sim.stop()
+
+
+def certificate(lab):
+    """The server gets one of its own making, for the name elsewhere."""
+    for name in ("server", "other"):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=elsewhere",
+                        "-keyout", f"{lab.dir}/{name}.key", "-out", f"{lab.dir}/{name}.crt"], check=True, capture_output=True)
+    for end in ("key", "crt"):
+        path = shutil.copy(f"{lab.dir}/server.{end}", f"{lab.postgres.data}/server.{end}")
+        os.chmod(path, 0o600)
+        if lab.postgres.user:
+            os.chown(path, lab.postgres.user.pw_uid, lab.postgres.user.pw_gid)
+    lab.postgres.execute("ALTER SYSTEM SET ssl = on", SUPERUSER)
+    lab.postgres.run("pg_ctl", "-D", lab.postgres.data, "reload")
+    wait_for(lambda: lab.value("SHOW ssl") == "on", 30, "ssl")
+
+
+def unreachable():
+    """What the doctor advises depends on why nobody answers."""
+    lab = Lab(migrate=False)
+    silent = socket.create_server(("127.0.0.1", 0), backlog=64) # takes it, and says nothing
+    strange = socket.create_server(("127.0.0.1", 0), backlog=64)
+
+    def speak():
+        with contextlib.suppress(OSError):
+            while True:
+                with strange.accept()[0] as client:
+                    client.recv(8)
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    threading.Thread(target=speak, daemon=True).start()
+    for url, reason, advice in (
+            ("postgresql://w:hunter2@127.0.0.1:1/app", "nothing listens there (127.0.0.1 port 1)", "that the server runs"),
+            ("postgresql://w:hunter2@nowhere.invalid/app", "its host can't be found (nowhere.invalid", "name servers"),
+            (f"postgresql://w:hunter2@127.0.0.1:{silent.getsockname()[1]}/app?connect_timeout=2", "no answer in time", "firewalls"),
+            (f"postgresql://w:hunter2@127.0.0.1:{strange.getsockname()[1]}/app", "what answers is no PostgreSQL server", "host and port"),
+            ("postgresql:///app?host=/run/nowhere&password=hunter2", "its socket is not there", "host="),
+            (f"postgresql://w:hunter2@127.0.0.1:{lab.postgres.port}/app?sslmode=require", "it has no TLS", "sslmode"),
+            (f"postgresql://meshifyd:hunter2@127.0.0.1:{lab.postgres.port}/nowhere", "there is no such database", "Supabase's is postgres")):
+        status, said = run(lab, ["meshifyd", "--check"], **{"database.url": url, "database.listen": "off"})
+        match = re.search(rf"^FAIL  database .*{re.escape(reason)}.*\n +-> (.*)", said, re.M)
+        ok(status == 69 and match and advice in match.group(1) and "hunter2" not in said, f"{reason}", f"{status} {said}")
+    certificate(lab)
+    url = f"postgresql://meshifyd:hunter2@127.0.0.1:{lab.postgres.port}/meshify?sslmode=verify-full&sslrootcert="
+    for root, reason, advice in (("/nowhere/ca.crt", "the certificate of its CA can't be read here", "sslrootcert"),
+                                 (f"{lab.dir}/other.crt", "its certificate is of an unknown CA", "sslrootcert"),
+                                 (f"{lab.dir}/server.crt", "its certificate is for another host", "the host's name")):
+        said = run(lab, ["meshifyd", "--check"], **{"database.url": url + root, "database.listen": "off"})[1]
+        ok(re.search(rf"^FAIL  database .*{re.escape(reason)}.*\n +-> .*{advice}", said, re.M) and "hunter2" not in said, reason, said)
+    silent.close()
+    strange.close()
+    lab.sim.stop()
 
 
 def database_urls():
@@ -115,4 +275,4 @@ def configurations():
     lab.sim.stop()
 
 
-testing.main(database_urls, other_urls, tls, configurations)
+testing.main(database_urls, other_urls, tls, configurations, refused_logins, unreachable)
