@@ -34,7 +34,7 @@ static const struct {
     [DB_FAILURE_NO_ROUTE]    = { "no route leads there", "Check this machine's network.", DB_RETRY_SOON },
     [DB_FAILURE_LOST]        = { "the connection was closed", "See the server's log; what stands between may close connections as well.", DB_RETRY_SOON },
     [DB_FAILURE_SILENT]      = { "no answer in time", "Check host and port in [database] url, and firewalls between; a packet filter that drops looks like this.", DB_RETRY_SOON },
-    [DB_FAILURE_CLOSED]      = { "nothing listens there", "Check host and port in [database] url, and that the server runs; Supabase refuses addresses that it banned for wrong passwords.", DB_RETRY_SOON },
+    [DB_FAILURE_CLOSED]      = { "the connection is refused, nothing listens there", "Check host and port in [database] url, and that the server runs; Supabase refuses addresses that it banned for wrong passwords.", DB_RETRY_SOON },
     [DB_FAILURE_STRANGE]     = { "what answers is no PostgreSQL server", "Check host and port in [database] url.", DB_RETRY_SOON },
     [DB_FAILURE_SOCKET]      = { "its socket is not there, or not ours to use", "Check the directory in host= of [database] url and that the server runs; without a host, libpq looks for a local server.", DB_RETRY_SOON },
     [DB_FAILURE_REFUSED]     = { "it refuses the connection", "See what it says, and its log.", DB_RETRY_RARER },

@@ -36,10 +36,10 @@ const char *status_word(const Worker *w, char *to, size_t room) {
     static const char *const words[_NOT_READY_MAX] = {
         [NOT_READY_YET] = "the database does not answer",
         [NOT_READY_REFUSED] = "the database refuses a call",
-        [NOT_READY_GRANT] = "the login role may not use the schema",
-        [NOT_READY_NO_SCHEMA] = "the database has no meshify schema",
-        [NOT_READY_OLD_SCHEMA] = "the schema is too old",
-        [NOT_READY_NEW_SCHEMA] = "the schema is too new",
+        [NOT_READY_GRANT] = "the login role may not use the schema: GRANT meshify_worker TO it",
+        [NOT_READY_NO_SCHEMA] = "the database has no meshify schema: run meshifyctl migrate",
+        [NOT_READY_OLD_SCHEMA] = "the schema is older than this program: run meshifyctl migrate",
+        [NOT_READY_NEW_SCHEMA] = "the schema is made for newer programs: upgrade meshifyd",
     };
     DbFailure failure = db_failure(w->db);
 

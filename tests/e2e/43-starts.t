@@ -219,7 +219,7 @@ def servers():
     # Down: nothing answers there.
     lab.postgres.stop()
     # A pooler lets us wait.
-    daemon = not_ready(lab, "has started, but is not ready: the database (is away: nothing listens there|is away: its socket is not there|does not answer)", "down at start")
+    daemon = not_ready(lab, "has started, but is not ready: the database (is away: the connection is refused|is away: its socket is not there|does not answer)", "down at start")
     lab.postgres.start()
     lab.db = lab.postgres.connect()
     works(lab, daemon, "down at start")
