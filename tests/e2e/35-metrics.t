@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
 from lab import Lab, is_, ok, wait_for
-from postgres import free_port
+from postgres import ROOT, free_port
 from prometheus import ask, connect, scrape
 
 IMAGE = "https://images.example/x.png"
