@@ -6,12 +6,14 @@
 #include <stdio.h>
 
 #include "core/config.h"
+#include "io/db_session.h"
 
 #define CTL_REFUSED 1 /* not found, or refused */
 
 typedef struct Ctl {
     Config *config;
     PGconn *conn;
+    DbSession session;
     bool json, dry_run, free, stuck, surplus;
     const char *status, *user, *project, *prompt, *image, *limit, *since;
     int argc; /* what is left of the command line */
@@ -38,7 +40,7 @@ int ctl_doctor(Ctl *c); /* connects by itself */
 /* Connects by [database] url; 0 or EX_UNAVAILABLE, having said why. */
 int ctl_connect(Ctl *c);
 
-/* Runs a query with text parameters. NULL when it was refused: then *ret_exit is the status, and
+/* Runs a query with text parameters, in a transaction of its own. NULL when it was refused: then *ret_exit is the status, and
  * what the server said has been printed. */
 PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit);
 

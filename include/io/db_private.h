@@ -4,6 +4,7 @@
 
 #include "base/db_failure.h"
 #include "io/db.h"
+#include "io/db_session.h"
 #include "io/hosts.h"
 
 typedef enum DbState {
@@ -24,6 +25,8 @@ struct Db {
     void *userdata;
     DbState state;
     PGconn *conn;
+    DbSession session;
+    unsigned opening; /* while DB_CHECKING: results that come before the answer */
     sd_event_source *io, *timer, *send;
     int io_fd;
     bool held; /* between up() and db_go() */

@@ -33,26 +33,53 @@ static void say_away(const char *what, const PGconn *conn) {
 }
 
 int ctl_connect(Ctl *c) {
-    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
+    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname",
+                           "client_encoding", NULL };
     const char *values[] = { "meshifyctl", "10",
                              c->config->database_url.text ? c->config->database_url.text : "",
+                             "UTF8", /* whatever the URL, the environment or the role says */
                              NULL };
+    int status = 0;
 
+    c->session = (DbSession){ .statement_timeout = "5min", .lock_timeout = "10s" };
     c->conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(c->conn) == CONNECTION_OK) {
-        (void) PQsetClientEncoding(c->conn, "UTF8");
         (void) PQsetNoticeReceiver(c->conn, on_notice, c);
-        return 0;
+        PGresult *res = ctl_query(c, db_session_question, NULL, 0, &status);
+
+        if (res)
+            db_session_hear(&c->session, res);
+        PQclear(res);
+        return status;
     }
     say_away("the database can't be reached", c->conn);
     return EX_UNAVAILABLE;
 }
 
+static bool is_good(const PGresult *res) {
+    return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
+}
+
+/* In a transaction of its own, which sets what we need. The answer, or the error of what failed first. */
+static PGresult *run(Ctl *c, const char *sql, const char *const *params, int n) {
+    PGresult *res = db_session_begin(c->conn, &c->session), *end;
+
+    if (!res)
+        res = PQexecParams(c->conn, sql, n, NULL, params, NULL, NULL, 0);
+    end = PQexec(c->conn, is_good(res) ? "COMMIT" : "ROLLBACK");
+    if (is_good(res) && !is_good(end)) { /* nothing of it holds */
+        PQclear(res);
+        return end;
+    }
+    PQclear(end);
+    return res;
+}
+
 PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
-    PGresult *res = PQexecParams(c->conn, sql, n, NULL, params, NULL, NULL, 0);
+    PGresult *res = run(c, sql, params, n);
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
-    if (PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK)
+    if (is_good(res))
         return res;
     *ret_exit = CTL_REFUSED;
     if (PQstatus(c->conn) != CONNECTION_OK) {
@@ -70,7 +97,7 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
         const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
         fputs("meshifyctl: ", stderr);
-        ctl_print(stderr, message ? message : PQerrorMessage(c->conn), 0);
+        ctl_print(stderr, message ? message : PQresultErrorMessage(res), 0);
         fputc('\n', stderr);
     }
     PQclear(res);

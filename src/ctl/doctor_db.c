@@ -5,17 +5,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/db_failure.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
+#include "io/db_session.h"
 
 #define NOTIFY_WAIT_MSEC 5000
 #define CLOCK_APART 5.0 /* seconds */
 
+/* As the daemon does: see db_login.h. */
 static PGconn *connect_to(const char *url) {
-    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
-    const char *values[] = { "meshify doctor", "10", url ? url : "", NULL };
+    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname",
+                           "client_encoding", NULL };
+    const char *values[] = { "meshify doctor", "10", url ? url : "", "UTF8", NULL };
 
     return PQconnectdbParams(keys, values, 1);
 }
@@ -37,11 +39,30 @@ static double wall_seconds(void) {
     return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
 }
 
-/* Rows of texts; NULL, having said so, when it was refused. Names are PostgreSQL's own, whatever else is
- * in the session's search_path; both statements are one transaction, so that no pooler keeps the first. */
+static bool is_good(const PGresult *res) {
+    return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
+}
+
+/* In a transaction as each of the daemon's: with a session of its own the doctor would see what it does not.
+ * The caller clears the answer, or the error. */
+static PGresult *run(PGconn *conn, const char *sql) {
+    static const DbSession session = { .statement_timeout = "20s", .lock_timeout = "3s" };
+    PGresult *res = db_session_begin(conn, &session), *end;
+
+    if (!res)
+        res = PQexec(conn, sql);
+    end = PQexec(conn, is_good(res) ? "COMMIT" : "ROLLBACK");
+    if (is_good(res) && !is_good(end)) {
+        PQclear(res);
+        return end;
+    }
+    PQclear(end);
+    return res;
+}
+
+/* Rows of texts; NULL, having said so, when it was refused. */
 static PGresult *ask(Doctor *d, PGconn *conn, const char *check, const char *sql) {
-    _cleanup_free_ char *text = str_printf("SET LOCAL search_path = pg_catalog, pg_temp; %s", sql);
-    PGresult *res = text ? PQexec(conn, text) : NULL;
+    PGresult *res = run(conn, sql);
 
     if (PQresultStatus(res) == PGRES_TUPLES_OK)
         return res;
@@ -64,7 +85,8 @@ static void check_server(Doctor *d, PGconn *conn) {
     PGresult *res =
         ask(d, conn, "database",
             "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
-            " extract(epoch FROM clock_timestamp()), current_setting('server_version')");
+            " extract(epoch FROM clock_timestamp()), current_setting('server_version'),"
+            " current_setting('server_encoding')");
 
     if (!res)
         return;
@@ -78,9 +100,15 @@ static void check_server(Doctor *d, PGconn *conn) {
                    "Let [database] url lead to the primary (target_session_attrs=read-write).",
                    "the server is a standby");
     else if (is_true(res, 0, 1))
-        doctor_say(d, GRADE_FAIL, "database",
-                   "Make room or end the fail-over, then turn default_transaction_read_only off.",
-                   "the database is read-only");
+        doctor_say(
+            d, GRADE_FAIL, "database",
+            "Make room or end the fail-over, then turn default_transaction_read_only off in the "
+            "server's configuration.",
+            "the database is read-only");
+    else if (strcmp(text(res, 0, 4), "UTF8") != 0)
+        doctor_say(d, GRADE_WARN, "database", "Move it to a database with ENCODING 'UTF8'.",
+                   "its encoding is %s: a text that it has no characters for fails its job",
+                   text(res, 0, 4));
     else
         doctor_say(d, GRADE_OK, "database", NULL, "PostgreSQL %s, database %s as %s",
                    text(res, 0, 3), PQdb(conn), PQuser(conn));
@@ -174,13 +202,13 @@ static void check_listen(Doctor *d, PGconn *conn) {
         PQfinish(other);
         return;
     }
-    res = PQexec(other, listen);
+    res = run(other, listen);
     if (PQresultStatus(res) != PGRES_COMMAND_OK)
         doctor_say(d, GRADE_FAIL, "listen", "Check [database] listen_url.", "%s",
                    PQresultErrorMessage(res));
     else {
         PQclear(res);
-        res = PQexec(conn, notify);
+        res = run(conn, notify);
         if (PQresultStatus(res) == PGRES_COMMAND_OK && hears(other))
             doctor_say(d, GRADE_OK, "listen", NULL, "a NOTIFY on url is heard on %s",
                        c->listen_url.text ? "listen_url" : "the same kind of connection");
@@ -263,7 +291,6 @@ void doctor_database(Doctor *d) {
     if (PQstatus(conn) != CONNECTION_OK)
         say_away(d, "database", conn);
     else {
-        (void) PQsetClientEncoding(conn, "UTF8");
         check_server(d, conn);
         if (check_schema(d, conn))
             check_others(d, conn);

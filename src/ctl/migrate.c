@@ -78,25 +78,36 @@ static int lock_migrations(Ctl *c) {
     }
 }
 
-/* One file, in one transaction. A busy table is tried again: to wait longer for its lock would hold up
- * everybody who comes after us. */
+/* In one transaction: the file's text is read by the settings that the statements before it have made. */
+static PGresult *apply_once(Ctl *c, const char *text) {
+    PGresult *res = db_session_begin(c->conn, &c->session);
+
+    for (const char *const *sql = (const char *[]){ text, "COMMIT", NULL }; *sql && !res; sql++) {
+        res = PQexec(c->conn, *sql);
+        if (PQresultStatus(res) == PGRES_COMMAND_OK || PQresultStatus(res) == PGRES_TUPLES_OK) {
+            PQclear(res);
+            res = NULL;
+        }
+    }
+    if (res)
+        PQclear(PQexec(c->conn, "ROLLBACK"));
+    return res;
+}
+
+/* One file. A busy table is tried again: to wait longer for its lock would hold up everybody who comes
+ * after us. */
 static int apply(Ctl *c, const Migration *m) {
-    _cleanup_free_ char *text =
-        str_printf("BEGIN; SET LOCAL lock_timeout = '1s';\n"
-                   "SET LOCAL search_path = pg_catalog, pg_temp;\n%.*s\nCOMMIT;",
-                   (int) m->size, m->text);
+    _cleanup_free_ char *text = str_printf("%.*s", (int) m->size, m->text);
 
     if (!text)
         return EX_OSERR;
     for (int try = 1;; try++) {
-        PGresult *res = PQexec(c->conn, text);
+        PGresult *res = apply_once(c, text);
         const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
         bool busy = state && (!strcmp(state, "55P03") || !strcmp(state, "40P01"));
 
-        if (PQresultStatus(res) == PGRES_COMMAND_OK || PQresultStatus(res) == PGRES_TUPLES_OK) {
-            PQclear(res);
+        if (!res)
             return 0;
-        }
         if (!busy || try == TRIES) {
             fprintf(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", m->name,
                     PQresultErrorMessage(res));
@@ -107,7 +118,6 @@ static int apply(Ctl *c, const Migration *m) {
                       stderr);
         }
         PQclear(res);
-        PQclear(PQexec(c->conn, "ROLLBACK"));
         if (!busy || try == TRIES)
             return CTL_REFUSED;
         printf("a table is busy: sql/%s.sql again in a second\n", m->name);
@@ -116,10 +126,22 @@ static int apply(Ctl *c, const Migration *m) {
     }
 }
 
-/* Indexes of large tables, which nobody has to wait for, so they may take their time. */
+/* Indexes of large tables, which nobody has to wait for, so they may take their time. They are built outside
+ * a transaction: for once the session has to be told. */
 static int build_indexes(Ctl *c) {
+    static const char ours[] =
+        "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read "
+        "committed'; SET statement_timeout = 0; SET lock_timeout = 0; "
+        "SET idle_in_transaction_session_timeout = 0; SET search_path = pg_catalog, pg_temp";
+    static const char theirs[] =
+        "RESET default_transaction_read_only; RESET default_transaction_isolation; "
+        "RESET statement_timeout; RESET lock_timeout; "
+        "RESET idle_in_transaction_session_timeout; RESET search_path";
     int status = 0;
     PGresult *todo = ctl_query(c, "SELECT meshify.missing_indexes()", NULL, 0, &status);
+
+    if (todo && PQntuples(todo) > 0)
+        PQclear(PQexec(c->conn, ours));
 
     for (int i = 0; todo && status == 0 && i < PQntuples(todo); i++) {
         PGresult *res;
@@ -134,6 +156,8 @@ static int build_indexes(Ctl *c) {
         }
         PQclear(res);
     }
+    if (todo && PQntuples(todo) > 0)
+        PQclear(PQexec(c->conn, theirs));
     PQclear(todo);
     return status;
 }
@@ -154,7 +178,8 @@ int ctl_migrate(Ctl *c) {
 
     printf("host %s, database %s, as %s\n", PQhost(c->conn), PQdb(c->conn), PQuser(c->conn));
     PQsetNoticeReceiver(c->conn, ignore_notices, NULL);
-    PQclear(PQexec(c->conn, "SET statement_timeout = 0; SET lock_timeout = 0"));
+    c->session.statement_timeout = "0"; /* a large table takes what it takes */
+    c->session.lock_timeout = "1s";
     if ((status = lock_migrations(c)) != 0)
         return status;
     if ((there = version_there(c, &status)) < 0)

@@ -10,7 +10,11 @@
 #include "io/db_errors.h"
 #include "io/db_private.h"
 
-#define DB_CALL_USEC (30 * USEC_PER_SEC) /* longer than any lock_timeout or statement of ours */
+#define DB_CALL_USEC (30 * USEC_PER_SEC) /* for all of a transaction */
+/* Shorter, so that no backend works on for us after we have given it up. */
+#define DB_STATEMENT_TIMEOUT "20s"
+#define DB_LOCK_TIMEOUT \
+    "3s" /* than a heartbeat waits for its answer; functions that travel with others set less */
 #define DB_RETRY_MIN (50 * USEC_PER_MSEC)
 #define DB_RETRY_MAX (5 * USEC_PER_SEC)
 #define DB_RETRY_AUTH (300 * USEC_PER_SEC)   /* hosts ban addresses that guess passwords */
@@ -34,7 +38,9 @@ struct DbOp {
 
 typedef struct Batch {
     DbOps ops;
-    DbOp *reading; /* the call whose results come next; NULL: the Sync comes next */
+    unsigned opening; /* statements of ours before the calls, whose results come first */
+    DbOp *reading;    /* then the call whose results come next; NULL: the Sync comes next */
+    PGresult *at_end; /* the transaction failed when it was to be committed */
     TAILQ_ENTRY(Batch) link;
 } Batch;
 
@@ -80,7 +86,8 @@ static int send_batch(Db *db) {
         }
         TAILQ_INSERT_TAIL(&batch->ops, op, link);
         op->on_wire = true;
-        n++;
+        if (n++ == 0 && db_session_open(db->conn, &db->session) < 0)
+            goto broken;
         if (PQsendQueryParams(db->conn, op->sql, op->n_params, NULL,
                               (const char *const *) op->params, NULL, NULL, 0) != 1)
             goto broken;
@@ -93,6 +100,7 @@ static int send_batch(Db *db) {
     }
     if (PQpipelineSync(db->conn) != 1)
         goto broken;
+    batch->opening = DB_SESSION_OPENING;
     batch->reading = TAILQ_FIRST(&batch->ops);
     TAILQ_INSERT_TAIL(&db->batches, batch, link);
     db->n_batches++;
@@ -172,35 +180,72 @@ static void replay_alone(Db *db, Batch *batch) {
     }
 }
 
-static void end_batch(Db *db, Batch *batch) {
-    bool failed = false;
+static bool is_good(const PGresult *res) {
+    return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
+}
+
+/* What the transaction failed with, which all after it only follow; NULL: it holds. */
+static const PGresult *error_of(const Batch *batch) {
     DbOp *op;
 
+    TAILQ_FOREACH(op, &batch->ops, link)
+    if (!is_good(op->res))
+        return op->res;
+    return batch->at_end;
+}
+
+static Batch *batch_free(Batch *batch) {
+    PQclear(batch->at_end);
+    free(batch);
+    return NULL;
+}
+
+static void end_batch(Db *db, Batch *batch) {
+    const PGresult *error = error_of(batch);
+    DbOp *op = TAILQ_FIRST(&batch->ops);
+
+    if (error && db_error_means_reconnect(error)) {
+        db_lose_refused(db, PQresultErrorMessage(error));
+        return;
+    }
     TAILQ_REMOVE(&db->batches, batch, link);
     db->n_batches--;
-    TAILQ_FOREACH(op, &batch->ops, link) {
-        ExecStatusType status = PQresultStatus(op->res);
-
-        if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
-            continue;
-        /* The first error counts, which the others only follow. */
-        if (!failed && db_error_means_reconnect(op->res)) {
-            TAILQ_INSERT_HEAD(&db->batches, batch, link);
-            db->n_batches++;
-            db_lose_refused(db, PQresultErrorMessage(op->res));
-            return;
-        }
-        failed = true;
-    }
     db->retry_usec = DB_RETRY_MIN;
-    if (failed && TAILQ_NEXT(TAILQ_FIRST(&batch->ops), link))
+    if (error && TAILQ_NEXT(op, link))
         replay_alone(db, batch);
+    else if (error == batch->at_end &&
+             error) { /* a deferred constraint, which only this call can have hurt */
+        PQclear(op->res);
+        op->res = TAKE(batch->at_end);
+    }
     while ((op = TAILQ_FIRST(&batch->ops))) {
         TAILQ_REMOVE(&batch->ops, op, link);
-        tell(op, failed ? DB_FAILED : DB_OK);
+        tell(op, error ? DB_FAILED : DB_OK);
     }
-    free(batch);
+    batch_free(batch);
     wake(db);
+}
+
+/* One result of the batch that is read. False when the connection was lost. */
+static bool read_result(Db *db, Batch *batch, PGresult *res) {
+    if (batch->opening > 0) {
+        bool good = is_good(res);
+
+        if (good)
+            batch->opening--;
+        else
+            db_lose_refused(db, PQresultErrorMessage(res));
+        PQclear(res);
+        return good;
+    }
+    if (batch->reading) {
+        PQclear(batch->reading->res);
+        batch->reading->res = res;
+    } else { /* an error at commit: nothing of this transaction holds */
+        PQclear(batch->at_end);
+        batch->at_end = res;
+    }
+    return true;
 }
 
 /* Reads what is there. False when the connection was lost. */
@@ -217,26 +262,21 @@ static bool read_results(Db *db) {
                 return db_lose_refused(db, PQerrorMessage(db->conn)), false;
             continue;
         }
-        if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
-            bool complete = !batch->reading;
-
-            PQclear(res);
-            if (!complete)
-                return db_lose(db, "an answer is missing", 0), false;
-            end_batch(db, batch);
-            if (db->state != DB_UP)
+        if (PQresultStatus(res) != PGRES_PIPELINE_SYNC) {
+            if (!read_result(db, batch, res))
                 return false;
-            if (TAILQ_EMPTY(&db->batches))
-                (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
-            else
-                db_set_timer(db, DB_CALL_USEC); /* the next one's time begins */
-        } else if (batch->reading) {
-            PQclear(batch->reading->res);
-            batch->reading->res = res;
-        } else { /* an error at commit: nothing of this transaction holds */
-            PQclear(res);
-            return db_lose(db, "the transaction failed at its end", 0), false;
+            continue;
         }
+        PQclear(res);
+        if (batch->reading)
+            return db_lose(db, "an answer is missing", 0), false;
+        end_batch(db, batch);
+        if (db->state != DB_UP)
+            return false;
+        if (TAILQ_EMPTY(&db->batches))
+            (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
+        else
+            db_set_timer(db, DB_CALL_USEC); /* the next one's time begins */
     }
     return true;
 }
@@ -274,7 +314,7 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
             else
                 TAILQ_INSERT_HEAD(&db->queue, op, link);
         }
-        free(batch);
+        batch_free(batch);
     }
     db->n_batches = 0;
     if (retry_usec == 0) {
@@ -401,6 +441,8 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
     db->events = *events;
     db->userdata = userdata;
     db->retry_usec = DB_RETRY_MIN;
+    db->session =
+        (DbSession){ .statement_timeout = DB_STATEMENT_TIMEOUT, .lock_timeout = DB_LOCK_TIMEOUT };
     if (!(db->url = strdup(url ? url : "")) || !(db->application = strdup(application)) ||
         sd_event_add_time_relative(event, &db->timer, CLOCK_MONOTONIC, 0, 1, on_timer, db) < 0 ||
         sd_event_add_defer(event, &db->send, on_send, db) < 0 ||
@@ -425,7 +467,7 @@ Db *db_free(Db *db) {
     while ((batch = TAILQ_FIRST(&db->batches))) {
         TAILQ_REMOVE(&db->batches, batch, link);
         TAILQ_CONCAT(&db->queue, &batch->ops, link);
-        free(batch);
+        batch_free(batch);
     }
     while ((op = TAILQ_FIRST(&db->queue))) {
         TAILQ_REMOVE(&db->queue, op, link);

@@ -59,13 +59,17 @@ static void on_notice(void *userdata, const PGresult *res) {
 
 /* libpq could check this while it connects (target_session_attrs), but goes by what a server says of
  * itself at the login. A pooler says what it heard at some other login, which may be long ago; so it is
- * asked. */
+ * asked, with all else that a new connection is asked. */
 static void check(Db *db) {
     (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
     (void) PQsetErrorVerbosity(db->conn, PQERRORS_DEFAULT);
     db->state = DB_CHECKING;
-    if (PQsetnonblocking(db->conn, 1) < 0 ||
-        PQsendQuery(db->conn, "SHOW transaction_read_only") != 1)
+    db->opening = DB_SESSION_OPENING;
+    db->session.zone[0] = '\0';
+    if (PQsetnonblocking(db->conn, 1) < 0 || PQenterPipelineMode(db->conn) != 1 ||
+        db_session_open(db->conn, &db->session) < 0 ||
+        PQsendQueryParams(db->conn, db_session_question, 0, NULL, NULL, NULL, NULL, 0) != 1 ||
+        PQpipelineSync(db->conn) != 1)
         db_lose_refused(db, PQerrorMessage(db->conn));
     else
         db_flush(db);
@@ -82,25 +86,40 @@ static void refuse(Db *db) {
     }
 }
 
-static void checking(Db *db) {
-    PGresult *res;
+/* One answer of those that check() asked for. */
+static void checked(Db *db, const PGresult *res) {
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
+    if (PQresultStatus(res) == PGRES_PIPELINE_SYNC)
+        db_came_up(db);
+    else if (state && strcmp(state, "0A000") == 0) /* a standby does not let us say READ WRITE */
+        refuse(db);
+    else if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
+        db_lose_refused(db, PQresultErrorMessage(res));
+    else if (db->opening > 0)
+        db->opening--;
+    else if (PQgetvalue(res, 0, 0)[0] != 'f')
+        refuse(db);
+    else
+        db_session_hear(&db->session, res);
+}
+
+static void checking(Db *db) {
     if (PQconsumeInput(db->conn) != 1) {
         db_lose_refused(db, PQerrorMessage(db->conn));
         return;
     }
-    while (!PQisBusy(db->conn)) {
-        if (!(res = PQgetResult(db->conn))) {
-            if (PQenterPipelineMode(db->conn) != 1)
-                db_lose_refused(db, PQerrorMessage(db->conn));
-            else
-                db_came_up(db);
+    for (int ends = 0; !PQisBusy(db->conn);) {
+        PGresult *res = PQgetResult(db->conn);
+
+        if (!res && ++ends > 1) { /* not the end of one answer: there is nothing more */
+            db_lose_refused(db, PQerrorMessage(db->conn));
             return;
         }
-        if (PQresultStatus(res) != PGRES_TUPLES_OK)
-            db_lose_refused(db, PQresultErrorMessage(res));
-        else if (PQntuples(res) != 1 || strcmp(PQgetvalue(res, 0, 0), "off") != 0)
-            refuse(db);
+        if (!res)
+            continue;
+        ends = 0;
+        checked(db, res);
         PQclear(res);
         if (db->state != DB_CHECKING)
             return;

@@ -16,13 +16,15 @@ PGconn *db_login(const char *url, const char *application, const char *host, con
     SET("keepalives_count", "3");
     SET("tcp_user_timeout", "20000");
     /* Servers that only libpq knows, from a service file, are its to choose among. But it goes by what a
-     * server says of itself at the login, and a pooler by what it heard at some other: so not always. */
+     * server says of itself at the login, and a pooler by what it heard at some other: so not always. And
+     * "read-write" would shut out a role or database that is read-only by default, which we are not. */
     if ((!host || !*host) && (!hostaddr || !*hostaddr) && attempt % 2 == 0)
-        SET("target_session_attrs", "read-write");
+        SET("target_session_attrs", "primary");
     SET("dbname", url); /* expanded here, so that what the URL sets comes later and wins */
     SET("host", host);
     SET("hostaddr", hostaddr);
     SET("port", port);
+    SET("client_encoding", "UTF8"); /* whatever the URL, the environment or the role says */
     SET(NULL, NULL);
 #undef SET
     conn = PQconnectStartParams(keys, values, 1);

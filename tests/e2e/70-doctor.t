@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
-from lab import Lab, clean_environment, is_, ok, program
+from lab import Lab, clean_environment, is_, ok, program, wait_for
 from postgres import SUPERUSER
 
 
@@ -56,9 +56,13 @@ def the_database():
     ok("hunter2" not in r.stdout + r.stderr, "the password is not shown", r.stdout)
     superuser = lab.postgres.connect(SUPERUSER)
     superuser.autocommit = True
-    superuser.cursor().execute("ALTER DATABASE meshify SET default_transaction_read_only = on")
+    superuser.cursor().execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    superuser.cursor().execute("SELECT pg_reload_conf()")
     finds(lab, "read-only", "default_transaction_read_only", "a read-only database")
-    superuser.cursor().execute("SET default_transaction_read_only = off; ALTER DATABASE meshify RESET default_transaction_read_only")
+    superuser.cursor().execute("SET default_transaction_read_only = off")
+    superuser.cursor().execute("ALTER SYSTEM RESET default_transaction_read_only")
+    superuser.cursor().execute("SELECT pg_reload_conf()")
+    wait_for(lambda: lab.value("SHOW default_transaction_read_only") == "off", 30, "the reload")
     superuser.cursor().execute("REVOKE meshify_worker FROM meshifyd")
     advice = finds(lab, "may not do what a worker must", "GRANT", "a role without privileges")
     lab.query(advice)

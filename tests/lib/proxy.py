@@ -194,7 +194,8 @@ class Link:
 
 class PostgresLink(Link):
     UNTIL = b"SQpXdcfF"  # what ends a unit of the frontend
-    NAME = re.compile(rb"meshify\.(\w+)|(LISTEN \w+)|(pg_notify)")
+    NAME = re.compile(rb"meshify\.(\w+)|(LISTEN \w+)|(pg_notify)|(pg_db_role_setting)")
+    OPENING = re.compile(rb"SET transaction_|SELECT pg_catalog.set_config")  # before each transaction's own
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -225,6 +226,8 @@ class PostgresLink(Link):
     def label(self, queries):
         words = []
         for query in queries:
+            if self.OPENING.match(query):
+                continue
             m = self.NAME.search(query)
             word = m.group(m.lastindex).decode() if m else query[:20].decode("ascii", "replace") or "sync"
             if not words or words[-1] != word:
