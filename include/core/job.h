@@ -117,10 +117,11 @@ typedef struct Job {
     char *prediction_id; /* that an answer or a look brought, until it is recorded */
     char **not_ours;     /* ids that look like ours but stand in other rows */
     size_t n_not_ours;
-    unsigned late_looks;      /* looks made after give_up_usec */
-    uint64_t look_asked_usec; /* when the look under way asked for its first page */
-    uint64_t looked_usec;     /* at the end of the last look for this purchase; 0: none */
-    char *look_cursor;        /* the listing's page to be read; NULL: its first */
+    unsigned late_looks;  /* looks made after give_up_usec */
+    uint64_t looked_usec; /* at the end of the last look for this purchase; 0: none */
+    char **found;         /* ids that a look brought, to be tried one after the other */
+    size_t n_found;
+    bool look_is_blind; /* it could not remember all that it saw */
 
     unsigned missing_reads; /* in a row that did not know the live prediction; 0: it is known */
     uint64_t missing_since_usec; /* when the first of them was heard */

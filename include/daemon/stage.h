@@ -27,8 +27,12 @@ int stage_send_db(Task *t, DbRequest *request, DbDone heard);
 /* The answer of a database call is here. True when it is a refusal, with what that means for the job. */
 bool stage_db_refused(Task *t, DbEnd end, const PGresult *res, JobEvent *ret_ev, Fault *reterr);
 
-/* Replicate's other answers: what holds a lane, holds it. */
+/* Replicate's other answers: what holds a lane, holds it; of the task's fault, or another. */
 void stage_service_trouble(Task *t, LaneName name);
+void stage_hold_for(Worker *w, LaneName name, const Fault *fault);
+
+/* It gets further: what its workers died of before is forgiven. */
+void stage_forgive(Task *t);
 
 /* Sets the job's fault and returns -ENOMEM. */
 int stage_out_of_memory(Task *t);

@@ -10,6 +10,7 @@
 #include "core/glb.h"
 #include "core/job.h"
 #include "daemon/lane.h"
+#include "daemon/looking.h"
 #include "daemon/metrics.h"
 #include "daemon/sample.h"
 #include "daemon/taking.h"
@@ -43,6 +44,7 @@ typedef struct Task {
     DirOp *dir;
     sd_event_source *timer; /* a pause, or the next slice */
     LaneTicket ticket;
+    Look look;
     SpoolFile *file;
     uint64_t room_bytes; /* what the file wants of the spool; 0: nothing known yet */
     Hash *hash;
@@ -105,7 +107,7 @@ typedef struct Listening {
 typedef struct Audit { /* one thing after the other; they have time */
     sd_event_source *timer;
     bool busy;
-    HttpOp *http;   /* the page, or the cancel, under way */
+    HttpOp *http;   /* the cancel under way */
     AuditList lost; /* to be looked for */
     unsigned n, at; /* rows to be cancelled */
     struct {
@@ -125,6 +127,7 @@ struct Worker {
     Lane lanes[_LANE_MAX];
     Lease lease;
     Listening listening;
+    Looking looking;
     Audit audit;
     Metrics metrics;
     Sample sample;

@@ -1,20 +1,28 @@
-/* Was it bought? The listing matched with what was intended. Pure. */
+/* Was it bought? What the listing shows held against what was intended. Pure. */
 #pragma once
 #include "core/config.h"
 #include "core/job.h"
 
-/* How long to wait before the next look, `now` after the intent. */
+#define LOOK_FOUND_MAX 100 /* equal ones that one look brings; the next brings more */
+
+/* How long to wait before the next look, `now` after the intent; 0 also when one that was found is left. */
 uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance);
 
-/* The next page of the listing. `skew` is how far back of the intent it begins. `intent_epoch` is
- * when that was on the wall clock, in seconds since 1970. */
-int look_ask(const Config *c, Job *j, uint64_t now_usec, int64_t intent_epoch, HttpRequest *ret);
+/* The listing shows a prediction with the live purchase's input: it may be ours unless we know better.
+ * True when it is to be tried. No memory: as if it was not shown, and look_end() is told so. */
+bool look_found(Job *j, const char *id);
 
-/* EV_OK: found, j->prediction_id is set. EV_WAIT: look again (or on: another page when
- * j->look_cursor is set). EV_ELSE: surely not bought; j->give_up is set. EV_FINAL with a fault:
- * never found out. */
-JobEvent look_hear(const Config *c, const HttpReply *reply, Job *j, uint64_t now_usec,
-                   Fault *reterr);
+/* What was found does not count: its page was none. */
+void look_forget(Job *j);
+
+/* The next of those found becomes j->prediction_id. False: none is left. */
+bool look_take(Job *j, uint64_t now_usec);
+
+/* A look that began (sent its first request) at `asked_usec` found nothing. `complete`: it saw all that was
+ * made since the intent; else `reterr` says what was in the way. EV_WAIT: look again. EV_ELSE: surely not
+ * bought; j->give_up is set. EV_FINAL with a fault: never found out. */
+JobEvent look_end(const Config *c, Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
+                  Fault *reterr);
 
 /* The id that a look found stands in another row: not to be taken again. */
 int look_refuse(Job *j);

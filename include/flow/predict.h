@@ -12,7 +12,8 @@
  * EV_RETRY: the step before has no output any more. */
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr);
 
-/* The intent: fills j->input for the next purchase of this step, and the call that writes it down. */
+/* The intent: fills j->input for the next purchase of this step, and the call that writes it down. 0,
+ * -E2BIG (so large that a look could not find it), -EINVAL, -ENOMEM. */
 int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret);
 
 /* EV_OK: the new purchase is the live one. EV_ELSE: the one to give up was bought meanwhile, and is

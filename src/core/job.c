@@ -126,7 +126,9 @@ Job *job_free(Job *j) {
     free(j->image_url);
     json_decref(j->input);
     free(j->prediction_id);
-    free(j->look_cursor);
+    for (size_t i = 0; i < j->n_found; i++)
+        free(j->found[i]);
+    free(j->found);
     free(j->output_url);
     free(j->object);
     free(j);

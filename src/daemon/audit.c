@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/audit.h"
-#include "daemon/lease.h"
 #include "flow/service.h"
 
 #define FIRST_USEC (5 * USEC_PER_SEC)
@@ -14,6 +13,7 @@
 
 static void ended(Worker *w) {
     w->audit.busy = false;
+    looking_leave_audit(w);
     audit_list_done(&w->audit.lost);
 }
 
@@ -141,8 +141,6 @@ static void cancel_running(Worker *w) {
 
 /* --- looking for what was given up --------------------------------------------------------- */
 
-static void look(Worker *w);
-
 static void found(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
 
@@ -153,37 +151,23 @@ static void found(void *userdata, DbEnd end, const PGresult *res) {
     }
     if (!answered(w, end, res))
         return;
-    if (w->audit.lost.cursor)
-        look(w);
-    else
-        cancel_running(w);
+    cancel_running(w);
 }
 
-static void listed(void *userdata, HttpReply *reply) {
-    Worker *w = userdata;
+/* What was found before the listing failed is true all the same. */
+static void listed(Worker *w, const Fault *fault) {
     DbRequest request;
-    Fault fault = { 0 };
-    int r = audit_hear(w->config, reply, w->id, &w->audit.lost, &request, &fault);
+    int r = audit_surplus_ask(w->id, &w->audit.lost, &request);
 
-    w->audit.http = NULL;
-    metrics_replicate(&w->metrics, METRICS_LIST, reply);
     if (r < 0)
-        failed(w, "The listing can't be read", r == -ENOMEM ? "out of memory" : fault.detail);
+        failed(w, "The audit can't go on", "out of memory");
     else if (request.sql) {
         if (!ask(w, &request, found))
             ended(w);
-    } else if (w->audit.lost.cursor)
-        look(w);
+    } else if (fault)
+        failed(w, "The listing can't be read", fault->detail);
     else
         cancel_running(w);
-}
-
-static void look(Worker *w) {
-    HttpRequest request;
-
-    if (audit_ask(w->config, &w->audit.lost, lease_epoch(w), &request) < 0 ||
-        http_send(w->http, &request, listed, w, &w->audit.http) < 0)
-        ended(w);
 }
 
 static void lost(void *userdata, DbEnd end, const PGresult *res) {
@@ -193,10 +177,10 @@ static void lost(void *userdata, DbEnd end, const PGresult *res) {
         return;
     if (audit_read(res, &w->audit.lost) < 0)
         failed(w, "The audit can't be read", "no memory, or another schema");
-    else if (w->audit.lost.n > 0)
-        look(w);
-    else
+    else if (w->audit.lost.n == 0)
         cancel_running(w);
+    else if (looking_join_audit(w, &w->audit.lost, listed) < 0)
+        ended(w);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,7 +75,12 @@ static void intend(void *userdata) {
     DbRequest request;
     int r = predict_intend_ask(t->worker->config, t->worker->id, t->job, &request);
 
-    if (r < 0 || (r = stage_send_db(t, &request, intended)) < 0)
+    if (r == -E2BIG) {
+        fault_set(&t->job->fault, FAULT_INPUT_INVALID,
+                  "the input of step %s is larger than the listing shows",
+                  job_step_now(t->job)->name);
+        worker_tell_fault(t, EV_FINAL);
+    } else if (r < 0 || (r = stage_send_db(t, &request, intended)) < 0)
         stage_give_up(t, r);
 }
 
@@ -144,49 +150,17 @@ int enter_predicting(Task *t) {
     return 0;
 }
 
-/* It gets further: what its workers died of before is forgiven. */
-static void forgive(Task *t) {
-    DbRequest request = { .sql = "SELECT meshify.further($1, $2)" };
-
-    if (t->job->crashes == 0)
-        return;
-    t->job->crashes = 0;
-    if (db_request_add(&request, t->worker->id) == 0 && db_request_add(&request, t->job->id) == 0)
-        worker_call(t->worker, &request, "forgive crashes");
-    db_request_done(&request);
-}
-
-static void looked(void *userdata, HttpReply *reply) {
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
     Task *t = userdata;
-    Job *j = t->job;
-    JobEvent ev = look_hear(t->worker->config, reply, j, clock_now_usec(), &j->fault);
 
-    t->http = NULL;
-    metrics_replicate(&t->worker->metrics, METRICS_LIST, reply);
-    if (reply->end == HTTP_ANSWERED && reply->code == 200) {
-        lane_open(stage_lane(t, LANE_REQUEST));
-        forgive(t);
-    } else
-        stage_service_trouble(t, LANE_REQUEST);
-    worker_tell(t, ev);
-}
-
-static void look(void *userdata) {
-    Task *t = userdata;
-    HttpRequest request;
-    int r = look_ask(t->worker->config, t->job, clock_now_usec(),
-                     job_purchase(t->job)->intent_epoch, &request);
-
-    if (r < 0 || stage_send_http(t, &request, looked) < 0) {
+    (void) source;
+    (void) usec;
+    if (look_take(t->job, clock_now_usec()))
+        worker_tell(t, EV_OK);
+    else if (looking_join(t) < 0) {
         stage_out_of_memory(t);
         worker_tell(t, EV_WAIT);
     }
-}
-
-static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
-    (void) source;
-    (void) usec;
-    stage_queue(userdata, LANE_REQUEST, look);
     return 0;
 }
 
@@ -316,7 +290,7 @@ static void polled(void *userdata, HttpReply *reply) {
     }
     json_decref(answer.root);
     if (answer.status && !answer.terminal)
-        forgive(t);
+        stage_forgive(t);
     if (ev == EV_STEP)
         job_next_step(j);
     worker_tell_fault(t, ev);

@@ -88,15 +88,31 @@ bool stage_db_refused(Task *t, DbEnd end, const PGresult *res, JobEvent *ret_ev,
 }
 
 /* Replicate's other answers: what holds a lane, holds it. */
-void stage_service_trouble(Task *t, LaneName name) {
-    FaultCode code = t->job->fault.code;
+void stage_hold_for(Worker *w, LaneName name, const Fault *fault) {
+    FaultCode code = fault->code;
 
     if (code == FAULT_SERVICE_CREDIT || code == FAULT_SERVICE_AUTH) {
-        lane_hold(stage_lane(t, LANE_CREATE), &t->job->fault);
+        lane_hold(&w->lanes[LANE_CREATE], fault);
         if (name != LANE_CREATE && code == FAULT_SERVICE_AUTH)
-            lane_hold(stage_lane(t, name), &t->job->fault);
+            lane_hold(&w->lanes[name], fault);
     } else if (code == FAULT_SERVICE_THROTTLED || code == FAULT_SERVICE_UNREACHED)
-        lane_hold(stage_lane(t, name), &t->job->fault);
+        lane_hold(&w->lanes[name], fault);
+}
+
+void stage_service_trouble(Task *t, LaneName name) {
+    stage_hold_for(t->worker, name, &t->job->fault);
+}
+
+/* It gets further: what its workers died of before is forgiven. */
+void stage_forgive(Task *t) {
+    DbRequest request = { .sql = "SELECT meshify.further($1, $2)" };
+
+    if (t->job->crashes == 0)
+        return;
+    t->job->crashes = 0;
+    if (db_request_add(&request, t->worker->id) == 0 && db_request_add(&request, t->job->id) == 0)
+        worker_call(t->worker, &request, "forgive crashes");
+    db_request_done(&request);
 }
 
 /* Writes down what became of the live purchase; nobody waits for it. */

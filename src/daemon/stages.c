@@ -30,6 +30,7 @@ void stages_leave(Task *t) {
     t->http = http_op_cancel(t->http);
     t->db = db_op_cancel(t->db);
     t->dir = dir_op_cancel(t->dir);
+    looking_leave(t);
     t->timer = sd_event_source_disable_unref(t->timer);
     t->glb = glb_free(t->glb);
     /* The place in the queue is kept from the intent to the purchase: one token, one purchase. */

@@ -68,7 +68,7 @@ static void enter(Task *t) {
 }
 
 static bool waits_for_something(const Task *t) {
-    return t->http || t->db || t->dir || t->ticket.lane ||
+    return t->http || t->db || t->dir || t->ticket.lane || t->look.in ||
            (t->timer && sd_event_source_get_enabled(t->timer, NULL) > 0);
 }
 
@@ -344,7 +344,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
         Job *j = t->job;
-        uint64_t waiting = lane_waited_usec(&t->ticket);
+        uint64_t waiting = lane_waited_usec(&t->ticket) + looking_held_usec(t);
 
         next = TAILQ_NEXT(t, link);
         /* Whoever slept through its lease would cancel what another waits for by now. */
@@ -534,8 +534,8 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
         (r = sd_event_source_set_enabled(w->tick, SD_EVENT_OFF)) < 0 || (r = lease_init(w)) < 0 ||
         (r = db_new(&w->db, event, w->resolver, config->database_url.text, "meshifyd", &events,
                     w)) < 0 ||
-        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = audit_init(w)) < 0 ||
-        (r = sample_init(w)) < 0)
+        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = looking_init(w)) < 0 ||
+        (r = audit_init(w)) < 0 || (r = sample_init(w)) < 0)
         goto fail;
     *ret = w;
     return 0;
@@ -560,6 +560,7 @@ Worker *worker_free(Worker *w) {
     }
     sample_done(w);
     audit_done(w);
+    looking_done(w);
     prune_done(w);
     wakeup_done(w);
     lease_done(w);

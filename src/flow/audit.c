@@ -1,12 +1,10 @@
+/* What the audit looks for, and what it finds. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
-#include "base/str.h"
 #include "flow/audit.h"
-#include "flow/listing.h"
-#include "flow/service.h"
 
 enum {
     COL_ID,
@@ -20,7 +18,8 @@ void audit_list_done(AuditList *list) {
     for (size_t i = 0; i < list->n; i++)
         json_decref(list->rows[i].keys);
     free(list->rows);
-    free(list->cursor);
+    strbuf_done(&list->purchases);
+    strbuf_done(&list->predictions);
     *list = (AuditList){ 0 };
 }
 
@@ -38,6 +37,7 @@ int audit_read(const PGresult *res, AuditList *ret) {
         uint64_t age = strtoull(PQgetvalue(res, i, COL_AGE), NULL, 10);
 
         row->id = strtoll(PQgetvalue(res, i, COL_ID), NULL, 10);
+        row->list = ret;
         row->keys = json_parse(keys, strlen(keys));
         if (row->id <= 0 || strlen(hash) >= sizeof row->hash || !json_is_array(row->keys)) {
             json_decref(TAKE(row->keys)); /* it can't be found; the others can */
@@ -52,58 +52,44 @@ int audit_read(const PGresult *res, AuditList *ret) {
     return 0;
 }
 
-int audit_ask(const Config *c, const AuditList *list, int64_t now_epoch, HttpRequest *ret) {
-    return listing_ask(c, now_epoch - (int64_t) (list->age_usec / 1000000), list->cursor, ret);
-}
+void audit_found(Wanted *w, const char *id) {
+    const LostPurchase *row = (const LostPurchase *) w;
+    AuditList *list = row->list;
+    size_t purchases = list->purchases.size, predictions = list->predictions.size;
+    const char *separator = list->n_found > 0 ? "," : "{";
 
-/* Adds what `item` may be the prediction of to the two arrays, which end up of the same length. */
-static int match(const AuditList *list, const json_t *item, StrBuf *purchases,
-                 StrBuf *predictions) {
-    for (size_t i = 0; i < list->n; i++) {
-        const LostPurchase *row = &list->rows[i];
-        const char *separator = purchases->size ? "," : "{";
-        int r = listing_matches(item, row->hash, row->keys);
-
-        if (r > 0 && (r = strbuf_printf(purchases, "%s%lld", separator, (long long) row->id)) == 0)
-            r = strbuf_printf(predictions, "%s%s", separator, json_text(item, "id"));
-        if (r < 0)
-            return r;
+    if (list->n_found >= AUDIT_FOUND)
+        return;
+    if (strbuf_printf(&list->purchases, "%s%lld", separator, (long long) row->id) == 0 &&
+        strbuf_printf(&list->predictions, "%s%s", separator, id) == 0) {
+        list->n_found++;
+        return;
     }
-    return 0;
+    list->purchases.size = purchases;
+    list->predictions.size = predictions;
 }
 
-int audit_hear(const Config *c, const HttpReply *reply, const char *worker, AuditList *list,
-               DbRequest *ret, Fault *reterr) {
-    _cleanup_(json_unrefp) json_t *page = reply->end == HTTP_ANSWERED && reply->code == 200
-                                              ? json_parse(reply->body, reply->body_size)
-                                              : NULL;
-    json_t *results = json_object_get(page, "results"), *item;
-    StrBuf purchases = { 0 }, predictions = { 0 };
-    size_t i;
-    int r = 0;
+void audit_page(AuditList *list, bool is_good) {
+    if (is_good) {
+        list->sure.n = list->n_found;
+        list->sure.purchases = list->purchases.size;
+        list->sure.predictions = list->predictions.size;
+    } else {
+        list->n_found = list->sure.n;
+        list->purchases.size = list->sure.purchases;
+        list->predictions.size = list->sure.predictions;
+    }
+}
 
+int audit_surplus_ask(const char *worker, AuditList *list, DbRequest *ret) {
     *ret = (DbRequest){ 0 };
-    if (!json_is_array(results)) {
-        service_fault(reply, reterr);
-        return -EBADMSG;
-    }
-    json_array_foreach (results, i, item)
-        if (r == 0)
-            r = match(list, item, &purchases, &predictions);
-    if (r == 0 && purchases.size > 0) {
-        ret->sql = "SELECT prediction_id FROM meshify.surplus($1, $2, $3)";
-        if (strbuf_add(&purchases, "}", 1) < 0 || strbuf_add(&predictions, "}", 1) < 0 ||
-            db_request_add(ret, worker) < 0 || db_request_add(ret, purchases.text) < 0 ||
-            db_request_add(ret, predictions.text) < 0)
-            r = -ENOMEM;
-    }
-    if (r == 0 && ++list->pages >= AUDIT_PAGES)
-        free(TAKE(list->cursor));
-    else if (r == 0 && (r = listing_next(c, page, &list->cursor)) < 0 && r != -ENOMEM)
-        r = fault_set(reterr, FAULT_SERVICE_UNREACHED, "the listing leads elsewhere");
-    if (r < 0)
-        db_request_done(ret);
-    strbuf_done(&purchases);
-    strbuf_done(&predictions);
-    return r;
+    if (list->n_found == 0)
+        return 0;
+    ret->sql = "SELECT prediction_id FROM meshify.surplus($1, $2, $3)";
+    if (strbuf_add(&list->purchases, "}", 1) == 0 && strbuf_add(&list->predictions, "}", 1) == 0 &&
+        db_request_add(ret, worker) == 0 && db_request_add(ret, list->purchases.text) == 0 &&
+        db_request_add(ret, list->predictions.text) == 0)
+        return 0;
+    db_request_done(ret);
+    return -ENOMEM;
 }

@@ -8,6 +8,8 @@
 #include "base/redact.h"
 #include "base/str.h"
 #include "flow/complete.h"
+#include "flow/listing.h"
+#include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
 #include "flow/service.h"
@@ -124,6 +126,8 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
     if ((r = pipeline_fill(step, &vars, &j->input)) < 0 ||
         (r = pipeline_keys(j->input, &keys)) < 0 || (r = pipeline_hash(j->input, keys, hash)) < 0)
         return r;
+    if (!listing_can_show(j->input))
+        return -E2BIG;
     if (!(keys_text = json_write(keys)))
         return -ENOMEM;
     *ret = (DbRequest){ .sql = "SELECT i.*, extract(epoch FROM now())::bigint "
@@ -205,7 +209,8 @@ JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint6
     j->give_up = 0;
     j->late_looks = 0;
     j->looked_usec = 0;
-    free(TAKE(j->look_cursor));
+    j->look_is_blind = false;
+    look_forget(j);
     j->purchase = j->n_purchases - 1;
     j->has_purchase = true;
     return EV_OK;

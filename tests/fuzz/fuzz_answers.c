@@ -12,6 +12,7 @@
 #include "flow/audit.h"
 #include "flow/complete.h"
 #include "flow/download.h"
+#include "flow/listing.h"
 #include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
@@ -170,31 +171,84 @@ static bool is_listed(const json_t *results, const char *only) {
     return false;
 }
 
+struct Looker {
+    Wanted wanted; /* first */
+    Job *job;
+};
+
+static void found(Wanted *w, const char *id) {
+    (void) look_found(((struct Looker *) w)->job, id);
+}
+
+static int shown(void *userdata, const char *id, const json_t *input) {
+    if (!service_is_id(id) || !json_is_object(input))
+        abort();
+    return wanted_show(userdata, id, input);
+}
+
+/* One page of the listing, in pieces; what it shows goes to `table`. */
+static int page(const HttpReply *r, WantedTable *table, Fault *reterr) {
+    static Listing l;
+    HttpReply reply = *r;
+    HttpRequest request;
+    int rc;
+
+    listing_begin(&l, (int64_t) (NOW / SECOND), shown, table);
+    if (listing_ask(config(), &l, &request) < 0)
+        abort();
+    for (size_t i = 0; i < r->body_size; i += 9)
+        if (request.sieve->feed(request.sieve, r->body + i,
+                                r->body_size - i < 9 ? r->body_size - i : 9) < 0)
+            abort();
+    http_request_done(&request);
+    reply.body = NULL;
+    if (r->end == HTTP_ANSWERED && l.sieve.end(&l.sieve, &reply) < 0)
+        abort();
+    rc = listing_hear(&l, &reply, reterr);
+    if (rc < 0)
+        is_fault(reterr);
+    else if (r->end != HTTP_ANSWERED || r->code != 200)
+        abort();
+    if (rc == 1 && (strpbrk(l.cursor, " &#\"\\\r\n") || strlen(l.cursor) > 4096))
+        abort();
+    free(reply.body);
+    listing_done(&l);
+    return rc;
+}
+
 static void look(const HttpReply *r, unsigned how) {
     Job *j = job(config()->text, 0, NULL);
     json_t *root =
                r->end == HTTP_ANSWERED && r->code == 200 ? json_parse(r->body, r->body_size) : NULL,
            *results = json_object_get(root, "results");
     uint64_t now = NOW + (how & 1 ? 50 : 10) * SECOND + (how & 2 ? 3600 * SECOND : 0);
+    struct Looker looker = { .job = j };
+    WantedTable table = { 0 };
     Fault f = { 0 };
-    JobEvent ev;
+    JobEvent ev = EV_OK;
+    int rc;
 
     j->late_looks = how >> 2 & 1;
-    j->look_cursor = how & 8 ? copy(API "predictions?cursor=x") : NULL;
-    ev = look_hear(config(), r, j, now, &f);
+    if (wanted_add(&table, &looker.wanted, job_purchase(j)->input_hash, job_purchase(j)->input_keys,
+                   found) < 0)
+        abort();
+    rc = page(r, &table, &f);
+    wanted_remove(&table, &looker.wanted);
+    if (rc < 0)
+        look_forget(j);
+    if (!look_take(j, now))
+        ev = look_end(config(), j, rc == 0, now, now, &f);
     if ((ev == EV_OK) != (j->prediction_id != NULL) || (ev == EV_ELSE) != (j->give_up != 0))
         abort();
-    if (ev == EV_OK && !is_listed(results, j->prediction_id))
+    /* jansson refuses what is of no matter here: a number too large in what is not wanted */
+    if (ev == EV_OK && root && !is_listed(results, j->prediction_id))
         abort();
-    if (ev == EV_ELSE && (j->give_up != 2 || !json_is_array(results) || is_listed(results, NULL) ||
+    if (ev == EV_ELSE && (j->give_up != 2 || (root && is_listed(results, NULL)) ||
                           json_text(root, "next") || !(how & 1) || !(how & 4)))
         abort();
     if (ev == EV_FINAL && f.code != FAULT_PURCHASE_UNKNOWN)
         abort();
     if (ev != EV_OK && ev != EV_ELSE && ev != EV_FINAL && ev != EV_WAIT)
-        abort();
-    /* The token goes where the cursor leads. */
-    if (ev == EV_WAIT && j->look_cursor && strncmp(j->look_cursor, API, strlen(API)) != 0)
         abort();
     json_decref(root);
     job_free(j);
@@ -396,34 +450,33 @@ static void download(const HttpReply *r, unsigned how) {
         is_verdict(ev, &f);
 }
 
-/* Whatever a listing shows: what is written down of it is pairs of purchases and ids, and the token
- * goes nowhere else. */
+/* Whatever a listing shows: what is written down of it is pairs of purchases and ids. */
 static void audit(const HttpReply *r, unsigned how) {
     json_t *input = json_pack("{s:s}", "prompt", "a chair");
-    LostPurchase *row = calloc(1, sizeof *row);
-    AuditList list = { .rows = row, .n = 1, .pages = how % 2 ? AUDIT_PAGES - 1 : 0 };
+    AuditList list = { .rows = calloc(1, sizeof *list.rows), .n = 1 };
+    WantedTable table = { 0 };
     DbRequest wrote;
     Fault f = { 0 };
     int rc;
 
-    if (!row || pipeline_keys(input, &row->keys) < 0 ||
-        pipeline_hash(input, row->keys, row->hash) < 0)
+    (void) how;
+    if (!list.rows || pipeline_keys(input, &list.rows->keys) < 0 ||
+        pipeline_hash(input, list.rows->keys, list.rows->hash) < 0)
         abort();
-    row->id = 7;
+    list.rows->id = 7;
+    list.rows->list = &list;
     json_decref(input);
-    rc = audit_hear(config(), r, "w", &list, &wrote, &f);
-    if (rc < 0)
-        is_fault(&f);
-    else if (r->end != HTTP_ANSWERED || r->code != 200)
+    if (wanted_add(&table, &list.rows->wanted, list.rows->hash, list.rows->keys, audit_found) < 0)
         abort();
-    if (rc < 0 && (wrote.n_params > 0 && wrote.params[0]))
+    rc = page(r, &table, &f);
+    audit_page(&list, rc >= 0);
+    if (audit_surplus_ask("w", &list, &wrote) < 0 || (rc < 0 && wrote.sql))
         abort();
-    if (rc == 0 && wrote.sql &&
+    if (wrote.sql &&
         (strncmp(wrote.params[1], "{7", 2) != 0 || strpbrk(wrote.params[2], "\"\\ '()")))
         abort();
-    if (list.cursor && (how % 2 || strncmp(list.cursor, API, strlen(API)) != 0))
-        abort();
     db_request_done(&wrote);
+    wanted_remove(&table, &list.rows->wanted);
     audit_list_done(&list);
 }
 

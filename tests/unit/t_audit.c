@@ -25,16 +25,15 @@ static const char *hash_of(const char *text) {
 }
 
 /* Two lost purchases, 11 and 12, with the inputs 1 and 2. */
-static AuditList two(void) {
+static void two(AuditList *list) {
     const char *values[] = { "11", hash_of(INPUT("1")), "[\"prompt\",\"seed\"]", "90000000",
                              "12", hash_of(INPUT("2")), "[\"prompt\",\"seed\"]", "30000000" };
     PGresult *res = rows_of(4, names, 2, values);
-    AuditList list = { 0 };
 
-    assert_int_equal(audit_read(res, &list), 0);
-    assert_int_equal(list.n, 2);
+    assert_int_equal(audit_read(res, list), 0);
+    assert_int_equal(list->n, 2);
+    assert_true(list->age_usec == 90000000);
     PQclear(res);
-    return list;
 }
 
 static void test_rows(void **state) {
@@ -68,164 +67,155 @@ static void test_rows(void **state) {
     PQclear(res);
 }
 
-static void test_asks(void **state) {
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    AuditList list = two();
-    HttpRequest r;
+static json_t *input_of(const char *text) {
+    json_t *input = json_parse(text, strlen(text));
 
-    (void) state;
-    assert_int_equal(audit_ask(c, &list, 1700000000, &r), 0);
-    /* 90 s, and five minutes for the clocks, before 2023-11-14 22:13:20 */
-    assert_string_equal(r.url, ROOT "/predictions?created_after=2023-11-14T22:06:50Z");
-    http_request_done(&r);
-    list.cursor = strdup(ROOT "/predictions?cursor=abc");
-    assert_int_equal(audit_ask(c, &list, 1700000000, &r), 0);
-    assert_string_equal(r.url, ROOT "/predictions?cursor=abc");
-    http_request_done(&r);
-    audit_list_done(&list);
+    assert_non_null(input);
+    return input;
 }
 
-static int hear(const Config *c, AuditList *list, int code, const char *body, DbRequest *ret,
-                Fault *reterr) {
-    HttpReply reply = reply_of(code, body);
-    int r = audit_hear(c, &reply, WORKER, list, ret, reterr);
+/* Shows an item to the rows, as the listing does. */
+static int show(WantedTable *t, const char *id, const char *text) {
+    json_t *input = input_of(text);
+    int r = wanted_show(t, id, input);
 
-    http_reply_done(&reply);
+    json_decref(input);
     return r;
 }
 
-static void test_pages(void **state) {
-    static const struct {
-        const char *body, *purchases, *predictions; /* what is written down; NULL: nothing */
-    } cases[] = {
-        { LIST(""), NULL, NULL },
-        { LIST(ITEM("aaa", "3")), NULL, NULL },
-        { LIST(ITEM("aaa", "1")), "{11}", "{aaa}" },
-        { LIST(ITEM("aaa", "2") "," ITEM("bbb", "3") "," ITEM("ccc", "1")), "{12,11}",
-          "{aaa,ccc}" },
-        /* Two that look alike: the database knows which is whose. */
-        { LIST(ITEM("aaa", "1") "," ITEM("bbb", "1")), "{11,11}", "{aaa,bbb}" },
-        /* Defaults were added, 7 became 7.0. */
-        { LIST("{\"id\":\"aaa\",\"input\":{\"seed\":7.0,\"more\":true,\"prompt\":\"chair 1\"}}"),
-          "{11}", "{aaa}" },
-        /* Somebody at Replicate's own page; data that was removed; ids that are none; no items at all. */
-        { LIST("{\"id\":\"aaa\",\"source\":\"web\",\"input\":" INPUT("1") "}"), NULL, NULL },
-        { LIST("{\"id\":\"aaa\",\"source\":\"api\",\"input\":" INPUT("1") "}"), "{11}", "{aaa}" },
-        { LIST("{\"id\":\"aaa\",\"input\":{}},{\"id\":\"bbb\"},{\"id\":\"ccc\",\"input\":null}"),
-          NULL, NULL },
-        { LIST(ITEM("a,a", "1") "," ITEM("a}", "1") "," ITEM("../x", "1") "," ITEM("", "1")), NULL,
-          NULL },
-        { LIST("null,7,\"aaa\",[]"), NULL, NULL },
-    };
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+static int want(WantedTable *t, AuditList *list) {
+    int r = 0;
 
-    (void) state;
-    for (size_t i = 0; i < N(cases); i++) {
-        AuditList list = two();
-        Fault fault = { 0 };
-        DbRequest r;
-
-        assert_int_equal(hear(c, &list, 200, cases[i].body, &r, &fault), 0);
-        if (!cases[i].purchases)
-            assert_null(r.sql);
-        else {
-            assert_non_null(r.sql);
-            assert_string_equal(r.params[0], WORKER);
-            assert_string_equal(r.params[1], cases[i].purchases);
-            assert_string_equal(r.params[2], cases[i].predictions);
-        }
-        assert_null(list.cursor);
-        db_request_done(&r);
-        audit_list_done(&list);
-    }
+    for (size_t i = 0; i < list->n && r == 0; i++)
+        r = wanted_add(t, &list->rows[i].wanted, list->rows[i].hash, list->rows[i].keys,
+                       audit_found);
+    return r;
 }
 
-static void test_cursors(void **state) {
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    AuditList list = two();
-    Fault fault = { 0 };
+static void unwant(WantedTable *t, AuditList *list) {
+    for (size_t i = 0; i < list->n; i++)
+        wanted_remove(t, &list->rows[i].wanted);
+    assert_int_equal(t->n, 0);
+    assert_true(t->n_keys == 0 && LIST_EMPTY(&t->all));
+    audit_list_done(list);
+}
+
+static void test_found(void **state) {
+    static const struct {
+        const char *id, *input;
+        bool bad_page; /* it ends badly */
+    } items[] = {
+        { "aaa", INPUT("3"), false },
+        { "bbb", INPUT("2"), false },
+        { "xxx", INPUT("1"), true },
+        { "ccc", INPUT("1"), false },
+        /* Two that look alike: the database knows which is whose. */
+        { "ddd", INPUT("1"), false },
+        /* Defaults were added, 7 became 7.0; a key is missing; nothing is there any more. */
+        { "eee", "{\"seed\":7.0,\"more\":true,\"prompt\":\"chair 1\"}", false },
+        { "fff", "{\"prompt\":\"chair 1\"}", false },
+        { "ggg", "{}", false },
+    };
+    AuditList list;
+    WantedTable t = { 0 };
     DbRequest r;
 
     (void) state;
-    assert_int_equal(
-        hear(c, &list, 200, PAGE(ITEM("aaa", "1"), ROOT "/predictions?cursor=a"), &r, &fault), 0);
-    assert_string_equal(list.cursor, ROOT "/predictions?cursor=a");
+    two(&list);
+    assert_int_equal(audit_surplus_ask(WORKER, &list, &r), 0);
+    assert_null(r.sql);
+    assert_int_equal(want(&t, &list), 0);
+    for (size_t i = 0; i < N(items); i++) {
+        assert_int_equal(show(&t, items[i].id, items[i].input), 0);
+        audit_page(&list, !items[i].bad_page);
+    }
+    assert_int_equal(audit_surplus_ask(WORKER, &list, &r), 0);
+    assert_string_equal(r.params[0], WORKER);
+    assert_string_equal(r.params[1], "{12,11,11,11}");
+    assert_string_equal(r.params[2], "{bbb,ccc,ddd,eee}");
     db_request_done(&r);
-    assert_int_equal(hear(c, &list, 200, PAGE("", ROOT "/predictions?cursor=a"), &r, &fault),
-                     -EBADMSG);
-    assert_int_equal(hear(c, &list, 200,
-                          PAGE(ITEM("aaa", "1"), "https://evil.example/v1/predictions"), &r,
-                          &fault),
-                     -EBADMSG);
-    assert_string_equal(fault_info(fault.code)->word, "service_unreached");
-    assert_null(r.params[0]); /* nothing is left behind */
-    /* It ends somewhere. */
-    list.pages = AUDIT_PAGES - 1;
-    assert_int_equal(hear(c, &list, 200, PAGE("", ROOT "/predictions?cursor=b"), &r, &fault), 0);
-    assert_null(list.cursor);
-    audit_list_done(&list);
+    for (int i = 0; i < 2 * AUDIT_FOUND; i++)
+        assert_int_equal(show(&t, "zzz", INPUT("1")), 0);
+    assert_int_equal(list.n_found, AUDIT_FOUND);
+    unwant(&t, &list);
 }
 
-static void test_troubles(void **state) {
-    static const struct {
-        int code;
-        const char *body, *word;
-    } cases[] = {
-        { 500, "{}", "service_unreached" },
-        { 200, "<html>", "service_unreached" },
-        { 200, "{\"results\":{}}", "service_unreached" },
-        { 401, "{\"detail\":\"Unauthenticated\"}", "service_auth" },
-        { 429, "{\"detail\":\"throttled\",\"retry_after\":3}", "service_throttled" },
+/* Many rows are one set of keys, and one hash an item; another set is another. */
+static void test_many(void **state) {
+    enum {
+        ROWS = 200
     };
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    AuditList list = two();
+    const char *values[4 * ROWS];
+    char texts[ROWS][3][80];
+    WantedTable t = { 0 };
+    AuditList list;
+    PGresult *res;
+    DbRequest r;
 
     (void) state;
-    for (size_t i = 0; i < N(cases); i++) {
-        Fault fault = { 0 };
-        DbRequest r;
-
-        assert_int_equal(hear(c, &list, cases[i].code, cases[i].body, &r, &fault), -EBADMSG);
-        assert_string_equal(fault_info(fault.code)->word, cases[i].word);
+    for (int i = 0; i < ROWS; i++) {
+        (void) snprintf(texts[i][0], 80, "%d", i + 1);
+        (void) snprintf(texts[i][1], 80, "{\"prompt\":\"chair %d\",\"seed\":7}", i);
+        values[4 * i] = texts[i][0];
+        (void) snprintf(texts[i][2], 80, "%s", hash_of(texts[i][1]));
+        values[4 * i + 1] = texts[i][2];
+        values[4 * i + 2] = i % 2 ? "[\"prompt\",\"seed\"]" : " [ \"prompt\", \"seed\" ] ";
+        values[4 * i + 3] = "1";
     }
-    audit_list_done(&list);
+    res = rows_of(4, names, ROWS, values);
+    assert_int_equal(audit_read(res, &list), 0);
+    assert_int_equal(want(&t, &list), 0);
+    assert_int_equal(t.n, ROWS);
+    assert_int_equal(t.n_keys, 1);
+    for (int i = 0; i < ROWS; i += 100)
+        assert_int_equal(show(&t, texts[i][0], texts[i][1]), 0);
+    audit_page(&list, true);
+    assert_int_equal(audit_surplus_ask(WORKER, &list, &r), 0);
+    assert_string_equal(r.params[1], "{1,101}");
+    assert_string_equal(r.params[2], "{1,101}");
+    db_request_done(&r);
+    unwant(&t, &list);
+    PQclear(res);
 }
 
 static void test_no_memory(void **state) {
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     const char *values[] = { "11", hash_of(INPUT("1")), "[\"prompt\",\"seed\"]", "1" };
     PGresult *res = rows_of(4, names, 1, values);
-    HttpReply reply = reply_of(200, PAGE(ITEM("aaa", "1"), ROOT "/predictions?cursor=a"));
+    json_t *input = input_of(INPUT("1"));
 
     (void) state;
     torture(n) {
+        WantedTable t = { 0 };
         AuditList list = { 0 };
-        HttpRequest page;
-        Fault fault = { 0 };
         DbRequest r = { 0 };
         int rc = audit_read(res, &list);
 
-        if (rc == 0 && (rc = audit_ask(c, &list, 0, &page)) == 0)
-            http_request_done(&page);
         if (rc == 0)
-            rc = audit_hear(c, &reply, WORKER, &list, &r, &fault);
-        /* All of it, or an error that says so; a row that can't be read is left for the next time. */
+            rc = want(&t, &list);
         if (rc == 0)
-            assert_true(list.cursor && (list.n == 0 || r.params[2]));
+            rc = wanted_show(&t, "aaa", input);
+        audit_page(&list, rc == 0);
+        if (rc == 0)
+            rc = audit_surplus_ask(WORKER, &list, &r);
+        /* All of it, or an error that says so; a row that can't be read, or what can't be noted, is left
+         * for the next time. */
+        if (rc == 0)
+            assert_true(list.n == 0 || r.params[2] || torture_failed());
         else
-            assert_true(torture_failed() && (rc == -ENOMEM || rc == -EBADMSG));
+            assert_true(torture_failed() && rc == -ENOMEM);
         db_request_done(&r);
-        audit_list_done(&list);
+        unwant(&t, &list);
     }
-    http_reply_done(&reply);
+    json_decref(input);
     PQclear(res);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),     cmocka_unit_test(test_asks),
-        cmocka_unit_test(test_pages),    cmocka_unit_test(test_cursors),
-        cmocka_unit_test(test_troubles), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_found),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_no_memory),
     };
 
     torture_json();

@@ -1,6 +1,8 @@
 /* Was it bought? Listings in which it is and in which it is not, and when that is believed. */
 #include "fixtures.h"
+#include "flow/listing.h"
 #include "flow/look.h"
+#include "flow/wanted.h"
 #include "torture.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
@@ -42,14 +44,71 @@ static Job *unanswered(const Config *c) {
     return job_with(c, "[" PURCHASE("paint", 7, "intended", "null", "") "]");
 }
 
+/* One job's look, as a pass over the listing serves it. */
+static struct Pass {
+    Wanted wanted; /* first */
+    Listing listing;
+    WantedTable table;
+    Job *job;
+    bool running;
+    uint64_t asked;
+} pass;
+
+static void found(Wanted *w, const char *id) {
+    (void) look_found(((struct Pass *) w)->job, id);
+}
+
+static int shown(void *userdata, const char *id, const json_t *input) {
+    (void) userdata;
+    return wanted_show(&pass.table, id, input);
+}
+
+static void end_pass(void) {
+    if (pass.running)
+        listing_done(&pass.listing);
+    pass.running = false;
+}
+
+/* A page, in pieces of seven bytes. */
+static JobEvent hear_reply(const Config *c, Job *j, HttpReply *r, uint64_t now) {
+    const Purchase *p = job_purchase(j);
+    HttpRequest request;
+    int e = 0;
+
+    j->fault = (Fault){ 0 };
+    if (!pass.running) {
+        listing_begin(&pass.listing, p->intent_epoch, shown, NULL);
+        pass.running = true;
+        pass.asked = now;
+    }
+    pass.job = j;
+    e = wanted_add(&pass.table, &pass.wanted, p->input_hash, p->input_keys, found);
+    if (e == 0 && (e = listing_ask(c, &pass.listing, &request)) == 0) {
+        for (size_t i = 0; i < r->body_size && e == 0; i += 7)
+            e = request.sieve->feed(request.sieve, r->body + i,
+                                    r->body_size - i < 7 ? r->body_size - i : 7);
+        http_request_done(&request);
+        free(TAKE(r->body));
+        if (e == 0 && r->end == HTTP_ANSWERED)
+            e = pass.listing.sieve.end(&pass.listing.sieve, r);
+        if (e == 0)
+            e = listing_hear(&pass.listing, r, &j->fault);
+    }
+    wanted_remove(&pass.table, &pass.wanted);
+    if (e < 0)
+        look_forget(j);
+    if (e > 0 && j->n_found == 0)
+        return EV_WAIT;
+    end_pass();
+    if (look_take(j, now))
+        return EV_OK;
+    return look_end(c, j, e == 0, pass.asked, now, &j->fault);
+}
+
 static JobEvent hear(const Config *c, Job *j, int code, const char *body, uint64_t now) {
     HttpReply r = reply_of(code, body);
-    JobEvent ev;
+    JobEvent ev = hear_reply(c, j, &r, now);
 
-    if (!j->look_cursor)
-        j->look_asked_usec = now;
-    j->fault = (Fault){ 0 };
-    ev = look_hear(c, &r, j, now, &j->fault);
     http_reply_done(&r);
     return ev;
 }
@@ -83,8 +142,8 @@ static void test_delays(void **state) {
         assert_true(d >= cases[i].least * 1000 && d <= cases[i].most * 1000);
     }
     j->looked_usec = NOW;
-    j->look_cursor = strdup(ROOT "/predictions?cursor=x");
-    assert_true(look_delay_usec(j, NOW, 0.5) == 0); /* another page of the same look */
+    assert_true(look_found(j, OTHER));
+    assert_true(look_delay_usec(j, NOW, 0.5) == 0); /* one that was found is to be tried */
 }
 
 /* From the intent to the second of two empty looks past the time: both late, five seconds apart. */
@@ -115,63 +174,21 @@ static void test_patience(void **state) {
         }
 }
 
-static void test_asks(void **state) {
-    static const struct {
-        int64_t intent;
-        const char *from;
-    } cases[] = {
-        { 300, "1970-01-01T00:00:00Z" },
-        { 1772323499, "2026-02-28T23:59:59Z" },
-        { 1709164800, "2024-02-28T23:55:00Z" },
-        { 4102444800, "2099-12-31T23:55:00Z" },
-    };
-    static const char page[] = ROOT "/predictions?cursor=cD0y%25s%2B==&created_after=x";
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    _cleanup_(job_freep) Job *j = unanswered(c);
-    char url[200];
-    HttpRequest r;
-
-    (void) state;
-    for (size_t i = 0; i < N(cases); i++) {
-        (void) snprintf(url, sizeof url, ROOT "/predictions?created_after=%s", cases[i].from);
-        assert_int_equal(look_ask(c, j, NOW + i, cases[i].intent, &r), 0);
-        assert_true(j->look_asked_usec == NOW + i);
-        assert_string_equal(r.method, "GET");
-        assert_string_equal(r.url, url);
-        assert_string_equal(header_of(&r, "Authorization"), "Bearer r8_test");
-        assert_null(r.body);
-        http_request_done(&r);
-    }
-    j->look_cursor = strdup(page);
-    torture(n) {
-        int e = look_ask(c, j, NOW + 99, 1772323499, &r);
-
-        assert_true(e == 0 || (e == -ENOMEM && torture_failed()));
-        if (e < 0)
-            continue;
-        assert_string_equal(r.url, page);
-        assert_string_equal(header_of(&r, "Authorization"), "Bearer r8_test");
-        http_request_done(&r);
-    }
-    assert_string_equal(j->look_cursor, page);
-    assert_true(j->look_asked_usec < NOW + 99); /* when its first page was asked for */
-}
-
 /* A look that was asked before give_up_usec has not seen what came to be after it. */
 static void test_late_answers(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = unanswered(c);
-    HttpReply r = reply_of(200, LIST(""));
+    Fault *f = &j->fault;
 
     (void) state;
-    j->look_asked_usec = GIVE_UP - 1;
-    assert_int_equal(look_hear(c, &r, j, GIVE_UP + 20 * SEC, &j->fault), EV_WAIT);
+    assert_int_equal(look_end(c, j, true, GIVE_UP - 1, GIVE_UP + 20 * SEC, f), EV_WAIT);
     assert_int_equal(j->late_looks, 0);
-    j->look_asked_usec = GIVE_UP;
-    assert_int_equal(look_hear(c, &r, j, GIVE_UP + 26 * SEC, &j->fault), EV_WAIT);
-    j->look_asked_usec = GIVE_UP + 5 * SEC;
-    assert_int_equal(look_hear(c, &r, j, GIVE_UP + 32 * SEC, &j->fault), EV_ELSE);
-    http_reply_done(&r);
+    assert_int_equal(look_end(c, j, true, GIVE_UP, GIVE_UP + 26 * SEC, f), EV_WAIT);
+    assert_int_equal(look_end(c, j, false, GIVE_UP + SEC, GIVE_UP + 31 * SEC, f), EV_WAIT);
+    j->look_is_blind = true; /* it saw something, and had no memory for it */
+    assert_int_equal(look_end(c, j, true, GIVE_UP + SEC, GIVE_UP + 31 * SEC, f), EV_WAIT);
+    assert_int_equal(j->late_looks, 1);
+    assert_int_equal(look_end(c, j, true, GIVE_UP + 5 * SEC, GIVE_UP + 36 * SEC, f), EV_ELSE);
 }
 
 /* What is found is found, however late. */
@@ -185,41 +202,28 @@ static void test_found_after_the_hour(void **state) {
     assert_string_equal(j->prediction_id, PREDICTION);
 }
 
-/* A page that names itself as the next would be read for ever. */
-static void test_a_page_after_itself(void **state) {
-    static const char page[] = PAGE("", ROOT "/predictions?cursor=x");
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    _cleanup_(job_freep) Job *j = unanswered(c);
-
-    (void) state;
-    assert_int_equal(hear(c, j, 200, page, NOW), EV_WAIT);
-    assert_non_null(j->look_cursor);
-    assert_int_equal(hear(c, j, 200, page, NOW), EV_WAIT);
-    assert_null(j->look_cursor);
-    assert_int_equal(j->fault.code, FAULT_SERVICE_UNREACHED);
-}
-
 /* Without memory nothing is known, least of all that nothing was bought. */
 static void test_no_memory_is_no_answer(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    HttpReply r = reply_of(200, LIST(MINE));
 
     (void) state;
     torture(n) {
         long left = torture_left;
+        HttpReply r;
         Job *j;
         JobEvent ev;
 
         torture_left = -1;
         j = unanswered(c);
-        j->look_asked_usec = GIVE_UP + 9 * SEC;
         j->late_looks = 1;
+        r = reply_of(200, LIST(MINE));
         torture_left = left;
-        ev = look_hear(c, &r, j, GIVE_UP + 9 * SEC, &j->fault);
+        ev = hear_reply(c, j, &r, GIVE_UP + 9 * SEC);
         assert_true(ev == EV_OK || (ev == EV_WAIT && torture_failed()));
+        assert_int_equal(j->prediction_id != NULL, ev == EV_OK);
+        http_reply_done(&r);
         job_free(j);
     }
-    http_reply_done(&r);
 }
 
 static void test_found(void **state) {
@@ -231,7 +235,6 @@ static void test_found(void **state) {
         { LIST(ITEM(OTHER, "{\"prompt\":\"another\"}") "," MINE), PREDICTION },
         { LIST(MINE "," ITEM(OTHER, INPUT)), PREDICTION }, /* the newest comes first */
         { PAGE(MINE, ROOT "/predictions?cursor=x"), PREDICTION },
-        { PAGE(MINE, "https://evil.org/"), PREDICTION },
         { "{\"results\":[" MINE "]}", PREDICTION },
         /* a provider adds defaults, sorts, writes numbers its own way */
         { LIST(ITEM(PREDICTION, "{\"seed\":7.0,\"steps\":4,\"x\":[1.0,{\"y\":true}],\"prompt\":\"a chair\"}")), PREDICTION },
@@ -261,7 +264,7 @@ static void test_found(void **state) {
             assert_int_equal(hear(c, j, 200, cases[i].body, nows[k]), cases[i].id ? EV_OK
                                                                       : k > 0     ? EV_ELSE
                                                                                   : EV_WAIT);
-            assert_null(j->look_cursor);
+            assert_false(pass.running);
             if (cases[i].id) {
                 assert_string_equal(j->prediction_id, cases[i].id);
                 assert_int_equal(j->give_up, 0);
@@ -279,7 +282,7 @@ static void test_not_ours(void **state) {
     (void) state;
     assert_int_equal(look_refuse(j), 0); /* nothing was found yet */
     assert_int_equal(j->n_not_ours, 0);
-    assert_int_equal(hear(c, j, 200, both, NOW), EV_OK);
+    assert_int_equal(hear(c, j, 200, LIST(MINE), NOW), EV_OK);
     assert_true(look_delay_usec(j, NOW, 0.5) > 0);
     torture(n) {
         int e = look_refuse(j);
@@ -302,82 +305,51 @@ static void test_not_ours(void **state) {
     assert_string_equal(again->prediction_id, OTHER);
 }
 
-/* A page is read until it holds nothing more that may be ours; only then comes the next. */
+/* One look brings all that are equal; they are tried one after the other, and then comes the next look. */
 static void test_equal_ones(void **state) {
-    static const char next[] = ROOT "/predictions?cursor=x", more[] = ROOT "/predictions?cursor=y";
-    static const char page[] = PAGE(MINE "," ITEM(OTHER, INPUT), ROOT "/predictions?cursor=y");
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = unanswered(c);
+    char id[16];
 
     (void) state;
-    j->look_asked_usec = NOW;
-    j->look_cursor = strdup(next);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(hear(c, j, 200, page, NOW + 9 * SEC), EV_OK);
-        assert_string_equal(j->prediction_id, i ? OTHER : PREDICTION);
-        assert_int_equal(look_refuse(j), 0);
-        assert_string_equal(j->look_cursor, next);
-        assert_true(look_delay_usec(j, NOW + 9 * SEC, 0.5) == 0);
+    assert_int_equal(hear(c, j, 200, LIST(MINE "," ITEM(OTHER, INPUT) "," MINE), NOW), EV_OK);
+    assert_string_equal(j->prediction_id, PREDICTION);
+    assert_int_equal(j->n_found, 1);
+    assert_int_equal(look_refuse(j), 0);
+    assert_true(look_delay_usec(j, NOW + 9 * SEC, 0.5) == 0);
+    assert_true(look_take(j, NOW + 9 * SEC));
+    assert_string_equal(j->prediction_id, OTHER);
+    assert_int_equal(look_refuse(j), 0);
+    assert_false(look_take(j, NOW + 9 * SEC));
+    /* Memory for them is bounded; what is left comes with the next look. */
+    for (int i = 0; i < 2 * LOOK_FOUND_MAX; i++) {
+        (void) snprintf(id, sizeof id, "id%d", i);
+        assert_true(look_found(j, id));
     }
-    assert_int_equal(hear(c, j, 200, page, NOW + 9 * SEC), EV_WAIT);
-    assert_string_equal(j->look_cursor, more);
-    assert_true(j->look_asked_usec == NOW); /* it is one look */
-    assert_int_equal(hear(c, j, 200, LIST(MINE), NOW + 9 * SEC), EV_WAIT);
-    assert_null(j->look_cursor);
-    assert_true(look_delay_usec(j, NOW + 9 * SEC, 0.5) > 0);
+    assert_int_equal(j->n_found, LOOK_FOUND_MAX);
+    look_forget(j);
+    assert_false(look_take(j, NOW));
 }
 
 static void test_pages(void **state) {
-    static const char *const elsewhere[] = {
-        "https://evil.org/v1/predictions?cursor=x",
-        "https://api.replicate.com.evil.org/v1/predictions",
-        "https://api.replicate.com/v1.evil/predictions",
-        "https://api.replicate.com@evil.org/v1/predictions",
-        "http://api.replicate.com/v1/predictions",
-        "//evil.org/",
-        "/v1/predictions?cursor=x",
-        ROOT,
-        "",
-    };
-    static const char next[] = ROOT "/predictions?cursor=x";
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = unanswered(c);
 
     (void) state;
-    for (int late = 0; late < 2; late++)
-        for (size_t i = 0; i < N(elsewhere); i++) { /* the token goes nowhere else */
-            char body[200];
-
-            (void) snprintf(body, sizeof body, "{\"next\":\"%s\",\"results\":[]}", elsewhere[i]);
-            j->late_looks = (unsigned) late;
-            print_message("# %s\n", elsewhere[i]);
-            assert_int_equal(hear(c, j, 200, body, late ? GIVE_UP + 9 * SEC : NOW), EV_WAIT);
-            assert_int_equal(j->fault.code, FAULT_SERVICE_UNREACHED);
-            assert_null(j->look_cursor);
-            assert_int_equal(j->late_looks, late); /* not all of the listing was seen */
-        }
-    j->late_looks = 0;
     for (unsigned late = 0; late < 2; late++) {
         for (int page = 0; page < 3; page++) {
             char body[200];
 
-            (void) snprintf(body, sizeof body, PAGE("", "%s%d"), next, page);
+            (void) snprintf(body, sizeof body, PAGE("", ROOT "/predictions?cursor=x%d"), page);
             assert_int_equal(hear(c, j, 200, body, GIVE_UP + SEC), EV_WAIT);
-            assert_non_null(j->look_cursor);
-            assert_int_equal(j->look_cursor[sizeof next - 1], '0' + page);
+            assert_true(pass.running);
             assert_int_equal(j->late_looks, late);
         }
         assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 9 * SEC), late ? EV_ELSE : EV_WAIT);
-        assert_null(j->look_cursor);
+        assert_false(pass.running);
     }
     assert_int_equal(hear(c, j, 200, PAGE("", ROOT "/predictions?cursor=x"), NOW), EV_WAIT);
     assert_int_equal(hear(c, j, 200, LIST(MINE), NOW), EV_OK); /* on the second page */
-    assert_string_equal(j->look_cursor, next); /* from where it goes on, should it be another's */
-    free(TAKE(j->look_cursor));
-    free(TAKE(c->replicate_url));
-    c->replicate_url = strdup(ROOT "/"); /* as it may be written */
-    assert_int_equal(hear(c, j, 200, PAGE("", ROOT "/predictions?cursor=x"), NOW), EV_WAIT);
-    assert_string_equal(j->look_cursor, next);
 }
 
 /* A look that did not see the listing proves nothing, however late, and however often. */
@@ -404,11 +376,11 @@ static void test_troubles(void **state) {
     j->late_looks = 1;
     for (size_t i = 0; i < N(cases); i++) {
         print_message("# case %zu\n", i);
-        j->look_cursor = strdup(ROOT "/predictions?cursor=x");
         j->looked_usec = 0;
+        assert_int_equal(hear(c, j, 200, PAGE("", ROOT "/predictions?cursor=x"), GIVE_UP), EV_WAIT);
         assert_int_equal(hear(c, j, cases[i].code, cases[i].body, GIVE_UP + 9 * SEC), EV_WAIT);
         assert_int_equal(j->fault.code, cases[i].fault);
-        assert_null(j->look_cursor); /* from the start */
+        assert_false(pass.running); /* from the start */
         assert_true(look_delay_usec(j, GIVE_UP + 9 * SEC, 0) > 0);
     }
     for (HttpEnd end = HTTP_UNSENT; end <= HTTP_SINK; end++) {
@@ -417,7 +389,7 @@ static void test_troubles(void **state) {
         r.code = 200;
         r.body = strdup(LIST(""));
         r.body_size = strlen(r.body);
-        assert_int_equal(look_hear(c, &r, j, GIVE_UP + 9 * SEC, &j->fault), EV_WAIT);
+        assert_int_equal(hear_reply(c, j, &r, GIVE_UP + 9 * SEC), EV_WAIT);
         http_reply_done(&r);
     }
     assert_int_equal(j->late_looks, 1);
@@ -469,35 +441,12 @@ static void test_unknown(void **state) {
     }
 }
 
-static void test_no_memory(void **state) {
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    _cleanup_(job_freep) Job *j = unanswered(c);
-    HttpReply r = reply_of(200, LIST(MINE)), next = reply_of(200, PAGE("", ROOT "/p?cursor=x"));
-
-    (void) state;
-    torture(n) {
-        JobEvent ev = look_hear(c, &r, j, NOW, &j->fault);
-
-        assert_true(ev == EV_OK || (ev == EV_WAIT && torture_failed()));
-        assert_int_equal(j->prediction_id != NULL, ev == EV_OK);
-        free(TAKE(j->prediction_id));
-    }
-    torture(n) {
-        assert_int_equal(look_hear(c, &next, j, NOW, &j->fault), EV_WAIT);
-        assert_true(j->look_cursor || torture_failed());
-    }
-    http_reply_done(&r);
-    http_reply_done(&next);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delays),
         cmocka_unit_test(test_patience),
-        cmocka_unit_test(test_asks),
         cmocka_unit_test(test_late_answers),
         cmocka_unit_test(test_found_after_the_hour),
-        cmocka_unit_test(test_a_page_after_itself),
         cmocka_unit_test(test_no_memory_is_no_answer),
         cmocka_unit_test(test_found),
         cmocka_unit_test(test_not_ours),
@@ -506,7 +455,6 @@ int main(void) {
         cmocka_unit_test(test_troubles),
         cmocka_unit_test(test_gives_up),
         cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_no_memory),
     };
 
     torture_json();

@@ -1,5 +1,6 @@
 /* Buying: what is written down before, what is sent, what an answer proves, what is written after. */
 #include "fixtures.h"
+#include "flow/look.h"
 #include "flow/predict.h"
 #include "torture.h"
 
@@ -222,7 +223,7 @@ static void test_intend_hears_ok(void **state) {
         j->has_purchase = false;
         j->late_looks = 1;
         j->looked_usec = NOW;
-        j->look_cursor = strdup("https://x/");
+        assert_true(look_found(j, "fromanotherlook"));
         assert_int_equal(predict_intend_ask(c, "w-1", j, &r), 0);
         torture_left = left;
         ev = predict_intend_hear(c, j, res, NOW + 5, &f);
@@ -250,7 +251,7 @@ static void test_intend_hears_ok(void **state) {
             assert_int_equal(j->purchases[0].state, PURCHASE_GIVEN_UP);
             assert_int_equal(j->give_up, 0);
             assert_true(j->late_looks == 0 && j->looked_usec == 0 &&
-                        !j->look_cursor); /* nobody looked for this one */
+                        j->n_found == 0); /* nobody looked for this one */
         }
         db_request_done(&r);
         job_free(j);
