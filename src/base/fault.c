@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "base/str.h"
@@ -66,5 +67,8 @@ int fault_set(Fault *reterr, FaultCode code, const char *detail, ...) {
     (void) vsnprintf(text, sizeof text, detail, ap);
     va_end(ap);
     str_clean(reterr->detail, sizeof reterr->detail, text);
+    /* Others' sentences end in a stop, to which ours would add one. */
+    for (size_t n = strlen(reterr->detail); n > 0 && strchr(". ", reterr->detail[n - 1]); n--)
+        reterr->detail[n - 1] = '\0';
     return -EBADMSG;
 }

@@ -8,6 +8,7 @@
 #include "base/db_failure.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
+#include "daemon/database_trust.h"
 #include "io/db_session.h"
 
 #define NOTIFY_WAIT_MSEC 5000
@@ -285,15 +286,67 @@ static void check_others(Doctor *d, PGconn *conn) {
         doctor_say(d, GRADE_OK, "others", NULL, "no other worker is at work on the queue");
 }
 
-void doctor_database(Doctor *d) {
-    PGconn *conn = connect_to(d->config->database_url.text);
+/* Where row security is off, a query on a table with policies is an error for whoever they hold for. */
+static void check_row_security(Doctor *d, PGconn *conn) {
+    static const char sql[] =
+        "SELECT CASE WHEN s.setrole = 0 THEN 'DATABASE ' || quote_ident(current_database())"
+        "  ELSE 'ROLE ' || quote_ident(current_user)"
+        "  || CASE WHEN s.setdatabase = 0 THEN '' ELSE ' IN DATABASE ' || "
+        "quote_ident(current_database()) END END"
+        " FROM pg_db_role_setting s, unnest(s.setconfig) c"
+        " WHERE s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))"
+        "   AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = "
+        "current_database()))"
+        "   AND lower(c) ~ '^row_security=(off|false|no|0|f|n)$'";
+    PGresult *res = ask(d, conn, "role", sql);
+    char advice[300];
 
+    for (int i = 0; i < PQntuples(res); i++) {
+        (void) snprintf(advice, sizeof advice, "ALTER %s RESET row_security;", text(res, i, 0));
+        doctor_say(d, GRADE_WARN, "role", advice,
+                   "row_security is off for %s: queries on tables with policies fail",
+                   text(res, i, 0));
+    }
+    PQclear(res);
+}
+
+static void check_trust(Doctor *d, const char *key, const char *url) {
+    char why[300];
+    DatabaseTrust trust = database_trust(url, why, sizeof why);
+
+    if (*why)
+        doctor_say(d, GRADE_WARN, "tls",
+                   trust == DATABASE_EXPOSED ? "In [database] url " DATABASE_TRUST_ADVICE "."
+                   : trust == DATABASE_VERIFIED
+                       ? "Write that file, or let sslrootcert name another."
+                       : "Write the service into the service file, and let PGSERVICEFILE name it.",
+                   "[database] %s: %s", key, why);
+    else if (trust == DATABASE_VERIFIED)
+        doctor_say(d, GRADE_OK, "tls", NULL, "[database] %s: the server has to prove who it is",
+                   key);
+}
+
+static void check_trusts(Doctor *d) {
+    const char *url = d->config->database_url.text, *listen_url = d->config->listen_url.text;
+
+    check_trust(d, "url", url);
+    if (d->config->listen != CONFIG_LISTEN_OFF && listen_url &&
+        (!url || strcmp(url, listen_url) != 0))
+        check_trust(d, "listen_url", listen_url);
+}
+
+void doctor_database(Doctor *d) {
+    PGconn *conn;
+
+    check_trusts(d);
+    conn = connect_to(d->config->database_url.text);
     if (PQstatus(conn) != CONNECTION_OK)
         say_away(d, "database", conn);
     else {
         check_server(d, conn);
         if (check_schema(d, conn))
             check_others(d, conn);
+        check_row_security(d, conn);
         check_listen(d, conn);
         check_users(d, conn);
     }

@@ -8,21 +8,14 @@
 
 #include "base/json.h"
 #include "base/str.h"
-#include "ctl/doctor.h"
+#include "ctl/doctor_http.h"
+#include "flow/bucket.h"
 #include "flow/service.h"
 #include "flow/store.h"
-#include "io/http.h"
 
 #define WAIT_SECONDS 15
 #define BODY_MAX (256 * 1024)
 #define CLOCK_APART 30 /* seconds; the look allows for 300 */
-
-/* The daemon's own way to the outside: its proxies, its lookups. */
-typedef struct Outside {
-    sd_event *event;
-    Resolver *resolver;
-    Http *http;
-} Outside;
 
 typedef struct Exchange {
     HttpReply *reply;
@@ -62,6 +55,15 @@ static void check_clock(Doctor *d, time_t date) {
         doctor_say(d, GRADE_OK, "clock", NULL, "Replicate's clock agrees with ours");
 }
 
+/* What mends it; libcurl knows no words for a CA but OpenSSL's. */
+static const char *advise(const Fault *fault) {
+    return strstr(fault->detail, "ertificate")
+               ? "If its certificate is of a CA of your own, put that into "
+                 "/usr/local/share/ca-certificates and run update-ca-certificates; else something "
+                 "stands between."
+               : fault_info(fault->code)->advice;
+}
+
 static void check_replicate(Doctor *d, Outside *o) {
     HttpRequest request;
     HttpReply reply;
@@ -79,8 +81,8 @@ static void check_replicate(Doctor *d, Outside *o) {
         check_clock(d, reply.date);
     } else {
         service_fault(&reply, &fault);
-        doctor_say(d, GRADE_FAIL, "replicate", fault_info(fault.code)->advice, "%s: %s",
-                   d->config->replicate_url, fault.detail);
+        doctor_say(d, GRADE_FAIL, "replicate", advise(&fault), "%s: %s", d->config->replicate_url,
+                   fault.detail);
     }
     http_reply_done(&reply);
 }
@@ -89,18 +91,30 @@ static void check_bucket(Doctor *d, Outside *o) {
     HttpRequest request;
     HttpReply reply;
     Fault fault = { 0 };
-    bool is_public;
+    Bucket bucket;
 
     if (store_bucket_ask(d->config, &request) < 0)
         return;
     exchange(o, &request, &reply);
-    if (store_bucket_hear(&reply, &is_public, &fault) != EV_OK)
-        doctor_say(d, GRADE_FAIL, "storage", fault_info(fault.code)->advice, "bucket %s: %s",
-                   d->config->bucket, fault.detail);
-    else if (is_public)
+    if (bucket_hear(&reply, &bucket, &fault) != EV_OK)
+        doctor_say(d, GRADE_FAIL, "storage", advise(&fault), "bucket %s: %s", d->config->bucket,
+                   fault.detail);
+    else if (bucket.is_public)
         doctor_say(d, GRADE_FAIL, "storage",
                    "Make it private in the dashboard: everybody can read its files.",
                    "bucket %s is public", d->config->bucket);
+    else if (!bucket.takes_glb)
+        doctor_say(d, GRADE_FAIL, "storage",
+                   "Add model/gltf-binary to the bucket's allowed MIME types: each mesh would be "
+                   "bought, and wait until then.",
+                   "bucket %s does not take model/gltf-binary", d->config->bucket);
+    else if (bucket.max_bytes < d->config->asset_max_bytes)
+        doctor_say(d, GRADE_WARN, "storage",
+                   "Raise the bucket's file size limit, or lower [asset] max_size to it: a larger "
+                   "mesh is bought and can't be stored.",
+                   "bucket %s takes files up to %.1f MiB, [asset] max_size is %.1f MiB",
+                   d->config->bucket, (double) bucket.max_bytes / (1 << 20),
+                   (double) d->config->asset_max_bytes / (1 << 20));
     else
         doctor_say(d, GRADE_OK, "storage", NULL, "bucket %s is there, private, and the key is good",
                    d->config->bucket);
@@ -148,5 +162,6 @@ void doctor_services(Doctor *d) {
                    "%s: %s", c->storage_url, strerror(errno));
     else
         doctor_say(d, GRADE_OK, "storage", NULL, "%s can be written", c->storage_url);
+    doctor_hosts(d, &o);
     outside_done(&o);
 }

@@ -135,9 +135,9 @@ void lane_hold(Lane *lane, const Fault *fault) {
     str_clean(lane->held_detail, sizeof lane->held_detail, fault->detail);
     if (!said)
         log_line(
-            LOG_WARNING, LANE_HELD, "Lane %s is held (%s): %s. %s Trying again in %llu s.",
+            LOG_WARNING, LANE_HELD, "Lane %s is held (%s): %s. %s%sTrying again in %llu s.",
             lane->name, fault_info(fault->code)->word, fault->detail,
-            fault_info(fault->code)->advice,
+            fault_info(fault->code)->advice, *fault_info(fault->code)->advice ? " " : "",
             (unsigned long long) ((lane->held_until_usec - now + USEC_PER_SEC - 1) / USEC_PER_SEC));
     serve_soon(lane);
     lane->changed(lane->userdata);

@@ -275,4 +275,56 @@ def configurations():
     lab.sim.stop()
 
 
-testing.main(database_urls, other_urls, tls, configurations, refused_logins, unreachable)
+def doctor(lab, **keys):
+    return run(lab, ["meshifyd", "--check"], **keys)[1]
+
+
+def before_it_costs():
+    """What would fail only after something was bought: the bucket's limits, addresses that others can't reach, a login that sees no rows."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon = lab.daemon()
+    for name, bucket, grade, found, advice in (
+            ("too small", {"file_size_limit": 52428800}, "warn", "takes files up to 50.0 MiB", "file size limit"),
+            ("images only", {"allowed_mime_types": ["image/png", "image/jpeg"]}, "FAIL", "does not take model/gltf-binary", "allowed MIME types"),
+            ("good", {"file_size_limit": 1073741824, "allowed_mime_types": ["image/png", "model/gltf-binary"]}, None, None, None),
+            ("good, by wildcard", {"allowed_mime_types": ["model/*"]}, None, None, None)):
+        body = {"id": "user_assets", "name": "user_assets", "public": False, "file_size_limit": None, "allowed_mime_types": None} | bucket
+        lab.sim.control("POST", "faults", [{"endpoint": "bucket", "do": {"status": 200, "body": body}}])
+        said = doctor(lab)
+        if grade:
+            ok(re.search(rf"^{grade} +storage .*{re.escape(found)}.*\n +-> .*{advice}", said, re.M), f"a bucket: {name}", said)
+        else:
+            ok("ok    storage" in said and not re.search("^(warn|FAIL) +storage", said, re.M), f"a bucket: {name}", said)
+    for keys, found in (({"storage.url": "http://kong:8000"}, "a name that only your network knows"), ({"storage.url": "https://127.0.0.2:1"}, "a private address"),
+                        ({"storage.url": "http://store.invalid"}, "http, which shows them"),
+                        ({"storage.public_url": "https://10.1.2.3"}, "[storage] public_url, https://10.1.2.3: a private address")):
+        said = doctor(lab, **keys)
+        ok(re.search(rf"^warn +storage .*{re.escape(found)}.*\n +-> Set \[storage\] public_url", said, re.M), f"images by path: {keys}", said)
+    said = doctor(lab, **{"storage.public_url": "https://192.0.2.9"})
+    ok("images that are paths" not in said, "with a public_url nothing is warned of", said)
+    secure = {"replicate.allow_insecure": "off", "replicate.url": "https://127.0.0.1:1/v1"}
+    said = doctor(lab, **secure, **{"replicate.download_hosts": "files 10.1.2.3 nowhere.invalid *.replicate.delivery 192.0.2.9"})
+    found = re.findall(r"^warn +download +(\S+):", said, re.M)
+    is_(found, ["files", "10.1.2.3", "nowhere.invalid"], "hosts of download_hosts that will not do")
+    lab.query("ALTER ROLE meshifyd SET row_security = off")
+    said = doctor(lab)
+    match = re.search(r"^warn +role .*row_security is off.*\n +-> (ALTER ROLE meshifyd RESET row_security;)", said, re.M)
+    ok(match, "a login with row_security off", said)
+    if match:
+        lab.query(match.group(1))
+    ok("row_security" not in doctor(lab), "after what it advises")
+    said = doctor(lab, **{"database.url": "postgresql://w:hunter2@[2001:db8::1]/app?connect_timeout=2", "database.listen": "off"})
+    ok(re.search(r"^warn +tls .*whoever stands between.*\n +-> .*verify-full", said, re.M), "the doctor warns of what anybody between can read", said)
+    ok(re.search(r"^FAIL +database .*(only IPv6.*\n +-> .*session pooler|no answer in time)", said, re.M), "a host with IPv6 only names the session pooler", said)
+    lab.sim.config(api_token="another")
+    said = doctor(lab)
+    ok(".." not in said.replace("...", ""), "sentences end with one stop", said)
+    lab.sim.config(api_token=None)
+    job, _ = lab.insert_job("a chair", "https://images.example/x.png")
+    lab.wait_status(job, "done")
+    is_(daemon.stop(), 0, "a good job is done beside")
+    lab.sim.stop()
+
+
+testing.main(database_urls, other_urls, tls, configurations, refused_logins, unreachable, before_it_costs)

@@ -1,0 +1,43 @@
+/* The bucket's limits: GET /bucket/NAME shows them (Supabase Storage 1.70). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "flow/bucket.h"
+#include "flow/store.h"
+
+#define GLB "model/gltf-binary"
+
+/* Storage compares the whole text, in its case; TYPE with a star behind the slash takes all of that type.
+ * An empty list is none. */
+static bool takes_glb(const json_t *types) {
+    size_t i;
+    json_t *type;
+
+    if (!json_is_array(types) || json_array_size(types) == 0)
+        return true;
+    json_array_foreach (types, i, type) {
+        const char *text = json_is_string(type) ? json_string_value(type) : "";
+
+        if (strcmp(text, GLB) == 0 || strcmp(text, "model/*") == 0 || strcmp(text, "*/*") == 0)
+            return true;
+    }
+    return false;
+}
+
+JobEvent bucket_hear(const HttpReply *reply, Bucket *ret, Fault *reterr) {
+    bool is_public;
+    JobEvent ev = store_bucket_hear(reply, &is_public, reterr);
+    _cleanup_(json_unrefp) json_t *root =
+        ev == EV_OK ? json_parse(reply->body, reply->body_size) : NULL;
+    json_int_t limit = json_integer_value(json_object_get(root, "file_size_limit"));
+
+    if (ev != EV_OK)
+        return ev;
+    *ret = (Bucket){
+        .is_public = is_public,
+        .takes_glb = takes_glb(json_object_get(root, "allowed_mime_types")),
+        .max_bytes = limit > 0 ? (uint64_t) limit : UINT64_MAX,
+    };
+    return EV_OK;
+}
