@@ -6,6 +6,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/fault.h"
+#include "core/hold.h"
 #include "core/retry.h"
 
 typedef struct Lane Lane;
@@ -13,6 +14,7 @@ typedef struct Lane Lane;
 typedef struct LaneTicket { /* lives in its owner; zeroed: not in a lane */
     Lane *lane;
     bool waiting;
+    bool probe; /* it went first after a hold */
     void (*go)(void *userdata);
     void *userdata;
     uint64_t waited_from_usec, waited_usec; /* how long it stood in the queue */
@@ -25,9 +27,8 @@ struct Lane {
     unsigned max, running;
     bool (*guard)(void *userdata, void *waiter); /* NULL: none; false: nothing begins */
     void *guard_userdata;
-    uint64_t held_until_usec;
-    unsigned holds; /* in a row */
-    FaultCode held_for;
+    Hold hold;
+    unsigned long long answers; /* good ones, of all who went */
     char held_detail[120];
     sd_event_source *timer;
     void (*changed)(void *userdata); /* it is held, or open again */
@@ -52,11 +53,11 @@ uint64_t lane_waited_usec(const LaneTicket *ticket);
 /* The ticket is not needed any more, whether it waited or went. Harmless when it is in no lane. */
 void lane_leave(LaneTicket *ticket);
 
-/* Nobody goes for a while: as long as the fault says, else longer each time; answers to what was sent at
- * the same time count once. Says so once. */
+/* Nobody goes for a while, as core/hold.h says; then one goes first, and the others when lane_open() is told.
+ * Says so once. */
 void lane_hold(Lane *lane, const Fault *fault);
 
-/* The other side answered well. */
+/* The other side answered as it should, if only with a refusal: it is there. */
 void lane_open(Lane *lane);
 
 /* Nothing goes while `guard` says no of the first in line (`waiter` is its userdata), which is asked at the

@@ -97,10 +97,10 @@ int enter_intending(Task *t) {
         }
     }
     /* Whoever has bought nothing does not wait here for long: another instance may have a way. */
-    if (lane_is_held(create) && create->held_until_usec > clock_now_usec() + HELD_MAX_USEC) {
-        fault_set(&t->job->fault, create->held_for, "lane %s is held: %s", create->name,
+    if (lane_is_held(create) && create->hold.until_usec > clock_now_usec() + HELD_MAX_USEC) {
+        fault_set(&t->job->fault, create->hold.code, "lane %s is held: %s", create->name,
                   create->held_detail);
-        t->job->fault.retry_after_usec = create->held_until_usec - clock_now_usec();
+        t->job->fault.retry_after_usec = create->hold.until_usec - clock_now_usec();
         worker_tell(t, EV_RETRY);
         return 0;
     }

@@ -5,11 +5,8 @@
 #include "base/str.h"
 #include "daemon/lane.h"
 
-#define LANE_HOLD_MIN (1 * USEC_PER_SEC)
-#define LANE_HOLD_MAX (60 * USEC_PER_SEC)
-
 bool lane_is_held(const Lane *lane) {
-    return lane->held_until_usec > clock_now_usec();
+    return hold_is_on(&lane->hold, clock_now_usec());
 }
 
 /* How long until `waiter`, the next one, may go: 0: now; UINT64_MAX: not before something happens. Takes a
@@ -19,9 +16,16 @@ static uint64_t next_in(Lane *lane, void *waiter) {
 
     if (lane->running >= lane->max || (lane->guard && !lane->guard(lane->guard_userdata, waiter)))
         return UINT64_MAX;
-    if (lane->held_until_usec > now)
-        return lane->held_until_usec - now;
+    if ((wait = hold_wait_usec(&lane->hold, now)) > 0)
+        return wait;
     return bucket_take(&lane->bucket, now, &wait) ? 0 : wait;
+}
+
+/* After a hold one goes first, and the others when it was answered well. */
+static void begin(Lane *lane, LaneTicket *ticket) {
+    lane->running++;
+    if ((ticket->probe = hold_wants_probe(&lane->hold)))
+        hold_probe(&lane->hold, clock_now_usec());
 }
 
 static void serve(Lane *lane) {
@@ -40,7 +44,7 @@ static void serve(Lane *lane) {
         TAILQ_REMOVE(&lane->queue, t, link);
         t->waiting = false;
         t->waited_usec = clock_now_usec() - t->waited_from_usec;
-        lane->running++;
+        begin(lane, t);
         t->go(t->userdata);
     }
 }
@@ -78,7 +82,7 @@ static bool join(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), voi
                  bool first) {
     *ticket = (LaneTicket){ .lane = lane, .go = go, .userdata = userdata };
     if ((first || TAILQ_EMPTY(&lane->queue)) && next_in(lane, userdata) == 0) {
-        lane->running++;
+        begin(lane, ticket);
         return true;
     }
     ticket->waiting = true;
@@ -112,42 +116,34 @@ void lane_leave(LaneTicket *ticket) {
         TAILQ_REMOVE(&lane->queue, ticket, link);
     else
         lane->running--;
+    if (ticket->probe)
+        hold_probe_over(&lane->hold);
     *ticket = (LaneTicket){ 0 };
     serve_soon(lane);
 }
 
 void lane_hold(Lane *lane, const Fault *fault) {
-    uint64_t wait = fault->retry_after_usec, now = clock_now_usec();
-    bool said = lane->holds > 0 && lane->held_for == fault->code;
-    bool held = lane_is_held(lane); /* by an answer to what was sent at the same time */
+    uint64_t now = clock_now_usec();
+    bool said = lane->hold.count > 0 && lane->hold.code == fault->code;
 
-    if (lane->holds < 16 && !held)
-        lane->holds++;
-    if (wait == 0 && !held) {
-        wait = LANE_HOLD_MIN << (lane->holds - 1 < 6 ? lane->holds - 1 : 6);
-        if (wait > LANE_HOLD_MAX)
-            wait = LANE_HOLD_MAX;
-        wait = (uint64_t) ((double) wait * (0.5 + clock_chance() / 2));
-    }
-    if (now + wait > lane->held_until_usec)
-        lane->held_until_usec = now + wait;
-    lane->held_for = fault->code;
+    hold_begin(&lane->hold, fault, now, clock_chance());
     str_clean(lane->held_detail, sizeof lane->held_detail, fault->detail);
     if (!said)
         log_line(
             LOG_WARNING, LANE_HELD, "Lane %s is held (%s): %s. %s%sTrying again in %llu s.",
             lane->name, fault_info(fault->code)->word, fault->detail,
             fault_info(fault->code)->advice, *fault_info(fault->code)->advice ? " " : "",
-            (unsigned long long) ((lane->held_until_usec - now + USEC_PER_SEC - 1) / USEC_PER_SEC));
+            (unsigned long long) ((lane->hold.until_usec - now + USEC_PER_SEC - 1) / USEC_PER_SEC));
     serve_soon(lane);
     lane->changed(lane->userdata);
 }
 
 void lane_open(Lane *lane) {
-    if (lane->holds > 0 && !lane_is_held(lane)) {
+    lane->answers++;
+    if (lane->hold.count > 0 && !lane_is_held(lane)) {
         log_line(LOG_NOTICE, LANE_OPEN, "Lane %s is open again.", lane->name);
-        lane->holds = 0;
-        lane->held_for = FAULT_NONE;
+        hold_end(&lane->hold);
+        serve_soon(lane);
         lane->changed(lane->userdata);
     }
 }

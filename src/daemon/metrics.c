@@ -210,7 +210,7 @@ static void write_services(Prom *p, const Worker *w) {
         bool held = lane_is_held(lane);
 
         prom_add(p, held, "lane", lane->name, "reason",
-                 fault_info(held ? lane->held_for : FAULT_NONE)->word, PROM_END);
+                 fault_info(held ? lane->hold.code : FAULT_NONE)->word, PROM_END);
     }
 }
 

@@ -97,6 +97,8 @@ void stage_hold_for(Worker *w, LaneName name, const Fault *fault) {
             lane_hold(&w->lanes[name], fault);
     } else if (code == FAULT_SERVICE_THROTTLED || code == FAULT_SERVICE_UNREACHED)
         lane_hold(&w->lanes[name], fault);
+    else if (code == FAULT_SERVICE_REFUSED || code == FAULT_MODEL_INPUT)
+        lane_open(&w->lanes[name]); /* it refuses this request: the service is there */
 }
 
 void stage_service_trouble(Task *t, LaneName name) {

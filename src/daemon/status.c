@@ -64,7 +64,7 @@ static void list_held(const Worker *w, char *to, size_t room) {
 
         if (!lane_is_held(lane))
             continue;
-        until += (time_t) ((lane->held_until_usec - clock_now_usec()) / USEC_PER_SEC) + 1;
+        until += (time_t) ((lane->hold.until_usec - clock_now_usec()) / USEC_PER_SEC) + 1;
         if (localtime_r(&until, &tm))
             (void) strftime(clock, sizeof clock, "%H:%M:%S", &tm);
         k = snprintf(to + n, room - n, "; lane %s held until %s: %s", lane->name, clock,
@@ -84,10 +84,10 @@ static void tell_held(Status *s) {
     for (int i = 0; i < _LANE_MAX; i++) {
         const Lane *lane = &w->lanes[i];
 
-        until[i] = lane_is_held(lane) ? lane->held_until_usec : 0;
+        until[i] = lane_is_held(lane) ? lane->hold.until_usec : 0;
         if (until[i])
             json_array_append_new(held, json_pack("{s:s, s:s, s:s, s:I}", "lane", lane->name,
-                                                  "reason", fault_info(lane->held_for)->word,
+                                                  "reason", fault_info(lane->hold.code)->word,
                                                   "detail", lane->held_detail, "wait_usec",
                                                   (json_int_t) (until[i] - clock_now_usec())));
     }

@@ -215,8 +215,8 @@ static void claim_taken(Worker *w, const PGresult *res) {
     w->plan.due_usec = next == UINT64_MAX ? UINT64_MAX : w->plan.claimed_usec + next;
     /* While buying is held, what waits for it is not asked for again and again; but when the hold
      * ends, which may be already. */
-    if (w->only_bought && w->lanes[LANE_CREATE].held_until_usec < w->plan.due_usec)
-        w->plan.due_usec = w->lanes[LANE_CREATE].held_until_usec;
+    if (w->only_bought && w->lanes[LANE_CREATE].hold.until_usec < w->plan.due_usec)
+        w->plan.due_usec = w->lanes[LANE_CREATE].hold.until_usec;
     else if (w->lease.paused && next != 0) /* 0: more are to be canceled */
         w->plan.due_usec = UINT64_MAX;
     if (w->draining)

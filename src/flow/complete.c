@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "core/hold.h"
 #include "core/retry.h"
 #include "flow/complete.h"
 #include "flow/service.h"
@@ -172,9 +173,9 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
         return h;
     h.delay_usec = retry_delay_usec(c->retry_base_usec, c->retry_max_usec,
                                     h.counted ? j->attempts + info->later : 1, chance);
-    if (j->fault.retry_after_usec > h.delay_usec)
+    if (hold_asked_usec(&j->fault) > h.delay_usec)
         h.delay_usec =
-            j->fault.retry_after_usec + (uint64_t) (chance * (double) c->retry_base_usec);
+            hold_asked_usec(&j->fault) + (uint64_t) (chance * (double) c->retry_base_usec);
     return h;
 }
 

@@ -79,6 +79,47 @@ def a_service_that_echoes():
     lab.sim.stop()
 
 
+# --- what holds everybody --------------------------------------------------------------------
+
+def one_answer_holds_no_lane_for_long():
+    """What is no 429 is not obeyed for an hour, whatever it says; and after it one goes first."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    daemon = lab.daemon(**QUICK)
+    received = lambda: lab.sim.stats()["received"]["create"]
+    lab.sim.fault("create", {"status": 402, "headers": {"Retry-After": "3"}}, count=2)
+    first, _ = lab.insert_job("first", IMAGE)
+    daemon.wait_line("Lane create is held", 30)
+    jobs = [first] + [lab.insert_job(f"job {i}", f"{IMAGE}?{i}")[0] for i in range(20)]
+    wait_for(lambda: received() >= 2, 30, "a probe")
+    before = received()
+    daemon.wait_line("Lane create is open again", 60)
+    is_(before, 2, "after a hold one goes first, and the others wait on when it fails")
+    for job in jobs:
+        lab.wait_status(job, "done")
+    is_((received(), lab.query("SELECT DISTINCT attempts FROM public.jobs")), (23, [(1,)]), "all are done, nobody's attempt is lost")
+    for value, most in (("3600", 120), ("-5", 2), ("99999999999999999999", 120), ("Fri, 01 Jan 2199 00:00:00 GMT", 120),
+                        ("Mon, 01 Jan 2001 00:00:00 GMT", 2), ("soon", 2)):
+        before = len(daemon.lines)
+        lab.sim.fault("create", {"status": 402, "headers": {"Retry-After": value}}, count=1)
+        lab.insert_job(f"told {value}", IMAGE)
+        told = wait_for(lambda: next((m for m in map(re.compile(r"Lane create is held .* Trying again in (\d+) s").search,
+                                                     list(daemon.lines)[before:]) if m), None), 30, "the hold")
+        ok(1 <= int(told.group(1)) <= most, f"Retry-After: {value}: holds for {most} s at most", told.group(0))
+        if int(told.group(1)) > 10: # another daemon has not heard it
+            daemon.stop()
+            daemon = lab.daemon("another", **QUICK)
+        lab.query("UPDATE public.jobs SET run_after = now() WHERE status = 'pending'")
+        lab.query("SELECT pg_notify('meshify_jobs', '')")
+        lab.wait_all_ended()
+    # A 429 is the account's.
+    lab.sim.fault("create", {"status": 429, "body": {"detail": "Request was throttled.", "status": 429, "retry_after": 600}}, count=1)
+    lab.insert_job("throttled", IMAGE)
+    told = daemon.wait_line(r"Lane create is held \(service_throttled\).* Trying again in (\d+) s", 30)
+    is_(int(told.group(1)), 600, "429: obeyed as told")
+    lab.sim.stop()
+
+
 # --- what is gone ----------------------------------------------------------------------------
 
 def a_prediction_that_is_gone():
@@ -107,4 +148,4 @@ def a_prediction_that_is_gone():
     lab.sim.stop()
 
 
-testing.main(a_signed_url_in_an_error, a_service_that_echoes, a_prediction_that_is_gone)
+testing.main(one_answer_holds_no_lane_for_long, a_signed_url_in_an_error, a_service_that_echoes, a_prediction_that_is_gone)

@@ -280,10 +280,11 @@ static void test_hand_back(void **state) {
         { FAULT_SERVICE_CREDIT, 0, 4, 0.999, false, 0, 5 },
         { FAULT_STORE_UNREACHED, 0, 4, 0, false, 0, 5 },
         { FAULT_DATABASE_BUSY, 0, 4, 0.999, false, 0, 5 },
-        /* who says when is obeyed */
+        /* who says when is obeyed; but for long only where it is about the account */
         { FAULT_SERVICE_THROTTLED, 30, 1, 0, false, 30, 30 },
         { FAULT_SERVICE_THROTTLED, 30, 1, 0.999, false, 30, 35 },
-        { FAULT_STORE_UNREACHED, 3600, 1, 0.5, false, 3600, 3605 },
+        { FAULT_SERVICE_THROTTLED, 3600, 1, 0.5, false, 3600, 3605 },
+        { FAULT_STORE_UNREACHED, 3600, 1, 0.5, false, 120, 125 },
         { FAULT_MODEL_BUSY, 30, 9, 0.999, true, 599, 600 },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
