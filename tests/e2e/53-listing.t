@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
@@ -94,4 +95,98 @@ def a_large_answer_to_a_purchase():
     lab.sim.stop()
 
 
-testing.main(a_large_prediction, a_large_answer_to_a_purchase)
+def buy(lab, prompt, count=1):
+    """Predictions that somebody else with the same account makes."""
+    body = json.dumps({"input": {"prompt": prompt, "aspect_ratio": "1:1", "seed": 7}}).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(count):
+        request = urllib.request.Request(f"{lab.sim.url}/v1/models/black-forest-labs/flux-schnell/predictions", body,
+                                         {"Authorization": "Bearer test-token", "Content-Type": "application/json"})
+        opener.open(request, timeout=30).close()
+
+
+def lost(lab, name, late_ms, daemon):
+    """A job whose purchase was made, and whose answer is lost."""
+    lab.sim.fault("create", {"lose_answer": True, "late_list_ms": late_ms}, match=name)
+    job, _ = lab.insert_job("lost", f"{IMAGE}?{name}")
+    daemon.wait_line("the answer to a purchase is lost", 60)
+    return job
+
+
+def two_hundred_lost():
+    """Rows of which nobody knows, a listing of large inputs: good jobs take their time, one row's prediction is found."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    buy(lab, "p" * 30000, 99)
+    first, _, watch = watched(lab, "first")
+    watch.stop()
+    mine = lost(lab, "mine", 600000, first)
+    first.signal(9)
+    first.wait()
+    lab.query("UPDATE meshify.predictions SET state = 'given_up', intent_at = now() - interval '1 min', give_up_after = now() WHERE job_id = %s", mine)
+    lab.query("UPDATE public.jobs SET status = 'error', worker_id = NULL, completed_at = now(), run_after = now() + interval '1 day' WHERE id = %s", mine)
+    lab.query("INSERT INTO meshify.predictions (job_id, step, purchase, attempt, state, intent_at, give_up_after, model, input_hash, input_keys) "
+              "SELECT gen_random_uuid(), 'paint', 1, 1, 'given_up', now() - interval '2 min', now(), 'black-forest-labs/flux-schnell', "
+              "encode(sha256(i::text::bytea), 'hex'), '[\"aspect_ratio\",\"prompt\",\"seed\"]' FROM generate_series(1, 199) i")
+    lab.sim.config(list_all=True)
+    before = requests(lab, "list")
+    daemon, at, watch = watched(lab)
+    slowest = 0.0
+    for i in range(8):
+        job, _ = lab.insert_job("good", f"{IMAGE}?good{i}")
+        lab.wait_status(job, "done")
+        slowest = max(slowest, lab.value("SELECT extract(epoch FROM completed_at - started_at)::float8 FROM public.jobs WHERE id = %s", job))
+    daemon.wait_line("was given up for lost, and is surplus", 60)
+    ok(slowest < 10, "lost rows: good jobs beside them take their usual time", f"{slowest:.1f} s")
+    wait_for(lambda: lab.value("SELECT state FROM meshify.predictions WHERE job_id = %s", mine) == "surplus", 30, "the row")
+    ok(requests(lab, "list") - before <= 4, "lost rows: all of them are one pass", str(requests(lab, "list") - before))
+    turns_are_short(at, watch, "lost rows")
+    lab.sim.stop()
+
+
+def an_outage():
+    """Many jobs look for their purchases, and the listing is read as often as for one."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    lab.sim.fault("create", {"lose_answer": True, "late_list_ms": 15000}, count=40)
+    for i in range(40):
+        lab.insert_job("many", f"{IMAGE}?many{i}")
+    daemon, at, watch = watched(lab)
+    wait_for(lambda: daemon.said("the answer to a purchase is lost") >= 10, 60, "lost answers")
+    began = time.monotonic()
+    wait_for(lambda: lab.count("done") >= 10, 90, "jobs that found theirs")
+    took, asked = time.monotonic() - began, requests(lab, "list")
+    ok(asked <= took / 2 + 6, "an outage: the listing is read every two seconds at most", f"{asked} times in {took:.0f} s")
+    turns_are_short(at, watch, "an outage")
+    lab.sim.stop()
+
+
+def a_gateway_of_another_name():
+    """The next page's address names the API; only its cursor is taken, and asked where we ask."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50, api_url="https://api.example")
+    daemon, at, watch = watched(lab)
+    job = lost(lab, "second", 3000, daemon)
+    buy(lab, "another", 150)
+    lab.wait_status(job, "done", seconds=90)
+    is_(daemon.said("was found in the listing"), 1, "another name: what is on the second page is found")
+    is_(lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", job), 1, "another name: it is bought once")
+    watch.stop()
+    lab.sim.stop()
+
+
+def a_large_listing():
+    """Another user's prompts of a megabyte each: a lost purchase is found all the same, and no lane is held."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon, at, watch = watched(lab)
+    buy(lab, "p" * 1000000, 12)
+    job = lost(lab, "among", 2000, daemon)
+    lab.wait_status(job, "done", seconds=60)
+    is_(daemon.said("was found in the listing"), 1, "long prompts: the purchase is found")
+    is_(daemon.said("Lane request is held"), 0, "long prompts: no lane is held")
+    turns_are_short(at, watch, "long prompts")
+    lab.sim.stop()
+
+
+testing.main(a_large_prediction, a_large_answer_to_a_purchase, two_hundred_lost, an_outage, a_gateway_of_another_name, a_large_listing)
