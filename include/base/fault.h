@@ -10,6 +10,7 @@ typedef enum FaultCode {
     FAULT_IMAGE_FORBIDDEN,   /* a path that is not the user's, or nothing that could be signed */
     FAULT_IMAGE_MISSING,     /* the path names no object */
     FAULT_IMAGE_UNREACHED,   /* the model could not fetch the URL that we gave it */
+    FAULT_IMAGE_UNSIGNED,    /* the store answers oddly for this image alone */
     FAULT_ASSET_MISSING,     /* the job has no asset row to put a mesh into */
     FAULT_TOO_OLD,           /* waited longer than max_age */
     FAULT_SERVICE_UNREACHED, /* Replicate: no connection, no usable answer */
@@ -36,7 +37,8 @@ typedef enum FaultCode {
     FAULT_STORE_CLOSED,     /* the project is paused or restricted: 540, 402 */
     FAULT_STORE_AUTH,       /* the key is refused */
     FAULT_STORE_BUCKET,     /* there is no such bucket, or the key can't see it */
-    FAULT_STORE_REFUSED,    /* name or type refused */
+    FAULT_STORE_TYPE,       /* the bucket does not take model/gltf-binary */
+    FAULT_STORE_REFUSED,    /* the name is refused */
     FAULT_STORE_TOO_LARGE,  /* over the bucket's limit */
     FAULT_SPOOL_FULL,       /* no room on the local disk */
     FAULT_PURCHASE_UNKNOWN, /* bought or not? never found out, and not bought again */

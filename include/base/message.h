@@ -44,8 +44,8 @@ typedef struct HttpRequest {
     uint64_t stall_usec;   /* without a byte for so long, it is dead; 0: a minute */
     uint64_t ack_usec;     /* a new connection ends when what was sent stays unacknowledged for so
                               long; 0: the kernel decides, since a peer may pause in an upload */
-    bool once;             /* goes out once or not at all: it buys something */
-    bool public_only;      /* never to a private, loopback or link-local address */
+    bool once;        /* goes out once or not at all: no second try on a connection that died */
+    bool public_only; /* never to a private, loopback or link-local address */
 } HttpRequest;
 
 typedef enum HttpEnd {
@@ -69,7 +69,7 @@ struct HttpReply {
     char etag[128], modified[40], range[72]; /* ETag, Last-Modified, Content-Range, as they came;
                                                 "": none; "*": several, or too long */
     bool encoded;    /* it came packed, and was unpacked (Content-Encoding) */
-    bool sent_whole; /* all of the request's body went to the network */
+    bool sent_whole; /* curl took all of the request's body: it may have arrived */
     int local_errno;
     time_t date;        /* of its Date header; -1: none */
     uint64_t took_usec; /* from its sending to its end */

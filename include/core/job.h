@@ -131,6 +131,7 @@ typedef struct Job {
     uint64_t size_bytes, meshes, triangles;
     char *object; /* its name in the store */
     bool stored;
+    bool unproven; /* an upload of it went out whole, and Storage did not say what became of it */
 
     double progress, progress_written;
     uint64_t progress_usec; /* not written before then */

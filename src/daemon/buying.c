@@ -19,17 +19,36 @@
 
 /* --- signing ------------------------------------------------------------------------------- */
 
-static void signed_url(void *userdata, HttpReply *reply) {
+/* What is this image's alone holds nobody else. */
+static void sign_ended(Task *t, JobEvent ev) {
+    if (ev == EV_WAIT)
+        lane_hold(stage_lane(t, LANE_STORE), &t->job->fault);
+    else
+        lane_open(stage_lane(t, LANE_STORE));
+    worker_tell_fault(t, ev);
+}
+
+static void bucket_seen(void *userdata, HttpReply *reply) {
     Task *t = userdata;
-    JobEvent ev = store_sign_hear(t->worker->config, reply, t->job, &t->job->fault);
 
     t->http = NULL;
     metrics_storage(&t->worker->metrics, reply);
-    if (ev == EV_OK)
-        lane_open(stage_lane(t, LANE_STORE));
-    else if (ev == EV_WAIT)
-        lane_hold(stage_lane(t, LANE_STORE), &t->job->fault);
-    worker_tell_fault(t, ev);
+    sign_ended(t, store_sign_bucket_hear(reply, &t->job->fault));
+}
+
+static void signed_url(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    JobEvent ev = store_sign_hear(t->worker->config, reply, t->job, &t->job->fault);
+    HttpRequest request;
+    int r;
+
+    t->http = NULL;
+    metrics_storage(&t->worker->metrics, reply);
+    if (ev != EV_ELSE)
+        sign_ended(t, ev);
+    else if ((r = store_bucket_ask(t->worker->config, &request)) < 0 ||
+             (r = stage_send_http(t, &request, bucket_seen)) < 0)
+        stage_give_up(t, r);
 }
 
 static void sign(void *userdata) {

@@ -181,10 +181,20 @@ static void stop_bought(void *userdata) {
 
 static void removed(void *userdata, HttpReply *reply) {
     Task *t = userdata;
+    Fault trouble = { 0 }; /* not the job's, which ends for a reason of its own */
+    JobEvent ev = store_remove_hear(reply, &trouble);
 
     t->http = NULL;
-    metrics_storage(&t->worker->metrics, reply); /* what is left behind is named by no row */
-    worker_tell(t, EV_OK);
+    metrics_storage(&t->worker->metrics, reply);
+    if (ev == EV_WAIT && t->job->tries >= STOP_TRIES) { /* it is named by no row */
+        log_job(LOG_WARNING, JOB_LEFT_BEHIND, t->job,
+                "Job %s ends, but its object %s can't be deleted: %s", t->job->id, t->job->object,
+                trouble.detail);
+        ev = EV_OK;
+    }
+    if (ev == EV_OK)
+        t->job->stored = false;
+    worker_tell(t, ev);
 }
 
 static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -201,11 +211,11 @@ static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {
     }
     /* The same name may be what a row names by now, once the lease is in doubt. */
     if (t->job->stored && lease_is_trusted(t->worker)) {
-        t->job->stored = false;
-        if (c->storage_driver == STORAGE_DIR)
+        if (c->storage_driver == STORAGE_DIR) {
+            t->job->stored = false;
             (void) dir_remove(c->storage_url, t->job->object);
-        else if (store_remove_ask(c, t->job, &request) == 0 &&
-                 stage_send_http(t, &request, removed) == 0)
+        } else if (store_remove_ask(c, t->job, &request) == 0 &&
+                   stage_send_http(t, &request, removed) == 0)
             return 0;
     }
     worker_tell(t, EV_OK);

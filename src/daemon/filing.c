@@ -215,12 +215,45 @@ static void store_ended(Task *t, JobEvent ev) {
     worker_tell_fault(t, ev);
 }
 
-static void stored_http(void *userdata, HttpReply *reply) {
+static void upload(Task *t);
+
+/* A success in other words than Storage's proves nothing, but the object may be there. */
+static void proved(void *userdata, HttpReply *reply) {
     Task *t = userdata;
+    JobEvent ev = store_info_hear(reply, t->job, true, &t->job->fault);
 
     t->http = NULL;
     metrics_storage(&t->worker->metrics, reply);
-    store_ended(t, store_hear(reply, &t->job->fault));
+    store_ended(t, ev == EV_ELSE ? EV_WAIT : ev);
+}
+
+static void stored_http(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    JobEvent ev = store_hear(t->worker->config, reply, t->job, &t->job->fault);
+    HttpRequest request;
+
+    t->http = NULL;
+    metrics_storage(&t->worker->metrics, reply);
+    if (ev != EV_UNSURE)
+        store_ended(t, ev);
+    else if (store_info_ask(t->worker->config, t->job, &request) < 0 ||
+             stage_send_http(t, &request, proved) < 0)
+        store_ended(t, EV_WAIT);
+}
+
+/* An upload whose answer was lost is asked for before it is sent again. */
+static void found(void *userdata, HttpReply *reply) {
+    Task *t = userdata;
+    JobEvent ev = store_info_hear(reply, t->job, false, &t->job->fault);
+
+    t->http = NULL;
+    metrics_storage(&t->worker->metrics, reply);
+    if (ev != EV_ELSE) {
+        store_ended(t, ev);
+        return;
+    }
+    t->job->unproven = false;
+    upload(t);
 }
 
 static void stored_dir(void *userdata, int error) {
@@ -230,6 +263,14 @@ static void stored_dir(void *userdata, int error) {
     if (error < 0)
         fault_set(&t->job->fault, FAULT_STORE_UNREACHED, "storage: %s", strerror(-error));
     store_ended(t, error < 0 ? EV_WAIT : EV_OK);
+}
+
+static void upload(Task *t) {
+    HttpRequest request;
+    int r = store_ask(t->worker->config, t->job, spool_file_fd(t->file), &request);
+
+    if (r < 0 || (r = stage_send_http(t, &request, stored_http)) < 0)
+        stage_give_up(t, r);
 }
 
 static void store(void *userdata) {
@@ -249,8 +290,10 @@ static void store(void *userdata) {
             stored_dir(t, r);
         return;
     }
-    if ((r = store_ask(c, t->job, fd, &request)) < 0 ||
-        (r = stage_send_http(t, &request, stored_http)) < 0)
+    if (!t->job->unproven)
+        upload(t);
+    else if ((r = store_info_ask(c, t->job, &request)) < 0 ||
+             (r = stage_send_http(t, &request, found)) < 0)
         stage_give_up(t, r);
 }
 

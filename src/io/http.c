@@ -140,7 +140,7 @@ static void take_date(HttpOp *op) {
 }
 
 static void finish(HttpOp *op) {
-    curl_off_t wait = 0, took = 0, sent = 0;
+    curl_off_t wait = 0, took = 0;
     char *redirect = NULL;
 
     op->reply.end = http_route_refused(op->route, op->easy, &op->reply) ? HTTP_UNSENT : end_of(op);
@@ -154,9 +154,7 @@ static void finish(HttpOp *op) {
     op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_TOTAL_TIME_T, &took);
     op->reply.took_usec = took > 0 ? (uint64_t) took : 0;
-    (void) curl_easy_getinfo(op->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-    op->reply.sent_whole =
-        op->request.body_size > 0 && sent >= 0 && (uint64_t) sent >= op->request.body_size;
+    op->reply.sent_whole = op->request.body_size > 0 && op->sent == op->request.body_size;
     take_date(op);
     if (op->request.sink_fd > 0)
         take_file_headers(op);

@@ -323,7 +323,6 @@ TABLE = [Case(*row) for row in [
     ("together", "its file is gone", served({"status": 404}, 1), "output_gone", "retried", None, 2, 2, 0),
     # The store, for this object alone.
     ("together", "store: 413", storage(413, "EntityTooLarge"), "store_too_large", "failed", TOO_LARGE, 1, 1, 25),
-    ("together", "store: 415", storage(415, "InvalidMimeType"), "store_refused", "failed", NOT_STORED, 1, 1, 25),
     ("together", "store: a name it does not take", storage(400, "InvalidKey"), "store_refused", "failed", NOT_STORED, 1, 1, 25),
     # The database, for this row alone.
     ("together", "a trigger refuses the mesh", refused_by_trigger(), "database", "failed", NO_WORK, 1, 1, 25),
@@ -375,6 +374,7 @@ TABLE = [Case(*row) for row in [
     ("store", "store: 540", stored(540, "Project paused"), "store_closed", "waited", None, 1, 1, 0),
     ("store", "store: 403", storage(403, "AccessDenied", "signature verification failed"), "store_auth", "waited", None, 1, 1, 0),
     ("store", "store: 401", stored(401, {"message": "Invalid API key"}), "store_auth", "waited", None, 1, 1, 0),
+    ("store", "store: 415", storage(415, "InvalidMimeType"), "store_type", "waited", None, 1, 1, 0),
     ("store", "store: no such bucket", storage(404, "NoSuchBucket"), "store_bucket", "waited", None, 1, 1, 0),
     ("store", "store: signing, 503", {"make": lambda lab, tag: lab.insert_job(tag, put_image(lab, tag)), "faults": [fault("sign", {"status": 503})]},
      "store_unreached", "waited", None, 1, 1, 0),

@@ -248,12 +248,16 @@ void storage_prepare(Request *r) {
         return;
     else if (strncmp(r->part[1], "sign/", 5) == 0)
         r->endpoint = read ? EP_OBJECT : strcmp(r->method, "POST") == 0 ? EP_SIGN : EP_OTHER;
+    else if (strcmp(r->part[1], "sign") == 0)
+        r->endpoint = EP_OTHER;
     else if (strncmp(r->part[1], "info/", 5) == 0 && read)
         r->endpoint = EP_INFO;
     else if (storage_is_upload(r))
         r->endpoint = EP_UPLOAD;
     else if (read || strcmp(r->method, "DELETE") == 0)
         r->endpoint = EP_OBJECT;
+    if (r->endpoint == EP_SIGN && r->body.text && !r->match_text)
+        r->match_text = strdup(r->body.text); /* the paths are in it */
 }
 
 /* What needs no key; false: no such route. */
