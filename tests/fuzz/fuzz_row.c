@@ -127,8 +127,9 @@ static void buy(Job *j) {
 
     if (ev == EV_ELSE) {
         if ((ev = store_sign_check(config(), j, &f)) == EV_OK) {
-            if (strncmp(j->image, USER_ID "/", 37) != 0 || store_sign_ask(config(), j, &r) < 0 ||
-                strstr(r.url, "/../") || strchr(r.url, '?') || strchr(r.url, '#'))
+            if (store_sign_ask(config(), j, &r) < 0 ||
+                !strstr(r.url, "/object/sign/user_assets/" USER_ID "/") || strstr(r.url, "/../") ||
+                strchr(r.url, '?') || strchr(r.url, '#'))
                 abort();
             http_request_done(&r);
         }

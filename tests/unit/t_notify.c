@@ -153,6 +153,27 @@ static void test_when(void **state) {
     }
 }
 
+/* A notification that brought no job makes the next one wait: anybody may send them without end. */
+static void test_false_alarms(void **state) {
+    const Config c = { .poll_interval_usec = 30 * SEC };
+    NotifyPlan plan = { .woken = true,
+                        .woken_usec = NOW + MSEC,
+                        .due_usec = NEVER,
+                        .claimed_usec = NOW,
+                        .claimed_none = true };
+
+    (void) state;
+    assert_true(notify_when(&plan, &c, true, 1, 1, 0) == NOW + NOTIFY_HINT_USEC);
+    plan.woken_usec = NOW + 2 * NOTIFY_HINT_USEC;
+    assert_true(notify_when(&plan, &c, true, 1, 1, 0) == plan.woken_usec);
+    plan.woken_usec = NOW + MSEC;
+    plan.due_usec = NOW + 2 * MSEC; /* what comes due is no hint */
+    assert_true(notify_when(&plan, &c, true, 1, 1, 0) == plan.due_usec);
+    plan.due_usec = NEVER;
+    plan.claimed_none = false;
+    assert_true(notify_when(&plan, &c, true, 1, 1, 0) == plan.woken_usec);
+}
+
 static uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
@@ -240,8 +261,11 @@ static void test_beats(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_payloads), cmocka_unit_test(test_long_payloads),
-        cmocka_unit_test(test_when),     cmocka_unit_test(test_all_combinations),
+        cmocka_unit_test(test_payloads),
+        cmocka_unit_test(test_long_payloads),
+        cmocka_unit_test(test_when),
+        cmocka_unit_test(test_false_alarms),
+        cmocka_unit_test(test_all_combinations),
         cmocka_unit_test(test_beats),
     };
 
