@@ -112,6 +112,8 @@ TORTURED := $(shell grep -l torture.h tests/unit/t_*.c)
 $(TORTURED:tests/unit/%.c=$(BUILD)/tests/%): WRAP = $(patsubst %,-Wl$(COMMA)--wrap=%,malloc calloc realloc reallocarray strdup strndup vasprintf __vasprintf_chk)
 $(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o $(BUILD)/base/log_out.o
 $(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o $(BUILD)/base/log_out.o
+$(BUILD)/tests/t_hosts: EXTRA = $(BUILD)/io/hosts_list.o
+$(BUILD)/tests/t_hosts: $(BUILD)/io/hosts_list.o
 $(BUILD)/tests/t_address: EXTRA = $(BUILD)/io/address.o
 $(BUILD)/tests/t_address: $(BUILD)/io/address.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
@@ -169,10 +171,13 @@ check-fuzz:                                  ## each fuzz target for FUZZ_SECOND
 fuzz-run: $(FUZZ:$(BUILD)/fuzz/%=$(BUILD)/fuzz/%)
 	tests/fuzz/run $(or $(FUZZ_SECONDS),15) $(FUZZ)
 
+$(BUILD)/fuzz/fuzz_hosts: EXTRA = $(BUILD)/io/hosts_list.o $(BUILD)/io/address.o
+$(BUILD)/fuzz/fuzz_hosts: $(BUILD)/io/hosts_list.o $(BUILD)/io/address.o
+
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libpure.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC    $@")
-	$(Q)$(COMPILE) -fsanitize=fuzzer -o $@ $< $(BUILD)/libpure.a $(LIBS)
+	$(Q)$(COMPILE) -fsanitize=fuzzer -o $@ $< $(EXTRA) $(BUILD)/libpure.a $(LIBS)
 
 # Without those that are about the database, or about killing: they tell nothing new of memory.
 SANITIZED := $(filter-out $(addprefix tests/e2e/,01% 06% 10% 43% 6% 70% 80% 90%),$(sort $(wildcard tests/e2e/*.t)))

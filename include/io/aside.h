@@ -1,5 +1,6 @@
 /* Calls that block are made aside of the loop, each in a thread of its own. */
 #pragma once
+#include <stdbool.h>
 #include <systemd/sd-event.h>
 
 typedef struct Aside Aside;
@@ -12,6 +13,9 @@ int aside_new(Aside **ret, sd_event *event, unsigned threads_max);
  * thread back: a caller that does not wait any more says so in `arg`, and `done` frees it. Returns 0, -ENOMEM,
  * or -EAGAIN when no thread can be had; neither is called then. */
 int aside_start(Aside *a, AsideCall work, AsideCall done, void *arg);
+
+/* Are at least half of the threads taken? */
+bool aside_is_busy(const Aside *a);
 
 /* Never waits: a call under way goes on, and `done` follows in its thread, so nobody may wait for it any more.
  * Takes NULL, returns NULL. */

@@ -4,7 +4,7 @@
 
 #include "io/resolve.h"
 
-#define HOSTS_MAX 64 /* that a URL names */
+#define HOSTS_MAX 32 /* that a URL names */
 
 /* libpq's parameters of these names; "" where nothing is said. Heap; the caller's. */
 typedef struct HostsText {

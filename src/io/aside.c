@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -150,6 +149,10 @@ int aside_start(Aside *a, AsideCall work, AsideCall done, void *arg) {
     else if ((r = begin(a, c)) < 0)
         free(c);
     return r;
+}
+
+bool aside_is_busy(const Aside *a) {
+    return a->running >= a->max / 2;
 }
 
 int aside_new(Aside **ret, sd_event *event, unsigned threads_max) {

@@ -181,7 +181,7 @@ static void asked(void *arg) {
     if (!h)
         return;
     if (r < 0)
-        fail(h, r == -E2BIG ? "the URL names more than 64 hosts" : "out of memory");
+        fail(h, r == -E2BIG ? "the URL names more than 32 hosts" : "out of memory");
     else
         look_up(h);
 }

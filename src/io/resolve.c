@@ -14,10 +14,10 @@
 #include "base/clock.h"
 #include "io/resolve.h"
 
-#define THREADS_MAX 32
+#define THREADS_MAX 64
 #define NAME_THREADS_MAX 4 /* that one name holds: see AGAIN_USEC */
 /* A lookup that takes longer may never end, as where a name service died under it: then another one is begun
- * beside it. Those of resolv.conf's defaults end after 20 s with two silent servers. */
+ * beside it, as long as there are threads to spare for names that have none. Those of resolv.conf's defaults end after 20 s with two silent servers. */
 #define AGAIN_USEC (10 * USEC_PER_SEC)
 #define NAMES_MAX 256 /* remembered */
 
@@ -229,7 +229,7 @@ int resolve_start(Resolver *r, const char *name, ResolveDone done, void *userdat
     if (!n)
         return -ENOMEM;
     hangs = n->n_lookups > 0 && n->n_lookups < NAME_THREADS_MAX &&
-            clock_now_usec() - n->newest_usec > AGAIN_USEC;
+            clock_now_usec() - n->newest_usec > AGAIN_USEC && !aside_is_busy(r->aside);
     if ((n->n_lookups == 0 || hangs) && (k = lookup_start(r, n)) < 0 && n->n_lookups == 0)
         return k;
     *w = (Resolve){ .done = done, .userdata = userdata };

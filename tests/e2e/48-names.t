@@ -159,6 +159,45 @@ def a_name_beside_good_ones():
     lab.sim.stop()
 
 
+def a_service_and_many_hosts():
+    """What libpq would read, and look up, by itself: a service of pg_service.conf, and a list of many servers."""
+    lab = Lab()
+    names = Names(lab)
+    lab.sim.config(starting_ms=0, processing_ms=0)
+    services = os.path.join(lab.dir, "pg_service.conf")
+    with open(services, "w", encoding="utf-8") as file:
+        file.write(f"[meshes]\nhost=dead.example\nport={lab.postgres.port}\nuser=meshifyd\ndbname=meshify\n")
+    cases = (("service", "service=meshes", {}), ("PGSERVICE", None, {"PGSERVICE": "meshes"}),
+             ("many", f"postgresql://meshifyd@{','.join(f'n{i}.dead.example' for i in range(20))},dead.example:{lab.postgres.port}/meshify",
+              {"PGPORT": str(lab.postgres.port)}))
+    running = []
+    for instance, url, environment in cases:
+        if instance == "many":
+            url = url.replace(".example,", f".example:{lab.postgres.port},")
+        running.append((instance, start(lab, names, False, instance=instance, environment={"PGSERVICEFILE": services, **environment},
+                                        **{"database.url": url, "database.listen_url": None})))
+    for _, (daemon, _) in running:
+        daemon.wait_line("its name is not found in time|is not ready", 60)
+    time.sleep(3) # attempts follow each other
+    for instance, (_, probe) in running:
+        usual, slowest = probe.end()
+        ok(usual < 0.1 and slowest < 1, f"{instance}: the loop turns while the name hangs", (usual, slowest))
+    many = lab.daemon("too-many", wait=False, **{"database.url": f"host={','.join(['127.0.0.1'] * 33)} user=meshifyd dbname=meshify",
+                                                 "database.listen_url": None})
+    many.wait_line("the URL names more than 32 hosts", 30)
+    ok(True, "more hosts than that: refused, and said")
+    many.stop()
+    names.write("hosts", "127.0.0.1 localhost dead.example\n")
+    for _, (daemon, _) in running:
+        daemon.wait_line("The database is connected", 60)
+    job, _ = lab.insert_job("found", IMAGE)
+    is_(lab.wait_status(job, "done", "error")["status"], "done", "services and many hosts: they are found")
+    for instance, (daemon, _) in running:
+        is_(daemon.stop(), 0, f"{instance}: it stops")
+    names.close()
+    lab.sim.stop()
+
+
 SECURE = {"replicate.url": "https://api.example/v1", "replicate.allow_insecure": "off", "storage.url": "https://store.example"}
 PUBLIC, NAT64 = "93.184.216.34", "64:ff9b::5db8:d822"  # the same address, as seen from behind NAT64
 
@@ -261,4 +300,4 @@ def behind_a_proxy():
 
 if __name__ == "__main__":
     network.enter()
-    testing.main(silent_name_servers, a_name_beside_good_ones, hosts_with_several_addresses, behind_a_proxy)
+    testing.main(silent_name_servers, a_name_beside_good_ones, a_service_and_many_hosts, hosts_with_several_addresses, behind_a_proxy)
