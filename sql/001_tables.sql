@@ -33,7 +33,9 @@ BEGIN
           AND (a.attname = c.col OR c.tab = 'jobs' AND c.col = 'type' AND a.attname = 'job_type');
         IF NOT FOUND THEN
             v_todo := v_todo || format(E'\nALTER TABLE public.%s ADD COLUMN %s %s;', c.tab, c.col, c.typ);
-        ELSIF c.exact AND v_is <> c.typ THEN
+        ELSIF c.exact AND v_is <> c.typ
+           OR c.typ = 'timestamptz' AND v_is NOT IN ('timestamp with time zone', 'timestamp without time zone', 'date')
+           OR c.typ IN ('bigint', 'numeric') AND v_is NOT IN ('smallint', 'integer', 'bigint', 'numeric', 'real', 'double precision') THEN
             v_todo := v_todo || format(E'\nALTER TABLE public.%1$s ALTER COLUMN %2$s TYPE %3$s USING %2$s::text::%3$s; -- it is %4$s',
                                        c.tab, c.col, c.typ, v_is);
         END IF;

@@ -68,9 +68,10 @@ BEGIN
         WHERE j.id = ANY (p_jobs) AND j.status = 'running'
     ), back AS (
         UPDATE meshify.jobs j
-        SET status = 'pending', worker_id = NULL, run_after = now(), attempts = greatest(j.attempts - 1, 0),
-            crashes = j.crashes + 1,
-            worked = j.worked + greatest(least(coalesce(p.heartbeat_at, now()), now()) - j.claimed_at, '0'::interval)
+        SET status = 'pending', worker_id = NULL, run_after = now(), attempts = greatest(j.attempts, 1) - 1,
+            crashes = least(j.crashes, 2147483646) + 1,
+            worked = meshify.add_worked(j.worked, CASE WHEN isfinite(j.claimed_at) THEN
+                meshify.seconds_between(j.claimed_at, least(coalesce(p.heartbeat_at, now()), now())) END)
         FROM picked p WHERE j.id = p.id
         RETURNING j.id, j.asset_id
     ), assets AS (

@@ -12,9 +12,22 @@ BEGIN
     END IF;
 END $$;
 
+-- Times in the project's rows may be anything: infinite, thousands of years apart, or not there. These three answer
+-- for all of them, in bounds of a hundred years, since an error would be every job's.
 CREATE OR REPLACE FUNCTION meshify.usec(p interval) RETURNS bigint
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
-$$ SELECT (extract(epoch FROM p) * 1000000)::bigint $$;
+$$ SELECT (least(greatest(extract(epoch FROM p), -3155760000), 3155760000) * 1000000)::bigint $$;
+
+CREATE OR REPLACE FUNCTION meshify.seconds_between(p_from timestamptz, p_to timestamptz) RETURNS float8
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN p_from IS NULL OR p_to IS NULL THEN NULL WHEN p_from = p_to THEN 0
+                ELSE least(greatest(extract(epoch FROM p_to)::float8 - extract(epoch FROM p_from)::float8, -3155760000), 3155760000) END
+$$;
+
+CREATE OR REPLACE FUNCTION meshify.add_worked(p_worked interval, p_seconds float8) RETURNS interval
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT least(greatest(p_worked, '0'), '100 years') + make_interval(secs => least(greatest(coalesce(p_seconds, 0), 0), 3155760000))
+$$;
 
 CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -108,10 +121,10 @@ END $$;
 -- A job as a worker takes it up. (plpgsql keeps the plan for the next call, sql does not.)
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, i.input, j.attempts,
-           CASE WHEN meshify.unended(j.id) THEN 1000 ELSE j.crashes END, meshify.usec(j.worked),
-           meshify.usec(now() - greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
-                                                        WHERE e.job_id = j.id AND e.event = 'retried'))),
+BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, i.input, greatest(least(j.attempts, 2147483647), 0)::int,
+           CASE WHEN meshify.unended(j.id) THEN 1000 ELSE greatest(least(j.crashes, 2147483647), 0)::int END, meshify.usec(j.worked),
+           (meshify.seconds_between(greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
+                                                            WHERE e.job_id = j.id AND e.event = 'retried')), now()) * 1000000)::bigint,
            j.cancel_requested_at IS NOT NULL,
            meshify.purchases_of(j.id), i.too_large, NULL::uuid[], NULL::uuid[]
     FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
@@ -125,7 +138,7 @@ CREATE OR REPLACE FUNCTION meshify.take(p_worker uuid, p_jobs uuid[]) RETURNS uu
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE meshify.jobs j
-    SET status = 'running', worker_id = p_worker, attempts = j.attempts + 1, claimed_at = now(),
+    SET status = 'running', worker_id = p_worker, attempts = least(j.attempts, 2147483646) + 1, claimed_at = now(),
         started_at = coalesce(j.started_at, now())
     WHERE j.id = ANY (p_jobs);
     -- Others lock the asset before the job: one that is locked is not waited for.
@@ -167,6 +180,8 @@ BEGIN
 END $$;
 
 SELECT meshify.only_for('meshify.usec(interval)');
+SELECT meshify.only_for('meshify.seconds_between(timestamptz, timestamptz)', 'meshify_worker');
+SELECT meshify.only_for('meshify.add_worked(interval, float8)');
 SELECT meshify.only_for('meshify.purchases_of(uuid)');
 SELECT meshify.only_for('meshify.unended(uuid)');
 SELECT meshify.only_for('meshify.max_input()');

@@ -47,7 +47,7 @@ BEGIN
     IF v_price > 0 THEN
         UPDATE public.profiles p
         SET credits_remaining = p.credits_remaining - v_price, credits_used = p.credits_used + v_price
-        WHERE p.id = v_user AND p.credits_remaining >= v_price;
+        WHERE p.id = v_user AND p.credits_remaining >= v_price AND p.credits_remaining::float8 <> 'NaN'; -- more than any number
         IF NOT FOUND THEN
             RAISE EXCEPTION 'too few credits: % are needed', v_price USING ERRCODE = 'MF402';
         END IF;

@@ -5,21 +5,21 @@ CREATE OR REPLACE VIEW meshify.stats WITH (security_barrier) AS
 SELECT count(*) FILTER (WHERE j.status = 'pending') AS pending,
        count(*) FILTER (WHERE j.status = 'running') AS running,
        count(*) FILTER (WHERE j.status = 'running' AND j.worker_id IS NULL) AS running_without_worker,
-       extract(epoch FROM now() - min(j.created_at) FILTER (WHERE j.status = 'pending'))::float8 AS oldest_pending_seconds,
+       meshify.seconds_between(min(j.created_at) FILTER (WHERE j.status = 'pending' AND isfinite(j.created_at)), now()) AS oldest_pending_seconds,
        count(*) FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 hour') AS done_hour,
        count(*) FILTER (WHERE j.status = 'error' AND j.completed_at > now() - interval '1 hour') AS error_hour,
        count(*) FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS done_day,
        count(*) FILTER (WHERE j.status = 'error' AND j.completed_at > now() - interval '1 day') AS error_day,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM j.completed_at - j.started_at)::float8)
-           FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS p50_seconds,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM j.completed_at - j.started_at)::float8)
-           FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day') AS p95_seconds
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY meshify.seconds_between(j.started_at, j.completed_at))
+           FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day' AND isfinite(j.completed_at) AND isfinite(j.started_at)) AS p50_seconds,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY meshify.seconds_between(j.started_at, j.completed_at))
+           FILTER (WHERE j.status = 'done' AND j.completed_at > now() - interval '1 day' AND isfinite(j.completed_at) AND isfinite(j.started_at)) AS p95_seconds
 FROM meshify.jobs j;
 
 -- A view of the table itself would keep its owner from widening `size`.
 CREATE OR REPLACE FUNCTION meshify.storage_by_owner() RETURNS TABLE (owner uuid, count bigint, bytes numeric)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT a.owner_id, count(*), coalesce(sum(a.size::bigint), 0)
+    SELECT a.owner_id, count(*), coalesce(sum(CASE WHEN a.size::float8 BETWEEN 0 AND 1e18 THEN a.size::numeric END), 0)
     FROM public.mesh_assets a WHERE a.status = 'done' GROUP BY a.owner_id
 $$;
 CREATE OR REPLACE VIEW meshify.storage_usage WITH (security_barrier) AS
@@ -29,7 +29,8 @@ CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit
     RETURNS TABLE (id uuid, user_id uuid, status text, attempts int, progress real, created_at timestamptz,
                    started_at timestamptz, completed_at timestamptz, prompt text, error text, output_path text, worker text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT j.id, j.user_id, j.status::text, j.attempts, j.progress, j.created_at, j.started_at, j.completed_at,
+    SELECT j.id, j.user_id, j.status::text, greatest(least(j.attempts, 2147483647), 0)::int,
+           CASE WHEN j.progress BETWEEN 0 AND 1 THEN j.progress END::real, j.created_at, j.started_at, j.completed_at,
            meshify.prompt_of(j.input_data), j.error, a.output_path, w.instance
     FROM meshify.jobs j
     LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
@@ -38,10 +39,21 @@ CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit
     ORDER BY j.created_at DESC LIMIT least(greatest(p_limit, 1), 10000)
 $$;
 
+-- A row as JSON that every reader takes, a value that some would not as its beginning: one that is large, or
+-- deep, or has numbers that no machine has.
+CREATE OR REPLACE FUNCTION meshify.readable(p_row jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_object_agg(m.key, CASE
+        WHEN pg_column_size(m.value) > 65536 OR m.value::text ~ '(^|[\[:, ])-?[0-9]{19}'
+          OR length(regexp_replace(m.value::text, '[^\[\]{}]', '', 'g')) > 1000 THEN to_jsonb(left(m.value #>> '{}', 10000))
+        ELSE m.value END)
+    FROM jsonb_each(p_row) m
+$$;
+
 CREATE OR REPLACE FUNCTION meshify.show_job(p_job uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
-        'job', (SELECT to_jsonb(o) FROM public.jobs o WHERE o.id = j.id), 'asset', to_jsonb(a),
+        'job', (SELECT meshify.readable(to_jsonb(o)) FROM public.jobs o WHERE o.id = j.id), 'asset', meshify.readable(to_jsonb(a)),
         'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.id), '[]') FROM meshify.predictions p WHERE p.job_id = j.id),
         'refunds', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.n), '[]') FROM meshify.refunds r WHERE r.job_id = j.id),
         'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'job_id' ORDER BY e.id), '[]') FROM meshify.events e WHERE e.job_id = j.id))
@@ -74,7 +86,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT count(*) FILTER (WHERE q.run_after <= now()), count(*) FILTER (WHERE q.run_after > now()),
-           coalesce(extract(epoch FROM now() - min(q.created_at)), 0)
+           coalesce(meshify.seconds_between(min(q.created_at) FILTER (WHERE isfinite(q.created_at)), now()), 0)
     INTO ready, later, oldest_seconds
     FROM (SELECT j.run_after, j.created_at FROM meshify.jobs j WHERE j.status = 'pending'
           ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100000) q; -- the index's order
@@ -99,6 +111,7 @@ BEGIN
 END $$;
 SELECT meshify.only_for('meshify.storage_by_owner()', 'meshify_worker');
 SELECT meshify.only_for('meshify.list_jobs(text, uuid, int)', 'meshify_worker');
+SELECT meshify.only_for('meshify.readable(jsonb)');
 SELECT meshify.only_for('meshify.show_job(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.status()', 'meshify_worker');
 SELECT meshify.only_for('meshify.queue_sample(uuid, bigint, timestamptz)', 'meshify_worker');

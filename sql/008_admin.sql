@@ -1,11 +1,20 @@
 -- What an operator does by hand, through meshifyctl. Trying again: 020_refund.sql.
 
+-- A time that somebody else wrote, in whatever type; NULL: it is none.
+CREATE OR REPLACE FUNCTION meshify.as_time(p_text text) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN p_text::timestamptz;
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $$;
+
 -- Running jobs of no worker of ours, unchanged for ten minutes: what an older program left behind.
 CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT j.id FROM meshify.jobs j JOIN public.jobs o ON o.id = j.id
     WHERE j.status = 'running' AND j.worker_id IS NULL
-      AND coalesce((to_jsonb(o) ->> 'updated_at')::timestamptz, j.created_at) < now() - interval '10 min'
+      AND coalesce(meshify.as_time(to_jsonb(o) ->> 'updated_at'), j.created_at) < now() - interval '10 min'
 $$;
 
 -- Running jobs of no worker of ours: how many were left behind, how many are being worked on.
@@ -56,7 +65,7 @@ CREATE OR REPLACE FUNCTION meshify.list_purchases(p_surplus boolean, p_limit int
                    intent_at timestamptz, finished_at timestamptz, predict_time float8, error text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.id, p.job_id, p.step, p.purchase, p.state, p.prediction_id, p.status, p.model, p.intent_at, p.finished_at,
-           CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN (p.metrics ->> 'predict_time')::float8 END, p.error
+           CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN least((p.metrics ->> 'predict_time')::numeric, 1e9)::float8 END, p.error
     FROM meshify.predictions p
     WHERE NOT p_surplus OR p.state = 'surplus'
     ORDER BY p.id DESC LIMIT p_limit
@@ -82,11 +91,11 @@ END $$;
 CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH ended AS (
-        SELECT j.status::text AS status, extract(epoch FROM j.completed_at - j.created_at)::float8 AS seconds
+        SELECT j.status::text AS status, CASE WHEN isfinite(j.completed_at) AND isfinite(j.created_at) THEN meshify.seconds_between(j.created_at, j.completed_at) END AS seconds
         FROM meshify.jobs j WHERE j.completed_at > now() - p_since
     ), bought AS (
         SELECT p.model, p.state, p.status,
-               CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN (p.metrics ->> 'predict_time')::float8 END AS seconds
+               CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN least((p.metrics ->> 'predict_time')::numeric, 1e9)::float8 END AS seconds
         FROM meshify.predictions p WHERE p.intent_at > now() - p_since
     )
     SELECT jsonb_build_object(
@@ -106,6 +115,7 @@ CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
             SELECT * FROM meshify.storage_usage u ORDER BY u.bytes DESC NULLS LAST LIMIT 20) s))
 $$;
 
+SELECT meshify.only_for('meshify.as_time(text)');
 SELECT meshify.only_for('meshify.stuck()');
 SELECT meshify.only_for('meshify.others()', 'meshify_worker');
 SELECT meshify.only_for('meshify.retry_stuck()', 'meshify_worker');

@@ -59,6 +59,10 @@ BEGIN
         RETURN NEXT 'mesh_assets.size is an integer: a mesh of 2 GiB or more is written there as 2147483647 bytes. '
             'To widen it (locks and rewrites the table): ALTER TABLE public.mesh_assets ALTER COLUMN size TYPE bigint;';
     END IF;
+    FOR c IN SELECT z.* FROM meshify.zoneless() z LOOP
+        RETURN NEXT format('%s has no time zone: its times are taken as those of %s. To have it (locks and rewrites the table): %s',
+                           c.col, current_setting('TimeZone'), c.mend);
+    END LOOP;
     IF to_regclass('public.notifications') IS NULL THEN
         RETURN NEXT 'there is no table public.notifications: users are not notified. It may be added at any time';
     END IF;

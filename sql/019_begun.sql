@@ -57,6 +57,13 @@ BEGIN
         WHERE j.status = 'pending' AND j.user_id > v_user
         ORDER BY j.user_id LIMIT 1;
     END LOOP;
+    IF cardinality(v_picked) < p_free THEN -- of nobody: each fails by itself
+        v_picked := v_picked || ARRAY(
+            SELECT j.id FROM meshify.jobs j
+            WHERE j.status = 'pending' AND j.run_after <= now() AND j.user_id IS NULL AND j.id <> ALL (v_not)
+            ORDER BY j.priority DESC, j.run_after, j.created_at
+            LIMIT p_free - cardinality(v_picked) FOR UPDATE SKIP LOCKED);
+    END IF;
     RETURN v_picked;
 END $$;
 
@@ -97,11 +104,11 @@ BEGIN
         SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_taken) p;
     END IF;
     v_info.next_usec := (
-        SELECT CASE WHEN count(*) > 0 THEN greatest(meshify.usec(min(n.run_after) - now()), 0) END FROM (
+        SELECT CASE WHEN count(*) > 0 THEN greatest((meshify.seconds_between(now(), min(n.run_after)) * 1000000)::bigint, 0) END FROM (
             SELECT j.run_after FROM meshify.jobs j
             WHERE j.status = 'pending'
             ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
-        WHERE v_cut OR cardinality(v_picked) >= p_free OR n.run_after > now());
+        WHERE (v_cut OR cardinality(v_picked) >= p_free OR n.run_after > now()) AND n.run_after < 'infinity');
     RETURN NEXT v_info;
     IF cardinality(v_taken) > 0 THEN
         RETURN QUERY SELECT * FROM meshify.as_claimed(v_taken);

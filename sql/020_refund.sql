@@ -78,7 +78,7 @@ BEGIN
     IF v_back > 0 THEN
         UPDATE public.profiles p
         SET credits_remaining = p.credits_remaining - v_back, credits_used = p.credits_used + v_back
-        WHERE p.id = j.user_id AND p.credits_remaining >= v_back;
+        WHERE p.id = j.user_id AND p.credits_remaining >= v_back AND p.credits_remaining::float8 <> 'NaN';
         IF NOT FOUND THEN
             RETURN 'credits';
         END IF;

@@ -40,7 +40,8 @@ BEGIN
           AND (o.audited_at IS NULL OR o.audited_at < now() - interval '1 min')
           AND (o.state = 'surplus'
                OR (j.id IS NULL AND o.intent_at < now() - interval '1 min')
-               OR (j.status NOT IN ('pending', 'running') AND coalesce(j.completed_at, '-infinity') < now() - interval '1 min'))
+               OR (j.status NOT IN ('pending', 'running')
+                   AND (coalesce(j.completed_at, '-infinity') < now() - interval '1 min' OR j.completed_at > now() + interval '1 day')))
         ORDER BY o.audited_at NULLS FIRST, random() -- an audit may end at its first
         LIMIT p_max FOR UPDATE OF o SKIP LOCKED)
     RETURNING p.id, p.prediction_id;

@@ -50,9 +50,9 @@ BEGIN
         RETURN 'closed';
     END IF;
     UPDATE meshify.jobs j
-    SET status = 'pending', worker_id = NULL, worked = j.worked + p_worked,
+    SET status = 'pending', worker_id = NULL, worked = meshify.add_worked(j.worked, extract(epoch FROM p_worked)::float8),
         run_after = now() + CASE WHEN meshify.unended(p_job) THEN greatest(p_delay, '1 min') WHEN v_answer = 'cancel' THEN '0' ELSE p_delay END,
-        attempts = CASE WHEN p_counted THEN j.attempts ELSE greatest(j.attempts - 1, 0) END
+        attempts = CASE WHEN p_counted THEN j.attempts ELSE greatest(j.attempts, 1) - 1 END
     WHERE j.id = p_job;
     UPDATE public.mesh_assets a SET status = 'pending'
     FROM meshify.jobs j WHERE j.id = p_job AND a.id = j.asset_id AND a.status = 'running';

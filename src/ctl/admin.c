@@ -245,7 +245,8 @@ int ctl_stats(Ctl *c) {
                json_number(item, "surplus", 0), json_number(item, "predict_seconds", 0));
     }
     json_array_foreach (json_object_get(root, "storage"), i, item)
-        printf("storage   %s %.0f files, %.1f MiB\n", json_text(item, "owner"),
+        printf("storage   %s %.0f files, %.1f MiB\n",
+               json_text(item, "owner") ? json_text(item, "owner") : "nobody",
                json_number(item, "count", 0), json_number(item, "bytes", 0) / 1048576);
     return 0;
 }

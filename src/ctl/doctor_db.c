@@ -44,10 +44,11 @@ static bool is_good(const PGresult *res) {
     return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
 }
 
+static DbSession session = { .statement_timeout = "20s", .lock_timeout = "3s" };
+
 /* In a transaction as each of the daemon's: with a session of its own the doctor would see what it does not.
  * The caller clears the answer, or the error. */
 static PGresult *run(PGconn *conn, const char *sql) {
-    static const DbSession session = { .statement_timeout = "20s", .lock_timeout = "3s" };
     PGresult *res = db_session_begin(conn, &session), *end;
 
     if (!res)
@@ -265,6 +266,19 @@ static void check_users(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
+/* Works, but by a guess. */
+static void check_columns(Doctor *d, PGconn *conn) {
+    PGresult *res = ask(d, conn, "columns", "SELECT col, mend FROM meshify.zoneless()");
+
+    for (int i = 0; res && i < PQntuples(res); i++)
+        doctor_say(d, GRADE_WARN, "columns", text(res, i, 1),
+                   "%s has no time zone: its times are taken as those of %s", text(res, i, 0),
+                   session.zone);
+    if (res && PQntuples(res) == 0)
+        doctor_say(d, GRADE_OK, "columns", NULL, "times have a time zone");
+    PQclear(res);
+}
+
 static void check_others(Doctor *d, PGconn *conn) {
     PGresult *res = ask(d, conn, "others", "SELECT stuck, busy FROM meshify.others()");
     int left, recent;
@@ -343,9 +357,16 @@ void doctor_database(Doctor *d) {
     if (PQstatus(conn) != CONNECTION_OK)
         say_away(d, "database", conn);
     else {
+        PGresult *res = run(conn, db_session_question);
+
+        if (PQresultStatus(res) == PGRES_TUPLES_OK)
+            db_session_hear(&session, res);
+        PQclear(res);
         check_server(d, conn);
-        if (check_schema(d, conn))
+        if (check_schema(d, conn)) {
             check_others(d, conn);
+            check_columns(d, conn);
+        }
         check_row_security(d, conn);
         check_listen(d, conn);
         check_users(d, conn);

@@ -10,6 +10,7 @@
 /* A column as JSON: numbers stay numbers. */
 static json_t *column(const PGresult *res, int row, int i) {
     const char *text = PQgetvalue(res, row, i);
+    json_t *number;
 
     if (PQgetisnull(res, row, i))
         return json_null();
@@ -19,10 +20,13 @@ static json_t *column(const PGresult *res, int row, int i) {
     case 700:
     case 701:
     case 1700:
-        return json_loads(text, JSON_DECODE_ANY, NULL);
+        if ((number = json_loads(text, JSON_DECODE_ANY, NULL)))
+            return number;
+        break; /* NaN, or more than a machine counts */
     default:
-        return json_string(text);
+        break;
     }
+    return json_string(text);
 }
 
 json_t *ctl_rows_as_json(const PGresult *res) {
@@ -71,7 +75,7 @@ int ctl_jobs(Ctl *c) {
     if (ctl_check_limit(c) != 0)
         return EX_USAGE;
     res = ctl_query(c,
-                    "SELECT *, extract(epoch FROM now() - created_at)::float8 AS age_seconds"
+                    "SELECT *, meshify.seconds_between(created_at, now()) AS age_seconds"
                     " FROM meshify.list_jobs($1, $2, $3)",
                     params, 3, &status);
     if (!res)
@@ -147,7 +151,13 @@ static void print_list(const json_t *list, const char *title, const char *const 
 static json_t *document(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
     _cleanup_free_ char *text = ctl_value(c, sql, params, n, ret_exit);
 
-    return text ? json_parse(text, strlen(text)) : NULL;
+    json_t *root = text ? json_parse(text, strlen(text)) : NULL;
+
+    if (text && !root) {
+        fputs("meshifyctl: the database's answer is not JSON that can be read\n", stderr);
+        *ret_exit = EX_SOFTWARE;
+    }
+    return root;
 }
 
 int ctl_show(Ctl *c) {

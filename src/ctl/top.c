@@ -34,7 +34,7 @@ static int print_jobs(Ctl *c, int rows) {
 
     (void) snprintf(limit, sizeof limit, "%d", rows > 1 ? rows : 1);
     res = ctl_query(c,
-                    "SELECT id, prompt, progress, extract(epoch FROM now() - started_at)::float8,"
+                    "SELECT id, prompt, progress, meshify.seconds_between(started_at, now()),"
                     " worker FROM meshify.list_jobs('running', NULL, $1)",
                     params, 1, &status);
     if (!res)

@@ -116,7 +116,105 @@ def a_transaction_pooler():
     lab.sim.stop()
 
 
-TESTS = [the_role, the_database, the_url_and_the_environment, a_transaction_pooler]
+# What one row may hold: column and value, and where the job may stand afterwards.
+ODD = (("run_after", "'infinity'", "pending"), ("run_after", "'-infinity'", "done"), ("run_after", "'294270-01-01'", "pending"),
+       ("run_after", "'4000-01-01 BC'", "done"), ("created_at", "'infinity'", "done"), ("created_at", "'-infinity'", "error"),
+       ("created_at", "'4000-01-01 BC'", "error"), ("created_at", "'294270-01-01'", "done"), ("created_at", "NULL", "done"),
+       ("started_at", "'infinity'", "done"), ("started_at", "'-infinity'", "done"), ("claimed_at", "'-infinity'", "done"),
+       ("completed_at", "'infinity'", "done"), ("worked", "'178000000 years'", "done|error"), ("worked", "'-178000000 years'", "done"),
+       ("attempts", "2147483647", "done"), ("attempts", "-2147483648", "done"), ("crashes", "2147483647", "error"),
+       ("crashes", "-5", "done"), ("priority", "2147483647", "done"), ("priority", "-2147483648", "done"), ("progress", "'NaN'", "done"),
+       ("progress", "'-Infinity'", "done"), ("progress", "3e38", "done"), ("updated_at", "'infinity'", "done"), ("updated_at", "'-infinity'", "done"),
+       ("input_data", "'null'", "error"), ("input_data", "'[1, 2]'", "error"), ("input_data", "'\"text\"'", "error"), ("input_data", "'7'", "error"),
+       ("input_data", "NULL", "error"), ("input_data", "'{\"prompt\": {\"a\": []}}'", "error"),
+       ("input_data", "('{\"prompt\": ' || repeat('[', 3000) || repeat(']', 3000) || '}')::jsonb", "error"),
+       ("input_data", "('{\"prompt\": \"deep beside it\", \"x\": ' || repeat('[', 3000) || repeat(']', 3000) || '}')::jsonb", "done"),
+       ("input_data", "('{\"prompt\": \"a number\", \"x\": 1e4000, \"y\": 99999999999999999999999}')::jsonb", "done"),
+       ("output_data", "('[' || repeat('{\"a\": [', 2000) || repeat(']}', 2000) || ', 1e400]')::jsonb", "done"),
+       ("error", "repeat('x', 20000000)", "done"))
+ODD_ASSETS = (("credits_cost", "'NaN'"), ("credits_cost", "-25"), ("credits_cost", "1e400"), ("size", "-1"), ("prompt", "repeat('long ', 4000000)"),
+              ("created_at", "'infinity'"), ("output_path", "repeat('p', 100000)"))
+
+
+def odd_values():
+    """Each beside a good job, which is done in its usual time; meshifyctl shows them all."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    lab.query("ALTER TABLE public.jobs ALTER created_at DROP NOT NULL; ALTER TABLE public.jobs ALTER input_data DROP NOT NULL")
+    odd = [(*lab.insert_job(f"odd {column} {i}", f"{IMAGE}?{i}"), table, column, value, then)
+           for i, (table, column, value, then) in enumerate([("jobs", *o) for o in ODD] + [("mesh_assets", *o, "done") for o in ODD_ASSETS])]
+    for job, asset, table, column, value, _ in odd:
+        lab.query(f"UPDATE public.{table} SET {column} = {value} WHERE id = %s", job if table == "jobs" else asset)
+    daemon = lab.daemon(**{"worker.max_age": "24h"})
+    good, _ = lab.insert_job("a good one", IMAGE)
+    lab.wait_status(good, "done", seconds=60)
+    for job, _, table, column, value, then in odd:
+        if then != "pending":
+            wait_for(lambda j=job: lab.value("SELECT status IN ('done', 'error') FROM public.jobs WHERE id = %s", j), 60, f"the end of {column} = {value[:40]}")
+        status = lab.value("SELECT status FROM public.jobs WHERE id = %s", job)
+        ok(status in then.split("|"), f"{table}.{column} = {value[:40]}", f"{status}, not {then}")
+    for command in (("status",), ("jobs",), ("jobs", "--json"), ("stats",), ("stats", "--json"), ("top",), ("status", "--json")):
+        r = lab.ctl(*command)
+        ok(r.returncode == 0 and not r.stderr and (command[-1] != "--json" or json.loads(r.stdout) is not None),
+           f"meshifyctl {' '.join(command)}", f"{r.returncode}\n{r.stdout[:500]}{r.stderr}")
+    shown = [(c, r.returncode, r.stdout[:200], r.stderr) for job, _, _, c, _, _ in odd for r in (lab.ctl("show", job), lab.ctl("show", job, "--json")) if r.returncode or r.stderr]
+    is_(shown, [], "meshifyctl show: each")
+    again = lab.daemon("later") # whatever ended as it did, the next instance claims
+    good, _ = lab.insert_job("another good one", IMAGE)
+    lab.wait_status(good, "done", seconds=60)
+    is_(daemon.said("refuses|The database is away") + again.said("refuses|The database is away"), 0, "nothing was refused to all")
+    lab.sim.stop()
+
+
+def times_without_a_zone():
+    """They count in the zone that others write in; whoever looks after the database is told."""
+    lab = Lab(bouncer="", migrate=False)
+    columns = (("jobs", "created_at"), ("jobs", "updated_at"), ("jobs", "completed_at"), ("mesh_assets", "created_at"))
+    for table, column in columns:
+        lab.query(f"ALTER TABLE public.{table} ALTER {column} TYPE timestamp")
+    admin = lab.write_config("admin", **{"database.url": lab.postgres.url("postgres")})
+    lab.postgres.execute("ALTER DATABASE meshify SET timezone = 'Pacific/Marquesas'", SUPERUSER)
+    r = lab.ctl("migrate", config=admin)
+    said = [f"{t}.{c}" for t, c in columns if f"note: {t}.{c} has no time zone: its times are taken as those of Pacific/Marquesas" in r.stdout]
+    is_((r.returncode, said), (0, [f"{t}.{c}" for t, c in columns]), "no zone: migrate names each column")
+    lab.postgres.grant()
+    lab.postgres.execute("ALTER ROLE meshifyd SET timezone = 'Pacific/Kiritimati'", SUPERUSER)
+    lab.query("SET timezone = 'Pacific/Marquesas'")
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    job, _ = lab.insert_job("a chair", IMAGE)
+    old, _ = lab.insert_job("too old", IMAGE)
+    lab.query("UPDATE public.jobs SET created_at = now() - interval '90 min' WHERE id = %s", old)
+    daemon = lab.daemon(wait=False, **{"worker.max_age": "1h"})
+    lab.wait_status(job, "done", seconds=60)
+    lab.wait_status(old, "error", seconds=60)
+    ok(lab.value("SELECT completed_at BETWEEN now() - interval '5 min' AND now() FROM public.jobs WHERE id = %s", job), "no zone: what is written is right")
+    r = subprocess.run([program("meshifyd"), "--check", "-c", lab.write_config("check")], capture_output=True, text=True, timeout=60,
+                       env=clean_environment(), check=False)
+    ok(r.returncode == 0 and r.stdout.count("has no time zone") == 4 and "USING created_at AT TIME ZONE 'Pacific/Marquesas'" in r.stdout,
+       "no zone: the doctor, too", r.stdout)
+    daemon.stop()
+    lab.sim.stop()
+
+
+def refused_at_the_end():
+    """A deferred constraint of theirs refuses one job when its transaction ends: the others have theirs."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    lab.query("CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+              "IF NEW.status = 'done' AND NEW.input_data ->> 'prompt' = 'refused' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NULL; END $$; "
+              "CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.refuse()")
+    bad, _ = lab.insert_job("refused", IMAGE)
+    daemon = lab.daemon()
+    jobs = [lab.insert_job(f"good {i}", f"{IMAGE}?{i}")[0] for i in range(5)]
+    for job in jobs:
+        lab.wait_status(job, "done", seconds=60)
+    ok(lab.job(bad)["status"] != "done", "a deferred constraint: the job is not done")
+    is_(daemon.said("The database is away"), 0, "a deferred constraint: the connection is kept")
+    lab.query("DROP TRIGGER refuse ON public.jobs")
+    lab.sim.stop()
+
+
+TESTS = [times_without_a_zone, refused_at_the_end, odd_values, the_role, the_database, the_url_and_the_environment, a_transaction_pooler]
 
 if __name__ == "__main__":
     testing.main(*TESTS)
