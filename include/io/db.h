@@ -34,7 +34,8 @@ typedef void (*DbDone)(void *userdata, DbEnd end, const PGresult *res);
 
 typedef struct DbEvents {
     void (*up)(void *userdata);                    /* connected; calls are held until db_go() */
-    void (*down)(void *userdata, const char *why); /* once for each loss or first failure */
+    /* Once for each loss or first failure; the next attempt comes after `retry_usec`. */
+    void (*down)(void *userdata, const char *why, uint64_t retry_usec);
     void (*notified)(void *userdata, const char *channel, const char *payload);
     /* What the server has to say beside its answers (RAISE NOTICE, WARNING); NULL: it is dropped. */
     void (*notice)(void *userdata, const PGresult *res);

@@ -104,6 +104,8 @@ static void fails(void *userdata, int error, const char *why) {
         log_line(LOG_ERR, METRICS_DOWN,
                  "[metrics] listen: %s: %s; %s. Jobs go on without; trying again every 10 s",
                  address, why, advice(error));
+    else
+        log_line(LOG_DEBUG, METRICS_DOWN, "[metrics] listen: %s: still %s", address, why);
 }
 
 int pages_new(Pages **ret, Worker *w) {

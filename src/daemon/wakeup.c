@@ -153,9 +153,10 @@ static void on_up(void *userdata) {
     (void) db_call(w->listening.db, DB_ONCE, "LISTEN meshify_control", NULL, 0, listening, w, NULL);
 }
 
-static void on_down(void *userdata, const char *why) {
+static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
     Worker *w = userdata;
 
+    (void) retry_usec;
     (void) snprintf(w->listening.why, sizeof w->listening.why, "%s", why);
     if (w->listening.works)
         log_line(LOG_WARNING, LISTEN_DOWN,

@@ -453,10 +453,14 @@ static void on_up(void *userdata) {
     lease_connected(w);
 }
 
-static void on_down(void *userdata, const char *why) {
+static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
     Worker *w = userdata;
 
-    log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, retrying", why);
+    if (retry_usec < USEC_PER_SEC)
+        log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, retrying", why);
+    else
+        log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, trying again in %llu s", why,
+                 (unsigned long long) (retry_usec / USEC_PER_SEC));
     lease_disconnected(w, why);
 }
 

@@ -327,7 +327,7 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
         db->told_down = true;
         db->told_refused = db->told_refused || refused;
         if (db->events.down)
-            db->events.down(db->userdata, why);
+            db->events.down(db->userdata, why, retry_usec);
     }
     while ((op = TAILQ_FIRST(&lost))) {
         TAILQ_REMOVE(&lost, op, link);
