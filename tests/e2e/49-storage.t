@@ -247,7 +247,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def serve(self):
         gate, length = self.server, int(self.headers.get("Content-Length") or 0)
-        body, is_upload = b"", self.command == "POST" and "/object/user_assets" in self.path
+        body, is_upload = bytearray(), self.command == "POST" and "/object/user_assets" in self.path
         if is_upload:
             gate.uploads.append(self.path)
         while len(body) < length:
@@ -260,7 +260,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 time.sleep(pause)
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "accept-encoding")}
         try:
-            answer = OPENER.open(urllib.request.Request(gate.lab.sim.url + self.path, body or None, headers, method=self.command))
+            answer = OPENER.open(urllib.request.Request(gate.lab.sim.url + self.path, bytes(body) or None, headers, method=self.command))
         except urllib.error.HTTPError as error:
             answer = error
         text = answer.read()
@@ -289,7 +289,7 @@ def behind(pause=0.0, packed=False, **sim):
 
 def a_peer_that_pauses():
     """For longer than the time-out of the request that buys; the bytes that it does not take pile up on our side."""
-    lab, gate = behind(pause=13, glb_bytes=30000000)
+    lab, gate = behind(pause=13, glb_bytes=20000000)
     job, asset = lab.insert_job("pause", f"{IMAGE}?pause-")
     lab.wait_status(job, "done", seconds=120)
     is_((len(gate.uploads), object_of(lab, asset)["writes"]), (1, 1), "it goes on where it was: one upload")
