@@ -131,9 +131,9 @@ def floods():
         asked = time.monotonic()
         is_(lab.wait_status(good, "done")["status"], "done", "in a flood of notifications a job is done")
         took = time.monotonic() - asked
-        ok(took < 15, f"in its usual time: {took:.1f} s")
+        ok(took < 40, f"in its usual time: {took:.1f} s")
         took = cancelled_within(lab, "in-the-flood")
-        ok(took < 5, f"a cancel reaches Replicate in {took:.2f} s")
+        ok(took < 10, f"a cancel reaches Replicate in {took:.2f} s")
     finally:
         stop.set()
         for t in threads:
