@@ -23,6 +23,7 @@
 #include "daemon/settings.h"
 #include "daemon/status.h"
 #include "daemon/worker.h"
+#include "io/descriptors.h"
 
 /* Of drain_timeout, what is left for closings and our row after uploads were let go. */
 #define END_USEC (5 * USEC_PER_SEC)
@@ -239,6 +240,7 @@ int main(int argc, char **argv) {
     sigset_t signals;
     int opt, r;
 
+    descriptors_begin();
     opterr = 0; /* getopt would repeat what it was given as it is */
     while ((opt = getopt_long(argc, argv, "c:t", options, NULL)) >= 0) {
         switch (opt) {

@@ -18,6 +18,7 @@
 #include "flow/download.h"
 #include "flow/notify.h"
 #include "io/db.h"
+#include "io/descriptors.h"
 #include "io/dir.h"
 #include "io/http.h"
 #include "io/spool.h"
@@ -130,6 +131,7 @@ struct Worker {
     Looking looking;
     Audit audit;
     Metrics metrics;
+    DescriptorShares shares;
     Sample sample;
     NotifyPlan plan;
     Taking claimed_rows, compared_rows;

@@ -21,6 +21,10 @@ int http_new(Http **ret, sd_event *event, Resolver *resolver, const Proxies *pro
 /* Cancels what is under way; no operation may be held any more. */
 Http *http_free(Http *http);
 
+/* At most so many connections at once, idle ones among them, which give way; requests that find none
+ * wait for one, and those that buy go first. Without it there is no limit. */
+void http_limit(Http *http, unsigned connections);
+
 /* Sends `request`, whose contents are taken over in any case. Redirects are not followed.
  * Returns 0 or -ENOMEM. */
 int http_send(Http *http, HttpRequest *request, HttpDone done, void *userdata, HttpOp **ret);

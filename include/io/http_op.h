@@ -21,7 +21,9 @@ struct HttpOp {
     off_t written;   /* in sink_fd, the next byte's place */
     bool body_asked; /* curl took bytes of the body: from here on it may have been sent */
     bool finished;
-    bool paused; /* its body waits for the next turn */
+    bool waits;    /* for a connection that is allowed */
+    bool admitted; /* counts in Http.busy */
+    bool paused;   /* its body waits for the next turn */
     CURLcode code;
     TAILQ_ENTRY(HttpOp) link;
 };
@@ -34,8 +36,10 @@ struct Http {
     sd_event_source *timer, *defer, *resume;
     uint64_t turn_usec; /* when curl was called */
     char *user_agent;
-    bool blind; /* something that curl wanted watched could not be */
-    TAILQ_HEAD(, HttpOp) running, finished;
+    bool blind;                             /* something that curl wanted watched could not be */
+    TAILQ_HEAD(, HttpOp) running, finished; /* what waits is in the former */
+    unsigned max, busy, n_waiting;          /* max 0: no limit */
+    bool closing;
 };
 
 /* The status that came so far; 0: none. */

@@ -14,6 +14,9 @@ int spool_new(Spool **ret, const char *dir, uint64_t max_bytes, void (*freed)(vo
               void *userdata);
 Spool *spool_free(Spool *s);
 
+/* At most so many files at once. Without it there is no limit. */
+void spool_limit(Spool *s, unsigned files);
+
 /* May a file of `size_bytes` begin (0: its size is not known, and not yet guessed)? `f`: the file that it
  * goes on in, or NULL. A file that would be the only one always may. */
 bool spool_has_room(const Spool *s, const SpoolFile *f, uint64_t size_bytes);

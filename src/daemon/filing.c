@@ -28,8 +28,8 @@ bool stage_room_guard(void *worker, void *task) {
     if (w->no_room_usec == 0 || now >= w->no_room_usec + NO_ROOM_SAID_USEC)
         log_job(LOG_NOTICE, SPOOL_WAITS, t->job,
                 "Downloads wait for room in [worker] spool_dir, job %s among them: %llu bytes are "
-                "set aside for others",
-                t->job->id, (unsigned long long) spool_used_bytes(w->spool));
+                "set aside for others, at most %u files lie there at once",
+                t->job->id, (unsigned long long) spool_used_bytes(w->spool), w->shares.files);
     w->no_room_usec = now;
     return false;
 }

@@ -504,6 +504,22 @@ static void on_room(void *userdata) {
     lane_look(&w->lanes[LANE_FILE]);
 }
 
+/* A file of driver dir needs the directory and the new file beside its own. */
+static void share_descriptors(Worker *w) {
+    const Config *c = w->config;
+    DescriptorShares *s = &w->shares;
+
+    *s = descriptors_share(c->max_jobs, c->storage_driver == STORAGE_DIR ? 3 : 1);
+    spool_limit(w->spool, s->files);
+    http_limit(w->http, s->connections);
+    if (s->scarce)
+        log_line(
+            LOG_WARNING, CONFIG,
+            "No more than %u file descriptors: at most %u connections and %u files at once, the "
+            "rest waits; raise LimitNOFILE= or ulimit -n for %u jobs",
+            s->limit, s->connections, s->files, c->max_jobs);
+}
+
 int worker_new(Worker **ret, sd_event *event, const Config *config) {
     static const DbEvents events = { .up = on_up, .down = on_down, .notice = on_notice };
     Worker *w = calloc(1, sizeof *w);
@@ -541,6 +557,7 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
         (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = looking_init(w)) < 0 ||
         (r = audit_init(w)) < 0 || (r = sample_init(w)) < 0)
         goto fail;
+    share_descriptors(w);
     *ret = w;
     return 0;
 

@@ -17,12 +17,20 @@
 #include "io/http_route.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
-#define HTTP_STALL_SECONDS 60         /* no byte for so long: the transfer is dead */
-#define HTTP_KEEP 64                  /* idle connections kept */
+#define HTTP_STALL_SECONDS 60 /* no byte for so long: the transfer is dead */
+#define HTTP_KEEP 64          /* idle connections kept */
+#define HTTP_BUY_USEC \
+    (4 * USEC_PER_SEC)                /* what buys leaves so soon or, by its intent, not at all */
 #define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
 #define HTTP_RETRY_MAX_SECONDS 3600   /* nobody is waited for longer because of his Retry-After */
 
+static void admit_next(Http *http);
+
 static void op_free(HttpOp *op) {
+    Http *http = op->http;
+
+    http->n_waiting -= op->waits;
+    http->busy -= op->admitted;
     if (op->easy) {
         (void) curl_multi_remove_handle(op->http->multi, op->easy);
         curl_easy_cleanup(op->easy);
@@ -32,6 +40,7 @@ static void op_free(HttpOp *op) {
     http_request_done(&op->request);
     http_reply_done(&op->reply);
     free(op);
+    admit_next(http);
 }
 
 /* It is over: on_defer() tells. */
@@ -363,7 +372,7 @@ static int op_setup(HttpOp *op) {
 }
 
 /* The way is known, or is known not to be. What it took to find it counts. */
-static void start(HttpOp *op) {
+static void begin(HttpOp *op) {
     uint64_t limit = op->request.timeout_usec, spent = clock_now_usec() - op->sent_usec;
     CURLcode r = http_route_apply(op->route, op->easy, &op->reply);
 
@@ -374,6 +383,54 @@ static void start(HttpOp *op) {
         r = CURLE_OUT_OF_MEMORY;
     if (r != CURLE_OK)
         end_op(op, r);
+}
+
+static void admit(HttpOp *op) {
+    op->admitted = true;
+    op->http->busy++;
+    begin(op);
+}
+
+static void start(HttpOp *op) {
+    Http *http = op->http;
+
+    if (http->max == 0 || http->busy < http->max) {
+        admit(op);
+        return;
+    }
+    op->waits = true;
+    http->n_waiting++;
+}
+
+/* A place is free. Its wait is nobody's fault and takes nothing from its time-out. */
+static void admit_next(Http *http) {
+    while (http->n_waiting > 0 && http->busy < http->max && !http->closing) {
+        uint64_t now = clock_now_usec();
+        HttpOp *op, *next = NULL;
+
+        TAILQ_FOREACH(op, &http->running, link)
+        if (op->waits && (!next || (op->request.once && !next->request.once)))
+            next = op;
+        if (!next)
+            return;
+        next->waits = false;
+        http->n_waiting--;
+        if (next->request.once && now > next->sent_usec + HTTP_BUY_USEC) {
+            (void) snprintf(next->reply.error, sizeof next->reply.error,
+                            "no connection was free in time: raise the limit of descriptors");
+            end_op(next, CURLE_COULDNT_CONNECT);
+            continue;
+        }
+        next->sent_usec = now;
+        admit(next);
+    }
+}
+
+void http_limit(Http *http, unsigned connections) {
+    http->max = connections;
+    (void) curl_multi_setopt(http->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) connections);
+    (void) curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS,
+                             (long) (connections < HTTP_KEEP ? connections : HTTP_KEEP));
 }
 
 static void on_route(void *userdata) {
@@ -461,6 +518,7 @@ Http *http_free(Http *http) {
 
     if (!http)
         return NULL;
+    http->closing = true;
     while ((op = TAILQ_FIRST(&http->running)))
         http_op_cancel(op);
     while ((op = TAILQ_FIRST(&http->finished)))

@@ -15,6 +15,7 @@
 struct Spool {
     char *dir;
     uint64_t max_bytes, used_bytes;
+    unsigned n_files, max_files; /* 0: no limit */
     void (*freed)(void *userdata);
     void *userdata;
     TAILQ_HEAD(, SpoolFile) files;
@@ -59,6 +60,10 @@ Spool *spool_free(Spool *s) {
     return NULL;
 }
 
+void spool_limit(Spool *s, unsigned files) {
+    s->max_files = files;
+}
+
 /* --- room ---------------------------------------------------------------------------------- */
 
 /* What was set aside for a file and is not yet taken from the file system: nothing where fallocate(2) took
@@ -97,6 +102,8 @@ static bool is_alone(const Spool *s, const SpoolFile *f) {
 bool spool_has_room(const Spool *s, const SpoolFile *f, uint64_t size_bytes) {
     uint64_t others = s->used_bytes - (f ? f->bytes : 0);
 
+    if (!f && s->max_files > 0 && s->n_files >= s->max_files)
+        return false;
     if (is_alone(s, f) || (f && size_bytes > 0 && f->bytes >= size_bytes))
         return true;
     if (size_bytes == 0)
@@ -160,6 +167,7 @@ int spool_open(Spool *s, SpoolFile **ret) {
     }
     f->spool = s;
     TAILQ_INSERT_TAIL(&s->files, f, link);
+    s->n_files++;
     *ret = f;
     return 0;
 }
@@ -190,6 +198,7 @@ SpoolFile *spool_file_free(SpoolFile *f) {
     s = f->spool;
     s->used_bytes -= f->bytes;
     TAILQ_REMOVE(&s->files, f, link);
+    s->n_files--;
     close(f->fd);
     free(f);
     s->freed(s->userdata);

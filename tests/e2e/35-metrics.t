@@ -112,7 +112,7 @@ def what_happened_is_counted():
     with open(f"/proc/{daemon.pid}/statm") as statm:
         pages = int(statm.read().split()[1])
     ok(abs(m.value("process_resident_memory_bytes") / os.sysconf("SC_PAGESIZE") - pages) < pages / 4, "memory as the kernel sees it")
-    ok(4 < m.value("process_open_fds") < 40 and m.value("process_max_fds") == resource.getrlimit(resource.RLIMIT_NOFILE)[0], "descriptors too",
+    ok(4 < m.value("process_open_fds") < 40 and m.value("process_max_fds") == resource.getrlimit(resource.RLIMIT_NOFILE)[1], "descriptors too",
        m.value("process_open_fds"))
     ok(0 < m.value("process_cpu_seconds_total") < 60 and abs(m.value("process_start_time_seconds") - time.time()) < 300, "its time")
     text = ask(at, "/metrics").body
