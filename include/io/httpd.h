@@ -26,8 +26,9 @@ typedef struct HttpdEvents {
     void (*fails)(void *userdata, int error, const char *why);
 } HttpdEvents;
 
-/* `address`: HOST:PORT or [V6]:PORT, see str_split_address(); port 0: any free one. Returns 0,
+/* `address`: HOST:PORT or [V6]:PORT, see str_split_address(); port 0: any free one. `clients`: connected at
+ * once; the next one gets the place of the oldest. Returns 0,
  * -ENOMEM or what libsystemd answers. That the address can't be had is told to `fails`. */
 int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *address,
-              const HttpdEvents *events, void *userdata);
+              unsigned clients, const HttpdEvents *events, void *userdata);
 Httpd *httpd_free(Httpd *h);

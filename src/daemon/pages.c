@@ -118,7 +118,8 @@ int pages_new(Pages **ret, Worker *w) {
     if (!(p = calloc(1, sizeof *p)))
         return -ENOMEM;
     p->worker = w;
-    r = httpd_new(&p->httpd, w->event, w->resolver, w->config->metrics_listen, &events, p);
+    r = httpd_new(&p->httpd, w->event, w->resolver, w->config->metrics_listen, w->shares.clients,
+                  &events, p);
     if (r < 0) {
         free(p);
         return r;

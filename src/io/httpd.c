@@ -1,3 +1,5 @@
+/* The pages' HTTP server. Whoever is slow, or many, can keep nobody else from them: a request and its answer
+ * have ten seconds in all, and who comes when all places are taken gets that of the oldest. */
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -5,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,11 +19,21 @@
 
 #define HTTPD_AGAIN_USEC (10 * USEC_PER_SEC)
 #define HTTPD_SHORT_USEC (1 * USEC_PER_SEC) /* no descriptor left: the next try to accept */
-#define HTTPD_CONNECTIONS 64u
 #define HTTPD_SILENCE_SECONDS 10u
-#define HTTPD_MEMORY 8192u /* of a connection: its request's lines and the answer's */
+#define HTTPD_EXCHANGE_USEC \
+    (10 * USEC_PER_SEC)       /* from a request's begin until its answer was taken */
+#define HTTPD_BODY_MAX 65536u /* bytes of a body that nobody reads */
+#define HTTPD_MEMORY 8192u    /* of a connection: its request's lines and the answer's */
 #define HTTPD_BACKLOG 64
 #define HTTPD_AT_ONCE 16 /* accepted in one turn of the loop */
+
+typedef struct Client {
+    int fd;              /* the library's: to be shut down, never closed */
+    uint64_t begun_usec; /* it was accepted then, or its last answer was taken */
+    size_t body_size;
+    bool listed;
+    TAILQ_ENTRY(Client) link;
+} Client;
 
 struct Httpd {
     sd_event *event;
@@ -30,10 +43,86 @@ struct Httpd {
     char host[STR_HOST_SIZE];
     unsigned port;
     Resolve *resolve;
+    unsigned max_clients, n_clients;
+    TAILQ_HEAD(, Client) clients;    /* the oldest first */
     struct MHD_Daemon *daemon;       /* has no listening socket: we hand it what we accept */
     sd_event_source *work, *timeout; /* its epoll descriptor, and its own time-outs */
     sd_event_source *listening, *again;
 };
+
+/* --- clients --------------------------------------------------------------------------------- */
+
+static void unlist(Httpd *h, Client *c) {
+    if (!c->listed)
+        return;
+    TAILQ_REMOVE(&h->clients, c, link);
+    h->n_clients--;
+    c->listed = false;
+}
+
+static void list_last(Httpd *h, Client *c) {
+    unlist(h, c);
+    c->begun_usec = clock_now_usec();
+    c->body_size = 0;
+    TAILQ_INSERT_TAIL(&h->clients, c, link);
+    h->n_clients++;
+    c->listed = true;
+}
+
+/* The library finds the connection at its end, and closes it. */
+static void let_go(Httpd *h, Client *c) {
+    unlist(h, c);
+    (void) shutdown(c->fd, SHUT_RDWR);
+}
+
+static Client *client_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info ? info->socket_context : NULL;
+}
+
+static void on_client(void *userdata, struct MHD_Connection *connection, void **context,
+                      enum MHD_ConnectionNotificationCode what) {
+    Httpd *h = userdata;
+    Client *c = *context;
+
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+        if (!info || !(c = calloc(1, sizeof *c)))
+            return;
+        c->fd = info->connect_fd;
+        list_last(h, c);
+    } else if (c) {
+        unlist(h, c);
+        free(c);
+        c = NULL;
+    }
+    *context = c;
+}
+
+static void on_answered(void *userdata, struct MHD_Connection *connection, void **seen,
+                        enum MHD_RequestTerminationCode how) {
+    Httpd *h = userdata;
+    Client *c = client_of(connection);
+
+    (void) seen;
+    (void) how;
+    if (c && c->listed)
+        list_last(h, c);
+}
+
+/* Lets go whoever had its time. Answers when the next one will have had it; UINT64_MAX: there is none. */
+static uint64_t let_go_slow(Httpd *h) {
+    uint64_t now = clock_now_usec();
+    Client *c;
+
+    while ((c = TAILQ_FIRST(&h->clients)) && now >= c->begun_usec + HTTPD_EXCHANGE_USEC)
+        let_go(h, c);
+    return c ? c->begun_usec + HTTPD_EXCHANGE_USEC - now : UINT64_MAX;
+}
 
 /* --- pages ----------------------------------------------------------------------------------- */
 
@@ -88,6 +177,10 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
         return MHD_YES;
     }
     if (*size > 0) { /* of a GET with a body */
+        Client *c = client_of(connection);
+
+        if (!c || (c->body_size += *size) > HTTPD_BODY_MAX)
+            return MHD_NO;
         *size = 0;
         return MHD_YES;
     }
@@ -104,13 +197,15 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
 
 static void serve(Httpd *h) {
     MHD_UNSIGNED_LONG_LONG msec;
+    uint64_t next_usec = let_go_slow(h);
 
     (void) MHD_run(h->daemon);
-    if (MHD_get_timeout(h->daemon, &msec) == MHD_YES) {
-        (void) sd_event_source_set_time_relative(h->timeout, msec * USEC_PER_MSEC);
-        (void) sd_event_source_set_enabled(h->timeout, SD_EVENT_ONESHOT);
-    } else
-        (void) sd_event_source_set_enabled(h->timeout, SD_EVENT_OFF);
+    if (MHD_get_timeout(h->daemon, &msec) == MHD_YES && msec * USEC_PER_MSEC < next_usec)
+        next_usec = msec * USEC_PER_MSEC;
+    if (next_usec < UINT64_MAX)
+        (void) sd_event_source_set_time_relative(h->timeout, next_usec);
+    (void) sd_event_source_set_enabled(h->timeout,
+                                       next_usec < UINT64_MAX ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
 }
 
 static int on_work(sd_event_source *source, int fd, uint32_t events, void *userdata) {
@@ -149,7 +244,9 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
         }
         if (c < 0)
             break;
-        /* Closes it in any case, at once where there are too many. */
+        if (h->n_clients >= h->max_clients && h->n_clients > 0)
+            let_go(h, TAILQ_FIRST(&h->clients));
+        /* Closes it in any case, at once where it can't be had. */
         (void) MHD_add_connection(h->daemon, c, (struct sockaddr *) &peer, size);
     }
     serve(h);
@@ -249,7 +346,7 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *address,
-              const HttpdEvents *events, void *userdata) {
+              unsigned clients, const HttpdEvents *events, void *userdata) {
     Httpd *h = calloc(1, sizeof *h);
     const union MHD_DaemonInfo *info;
     int r;
@@ -259,14 +356,17 @@ int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *addr
     *h = (Httpd){
         .event = sd_event_ref(event), .resolver = resolver, .events = events, .userdata = userdata
     };
+    h->max_clients = clients;
+    TAILQ_INIT(&h->clients);
     if (!str_split_address(address, h->host, &h->port)) {
         httpd_free(h);
         return -EINVAL;
     }
     h->daemon =
         MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, h,
-                         MHD_OPTION_CONNECTION_LIMIT, HTTPD_CONNECTIONS,
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HTTPD_MEMORY,
+                         MHD_OPTION_CONNECTION_LIMIT, clients + HTTPD_AT_ONCE,
+                         MHD_OPTION_NOTIFY_CONNECTION, on_client, h, MHD_OPTION_NOTIFY_COMPLETED,
+                         on_answered, h, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HTTPD_MEMORY,
                          MHD_OPTION_CONNECTION_TIMEOUT, HTTPD_SILENCE_SECONDS, MHD_OPTION_END);
     info = h->daemon ? MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!info || info->epoll_fd < 0) {

@@ -4,6 +4,7 @@
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import sys
@@ -343,6 +344,63 @@ def slow_clients():
     lab.sim.stop()
 
 
+def dripping_clients():
+    """A hundred that send a byte now and then, and come again when they are let go: others are answered all the while."""
+    lab = Lab()
+    daemon, at = watched(lab)
+    clients, ended = {}, lambda s: bool(select.select([s], [], [], 0)[0])
+    begun, asked, slowest = time.monotonic(), 0, 0
+    while time.monotonic() < begun + 15:
+        for i in range(100):
+            try:
+                if i not in clients:
+                    clients[i] = connect(at)
+                    clients[i].sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+                clients[i].sendall(b"x")
+                if ended(clients[i]):
+                    raise OSError
+            except OSError:
+                if i in clients:
+                    clients.pop(i).close()
+        before = time.monotonic()
+        try:
+            asked += ask(at, "/metrics").code == 200
+        except (OSError, IndexError, ValueError):
+            asked -= 1000
+        slowest = max(slowest, time.monotonic() - before)
+        time.sleep(0.3)
+    ok(asked > 5 and slowest < 5, "who asks is answered", f"{asked} answers, the slowest after {slowest:.2f} s")
+    for s in clients.values():
+        s.close()
+    few = [connect(at) for _ in range(10)]
+    since = time.monotonic()
+
+    def drip():
+        for s in few:
+            try:
+                s.sendall(b"G")
+            except OSError:
+                pass
+        return all(map(ended, few))
+    wait_for(drip, 30, "an end of requests that come byte by byte")
+    ok(time.monotonic() - since > 5, "a request has its time", time.monotonic() - since)
+    for s in few:
+        s.close()
+    endless = connect(at)
+    endless.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+    sent = 0
+    try:
+        while sent < 50_000_000:
+            sent += endless.send(b"x" * 65536)
+    except OSError:
+        pass
+    ok(sent < 50_000_000, "a body has its bytes", sent)
+    endless.close()
+    is_(ask(at, "/healthz").code, 200, "it is there")
+    is_(daemon.stop(), 0, "it stops cleanly")
+    lab.sim.stop()
+
+
 def readable(s):
     """Has it ended, or something to say?"""
     try:
@@ -354,4 +412,4 @@ def readable(s):
         return True
 
 
-testing.main(what_happened_is_counted, http_is_spoken, the_database_goes_away, who_was_taken_for_dead, the_port_is_taken, slow_clients)
+testing.main(what_happened_is_counted, http_is_spoken, the_database_goes_away, who_was_taken_for_dead, the_port_is_taken, slow_clients, dripping_clients)
