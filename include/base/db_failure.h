@@ -47,7 +47,7 @@ typedef enum DbRetry {
  * want of memory. With PQERRORS_VERBOSE the server's codes count, in whatever language it speaks. */
 DbFailure db_failure_read(const char *message);
 
-/* The reason as a clause: "the password is refused". */
+/* The reason as a clause: "the password is wrong". */
 const char *db_failure_word(DbFailure failure);
 const char *db_failure_advice(DbFailure failure);
 DbRetry db_failure_retry(DbFailure failure);

@@ -3,7 +3,6 @@
 #include <ifaddrs.h>
 #include <libpq-fe.h>
 #include <limits.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,33 +58,14 @@ static bool is_our_address(const struct in6_addr *address) {
            is_of_interface(address);
 }
 
-/* Names of this machine: its own, and those that /etc/hosts gives to its addresses. Whatever a name server
- * says may be somebody else's word. */
+/* What name servers and /etc/hosts say is not asked: they may be silent, or somebody else's word. */
 static bool is_our_name(const char *name) {
     char own[HOST_NAME_MAX + 1] = "";
     size_t n = strlen(name);
-    bool found = false;
-    struct hostent *h;
 
     (void) gethostname(own, sizeof own - 1);
-    if (strcasecmp(name, "localhost") == 0 || strcasecmp(name, own) == 0 ||
-        (n > 10 && strcasecmp(name + n - 10, ".localhost") == 0)) /* RFC 6761 */
-        return true;
-    sethostent(0);
-    while (!found && (h = gethostent())) { /* of files only: a name server can't be listed */
-        bool named = strcasecmp(h->h_name, name) == 0;
-        char text[INET6_ADDRSTRLEN];
-        struct in6_addr address;
-
-        for (char **alias = h->h_aliases; *alias && !named; alias++)
-            named = strcasecmp(*alias, name) == 0;
-        if (named && h->h_addr_list[0] &&
-            inet_ntop(h->h_addrtype, h->h_addr_list[0], text, sizeof text) &&
-            read_address(text, &address))
-            found = is_our_address(&address);
-    }
-    endhostent();
-    return found;
+    return strcasecmp(name, "localhost") == 0 || strcasecmp(name, own) == 0 ||
+           (n > 10 && strcasecmp(name + n - 10, ".localhost") == 0); /* RFC 6761 */
 }
 
 static bool is_local(const char *host, const char *hostaddr) {
