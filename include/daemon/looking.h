@@ -55,9 +55,6 @@ void looking_done(Worker *w);
 int looking_join(Task *t);
 void looking_leave(Task *t);
 
-/* Since it joined, how long it was a lane that everybody waited for. */
-uint64_t looking_held_usec(const Task *t);
-
 /* The audit's rows are looked for; `heard` is called once. The list stays where it is until then, or until
  * looking_leave_audit(). 0, -ENOMEM. */
 int looking_join_audit(Worker *w, AuditList *list, void (*heard)(Worker *w, const Fault *fault));

@@ -51,10 +51,14 @@ typedef struct Task {
     Hash *hash;
     Download download; /* what of it is in the file */
     Glb *glb;
-    uint64_t sent_usec;   /* when the call under way was made */
-    uint64_t polled_usec; /* when its prediction was last read */
-    bool refusal_said;    /* in this state, that the database refuses the call to everybody */
-    uint64_t back_usec;   /* a job that was handed back comes due then */
+    uint64_t sent_usec;         /* when the call under way was made */
+    uint64_t polled_usec;       /* when its prediction was last read */
+    Fault trouble;              /* what kept a file of it, or its image, waiting the last time */
+    bool troubled;              /* a service had trouble with it in this state, ... */
+    bool own_trouble;           /* ... and not with others */
+    unsigned long long answers; /* of the lane's, when it had */
+    bool refusal_said;          /* in this state, that the database refuses the call to everybody */
+    uint64_t back_usec;         /* a job that was handed back comes due then */
     TAILQ_ENTRY(Task) link;
 } Task;
 

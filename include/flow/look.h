@@ -21,8 +21,7 @@ bool look_take(Job *j, uint64_t now_usec);
 /* A look that began (sent its first request) at `asked_usec` found nothing. `complete`: it saw all that was
  * made since the intent; else `reterr` says what was in the way. EV_WAIT: look again. EV_ELSE: surely not
  * bought; j->give_up is set. EV_FINAL with a fault: never found out. */
-JobEvent look_end(const Config *c, Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
-                  Fault *reterr);
+JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec, Fault *reterr);
 
 /* The id that a look found stands in another row: not to be taken again. */
 int look_refuse(Job *j);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/lease.h"
+#include "daemon/patience.h"
 #include "daemon/stage.h"
 #include "daemon/stages.h"
 #include "flow/look.h"
@@ -22,7 +23,7 @@
 /* What is this image's alone holds nobody else. */
 static void sign_ended(Task *t, JobEvent ev) {
     if (ev == EV_WAIT)
-        lane_hold(stage_lane(t, LANE_STORE), &t->job->fault);
+        patience_trouble(t, LANE_STORE);
     else
         lane_open(stage_lane(t, LANE_STORE));
     worker_tell_fault(t, ev);
@@ -105,6 +106,8 @@ static void intend(void *userdata) {
 
 int enter_intending(Task *t) {
     Lane *create = stage_lane(t, LANE_CREATE);
+    uint64_t now = clock_now_usec(), wait = hold_wait_usec(&create->hold, now);
+    bool is_long = hold_is_on(&create->hold, now) && wait > HELD_MAX_USEC;
 
     /* The prompt's other steps reach this state without SIGNING; their image is the step's before. */
     if (!t->job->image_url && job_step_now(t->job)->uses_image) {
@@ -115,11 +118,12 @@ int enter_intending(Task *t) {
             return 0;
         }
     }
-    /* Whoever has bought nothing does not wait here for long: another instance may have a way. */
-    if (lane_is_held(create) && create->hold.until_usec > clock_now_usec() + HELD_MAX_USEC) {
+    /* Whoever has bought nothing does not wait here for long: another instance may have a way. Nor does a
+     * job whose last request was lost and surely not taken: the service has to answer somebody first. */
+    if (is_long || (t->job->give_up && wait > 0)) {
         fault_set(&t->job->fault, create->hold.code, "lane %s is held: %s", create->name,
                   create->held_detail);
-        t->job->fault.retry_after_usec = create->hold.until_usec - clock_now_usec();
+        t->job->fault.retry_after_usec = wait;
         worker_tell(t, EV_RETRY);
         return 0;
     }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "core/retry.h"
 #include "daemon/lease.h"
+#include "daemon/patience.h"
 #include "daemon/stage.h"
 #include "flow/complete.h"
 #include "flow/poll.h"
@@ -117,7 +118,7 @@ static int on_rest(sd_event_source *source, uint64_t usec, void *userdata) {
 int enter_resting(Task *t) {
     uint64_t usec = retry_delay_usec(USEC_PER_SEC, REST_MAX_USEC, t->job->tries, clock_chance());
 
-    t->job->idle_usec += usec;
+    t->job->idle_usec += patience_idle_usec(t, usec);
     return stage_pause_for(t, usec, on_rest);
 }
 

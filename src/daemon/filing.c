@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/patience.h"
 #include "daemon/stage.h"
 #include "flow/download.h"
 #include "flow/store.h"
@@ -210,8 +211,7 @@ static void store_ended(Task *t, JobEvent ev) {
         log_job(LOG_INFO, JOB_STORED, j, "Job %s: %s, %llu bytes", j->id, j->object,
                 (unsigned long long) j->size_bytes);
     } else if (ev == EV_WAIT)
-        lane_hold(stage_lane(t, LANE_STORE),
-                  &j->fault); /* the file is kept until the store is back */
+        patience_trouble(t, LANE_STORE); /* the file is kept until the store is back */
     worker_tell_fault(t, ev);
 }
 

@@ -61,7 +61,7 @@ static void tell(Worker *w, Look *look) {
     else {
         if (!complete)
             j->fault = w->looking.fault;
-        ev = look_end(w->config, j, complete, asked, now, &j->fault);
+        ev = look_end(j, complete, asked, now, &j->fault);
     }
     worker_tell(t, ev);
 }
@@ -294,16 +294,11 @@ int looking_join(Task *t) {
     return 0;
 }
 
-uint64_t looking_held_usec(const Task *t) {
-    return t->look.in ? held_usec(&t->worker->looking) - t->look.held_usec : 0;
-}
-
 void looking_leave(Task *t) {
     Looking *l = &t->worker->looking;
 
     if (!t->look.in)
         return;
-    t->job->idle_usec += looking_held_usec(t);
     wanted_remove(&l->table, &t->look.wanted);
     move(&t->look, NULL);
 }

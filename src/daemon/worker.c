@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "daemon/audit.h"
 #include "daemon/lease.h"
+#include "daemon/patience.h"
 #include "daemon/prune.h"
 #include "daemon/stage.h"
 #include "daemon/stages.h"
@@ -83,6 +84,7 @@ void worker_tell(Task *t, JobEvent ev) {
         j->at = to;
         return;
     }
+    patience_moved(t, from, to, ev);
     if (to.state == from.state || to.state == JOB_RESTING)
         j->tries++;
     else if (from.state != JOB_RESTING) {
@@ -92,6 +94,8 @@ void worker_tell(Task *t, JobEvent ev) {
     if (ev == EV_DRAIN ||
         (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
         j->fault = (Fault){ 0 };
+    if (ev == EV_EXPIRE && to.resume == JOB_FAILING)
+        patience_over(t, from.state);
     if ((to.state == JOB_FAILING || to.resume == JOB_FAILING) && j->fault.code == FAULT_NONE)
         fault_set(&j->fault, FAULT_TIMEOUT, "worked on for longer than job_timeout");
     j->at = to;
@@ -344,7 +348,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
         Job *j = t->job;
-        uint64_t waiting = lane_waited_usec(&t->ticket) + looking_held_usec(t);
+        uint64_t waiting =
+            j->at.state == JOB_LOOKING ? now - j->started_usec : lane_waited_usec(&t->ticket);
 
         next = TAILQ_NEXT(t, link);
         /* Whoever slept through its lease would cancel what another waits for by now. */

@@ -222,7 +222,8 @@ static int read_id(char to[37], const char *id) {
 /* Was anything bought for it, or may it have been? What was refused, or never sent, is not. */
 static bool is_begun(const Job *j) {
     for (size_t i = 0; i < j->n_purchases; i++)
-        if (j->purchases[i].state != PURCHASE_ENDED || j->purchases[i].prediction_id)
+        if (j->purchases[i].prediction_id ||
+            (j->purchases[i].state != PURCHASE_ENDED && j->purchases[i].state != PURCHASE_GIVEN_UP))
             return true;
     return false;
 }

@@ -8,6 +8,7 @@
 #include "flow/complete.h"
 #include "flow/service.h"
 
+#define LOST_MAX 3
 #define MIME "model/gltf-binary"
 
 JobEvent complete_answer(const char *answer, Fault *reterr) {
@@ -160,6 +161,14 @@ bool complete_is_last_attempt(const Config *c, const Job *j) {
            (j->attempts >= c->max_attempts || (info->most > 0 && j->attempts >= info->most));
 }
 
+/* Requests in vain that the service lost: each makes the next wait longer, within bounds, for what is lost in
+ * an outage says nothing of the job. */
+static unsigned lost_requests(const Job *j) {
+    unsigned n = j->give_up && j->pipeline ? job_given_up(j) : 0;
+
+    return n < LOST_MAX ? n : LOST_MAX;
+}
+
 HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance) {
     const FaultInfo *info = fault_info(j->fault.code);
     uint64_t worked = now_usec - j->claimed_usec;
@@ -171,8 +180,9 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
 
     if (j->fault.code == FAULT_NONE)
         return h;
-    h.delay_usec = retry_delay_usec(c->retry_base_usec, c->retry_max_usec,
-                                    h.counted ? j->attempts + info->later : 1, chance);
+    h.delay_usec =
+        retry_delay_usec(c->retry_base_usec, c->retry_max_usec,
+                         h.counted ? j->attempts + info->later : 1 + lost_requests(j), chance);
     if (hold_asked_usec(&j->fault) > h.delay_usec)
         h.delay_usec =
             hold_asked_usec(&j->fault) + (uint64_t) (chance * (double) c->retry_base_usec);
@@ -180,12 +190,15 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
 }
 
 int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret) {
-    *ret = (DbRequest){ .sql = "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
+    *ret = (DbRequest){ .sql = j->give_up
+                                   ? "SELECT meshify.hand_back_unbought($1, $2, $3, $4, $5, $6, $7)"
+                                   : "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_addf(ret, "%llu microseconds", (unsigned long long) how->delay_usec) < 0 ||
         db_request_add(ret, how->counted ? "t" : "f") < 0 ||
         db_request_addf(ret, "%llu microseconds", (unsigned long long) how->worked_usec) < 0 ||
-        db_request_add(ret, how->reason) < 0) {
+        db_request_add(ret, how->reason) < 0 ||
+        (j->give_up && db_request_addf(ret, "%lld", (long long) j->give_up) < 0)) {
         db_request_done(ret);
         return -ENOMEM;
     }

@@ -73,8 +73,7 @@ bool look_take(Job *j, uint64_t now_usec) {
     return true;
 }
 
-JobEvent look_end(const Config *c, Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
-                  Fault *reterr) {
+JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec, Fault *reterr) {
     const Purchase *p = job_purchase(j);
     bool is_blind = j->look_is_blind;
 
@@ -90,10 +89,6 @@ JobEvent look_end(const Config *c, Job *j, bool complete, uint64_t asked_usec, u
     /* What counts is when it was asked: an answer may be older than it looks. */
     if (asked_usec < p->give_up_usec || ++j->late_looks < 2)
         return EV_WAIT;
-    if (job_given_up(j) + 1 >= c->max_attempts) {
-        fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "given up %u times", job_given_up(j) + 1);
-        return EV_FINAL;
-    }
     j->give_up = p->id;
     return EV_ELSE;
 }

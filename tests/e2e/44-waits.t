@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
@@ -120,6 +121,81 @@ def one_answer_holds_no_lane_for_long():
     lab.sim.stop()
 
 
+def an_outage_is_waited_for():
+    """Creates that answer 500 while the listing works: nothing is bought, so nothing fails, and all is done when it is over."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    if may_preload():
+        shim = Shim(lab)
+    daemon = lab.daemon(environment=shim.environment if may_preload() else None, **QUICK, **{
+        "worker.max_attempts": "2", "replicate.create_timeout": "1s", "database.lease": "3s", "worker.job_timeout": "30s"})
+    lab.sim.fault("create", {"status": 500}, count=-1)
+    jobs = [lab.insert_job(f"job {i}", f"{IMAGE}?{i}")[0] for i in range(6)]
+    given_up = lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'given_up'")
+    # Each look takes its 16 s; the machine sleeps through most of them.
+    slept = 0
+    for _ in range(60):
+        if given_up() >= 6 and lab.value("SELECT max(n) FROM (SELECT count(*) n FROM meshify.predictions WHERE state = 'given_up' GROUP BY job_id) x") >= 3:
+            break
+        if may_preload():
+            slept += 10
+            shim.sleep(slept)
+        time.sleep(0.5)
+    ok(given_up() >= 6, "an outage: requests are lost, looked for, and given up", daemon.log(20))
+    is_((lab.value("SELECT count(*) FROM public.jobs WHERE status = 'error'"), lab.sim.predictions()), (0, []), "an outage: nobody fails, nothing is bought")
+    lab.sim.control("DELETE", "faults")
+    for _ in range(60):
+        if lab.unended() == 0:
+            break
+        if may_preload():
+            slept += 10
+            shim.sleep(slept)
+        time.sleep(0.5)
+    lab.wait_all_ended()
+    is_([lab.job(j)["status"] for j in jobs], ["done"] * 6, "an outage: all is done when it is over")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "an outage: no attempt is lost")
+    is_(len(lab.sim.predictions()), 6, "an outage: one purchase a job")
+    lab.sim.stop()
+
+
+# --- what is one job's own ---------------------------------------------------------------------
+
+def a_wait_of_its_own():
+    """A file whose server always breaks off, an image that can't be signed, an upload that is always refused for the
+    moment: each ends when job_timeout is over, with a fault of its own; another job does not notice."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    daemon = lab.daemon(**QUICK, **{"worker.job_timeout": "6s"})
+    lab.sim.put(f"user_assets/{lab.user}/never.png", b"png")
+    lab.sim.fault("sign", {"status": 503}, match="never.png", count=-1)
+    lab.sim.fault("create", {"file": "wrong_length"}, match="length", count=-1)
+    bad = {"signed": lab.insert_job("sign", f"{lab.user}/never.png"), "fetched": lab.insert_job("length", f"{IMAGE}?length"),
+           "stored": lab.insert_job("upload", f"{IMAGE}?upload")}
+    lab.sim.fault("upload", {"status": 503}, match=bad["stored"][1], count=-1)
+    words = {"signed": "image_unsigned", "fetched": "output_unreached", "stored": "store_unreached"}
+    n = 0
+    def all_over():
+        nonlocal n
+        good, _ = lab.insert_job(f"good {n}", f"{IMAGE}?good{n}")
+        n += 1
+        lab.wait_status(good, "done")
+        return all(lab.job(j)["status"] == "error" for j, _ in bad.values())
+    wait_for(all_over, 60, "the end of all three")
+    for what, (job, _) in bad.items():
+        ok(daemon.said(rf"Job {job} has failed \({words[what]}\)"), f"what could not be {what} ends with its own fault",
+           "\n".join(l for l in daemon.lines if job in l)[-1500:])
+        is_(refunded(lab, job), 25, f"what could not be {what} is refunded")
+    ok(n >= 3, "and good jobs went on beside them", n)
+    # What was bought stays: an operator's retry needs no other purchase.
+    lab.sim.control("DELETE", "faults")
+    before = len(lab.sim.predictions())
+    job, _ = bad["stored"]
+    is_(lab.ctl("retry", job).returncode, 0, "a retry")
+    lab.wait_status(job, "done")
+    is_(len(lab.sim.predictions()), before, "a retry: with what was bought before")
+    lab.sim.stop()
+
+
 # --- what is gone ----------------------------------------------------------------------------
 
 def a_prediction_that_is_gone():
@@ -148,4 +224,5 @@ def a_prediction_that_is_gone():
     lab.sim.stop()
 
 
-testing.main(one_answer_holds_no_lane_for_long, a_signed_url_in_an_error, a_service_that_echoes, a_prediction_that_is_gone)
+testing.main(one_answer_holds_no_lane_for_long, an_outage_is_waited_for, a_wait_of_its_own, a_signed_url_in_an_error, a_service_that_echoes,
+             a_prediction_that_is_gone)
