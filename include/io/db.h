@@ -33,7 +33,7 @@ typedef enum DbEnd {
 typedef void (*DbDone)(void *userdata, DbEnd end, const PGresult *res);
 
 typedef struct DbEvents {
-    void (*up)(void *userdata);                    /* connected; calls are held until db_go() */
+    void (*up)(void *userdata); /* connected; calls are held until db_go() */
     /* Once for each loss or first failure; the next attempt comes after `retry_usec`. */
     void (*down)(void *userdata, const char *why, uint64_t retry_usec);
     void (*notified)(void *userdata, const char *channel, const char *payload);
