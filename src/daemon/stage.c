@@ -135,3 +135,17 @@ void stage_not_bought(Task *t, const char *status) {
     p->state = PURCHASE_ENDED;
     t->job->has_purchase = false;
 }
+
+static void called(void *userdata, DbEnd end, const PGresult *res) {
+    (void) userdata;
+    if (end == DB_FAILED)
+        log_line(LOG_WARNING, DB_REFUSED, "A note to the database was refused: %s",
+                 PQresultErrorMessage(res));
+}
+
+void worker_call(Worker *w, DbRequest *request, const char *what) {
+    if (db_call(w->db, 0, request->sql, (const char *const *) request->params, request->n_params,
+                called, w, NULL) < 0)
+        log_line(LOG_ERR, INTERNAL, "Out of memory: could not %s", what);
+    db_request_done(request);
+}

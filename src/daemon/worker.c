@@ -294,20 +294,6 @@ void worker_wake(Worker *w) {
 
 /* --- every second, while there are jobs ---------------------------------------------------- */
 
-static void called(void *userdata, DbEnd end, const PGresult *res) {
-    (void) userdata;
-    if (end == DB_FAILED)
-        log_line(LOG_WARNING, DB_REFUSED, "A note to the database was refused: %s",
-                 PQresultErrorMessage(res));
-}
-
-void worker_call(Worker *w, DbRequest *request, const char *what) {
-    if (db_call(w->db, 0, request->sql, (const char *const *) request->params, request->n_params,
-                called, w, NULL) < 0)
-        log_line(LOG_ERR, INTERNAL, "Out of memory: could not %s", what);
-    db_request_done(request);
-}
-
 static void write_progress(Worker *w) {
     StrBuf ids = { 0 }, values = { 0 };
     DbRequest request = { .sql = "SELECT meshify.progress($1, $2, $3)" };
