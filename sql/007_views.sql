@@ -71,7 +71,14 @@ CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
                         'lease_left_seconds', extract(epoch FROM w.expires_at - now())::float8,
                         'held', (SELECT jsonb_agg(h || jsonb_build_object('seconds', extract(epoch FROM (h ->> 'until')::timestamptz - now())::float8))
                                  FROM jsonb_array_elements(w.held) h)) ORDER BY w.started_at), '[]')
-                    FROM meshify.workers w))
+                    FROM meshify.workers w),
+        -- Of jobs that a worker still has; the column is younger than this function.
+        'waits', (SELECT coalesce(jsonb_agg(t || jsonb_build_object('instance', w.instance,
+                        'seconds', extract(epoch FROM now() - (t ->> 'since')::timestamptz)::float8) ORDER BY t ->> 'since'), '[]')
+                  FROM meshify.workers w
+                  CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(to_jsonb(w) -> 'waits')
+                                                          WHEN 'array' THEN to_jsonb(w) -> 'waits' ELSE '[]' END) t
+                  JOIN meshify.jobs j ON j.id = (t ->> 'job')::uuid AND j.worker_id = w.id AND j.status = 'running'))
 $$;
 
 -- For the metrics: no row but for the eldest live worker, so that all instances together ask once. What

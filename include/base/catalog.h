@@ -19,6 +19,7 @@
 #define MSG_SPOOL_WAITS "287b67ca258c4e359e69ddf0281136eb" /* downloads wait for room */
 #define MSG_JOB_CLAIMED "244442ee49bd40b0bf33b1d5a66fca70" /* a job was claimed */
 #define MSG_JOB_MOVED "7609262b948a42ecb1096d576b219857"   /* a job moved on */
+#define MSG_JOB_WAITS "28068cf7701d4ac8aafe84000b22ed39"   /* a job waits for long */
 #define MSG_JOB_BOUGHT "8e487405e0d7444e82b37f30991d06e8"  /* a prediction was bought */
 #define MSG_JOB_UNSURE "cb34ad6262d1448a91f0e219351e9d50"  /* the answer to a purchase is lost */
 #define MSG_JOB_ADOPTED \

@@ -59,6 +59,12 @@ typedef struct Task {
     unsigned long long answers; /* of the lane's, when it had */
     bool refusal_said;          /* in this state, that the database refuses the call to everybody */
     uint64_t back_usec;         /* a job that was handed back comes due then */
+    struct {
+        JobState place;      /* where it goes on, while it rests */
+        uint64_t since_usec; /* it came there, or got further there */
+        bool said;           /* that it waits */
+        char why[120];       /* the last trouble there; "": none */
+    } waits;
     TAILQ_ENTRY(Task) link;
 } Task;
 
@@ -143,6 +149,8 @@ struct Worker {
     uint64_t no_room_usec; /* when it was last said that downloads wait for room; 0: never */
     bool starved;          /* a job can't go on for want of memory; said once */
     bool claim_refused;    /* by the database; said once */
+    bool waits_changed;    /* whose jobs wait for long: the database does not know yet */
+    uint64_t waits_told_usec;
     bool schema_fits;
     char trouble[300];  /* what keeps us from being ready; "": nothing */
     NotReady not_ready; /* the same from a closed list, for those who may not read all */

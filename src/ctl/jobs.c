@@ -217,6 +217,23 @@ static void print_held(const json_t *held) {
     }
 }
 
+/* What jobs wait for longer than a minute. */
+static void print_waits(const json_t *waits) {
+    json_t *job;
+    char age[16];
+    size_t i;
+
+    if (json_array_size(waits) > 0)
+        printf("waiting  %zu\n", json_array_size(waits));
+    json_array_foreach (waits, i, job) {
+        fputs("  ", stdout);
+        ctl_print(stdout, json_text(job, "job"), 36);
+        printf(" %s, for ", ctl_age(json_number(job, "seconds", 0), age));
+        ctl_print(stdout, json_text(job, "for"), 0);
+        fputc('\n', stdout);
+    }
+}
+
 int ctl_status(Ctl *c) {
     int status = 0;
     _cleanup_(json_unrefp) json_t *root = document(c, "SELECT meshify.status()", NULL, 0, &status);
@@ -257,6 +274,7 @@ int ctl_status(Ctl *c) {
         fputc('\n', stdout);
         print_held(json_object_get(worker, "held"));
     }
+    print_waits(json_object_get(root, "waits"));
     if (strcmp(json_text(json_object_get(root, "settings"), "paused")
                    ? json_text(json_object_get(root, "settings"), "paused")
                    : "",

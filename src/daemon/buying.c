@@ -9,6 +9,7 @@
 #include "daemon/patience.h"
 #include "daemon/stage.h"
 #include "daemon/stages.h"
+#include "daemon/waits.h"
 #include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
@@ -312,8 +313,10 @@ static void polled(void *userdata, HttpReply *reply) {
             j->has_purchase = false;
     }
     json_decref(answer.root);
-    if (answer.status && !answer.terminal)
+    if (answer.status && !answer.terminal) {
         stage_forgive(t);
+        waits_restart(t); /* it is at work */
+    }
     if (ev == EV_STEP)
         job_next_step(j);
     worker_tell_fault(t, ev);

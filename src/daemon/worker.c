@@ -16,6 +16,7 @@
 #include "daemon/prune.h"
 #include "daemon/stage.h"
 #include "daemon/stages.h"
+#include "daemon/waits.h"
 #include "daemon/wakeup.h"
 #include "daemon/worker.h"
 #include "flow/claim.h"
@@ -91,6 +92,8 @@ void worker_tell(Task *t, JobEvent ev) {
         j->tries = 0;
         t->refusal_said = false;
     }
+    if (ev == EV_WAIT && j->fault.detail[0])
+        str_clean(t->waits.why, sizeof t->waits.why, j->fault.detail);
     if (ev == EV_DRAIN ||
         (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
         j->fault = (Fault){ 0 };
@@ -105,6 +108,7 @@ void worker_tell(Task *t, JobEvent ev) {
         log_job(LOG_DEBUG, JOB_MOVED, j, "Job %s: %s -> %s%s%s", j->id, job_state_word(from.state),
                 job_state_word(to.state), j->fault.detail[0] ? ": " : "", j->fault.detail);
     j->started_usec = clock_now_usec();
+    waits_moved(t);
     if (to.state == JOB_GONE) {
         if (ev == EV_LOST)
             log_job(LOG_INFO, JOB_LOST, j, "Job %s is not ours any more", j->id);
@@ -350,6 +354,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         }
     }
     w->starved = starved;
+    waits_tick(w);
     if (db_is_up(w->db))
         write_progress(w);
     if (w->n_tasks > 0) {
@@ -416,6 +421,7 @@ bool worker_is_idle(const Worker *w) {
 void worker_dump(const Worker *w) {
     uint64_t now = clock_now_usec();
     char turns[500];
+    char what[300];
     const Task *t;
 
     log_line(
@@ -429,10 +435,10 @@ void worker_dump(const Worker *w) {
     metrics_describe_turns(&w->metrics, turns, sizeof turns);
     log_line(LOG_NOTICE, DUMP, "Event loop: %s", turns);
     TAILQ_FOREACH(t, &w->tasks, link)
-    log_job(LOG_NOTICE, DUMP, t->job, "Job %s: %s for %llu ms, attempt %u, wishes %x", t->job->id,
-            job_state_word(t->job->at.state),
-            (unsigned long long) ((now - t->job->started_usec) / 1000), t->job->attempts,
-            t->job->at.wishes);
+    log_job(LOG_NOTICE, DUMP, t->job, "Job %s: %s for %llu ms, waits for %s, attempt %u, wishes %x",
+            t->job->id, job_state_word(t->job->at.state),
+            (unsigned long long) ((now - t->job->started_usec) / 1000),
+            waits_for(t, what, sizeof what), t->job->attempts, t->job->at.wishes);
 }
 
 /* --- owning -------------------------------------------------------------------------------- */

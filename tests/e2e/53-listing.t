@@ -189,4 +189,27 @@ def a_large_listing():
     lab.sim.stop()
 
 
-testing.main(a_large_prediction, a_large_answer_to_a_purchase, two_hundred_lost, an_outage, a_gateway_of_another_name, a_large_listing)
+def what_is_waited_for():
+    """A purchase that the listing shows after more than a minute: said once in the log, and in status until it is over."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon, at, watch = watched(lab, **{"replicate.create_timeout": "90s"})  # it gives up later than it finds
+    job = lost(lab, "waits", 72000, daemon)
+    good, _ = lab.insert_job("good", f"{IMAGE}?good")
+    line = daemon.wait_line(rf"Job {job}: looking for more than a minute, it waits for [^\"]*", 120)
+    ok("the listing" in line[0] or "lane" in line[0], "it waits: the log says for what", line[0])
+    wait_for(lambda: f"{job} " in lab.ctl("status").stdout, 30, "a line in status")
+    waits = json.loads(lab.ctl("status", "--json").stdout)["waits"]
+    is_([(w["job"], w["state"]) for w in waits], [(job, "looking")], "it waits: status shows this job, and no other")
+    ok(waits[0]["seconds"] > 60, "it waits: and for how long", str(waits))
+    daemon.state()
+    wait_for(lambda: daemon.said(rf"Job {job}: looking for \d+ ms, waits for "), 20, "the job in SIGUSR1's lines")
+    lab.wait_status(good, "done")
+    lab.wait_status(job, "done", seconds=120)
+    is_(daemon.said("for more than a minute"), 1, "it waits: said once")
+    is_(json.loads(lab.ctl("status", "--json").stdout)["waits"], [], "it waits: status forgets it when it is over")
+    watch.stop()
+    lab.sim.stop()
+
+
+testing.main(a_large_prediction, a_large_answer_to_a_purchase, two_hundred_lost, an_outage, a_gateway_of_another_name, a_large_listing, what_is_waited_for)
