@@ -26,10 +26,10 @@ void db_watch(Db *db, uint32_t events) {
     db->io_fd = fd;
     if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, db_on_io, db) < 0)
         db_lose(db, "no socket to watch", 0);
-    else if (
-        db->events
-            .notified) /* anybody may notify without end, which is to leave others their turns */
-        (void) sd_event_source_set_priority(db->io, SD_EVENT_PRIORITY_NORMAL + 10);
+    else if (db->events.notified)
+        /* Anybody may notify without end. What http.c has finished is told when the loop is idle, and needs
+         * its turns beside that. */
+        (void) sd_event_source_set_priority(db->io, SD_EVENT_PRIORITY_IDLE);
 }
 
 void db_flush(Db *db) {
