@@ -6,10 +6,14 @@
 #define STR_CLEAN_MAX 4096
 
 /* Copies text from outside for a log line: at most `room - 1` bytes and never more than STR_CLEAN_MAX,
- * control characters and broken UTF-8 as '?', cut on a character's border; secrets and the queries of URLs
+ * line breaks and tabs as blanks, what else a terminal obeys and broken UTF-8 as '?', cut on a character's border; secrets and the queries of URLs
  * are left out (redact_text()). `from` is all that is known, not a piece: a secret that is cut before it
  * comes here is known by its first twelve bytes only. Returns `to`. NULL reads as "". */
 const char *str_clean(char *to, size_t room, const char *from);
+
+/* Length in bytes of the character at `text` if a terminal obeys it (C0, DEL, C1, and those that turn the
+ * direction of text or break a line); else 0. `*ret_code` is the character. */
+size_t str_obeyed(const char *text, size_t size, unsigned *ret_code);
 
 /* Cuts `s` to at most `limit` bytes on a UTF-8 character's border. */
 size_t str_cut(const char *s, size_t limit);

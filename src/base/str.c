@@ -29,6 +29,22 @@ static size_t utf8_length(const unsigned char *s, size_t size) {
     return n;
 }
 
+size_t str_obeyed(const char *text, size_t size, unsigned *ret_code) {
+    const unsigned char *s = (const unsigned char *) text;
+    size_t n = size > 0 ? utf8_length(s, size) : 0;
+    unsigned code = n == 1   ? s[0]
+                    : n == 2 ? (s[0] & 0x1fu) << 6 | (s[1] & 0x3fu)
+                    : n == 3 ? (s[0] & 0x0fu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu)
+                             : 0x10ffff;
+
+    *ret_code = code;
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x061c ||
+                   (code >= 0x200e && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
+                   (code >= 0x2066 && code <= 0x2069)
+               ? n
+               : 0;
+}
+
 const char *str_clean(char *to, size_t room, const char *from) {
     char safe[STR_CLEAN_MAX]; /* on the stack: also want of memory has to be said */
     const unsigned char *s = (const unsigned char *) redact_text(safe, sizeof safe, from);
@@ -36,19 +52,18 @@ const char *str_clean(char *to, size_t room, const char *from) {
 
     while (left > 0) {
         size_t n = utf8_length(s, left);
-        /* U+0080 to U+009F are controls too, and terminals obey them. */
-        bool bad = n == 0 || s[0] < 0x20 || s[0] == 0x7f || (n == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+        unsigned code = 0;
+        bool bad = n == 0 || str_obeyed((const char *) s, left, &code) > 0;
 
-        if (n == 0)
-            n = 1;
         if (used + (bad ? 1 : n) >= room)
             break;
         if (bad)
-            to[used++] = '?';
+            to[used++] = n > 0 && (code == '\n' || code == '\r' || code == '\t') ? ' ' : '?';
         else {
             memcpy(to + used, s, n);
             used += n;
         }
+        n += n == 0;
         s += n;
         left -= n;
     }

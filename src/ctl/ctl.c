@@ -188,6 +188,22 @@ static json_t *shown(const json_t *value) {
 void ctl_print_json(const json_t *value) {
     _cleanup_(json_unrefp) json_t *copy = shown(value);
 
-    json_dumpf(copy, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    _cleanup_free_ char *text = json_dumps(copy, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    size_t left = text ? strlen(text) : 0;
+
+    /* Line feeds here are the layout's; within strings they are escaped already. What else a terminal
+     * obeys is written as JSON allows, with the same meaning. */
+    for (const char *p = text; left > 0;) {
+        unsigned code;
+        size_t n = *p == '\n' ? 0 : str_obeyed(p, left, &code);
+
+        if (n > 0)
+            printf("\\u%04x", code);
+        else
+            fputc(*p, stdout);
+        n += n == 0;
+        p += n;
+        left -= n;
+    }
     fputc('\n', stdout);
 }

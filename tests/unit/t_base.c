@@ -26,9 +26,10 @@ static void test_clean(void **state) {
     } cases[] = {
         /* clang-format off */
         { NULL, 8, "" }, { "", 8, "" }, { "plain", 8, "plain" }, { "plain", 6, "plain" },
-        { "plain", 5, "plai" }, { "plain", 1, "" }, { "a\nb\rc\td\x1b[e", 20, "a?b?c?d?[e" },
+        { "plain", 5, "plai" }, { "plain", 1, "" }, { "a\nb\rc\td\x1b[e", 20, "a b c d?[e" },
         { "a\x7fz", 8, "a?z" }, { "\xc2\x85\xc2\x85" "a" EURO, 7, "??a" EURO },
         { "\xc2\x85" "a\xc3\xa9", 5, "?a\xc3\xa9" },
+        { "a\xe2\x80\xae" "b\xe2\x81\xa6" "c\xd8\x9c\xe2\x80\x8e", 20, "a?b?c??" },
         { "\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", 20, "???\xc2\xa0" }, /* C1 controls, then a space */
         { EURO "\xf0\x9f\xaa\x91", 20, EURO "\xf0\x9f\xaa\x91" }, { EURO, 4, EURO },
         { EURO, 3, "" }, { "a" EURO, 4, "a" }, { "\xff\xfe", 8, "??" }, { "\xe2\x82", 8, "??" },
