@@ -40,7 +40,7 @@ static void test_statuses(void **state) {
         { 422, "{\"title\":\"Input validation failed\",\"invalid_fields\":[7,null,{},{\"field\":7},{\"description\":\"is wrong\"},{\"field\":\"images\"}]}", FAULT_MODEL_INPUT, "HTTP 422: ?: is wrong, images: ?" },
         { 422, "{\"title\":\"Input validation failed\",\"invalid_fields\":{\"field\":\"x\"}}", FAULT_MODEL_INPUT, "Input validation" },
         { 422, "{\"invalid_fields\":[{\"field\":\"" SIXTY SIXTY SIXTY "\",\"description\":\"" SIXTY SIXTY SIXTY "\"},{\"field\":\"" SIXTY "\",\"description\":\"" SIXTY "\"},{\"field\":\"" SIXTY "\",\"description\":\"" SIXTY "\"},{\"field\":\"last\"}]}", FAULT_MODEL_INPUT, "HTTP 422: " SIXTY ": " SIXTY },
-        { 422, "{\"detail\":\"- input: prompt is required\\n\",\"status\":422,\"title\":\"Input validation failed\"}", FAULT_MODEL_INPUT, "prompt is required " },
+        { 422, "{\"detail\":\"- input: prompt is required\\n\",\"status\":422,\"title\":\"Input validation failed\"}", FAULT_MODEL_INPUT, "prompt is required" },
         { 422, "{\"title\":\"Input validation failed\"}", FAULT_MODEL_INPUT, "Input validation" },
         { 429, HTML, FAULT_SERVICE_THROTTLED, "429" },
         { 499, "", FAULT_SERVICE_REFUSED, "499" },
