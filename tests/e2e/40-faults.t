@@ -181,7 +181,7 @@ def images_in_the_bucket():
     bought = len(lab.sim.predictions())
     stranger, _ = lab.add_user()
     for what, bad in (("another user's", f"{stranger}/in/put.png"), ("no user's", "in/put.png"), ("a way out", f"{lab.user}/../{stranger}/x.png"),
-                      ("an absolute one", f"/{lab.user}/in/put.png"), ("a missing object", f"{lab.user}/none.png"),
+                      ("an absolute one", f"/{stranger}/in/put.png"), ("a missing object", f"{lab.user}/none.png"),
                       ("a file", "file:///etc/passwd")):
         job, asset = lab.insert_job("bad image", bad)
         failed_once(lab, job, asset, "The reference image", f"path: {what}")

@@ -80,6 +80,14 @@ def prompt(text):
     return {"make": lambda lab, tag: lab.insert_job(text + tag), "text": text}
 
 
+def blanks():
+    return {"make": lambda lab, tag: lab.insert_job(" \u3000\u200b")}
+
+
+def long_prompt():
+    return {"make": lambda lab, tag: lab.insert_job("a long prompt, " * 70000 + tag)}
+
+
 def image(path):
     return {"make": lambda lab, tag: lab.insert_job(tag, path.replace("{user}", lab.user).replace("{other}", lab.other[0]))}
 
@@ -190,7 +198,7 @@ ELSEWHERE = "The mesh could not be fetched."
 LARGE = "The mesh is larger than we can keep."
 BROKEN = "The mesh model's output is not a usable mesh."
 NOT_STORED = "The mesh could not be stored."
-TOO_LARGE = "The mesh is larger than the store takes."
+STORE_TOO_LARGE = "The mesh is larger than the store takes."
 UNKNOWN = "The mesh service did not say whether it took the request."
 TIMEOUT = "The request took too long and was stopped."
 NO_WORK = "The request could not be worked on."
@@ -267,9 +275,9 @@ TABLE = [Case(*row) for row in [
     ("together", "an image of another user", image("{other}/in/put.png"), "image_forbidden", "failed", BAD_IMAGE, 1, 0, 25),
     ("together", "an image by way of another user", image("{user}/../{other}/put.png"), "image_forbidden", "failed", BAD_IMAGE, 1, 0, 25),
     ("together", "an image that is not there", image("{user}/none.png"), "image_missing", "failed", NO_IMAGE, 1, 0, 25),
-    ("together", "a prompt of 1 MB", prompt("a long prompt, " * 70000), "input_too_large", "failed", TOO_LARGE, 1, 0, 25),
+    ("together", "a prompt of 1 MB", long_prompt(), "input_too_large", "failed", TOO_LARGE, 1, 0, 25),
     ("together", "a prompt of 32 KiB", prompt("a long prompt," * 2340), None, "done", None, 1, {"paint": 1, "sculpt": 1}, 0),
-    ("together", "a prompt of blanks", prompt(" \u3000\u200b"), "prompt_missing", "failed", NOTHING, 1, 0, 25),
+    ("together", "a prompt of blanks", blanks(), "prompt_missing", "failed", NOTHING, 1, 0, 25),
     ("together", "an image URL without a host", image("http:///x.png"), "image_forbidden", "failed", BAD_IMAGE, 1, 0, 25),
     ("together", "a prompt of quotes, ${…}, JSON and all planes", prompt(PLANES), None, "done", None, 1, {"paint": 1, "sculpt": 1}, 0),
     ("together", "older than max_age", sql("UPDATE public.jobs SET created_at = now() - interval '2 days' WHERE id = $1"), "too_old", "failed", OLD, 1, 0, 25),
@@ -322,7 +330,7 @@ TABLE = [Case(*row) for row in [
      "output_gone", "retried", None, 2, 2, 0),
     ("together", "its file is gone", served({"status": 404}, 1), "output_gone", "retried", None, 2, 2, 0),
     # The store, for this object alone.
-    ("together", "store: 413", storage(413, "EntityTooLarge"), "store_too_large", "failed", TOO_LARGE, 1, 1, 25),
+    ("together", "store: 413", storage(413, "EntityTooLarge"), "store_too_large", "failed", STORE_TOO_LARGE, 1, 1, 25),
     ("together", "store: a name it does not take", storage(400, "InvalidKey"), "store_refused", "failed", NOT_STORED, 1, 1, 25),
     # The database, for this row alone.
     ("together", "a trigger refuses the mesh", refused_by_trigger(), "database", "failed", NO_WORK, 1, 1, 25),
