@@ -236,6 +236,12 @@ def a_large_busy_table():
             time.sleep(0.005)
         db.close()
 
+    def waiting():
+        watcher.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return watcher.fetchone()[0]
+
+    watcher = lab.postgres.connect().cursor()
+
     def hold():
         """One transaction after the other reads both tables, and goes on for seconds."""
         for seconds in (3.5, 0.8):
@@ -243,6 +249,8 @@ def a_large_busy_table():
             cursor = db.cursor()
             cursor.execute("SELECT count(*) FROM public.jobs, public.mesh_assets WHERE false")
             held.set()
+            if seconds > 1: # from the moment at which somebody waits for it
+                wait_for(lambda: over.is_set() or waiting(), 60, "a lock that is waited for")
             over.wait(seconds)
             db.close()
 
