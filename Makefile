@@ -12,7 +12,7 @@ SAN        ?=# sanitizers, e.g. SAN=address,undefined
 PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
-BASE   := fault redact str proxy json message db_failure hash prom clock log_out log
+BASE   := fault redact str proxy json message db_failure hash prom clock log_out log say
 CORE   := job config config_table config_ini config_names config_steps config_value database_url pipeline retry hold scan sift glb glb_json
 FLOW   := notify claim answer service predict wanted listing look audit poll download validate bucket store store_supabase store_sign complete
 IO     := descriptors aside resolve hosts_list hosts db_errors db_login db_session db_connect db address http_body http_route http httpd spool dir
@@ -41,11 +41,11 @@ Q             = $(if $(V),,@)# V=1 shows the commands
 COMPILE       = $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS)
 LINK          = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
 
-OUTSIDE    := base/clock.o base/log_out.o base/log.o# what of base/ is not pure
+OUTSIDE    := base/clock.o base/log_out.o base/log.o base/say.o# what of base/ is not pure
 PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out $(OUTSIDE),$(BASE:%=base/%.o)) \
                 $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
 DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(OUTSIDE) $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
-CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) base/log_out.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
+CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) base/log_out.o base/say.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
 SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
 UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))
 MAN        := meshifyd.8 meshifyctl.1 meshify.ini.5

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
 #include "daemon/settings.h"
@@ -37,9 +38,10 @@ static const Command commands[] = {
 
 static void print_help(void) {
     puts("Usage: meshifyctl [-c FILE] COMMAND [OPTION...]\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        printf("  %-9s %s\n            %s\n", commands[i].name, commands[i].arguments,
-               commands[i].help);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        say(stdout, "  %-9s %s", commands[i].name, commands[i].arguments);
+        say(stdout, "            %s", commands[i].help);
+    }
     puts("\n  -c, --config FILE  read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR
          "/meshify.ini ([database] only)\n"
          "      --version      print the version\n"
@@ -65,8 +67,8 @@ static const Command *find(const char *name) {
 static int refuse(const char *what, const char *why) {
     char shown[100];
 
-    fprintf(stderr, "meshifyctl: '%s' %s. Try 'meshifyctl --help'.\n",
-            str_clean(shown, sizeof shown, what), why);
+    say(stderr, "meshifyctl: '%s' %s. Try 'meshifyctl --help'.",
+        str_clean(shown, sizeof shown, what), why);
     return EX_USAGE;
 }
 
@@ -178,7 +180,8 @@ int main(int argc, char **argv) {
         settings_load(path, NULL, command->run == ctl_doctor ? CONFIG_FOR_DAEMON : CONFIG_FOR_TOOL,
                       &c.config, &errors);
     if (status < 0) {
-        fputs(errors.text ? errors.text : "meshifyctl: the configuration can't be read\n", stderr);
+        say_lines(stderr, "",
+                  errors.text ? errors.text : "meshifyctl: the configuration can't be read");
         config_errors_done(&errors);
         return EX_CONFIG;
     }

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/say.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
 #include "daemon/database_trust.h"
@@ -200,11 +201,11 @@ static void warn(const Config *config, bool to_log) {
     texts[0] = config->warnings;
     texts[1] = found.text;
     for (int i = 0; i < 2; i++)
-        for (const char *line = texts[i]; line && *line; line += strcspn(line, "\n") + 1)
-            if (to_log)
+        if (!to_log)
+            say_lines(stderr, "warning: ", texts[i]);
+        else
+            for (const char *line = texts[i]; line && *line; line += strcspn(line, "\n") + 1)
                 log_line(LOG_WARNING, CONFIG, "%.*s", (int) strcspn(line, "\n"), line);
-            else
-                fprintf(stderr, "warning: %.*s\n", (int) strcspn(line, "\n"), line);
     config_errors_done(&found);
 }
 
@@ -212,8 +213,8 @@ static void warn(const Config *config, bool to_log) {
 static int refuse(const char *what, const char *why) {
     char shown[100];
 
-    fprintf(stderr, "meshifyd: '%s' %s. Try 'meshifyd --help'.\n",
-            str_clean(shown, sizeof shown, what), why);
+    say(stderr, "meshifyd: '%s' %s. Try 'meshifyd --help'.", str_clean(shown, sizeof shown, what),
+        why);
     return EX_USAGE;
 }
 
@@ -284,7 +285,7 @@ int main(int argc, char **argv) {
 
     why = libraries_begin();
     if (why) {
-        fprintf(stderr, "meshifyd: libcurl can't be set up: %s\n", why);
+        say(stderr, "meshifyd: libcurl can't be set up: %s", why);
         return EX_SOFTWARE;
     }
     r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);
@@ -294,9 +295,9 @@ int main(int argc, char **argv) {
         /* Nobody may read it: a signal must be able to end this. */
         (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
         if (errors.text)
-            fputs(errors.text, stderr);
+            say_lines(stderr, "", errors.text);
         else
-            fprintf(stderr, "meshifyd: the configuration can't be read: %s\n", strerror(-r));
+            say(stderr, "meshifyd: the configuration can't be read: %s", strerror(-r));
         config_free(config);
         config_errors_done(&errors);
         return r == -ENOMEM ? EX_SOFTWARE : EX_CONFIG;

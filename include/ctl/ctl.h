@@ -48,17 +48,12 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
  * above, or the answer is null: CTL_REFUSED then, and nothing is printed. */
 char *ctl_value(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit);
 
-/* Prints text from outside on a terminal: control characters as '?'. */
-void ctl_print(FILE *to, const char *text, int width);
-
 /* Says what is wrong with the command line; EX_USAGE. */
 int ctl_usage(const char *what);
 
 /* --limit, if it is there: 0, or EX_USAGE, having said why. */
 int ctl_check_limit(const Ctl *c);
 
-/* On stdout, secrets and the queries of URLs left out. */
-void ctl_print_json(const json_t *value);
 json_t *ctl_rows_as_json(const PGresult *res); /* a list of objects, numbers as numbers */
 
 /* "12s", "3min", "2h", "5d". */

@@ -19,7 +19,6 @@ struct Look {            /* of a task; zeroed: it does not look */
     struct Looks *in;    /* the list that it stands in; NULL: none */
     bool is_new;         /* something was found on the page under way */
     uint64_t asked_usec; /* when its pass began */
-    uint64_t held_usec;  /* of Looking, when it joined */
     enum {
         LOOK_FOUND,
         LOOK_COMPLETE,
@@ -38,7 +37,6 @@ typedef struct Looking {
     LaneTicket ticket;
     HttpOp *http;
     uint64_t began_usec; /* the pass under way, or the last one */
-    uint64_t held_usec;  /* how long passes stood before a lane, all together */
     Fault fault;         /* why the last one ended early */
     bool page_was_good;
     sd_event_source *timer, *teller;

@@ -14,8 +14,10 @@
 
 /* --- errors ---------------------------------------------------------------------------------- */
 
+/* A line for one error: names of files and keys may hold line breaks, and worse. */
 static int add_error(ConfigErrors *e, char *line) {
     _cleanup_free_ char *owned = line;
+    char clean[STR_CLEAN_MAX];
     StrBuf buf = { .text = e->text };
 
     if (!owned)
@@ -24,7 +26,8 @@ static int add_error(ConfigErrors *e, char *line) {
         return 0;
     buf.size = e->text ? strlen(e->text) : 0;
     buf.room = e->text ? buf.size + 1 : 0;
-    if (strbuf_add(&buf, owned, strlen(owned)) < 0 || strbuf_add(&buf, "\n", 1) < 0) {
+    str_clean(clean, sizeof clean, owned);
+    if (strbuf_add(&buf, clean, strlen(clean)) < 0 || strbuf_add(&buf, "\n", 1) < 0) {
         e->text = buf.text;
         return -ENOMEM;
     }

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/say.h"
 #include "base/str.h"
 #include "core/config_value.h"
 #include "ctl/ctl.h"
@@ -17,16 +18,27 @@ typedef struct Word {
     const char *says;
 } Word;
 
-static int say(const Ctl *c, const char *job, const char *word, const Word *words) {
+/* An answer for programs; takes the reference. */
+static void answer(json_t *value) {
+    say_json(value);
+    json_decref(value);
+}
+
+/* As a number, however many digits it has. */
+static void answer_count(const char *name, const char *n) {
+    answer(json_pack("{s:I}", name, (json_int_t) strtoll(n, NULL, 10)));
+}
+
+static int say_word(const Ctl *c, const char *job, const char *word, const Word *words) {
     while (words->word && strcmp(words->word, word) != 0)
         words++;
     if (c->json)
-        printf("{\n  \"job\": \"%s\",\n  \"answer\": \"%s\"\n}\n", job, word);
+        answer(json_pack("{s:s, s:s}", "job", job, "answer", word));
     else if (words->word)
-        fprintf(words->status == 0 ? stdout : stderr, "%sjob %s %s\n",
-                words->status == 0 ? "" : "meshifyctl: ", job, words->says);
+        say(words->status == 0 ? stdout : stderr, "%sjob %s %s",
+            words->status == 0 ? "" : "meshifyctl: ", job, words->says);
     else
-        fprintf(stderr, "meshifyctl: job %s: the database answers '%s'\n", job, word);
+        say(stderr, "meshifyctl: job %s: the database answers '%s'", job, word);
     return words->word ? words->status : CTL_REFUSED;
 }
 
@@ -39,9 +51,9 @@ static int on_stuck(Ctl *c, const char *sql, const char *what) {
     if (!(n = ctl_value(c, sql, NULL, 0, &status)))
         return status;
     if (c->json)
-        printf("{\n  \"jobs\": %s\n}\n", n);
+        answer_count("jobs", n);
     else
-        printf("%s jobs that an older program had left running %s\n", n, what);
+        say(stdout, "%s jobs that an older program had left running %s", n, what);
     return 0;
 }
 
@@ -54,7 +66,7 @@ static int on_job(Ctl *c, const char *sql, const Word *words) {
         return ctl_usage("the id of one job is expected, or --stuck");
     if (!(word = ctl_value(c, sql, params, 1, &status)))
         return status;
-    return say(c, c->argv[0], word, words);
+    return say_word(c, c->argv[0], word, words);
 }
 
 int ctl_cancel(Ctl *c) {
@@ -96,21 +108,17 @@ static int set(Ctl *c, const char *key, const char *value) {
         return status;
     if (strcmp(word, "ok") == 0) {
         if (c->json)
-            printf("{\n  \"%s\": \"%s\"\n}\n", key, value);
+            answer(json_pack("{s:s}", key, value));
         else
-            printf("%s = %s\n", key, value);
+            say(stdout, "%s = %s", key, value);
         return 0;
     }
-    fputs("meshifyctl: ", stderr);
-    if (strcmp(word, "unknown") == 0) {
-        ctl_print(stderr, key, 0);
-        fputs(" is not a setting; `meshifyctl settings` lists them\n", stderr);
-    } else {
-        ctl_print(stderr, value, 0);
-        fprintf(stderr, " is not a value of %s: %s\n", key,
-                strcmp(key, "refund") == 0 || strcmp(key, "paused") == 0 ? "on or off"
-                                                                         : "a whole number");
-    }
+    if (strcmp(word, "unknown") == 0)
+        say(stderr, "meshifyctl: %s is not a setting; `meshifyctl settings` lists them", key);
+    else
+        say(stderr, "meshifyctl: %s is not a value of %s: %s", value, key,
+            strcmp(key, "refund") == 0 || strcmp(key, "paused") == 0 ? "on or off"
+                                                                     : "a whole number");
     return CTL_REFUSED;
 }
 
@@ -137,10 +145,12 @@ int ctl_settings(Ctl *c) {
 
         for (int i = 0; i < PQntuples(res); i++)
             json_object_set_new(all, PQgetvalue(res, i, 0), json_string(PQgetvalue(res, i, 1)));
-        ctl_print_json(all);
+        say_json(all);
     } else
-        for (int i = 0; i < PQntuples(res); i++)
-            printf("%-16s %s\n", PQgetvalue(res, i, 0), PQgetvalue(res, i, 1));
+        for (int i = 0; i < PQntuples(res); i++) {
+            say_cell(stdout, PQgetvalue(res, i, 0), 16);
+            say(stdout, " %s", PQgetvalue(res, i, 1));
+        }
     PQclear(res);
     return 0;
 }
@@ -155,15 +165,14 @@ int ctl_drain(Ctl *c) {
     if (!(n = ctl_value(c, "SELECT meshify.drain($1)", params, 1, &status)))
         return status;
     if (strcmp(n, "0") == 0) {
-        fputs("meshifyctl: no live instance is called ", stderr);
-        ctl_print(stderr, c->argv[0], 0);
-        fputs("; `meshifyctl status` lists them\n", stderr);
+        say(stderr, "meshifyctl: no live instance is called %s; `meshifyctl status` lists them",
+            c->argv[0]);
         return CTL_REFUSED;
     }
     if (c->json)
-        printf("{\n  \"asked\": %s\n}\n", n);
+        answer_count("asked", n);
     else
-        printf("%s asked to hand back its jobs and stop\n", c->argv[0]);
+        say(stdout, "%s asked to hand back its jobs and stop", c->argv[0]);
     return 0;
 }
 
@@ -180,21 +189,21 @@ int ctl_purchases(Ctl *c) {
     if (c->json) {
         _cleanup_(json_unrefp) json_t *rows = ctl_rows_as_json(res);
 
-        ctl_print_json(rows);
+        say_json(rows);
     } else {
-        printf("%-36s  %-10s %1s %-8s  %-26s %-10s %s\n", "JOB", "STEP", "#", "STATE", "PREDICTION",
-               "STATUS", "MODEL");
+        say(stdout, "%-36s  %-10s %1s %-8s  %-26s %-10s %s", "JOB", "STEP", "#", "STATE",
+            "PREDICTION", "STATUS", "MODEL");
         for (int i = 0; i < PQntuples(res); i++) {
-            printf("%s  ", PQgetvalue(res, i, PQfnumber(res, "job_id")));
-            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "step")), 10);
-            printf(" %s %-8s  ", PQgetvalue(res, i, PQfnumber(res, "purchase")),
-                   PQgetvalue(res, i, PQfnumber(res, "state")));
-            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "prediction_id")), 26);
-            fputc(' ', stdout);
-            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "status")), 10);
-            fputc(' ', stdout);
-            ctl_print(stdout, PQgetvalue(res, i, PQfnumber(res, "model")), 0);
-            fputc('\n', stdout);
+            say_part(stdout, "%s  ", PQgetvalue(res, i, PQfnumber(res, "job_id")));
+            say_cell(stdout, PQgetvalue(res, i, PQfnumber(res, "step")), 10);
+            say_part(stdout, " %s %-8s  ", PQgetvalue(res, i, PQfnumber(res, "purchase")),
+                     PQgetvalue(res, i, PQfnumber(res, "state")));
+            say_cell(stdout, PQgetvalue(res, i, PQfnumber(res, "prediction_id")), 26);
+            fputs(" ", stdout);
+            say_cell(stdout, PQgetvalue(res, i, PQfnumber(res, "status")), 10);
+            fputs(" ", stdout);
+            say_cell(stdout, PQgetvalue(res, i, PQfnumber(res, "model")), 0);
+            say_end(stdout);
         }
     }
     PQclear(res);
@@ -224,30 +233,30 @@ int ctl_stats(Ctl *c) {
     if (!root)
         return text ? EX_SOFTWARE : status;
     if (c->json) {
-        ctl_print_json(root);
+        say_json(root);
         return 0;
     }
     jobs = json_object_get(root, "jobs");
-    printf("jobs      %.0f done, %.0f failed, %.0f canceled\n", json_number(jobs, "done", 0),
-           json_number(jobs, "failed", 0), json_number(jobs, "canceled", 0));
-    printf("time      p50 %s", ctl_age(seconds(jobs, "p50_seconds"), age));
-    printf(", p95 %s\n", ctl_age(seconds(jobs, "p95_seconds"), age));
+    say(stdout, "jobs      %.0f done, %.0f failed, %.0f canceled", json_number(jobs, "done", 0),
+        json_number(jobs, "failed", 0), json_number(jobs, "canceled", 0));
+    say_part(stdout, "time      p50 %s", ctl_age(seconds(jobs, "p50_seconds"), age));
+    say(stdout, ", p95 %s", ctl_age(seconds(jobs, "p95_seconds"), age));
     json_object_foreach (json_object_get(root, "failures"), reason, item) {
         fputs("failed    ", stdout);
-        ctl_print(stdout, reason, 24);
-        printf(" %.0f\n", json_number_value(item));
+        say_cell(stdout, reason, 24);
+        say(stdout, " %.0f", json_number_value(item));
     }
     json_array_foreach (json_object_get(root, "models"), i, item) {
         fputs("model     ", stdout);
-        ctl_print(stdout, json_text(item, "model"), 40);
-        printf(" %.0f predictions, %.0f succeeded, %.0f surplus, %.0f s\n",
-               json_number(item, "predictions", 0), json_number(item, "succeeded", 0),
-               json_number(item, "surplus", 0), json_number(item, "predict_seconds", 0));
+        say_cell(stdout, json_text(item, "model"), 40);
+        say(stdout, " %.0f predictions, %.0f succeeded, %.0f surplus, %.0f s",
+            json_number(item, "predictions", 0), json_number(item, "succeeded", 0),
+            json_number(item, "surplus", 0), json_number(item, "predict_seconds", 0));
     }
     json_array_foreach (json_object_get(root, "storage"), i, item)
-        printf("storage   %s %.0f files, %.1f MiB\n",
-               json_text(item, "owner") ? json_text(item, "owner") : "nobody",
-               json_number(item, "count", 0), json_number(item, "bytes", 0) / 1048576);
+        say(stdout, "storage   %s %.0f files, %.1f MiB",
+            json_text(item, "owner") ? json_text(item, "owner") : "nobody",
+            json_number(item, "count", 0), json_number(item, "bytes", 0) / 1048576);
     return 0;
 }
 

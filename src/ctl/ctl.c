@@ -7,6 +7,7 @@
 #include "base/db_failure.h"
 #include "base/json.h"
 #include "base/redact.h"
+#include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
 
@@ -17,19 +18,18 @@ static void on_notice(void *userdata, const PGresult *res) {
     (void) userdata;
     if (!severity || strcmp(severity, "WARNING") != 0)
         return;
-    fputs("meshifyctl: the database says: ", stderr);
-    ctl_print(stderr, PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY), 0);
-    fputc('\n', stderr);
+    say(stderr, "meshifyctl: the database says: %s",
+        PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 }
 
 static void say_away(const char *what, const PGconn *conn) {
     const char *message = conn ? PQerrorMessage(conn) : NULL;
     char text[500];
 
-    fprintf(stderr, "meshifyctl: %s: %s\n%s\n", what,
-            db_failure_text(message, conn ? PQhost(conn) : NULL, conn ? PQport(conn) : NULL, text,
-                            sizeof text),
-            db_failure_advice(db_failure_read(message)));
+    say(stderr, "meshifyctl: %s: %s", what,
+        db_failure_text(message, conn ? PQhost(conn) : NULL, conn ? PQport(conn) : NULL, text,
+                        sizeof text));
+    say(stderr, "%s", db_failure_advice(db_failure_read(message)));
 }
 
 int ctl_connect(Ctl *c) {
@@ -90,15 +90,12 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
         fputs("meshifyctl: the database has no meshify schema, or an older one: run meshifyctl "
               "migrate\n",
               stderr);
-    else if (state && !strcmp(state, "42501"))
-        fprintf(stderr, "meshifyctl: %s\nThe login role needs: GRANT meshify_worker TO it\n",
-                PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
     else {
         const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
-        fputs("meshifyctl: ", stderr);
-        ctl_print(stderr, message ? message : PQresultErrorMessage(res), 0);
-        fputc('\n', stderr);
+        say(stderr, "meshifyctl: %s", message ? message : PQresultErrorMessage(res));
+        if (state && !strcmp(state, "42501"))
+            say(stderr, "The login role needs: GRANT meshify_worker TO it");
     }
     PQclear(res);
     return NULL;
@@ -117,26 +114,6 @@ char *ctl_value(Ctl *c, const char *sql, const char *const *params, int n, int *
     return text;
 }
 
-void ctl_print(FILE *to, const char *text, int width) {
-    char clean[512];
-    int columns = 0;
-
-    str_clean(clean, sizeof clean, text);
-    for (const char *p = clean; *p; p++)
-        columns += ((unsigned char) *p & 0xc0) != 0x80;
-    if (width > 0 && columns > width) { /* cut on a character's border */
-        char *p = clean;
-
-        for (int n = 0; *p && n < width; p++)
-            n += ((unsigned char) p[1] & 0xc0) != 0x80;
-        *p = '\0';
-        columns = width;
-    }
-    fputs(clean, to);
-    for (; columns < width; columns++)
-        fputc(' ', to);
-}
-
 const char *ctl_age(double seconds, char to[static 16]) {
     if (seconds < 0)
         seconds = 0;
@@ -152,7 +129,7 @@ const char *ctl_age(double seconds, char to[static 16]) {
 }
 
 int ctl_usage(const char *what) {
-    fprintf(stderr, "meshifyctl: %s. Try 'meshifyctl --help'.\n", what);
+    say(stderr, "meshifyctl: %s. Try 'meshifyctl --help'.", what);
     return EX_USAGE;
 }
 
@@ -161,49 +138,4 @@ int ctl_check_limit(const Ctl *c) {
                      strtol(c->limit, NULL, 10) < 1 || strtol(c->limit, NULL, 10) > 10000))
         return ctl_usage("--limit is a number from 1 to 10000");
     return 0;
-}
-
-/* The same value, with its texts as they may be shown; NULL when there is no memory. */
-static json_t *shown(const json_t *value) {
-    json_t *copy = NULL, *item;
-    const char *key;
-    size_t i;
-
-    if (json_is_string(value)) {
-        size_t room = 3 * json_string_length(value) + 4; /* "…" is three bytes */
-        _cleanup_free_ char *text = malloc(room);
-
-        return text ? json_string(redact_text(text, room, json_string_value(value))) : NULL;
-    }
-    if (!json_is_object(value) && !json_is_array(value))
-        return json_incref((json_t *) value);
-    copy = json_is_object(value) ? json_object() : json_array();
-    json_object_foreach ((json_t *) value, key, item)
-        (void) json_object_set_new(copy, key, shown(item));
-    json_array_foreach (value, i, item)
-        (void) json_array_append_new(copy, shown(item));
-    return copy;
-}
-
-void ctl_print_json(const json_t *value) {
-    _cleanup_(json_unrefp) json_t *copy = shown(value);
-
-    _cleanup_free_ char *text = json_dumps(copy, JSON_INDENT(2) | JSON_ENCODE_ANY);
-    size_t left = text ? strlen(text) : 0;
-
-    /* Line feeds here are the layout's; within strings they are escaped already. What else a terminal
-     * obeys is written as JSON allows, with the same meaning. */
-    for (const char *p = text; left > 0;) {
-        unsigned code;
-        size_t n = *p == '\n' ? 0 : str_obeyed(p, left, &code);
-
-        if (n > 0)
-            printf("\\u%04x", code);
-        else
-            fputc(*p, stdout);
-        n += n == 0;
-        p += n;
-        left -= n;
-    }
-    fputc('\n', stdout);
 }

@@ -8,21 +8,22 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/say.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
 
 void doctor_say(Doctor *d, Grade grade, const char *check, const char *advice, const char *found,
                 ...) {
     static const char *const words[] = { "ok", "warn", "FAIL" };
-    char text[4096], clean[500];
+    char text[4096], clean[500]; /* a line that can be read, whatever came */
     va_list ap;
 
     va_start(ap, found);
     (void) vsnprintf(text, sizeof text, found, ap);
     va_end(ap);
-    printf("%-4s  %-10s %s\n", words[grade], check, str_clean(clean, sizeof clean, text));
+    say(stdout, "%-4s  %-10s %s", words[grade], check, str_clean(clean, sizeof clean, text));
     if (advice && grade != GRADE_OK)
-        printf("                 -> %s\n", str_clean(clean, sizeof clean, advice));
+        say(stdout, "                 -> %s", advice);
     fflush(stdout);
     d->fails += grade == GRADE_FAIL;
 }
@@ -59,7 +60,9 @@ int doctor_run(const Config *c) {
         doctor_say(&d, GRADE_WARN, "scanner",
                    "Meshes from a model are stored as they are; a scanner is not supported yet.",
                    "no virus scanner");
-    if (d.fails > 0)
-        printf("\n%u failed\n", d.fails);
+    if (d.fails > 0) {
+        say_end(stdout);
+        say(stdout, "%u failed", d.fails);
+    }
     return d.fails > 0 ? EX_UNAVAILABLE : 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
 
@@ -58,9 +59,9 @@ int ctl_enqueue(Ctl *c) {
     if (c->json) {
         _cleanup_(json_unrefp) json_t *rows = ctl_rows_as_json(res);
 
-        ctl_print_json(json_array_get(rows, 0));
+        say_json(json_array_get(rows, 0));
     } else
-        printf("job %s, asset %s\n", PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 0));
+        say(stdout, "job %s, asset %s", PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 0));
     PQclear(res);
     return 0;
 }
@@ -83,25 +84,27 @@ int ctl_jobs(Ctl *c) {
     if (c->json) {
         _cleanup_(json_unrefp) json_t *rows = ctl_rows_as_json(res);
 
-        ctl_print_json(rows);
+        say_json(rows);
     } else {
         int state = PQfnumber(res, "status"), age = PQfnumber(res, "age_seconds"),
             progress = PQfnumber(res, "progress"), prompt = PQfnumber(res, "prompt"),
             error = PQfnumber(res, "error"), path = PQfnumber(res, "output_path");
 
-        printf("%-36s  %-8s %8s %5s  %-30s  %s\n", "JOB", "STATUS", "AGE", "%", "PROMPT", "RESULT");
+        say(stdout, "%-36s  %-8s %8s %5s  %-30s  %s", "JOB", "STATUS", "AGE", "%", "PROMPT",
+            "RESULT");
         for (int row = 0; row < PQntuples(res); row++) {
             const char *p = PQgetvalue(res, row, progress), *e = PQgetvalue(res, row, error);
             char old[16], percent[8] = "";
 
             if (*p)
                 (void) snprintf(percent, sizeof percent, "%.0f", strtod(p, NULL) * 100);
-            printf("%s  %-8s %8s %5s  ", PQgetvalue(res, row, 0), PQgetvalue(res, row, state),
-                   ctl_age(strtod(PQgetvalue(res, row, age), NULL), old), percent);
-            ctl_print(stdout, PQgetvalue(res, row, prompt), 30);
+            say_part(stdout, "%s  %-8s %8s %5s  ", PQgetvalue(res, row, 0),
+                     PQgetvalue(res, row, state),
+                     ctl_age(strtod(PQgetvalue(res, row, age), NULL), old), percent);
+            say_cell(stdout, PQgetvalue(res, row, prompt), 30);
             fputs("  ", stdout);
-            ctl_print(stdout, *e ? e : PQgetvalue(res, row, path), 0);
-            fputc('\n', stdout);
+            say_cell(stdout, *e ? e : PQgetvalue(res, row, path), 0);
+            say_end(stdout);
         }
     }
     PQclear(res);
@@ -116,9 +119,9 @@ static void print_members(const json_t *object, const char *const *names) {
         if (!value || json_is_null(value))
             continue;
         text = json_is_string(value) ? strdup(json_string_value(value)) : json_write(value);
-        printf("  %-15s ", *names);
-        ctl_print(stdout, text, 0);
-        fputc('\n', stdout);
+        say_part(stdout, "  %-15s ", *names);
+        say_cell(stdout, text, 0);
+        say_end(stdout);
     }
 }
 
@@ -128,10 +131,8 @@ static void print_list(const json_t *list, const char *title, const char *const 
 
     if (json_array_size(list) == 0)
         return;
-    printf("%s\n", title);
+    say(stdout, "%s", title);
     json_array_foreach (list, i, item) {
-        const char *separator = "  ";
-
         for (const char *const *n = names; *n; n++) {
             json_t *value = json_object_get(item, *n);
             _cleanup_free_ char *text = NULL;
@@ -139,11 +140,10 @@ static void print_list(const json_t *list, const char *title, const char *const 
             if (!value || json_is_null(value))
                 continue;
             text = json_is_string(value) ? strdup(json_string_value(value)) : json_write(value);
-            fputs(separator, stdout);
-            ctl_print(stdout, text, 0);
-            separator = "  ";
+            fputs("  ", stdout);
+            say_cell(stdout, text, 0);
         }
-        fputc('\n', stdout);
+        say_end(stdout);
     }
 }
 
@@ -182,11 +182,11 @@ int ctl_show(Ctl *c) {
 
     if (!root) {
         if (status == CTL_REFUSED)
-            fprintf(stderr, "meshifyctl: there is no job %s\n", c->argv[0]);
+            say(stderr, "meshifyctl: there is no job %s", c->argv[0]);
         return status;
     }
     if (c->json) {
-        ctl_print_json(root);
+        say_json(root);
         return 0;
     }
     puts("job");
@@ -210,10 +210,10 @@ static void print_held(const json_t *held) {
         if (left <= 0)
             continue;
         fputs("    lane ", stdout);
-        ctl_print(stdout, json_text(lane, "lane"), 0);
-        printf(" held, tried again in %.0f s: ", left);
-        ctl_print(stdout, json_text(lane, "detail"), 0);
-        fputc('\n', stdout);
+        say_cell(stdout, json_text(lane, "lane"), 0);
+        say_part(stdout, " held, tried again in %.0f s: ", left);
+        say_cell(stdout, json_text(lane, "detail"), 0);
+        say_end(stdout);
     }
 }
 
@@ -224,13 +224,13 @@ static void print_waits(const json_t *waits) {
     size_t i;
 
     if (json_array_size(waits) > 0)
-        printf("waiting  %zu\n", json_array_size(waits));
+        say(stdout, "waiting  %zu", json_array_size(waits));
     json_array_foreach (waits, i, job) {
         fputs("  ", stdout);
-        ctl_print(stdout, json_text(job, "job"), 36);
-        printf(" %s, for ", ctl_age(json_number(job, "seconds", 0), age));
-        ctl_print(stdout, json_text(job, "for"), 0);
-        fputc('\n', stdout);
+        say_cell(stdout, json_text(job, "job"), 36);
+        say_part(stdout, " %s, for ", ctl_age(json_number(job, "seconds", 0), age));
+        say_cell(stdout, json_text(job, "for"), 0);
+        say_end(stdout);
     }
 }
 
@@ -244,21 +244,21 @@ int ctl_status(Ctl *c) {
     if (!root)
         return status;
     if (c->json) {
-        ctl_print_json(root);
+        say_json(root);
         return 0;
     }
-    printf("queue    %.0f pending, %.0f running, the oldest pending for %s\n",
-           json_number(queue, "pending", 0), json_number(queue, "running", 0),
-           ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
+    say(stdout, "queue    %.0f pending, %.0f running, the oldest pending for %s",
+        json_number(queue, "pending", 0), json_number(queue, "running", 0),
+        ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
     if (json_number(queue, "running_without_worker", 0) > 0)
-        printf("         %.0f running without a worker: left by another program\n",
-               json_number(queue, "running_without_worker", 0));
-    printf("an hour  %.0f done, %.0f failed\n", json_number(queue, "done_hour", 0),
-           json_number(queue, "error_hour", 0));
-    printf("a day    %.0f done, %.0f failed, p50 %.1f s, p95 %.1f s\n",
-           json_number(queue, "done_day", 0), json_number(queue, "error_day", 0),
-           json_number(queue, "p50_seconds", 0), json_number(queue, "p95_seconds", 0));
-    printf("workers  %zu\n", json_array_size(json_object_get(root, "workers")));
+        say(stdout, "         %.0f running without a worker: left by another program",
+            json_number(queue, "running_without_worker", 0));
+    say(stdout, "an hour  %.0f done, %.0f failed", json_number(queue, "done_hour", 0),
+        json_number(queue, "error_hour", 0));
+    say(stdout, "a day    %.0f done, %.0f failed, p50 %.1f s, p95 %.1f s",
+        json_number(queue, "done_day", 0), json_number(queue, "error_day", 0),
+        json_number(queue, "p50_seconds", 0), json_number(queue, "p95_seconds", 0));
+    say(stdout, "workers  %zu", json_array_size(json_object_get(root, "workers")));
     json_array_foreach (json_object_get(root, "workers"), i, worker) {
         double left = json_number(worker, "lease_left_seconds", 0);
         const char *state = json_is_true(json_object_get(worker, "dead"))       ? "dead"
@@ -267,11 +267,12 @@ int ctl_status(Ctl *c) {
                                                                                 : "alive";
 
         fputs("  ", stdout);
-        ctl_print(stdout, json_text(worker, "instance"), 24);
-        printf(" %-13s %5.0f of %.0f jobs, pid %.0f on ", state, json_number(worker, "running", 0),
-               json_number(worker, "max_jobs", 0), json_number(worker, "pid", 0));
-        ctl_print(stdout, json_text(worker, "host"), 0);
-        fputc('\n', stdout);
+        say_cell(stdout, json_text(worker, "instance"), 24);
+        say_part(stdout, " %-13s %5.0f of %.0f jobs, pid %.0f on ", state,
+                 json_number(worker, "running", 0), json_number(worker, "max_jobs", 0),
+                 json_number(worker, "pid", 0));
+        say_cell(stdout, json_text(worker, "host"), 0);
+        say_end(stdout);
         print_held(json_object_get(worker, "held"));
     }
     print_waits(json_object_get(root, "waits"));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
 #include "ctl/migrations.h"
@@ -109,8 +110,8 @@ static int apply(Ctl *c, const Migration *m) {
         if (!res)
             return 0;
         if (!busy || try == TRIES) {
-            fprintf(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", m->name,
-                    PQresultErrorMessage(res));
+            say(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", m->name,
+                PQresultErrorMessage(res));
             if (busy)
                 fputs("A table is in use by a long transaction: look for it with SELECT pid, "
                       "xact_start, query FROM pg_stat_activity ORDER BY xact_start; then migrate "
@@ -120,7 +121,7 @@ static int apply(Ctl *c, const Migration *m) {
         PQclear(res);
         if (!busy || try == TRIES)
             return CTL_REFUSED;
-        printf("a table is busy: sql/%s.sql again in a second\n", m->name);
+        say(stdout, "a table is busy: sql/%s.sql again in a second", m->name);
         fflush(stdout);
         (void) sleep(1);
     }
@@ -146,12 +147,11 @@ static int build_indexes(Ctl *c) {
     for (int i = 0; todo && status == 0 && i < PQntuples(todo); i++) {
         PGresult *res;
 
-        printf("running %s\n", PQgetvalue(todo, i, 0));
+        say(stdout, "running %s", PQgetvalue(todo, i, 0));
         fflush(stdout);
         res = PQexec(c->conn, PQgetvalue(todo, i, 0));
         if (PQresultStatus(res) != PGRES_COMMAND_OK) {
-            fprintf(stderr, "meshifyctl: that failed, migrate again: %s",
-                    PQresultErrorMessage(res));
+            say(stderr, "meshifyctl: that failed, migrate again: %s", PQresultErrorMessage(res));
             status = CTL_REFUSED;
         }
         PQclear(res);
@@ -167,7 +167,7 @@ static int advise(Ctl *c) {
     PGresult *res = ctl_query(c, "SELECT meshify.advice()", NULL, 0, &status);
 
     for (int i = 0; res && i < PQntuples(res); i++)
-        printf("note: %s\n", PQgetvalue(res, i, 0));
+        say(stdout, "note: %s", PQgetvalue(res, i, 0));
     PQclear(res);
     return status;
 }
@@ -176,7 +176,7 @@ int ctl_migrate(Ctl *c) {
     int there, last = 0, applied = 0, status = 0;
     const char *missing;
 
-    printf("host %s, database %s, as %s\n", PQhost(c->conn), PQdb(c->conn), PQuser(c->conn));
+    say(stdout, "host %s, database %s, as %s", PQhost(c->conn), PQdb(c->conn), PQuser(c->conn));
     PQsetNoticeReceiver(c->conn, ignore_notices, NULL);
     c->session.statement_timeout = "0"; /* a large table takes what it takes */
     c->session.lock_timeout = "1s";
@@ -187,22 +187,20 @@ int ctl_migrate(Ctl *c) {
     for (const Migration *m = migrations_files; m->name; m++)
         last = number_of(m);
     if (there > last) {
-        fprintf(
-            stderr,
-            "meshifyctl: the schema is version %d, this program knows %d: upgrade the program\n",
+        say(stderr,
+            "meshifyctl: the schema is version %d, this program knows %d: upgrade the program",
             there, last);
         return CTL_REFUSED;
     }
     if ((missing = missing_table(c, &status))) {
-        fprintf(stderr,
-                "meshifyctl: table %s is missing: is this the database of a Meshify project?\n",
-                missing);
+        say(stderr, "meshifyctl: table %s is missing: is this the database of a Meshify project?",
+            missing);
         return status ? status : CTL_REFUSED;
     }
     /* All of them, whatever is there already: a function is written where it belongs, in whichever file,
      * and the newest file's number says that something has changed. */
     for (const Migration *m = there < last ? migrations_files : NULL; m && m->name; m++) {
-        printf("%s sql/%s.sql\n", c->dry_run ? "would apply" : "applying", m->name);
+        say(stdout, "%s sql/%s.sql", c->dry_run ? "would apply" : "applying", m->name);
         fflush(stdout);
         if (!c->dry_run && (status = apply(c, m)) != 0)
             return status;
@@ -211,8 +209,8 @@ int ctl_migrate(Ctl *c) {
     if (!c->dry_run && (status = build_indexes(c)) != 0)
         return status;
     if (applied == 0)
-        printf("the schema is version %d already: nothing to do\n", there);
+        say(stdout, "the schema is version %d already: nothing to do", there);
     else if (!c->dry_run)
-        printf("the schema is version %d now\n", last);
+        say(stdout, "the schema is version %d now", last);
     return c->dry_run ? 0 : advise(c);
 }

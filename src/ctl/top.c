@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/say.h"
 #include "ctl/ctl.h"
 
 #define BAR 20
@@ -21,8 +22,8 @@ static void print_bar(double share) {
     int full = share >= 1 ? BAR : share > 0 ? (int) (share * BAR) : 0;
 
     for (int i = 0; i < BAR; i++)
-        fputs(i < full ? "█" : "░", stdout);
-    printf(" %3.0f %%", share > 0 ? share * 100 : 0);
+        say_part(stdout, "%s", i < full ? "█" : "░");
+    say_part(stdout, " %3.0f %%", share > 0 ? share * 100 : 0);
 }
 
 /* 0, or the exit status. */
@@ -42,11 +43,11 @@ static int print_jobs(Ctl *c, int rows) {
     for (int row = 0; row < PQntuples(res); row++) {
         char age[16];
 
-        printf("%s  ", PQgetvalue(res, row, 0));
+        say_part(stdout, "%s  ", PQgetvalue(res, row, 0));
         print_bar(strtod(PQgetvalue(res, row, 2), NULL));
-        printf(" %8s  ", ctl_age(strtod(PQgetvalue(res, row, 3), NULL), age));
-        ctl_print(stdout, PQgetvalue(res, row, 1), 30);
-        fputc('\n', stdout);
+        say_part(stdout, " %8s  ", ctl_age(strtod(PQgetvalue(res, row, 3), NULL), age));
+        say_cell(stdout, PQgetvalue(res, row, 1), 30);
+        say_end(stdout);
     }
     PQclear(res);
     return 0;
@@ -66,7 +67,7 @@ int ctl_top(Ctl *c) {
             fputs("\x1b[H\x1b[2J", stdout);
         if ((status = ctl_status(c)) != 0)
             return status;
-        fputc('\n', stdout);
+        say_end(stdout);
         if ((status = print_jobs(c, screen_rows() - 8)) != 0)
             return status;
         fflush(stdout);

@@ -210,7 +210,6 @@ static void ask(void *userdata) {
     Looking *l = &w->looking;
     HttpRequest request;
 
-    l->held_usec += l->ticket.waited_usec;
     if (listing_ask(w->config, &l->listing, &request) < 0 ||
         http_send(w->http, &request, heard, w, &l->http) < 0)
         no_memory(w);
@@ -275,11 +274,6 @@ static void found(Wanted *wanted, const char *id) {
         look->is_new = true;
 }
 
-/* How long passes stood before the lane, the one that stands there now included. */
-static uint64_t held_usec(const Looking *l) {
-    return l->held_usec + (l->ticket.waiting ? lane_waited_usec(&l->ticket) : 0);
-}
-
 int looking_join(Task *t) {
     Looking *l = &t->worker->looking;
     const Purchase *p = job_purchase(t->job);
@@ -288,7 +282,6 @@ int looking_join(Task *t) {
     if (r < 0)
         return r;
     t->look.is_new = false;
-    t->look.held_usec = held_usec(l);
     move(&t->look, &l->waiting);
     plan(t->worker);
     return 0;
