@@ -214,7 +214,7 @@ $(TIDY): tidy-%:
 # gcc sees the code best as it is written, not as -O2 makes it. In these files it takes for lost what a
 # structure owns that it can't follow to its end; valgrind and ASan can.
 ANALYZE := $(TIDY:tidy-%=analyze-%)
-OWNED   := src/core/config_steps.c src/core/config_value.c src/flow/predict.c src/io/http.c tests/sim/http.c tests/sim/store.c
+OWNED   := src/core/config.c src/core/config_steps.c src/core/config_value.c src/flow/predict.c src/io/hosts.c src/io/http.c tests/sim/http.c tests/sim/store.c
 analyze: $(ANALYZE)                          ## gcc -fanalyzer, each finding an error
 
 $(ANALYZE): analyze-%:

@@ -43,10 +43,10 @@ int hash_new(Hash **ret) {
 int hash_update(Hash *h, const void *bytes, size_t size) {
     const unsigned char *b = bytes;
 
-    for (size_t done = 0; done < size;) { /* ISA-L counts in int */
+    for (size_t done = 0; done < size;) { /* ISA-L counts in int, and its pointer lacks a const */
         int piece = size - done < INT_MAX ? (int) (size - done) : INT_MAX;
 
-        h->crc = crc32_iscsi((unsigned char *) (uintptr_t) (b + done), piece, h->crc);
+        h->crc = crc32_iscsi((unsigned char *) (b + done), piece, h->crc);
         done += (size_t) piece;
     }
     return EVP_DigestUpdate(h->ctx, bytes, size) == 1 ? 0 : -ENOMEM;

@@ -99,7 +99,8 @@ static void note_prediction(Worker *w, const char *prediction_id) {
     Listening *l = &w->listening;
 
     if (l->n_predictions < HINTS_MAX)
-        (void) strcpy(l->predictions[l->n_predictions++], prediction_id);
+        (void) snprintf(l->predictions[l->n_predictions++], sizeof *l->predictions, "%s",
+                        prediction_id);
     read_later(w);
 }
 

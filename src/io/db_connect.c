@@ -89,17 +89,19 @@ static void refuse(Db *db) {
 /* One answer of those that check() asked for. */
 static void checked(Db *db, const PGresult *res) {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    bool good = PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
+    /* A standby does not let us say READ WRITE; any other server says it when it is asked. */
+    bool read_only = good ? db->opening == 0 && PQgetvalue(res, 0, 0)[0] != 'f'
+                          : state && strcmp(state, "0A000") == 0;
 
     if (PQresultStatus(res) == PGRES_PIPELINE_SYNC)
         db_came_up(db);
-    else if (state && strcmp(state, "0A000") == 0) /* a standby does not let us say READ WRITE */
+    else if (read_only)
         refuse(db);
-    else if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
+    else if (!good)
         db_lose_refused(db, PQresultErrorMessage(res));
     else if (db->opening > 0)
         db->opening--;
-    else if (PQgetvalue(res, 0, 0)[0] != 'f')
-        refuse(db);
     else
         db_session_hear(&db->session, res);
 }
