@@ -31,6 +31,7 @@ typedef enum DbFailure {
     DB_FAILURE_CLOSED,  /* nothing listens there */
     DB_FAILURE_STRANGE, /* what answers is no PostgreSQL server */
     DB_FAILURE_SOCKET,  /* no unix socket there, or not for us */
+    DB_FAILURE_MEMORY,  /* ours: libpq gives a connection up for want of it */
     DB_FAILURE_REFUSED, /* FATAL, for another reason */
     DB_FAILURE_OTHER,
     _DB_FAILURE_MAX

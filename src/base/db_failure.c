@@ -37,6 +37,7 @@ static const struct {
     [DB_FAILURE_CLOSED]      = { "the connection is refused, nothing listens there", "Check host and port in [database] url, and that the server runs; Supabase refuses addresses that it banned for wrong passwords.", DB_RETRY_SOON },
     [DB_FAILURE_STRANGE]     = { "what answers is no PostgreSQL server", "Check host and port in [database] url.", DB_RETRY_SOON },
     [DB_FAILURE_SOCKET]      = { "its socket is not there, or not ours to use", "Check the directory in host= of [database] url and that the server runs; without a host, libpq looks for a local server.", DB_RETRY_SOON },
+    [DB_FAILURE_MEMORY]      = { "memory is short on this side", "Give this program more memory (MemoryMax= in its unit, ulimit -v), or lower [worker] max_jobs.", DB_RETRY_SOON },
     [DB_FAILURE_REFUSED]     = { "it refuses the connection", "See what it says, and its log.", DB_RETRY_RARER },
     [DB_FAILURE_OTHER]       = { "it can't be reached", "Check [database] url, or DATABASE_URL.", DB_RETRY_SOON },
 };
@@ -95,6 +96,8 @@ static const struct {
     { "root certificate",                    DB_FAILURE_TLS_FILE },
     { "certificate file",                    DB_FAILURE_TLS_FILE },
     { "does not support SSL",                DB_FAILURE_TLS_NONE },
+    { "out of memory",                       DB_FAILURE_MEMORY },
+    { "allocate memory",                     DB_FAILURE_MEMORY },
     { "closed the connection",               DB_FAILURE_LOST },
     { "closed unexpectedly",                 DB_FAILURE_LOST },
     { "EOF detected",                        DB_FAILURE_LOST },

@@ -49,6 +49,7 @@ static const struct {
     { "connection to server at \"2001:db8::1\", port 5432 failed: Network is unreachable\n", DB_FAILURE_NO_ROUTE_V6, DB_RETRY_SOON },
     { "could not translate host name \"x\" to address: Name or service not known\n", DB_FAILURE_NAME, DB_RETRY_SOON },
     { "db.example.org: Temporary failure in name resolution", DB_FAILURE_NAME, DB_RETRY_SOON },
+    { "cannot allocate memory for input buffer\n", DB_FAILURE_MEMORY, DB_RETRY_SOON },
     { "connection to server on socket \"/x/.s.PGSQL.5432\" failed: No such file or directory\n", DB_FAILURE_SOCKET, DB_RETRY_SOON },
     { "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n", DB_FAILURE_LOST, DB_RETRY_SOON },
     { "definition of service \"x\" not found\n", DB_FAILURE_SERVICE, DB_RETRY_SOON },
