@@ -237,7 +237,7 @@ static void look(const HttpReply *r, unsigned how) {
     if (rc < 0)
         look_forget(j);
     if (!look_take(j, now))
-        ev = look_end(config(), j, rc == 0, now, now, &f);
+        ev = look_end(j, rc == 0, now, now, &f);
     if ((ev == EV_OK) != (j->prediction_id != NULL) || (ev == EV_ELSE) != (j->give_up != 0))
         abort();
     /* jansson refuses what is of no matter here: a number too large in what is not wanted */
