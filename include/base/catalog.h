@@ -27,7 +27,7 @@
 #define MSG_JOB_SURPLUS \
     "70210df027cb4cb488c54df6b632c438" /* a prediction that no job uses is cancelled */
 #define MSG_CANCEL_FAILED \
-    "8a9c27bfb7f94913a8a06e724e2fbd17" /* a prediction that no job uses goes on for now */
+    "8a9c27bfb7f94913a8a06e724e2fbd17" /* a prediction that no job uses still runs */
 #define MSG_AUDIT_FAILED "e0c60af34d75461ab4a45b48c0ede823" /* an audit could not be done */
 #define MSG_JOB_STORED "284b3d5e8a594ac69c127fa1ce353a6e"   /* a mesh was stored */
 #define MSG_JOB_LEFT_BEHIND \

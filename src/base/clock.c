@@ -1,3 +1,4 @@
+/* The clocks that the daemon goes by, and its source of chance. */
 #include <stdlib.h>
 #include <time.h>
 

@@ -1,3 +1,5 @@
+/* The table of faults: the word, the verdict, the user's sentence and the operator's advice of
+ * each. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Filling and clearing the plain structs that stages and edges exchange. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

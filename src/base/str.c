@@ -1,3 +1,4 @@
+/* Text: what is cleaned before it is shown, what is compared, split and appended. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* Reads a configuration from its sources, in their order, and checks what single keys can't. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

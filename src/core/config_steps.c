@@ -1,3 +1,4 @@
+/* The sections [step NAME] and [pipeline NAME]: collected first, built when all of them are known. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* The keys of the configuration, a row each. */
 #include <string.h>
 
 #include "core/config_value.h"

@@ -1,3 +1,4 @@
+/* Reads one value of the configuration as its row says: durations, sizes, rates, URLs. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* A JSON reader that is fed piece by piece and reports each token as it is read. */
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>

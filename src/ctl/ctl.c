@@ -1,3 +1,5 @@
+/* What the commands of meshifyctl share: their connection, their queries, their two kinds of
+ * output. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>

@@ -1,3 +1,4 @@
+/* The doctor's list of checks, and those that need no other system. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>

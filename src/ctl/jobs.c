@@ -1,3 +1,4 @@
+/* The commands that show jobs, workers and purchases. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>

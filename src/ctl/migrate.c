@@ -1,3 +1,4 @@
+/* `meshifyctl migrate`: applies the files of sql/, which are inside the program. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>

@@ -1,3 +1,5 @@
+/* Once a minute: looks for purchases that nobody could find, and cancels predictions that no job
+ * waits for. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

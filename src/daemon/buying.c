@@ -1,3 +1,4 @@
+/* The states around a purchase: sign, intend, predict, look, record, poll. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

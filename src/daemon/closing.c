@@ -1,3 +1,4 @@
+/* The states that end a job or hand it back, and those between: rest, stop. */
 #include <stdlib.h>
 #include <string.h>
 

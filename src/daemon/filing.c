@@ -1,3 +1,4 @@
+/* The states of the file: download, validate, scan, store. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

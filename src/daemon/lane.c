@@ -1,3 +1,4 @@
+/* A lane serves its tickets in order, at its rate and width, while nothing holds it. */
 #include <string.h>
 
 #include "base/clock.h"

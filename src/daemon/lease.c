@@ -1,3 +1,4 @@
+/* The worker's lease: heartbeats, the comparison of jobs after a reconnect, dead workers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* Counts what happens, and writes it as Prometheus text. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* The pages that are served: /, /metrics, /healthz, /readyz. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

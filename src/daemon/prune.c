@@ -1,3 +1,4 @@
+/* Deletes old events, a batch at a time. */
 #include <stdlib.h>
 
 #include "base/clock.h"

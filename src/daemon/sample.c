@@ -1,3 +1,4 @@
+/* Asks the database how long the queue is, for the metrics. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* Finds the configuration: file, drop-in, environment, credentials; registers its secrets. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* What the functions of the states share: lanes, pauses, requests and calls. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The table of states, and how each is left. */
 #include "daemon/stages.h"
 #include "daemon/stage.h"
 

@@ -1,3 +1,4 @@
+/* Composes STATUS and the readiness of this instance, and tells the supervisor. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>

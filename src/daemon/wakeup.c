@@ -1,3 +1,4 @@
+/* Listens for notifications on a connection of its own, and proves that it hears them. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Holds the jobs in flight: claims them, moves them, lets them go. */
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* The claim: what is asked of the database, and how a row becomes a job. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The calls that close a job or hand it back, and what their answers mean. */
 #include <errno.h>
 #include <string.h>
 

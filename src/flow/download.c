@@ -1,3 +1,4 @@
+/* The download: which host, from which byte, and whether it is the right file. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

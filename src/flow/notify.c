@@ -1,3 +1,4 @@
+/* Reads notifications, and decides when the next claim is made. */
 #include <string.h>
 
 #include "base/json.h"

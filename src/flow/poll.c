@@ -1,3 +1,4 @@
+/* How often a prediction is asked for, and what the answer means for its job. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>

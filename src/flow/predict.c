@@ -1,3 +1,4 @@
+/* A purchase: the intent, the request, its answer, and what is written down of it. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>

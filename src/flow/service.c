@@ -1,3 +1,4 @@
+/* Requests to Replicate, and its answers that are no success. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Calls travel in batches, and what becomes of them when one fails or the connection dies. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Sorts PostgreSQL's SQLSTATEs by what can be done about them. */
 #include <string.h>
 
 #include "io/db_errors.h"

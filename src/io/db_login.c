@@ -1,3 +1,4 @@
+/* Opens a connection with our parameters beside those of the URL. */
 #include "io/db_login.h"
 
 #define KEYS_MAX 16

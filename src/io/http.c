@@ -1,3 +1,4 @@
+/* Drives curl's multi interface by the event loop, and tells each request's end once. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <netinet/in.h>
