@@ -18,7 +18,7 @@ FLOW   := notify claim answer service predict wanted listing look audit poll dow
 IO     := descriptors aside resolve hosts_list hosts db_errors db_login db_session db_connect db address http_body http_route http httpd spool dir
 DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying filing closing stages lease wakeup prune audit sample metrics pages status
 CTL    := ctl migrate jobs top admin
-DOCTOR := doctor doctor_db doctor_hosts doctor_http
+DOCTOR := login doctor doctor_db doctor_hosts doctor_http
 CTL_IO := db_session aside resolve address http_route http_body http # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 

@@ -53,7 +53,7 @@ typedef struct Task {
     Glb *glb;
     uint64_t sent_usec;         /* when the call under way was made */
     uint64_t polled_usec;       /* when its prediction was last read */
-    Fault trouble;              /* what kept a file of it, or its image, waiting the last time */
+    Fault trouble;              /* what kept it waiting the last time, where it is */
     bool troubled;              /* a service had trouble with it in this state, ... */
     bool own_trouble;           /* ... and not with others */
     unsigned long long answers; /* of the lane's, when it had */
@@ -63,7 +63,6 @@ typedef struct Task {
         JobState place;      /* where it goes on, while it rests */
         uint64_t since_usec; /* it came there, or got further there */
         bool said;           /* that it waits */
-        char why[120];       /* the last trouble there; "": none */
     } waits;
     TAILQ_ENTRY(Task) link;
 } Task;

@@ -12,17 +12,7 @@
 #include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
-
-/* What triggers of the project warn of; libpq's own would write it as it comes. */
-static void on_notice(void *userdata, const PGresult *res) {
-    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
-
-    (void) userdata;
-    if (!severity || strcmp(severity, "WARNING") != 0)
-        return;
-    say(stderr, "meshifyctl: the database says: %s",
-        PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
-}
+#include "ctl/login.h"
 
 static void say_away(const char *what, const PGconn *conn) {
     const char *message = conn ? PQerrorMessage(conn) : NULL;
@@ -35,18 +25,11 @@ static void say_away(const char *what, const PGconn *conn) {
 }
 
 int ctl_connect(Ctl *c) {
-    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname",
-                           "client_encoding", NULL };
-    const char *values[] = { "meshifyctl", "10",
-                             c->config->database_url.text ? c->config->database_url.text : "",
-                             "UTF8", /* whatever the URL, the environment or the role says */
-                             NULL };
     int status = 0;
 
     c->session = (DbSession){ .statement_timeout = "5min", .lock_timeout = "10s" };
-    c->conn = PQconnectdbParams(keys, values, 1);
+    c->conn = ctl_login("meshifyctl", c->config->database_url.text);
     if (PQstatus(c->conn) == CONNECTION_OK) {
-        (void) PQsetNoticeReceiver(c->conn, on_notice, c);
         PGresult *res = ctl_query(c, db_session_question, NULL, 0, &status);
 
         if (res)

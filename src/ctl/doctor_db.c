@@ -8,20 +8,12 @@
 #include "base/db_failure.h"
 #include "base/str.h"
 #include "ctl/doctor.h"
+#include "ctl/login.h"
 #include "daemon/database_trust.h"
 #include "io/db_session.h"
 
 #define NOTIFY_WAIT_MSEC 5000
 #define CLOCK_APART 5.0 /* seconds */
-
-/* As the daemon does: see db_login.h. */
-static PGconn *connect_to(const char *url) {
-    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname",
-                           "client_encoding", NULL };
-    const char *values[] = { "meshify doctor", "10", url ? url : "", "UTF8", NULL };
-
-    return PQconnectdbParams(keys, values, 1);
-}
 
 /* What to do depends on why. */
 static void say_away(Doctor *d, const char *check, const PGconn *conn) {
@@ -196,7 +188,8 @@ static void check_listen(Doctor *d, PGconn *conn) {
         doctor_say(d, GRADE_OK, "listen", NULL, "off: the queue is polled every second");
         return;
     }
-    other = connect_to(c->listen_url.text ? c->listen_url.text : c->database_url.text);
+    other =
+        ctl_login("meshify doctor", c->listen_url.text ? c->listen_url.text : c->database_url.text);
     (void) snprintf(listen, sizeof listen, "LISTEN meshify_doctor_%d", (int) getpid());
     (void) snprintf(notify, sizeof notify, "NOTIFY meshify_doctor_%d", (int) getpid());
     if (PQstatus(other) != CONNECTION_OK) {
@@ -353,7 +346,7 @@ void doctor_database(Doctor *d) {
     PGconn *conn;
 
     check_trusts(d);
-    conn = connect_to(d->config->database_url.text);
+    conn = ctl_login("meshify doctor", d->config->database_url.text);
     if (PQstatus(conn) != CONNECTION_OK)
         say_away(d, "database", conn);
     else {

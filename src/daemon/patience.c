@@ -57,7 +57,7 @@ void patience_moved(Task *t, JobPos from, JobPos to, JobEvent ev) {
     if (from.state == JOB_LOOKING &&
         spent > waited) /* what it waited in the lane is added by itself */
         j->idle_usec += spent - waited;
-    if (ev == EV_WAIT && is_of_a_file(from.state))
+    if (ev == EV_WAIT)
         t->trouble = j->fault;
     else if (to.state != from.state && to.state != JOB_RESTING && from.state != JOB_RESTING) {
         t->trouble = (Fault){ 0 };
@@ -73,7 +73,7 @@ void patience_over(Task *t, JobState state) {
         state = t->job->at.resume;
     if (state == JOB_SIGNING)
         fault_set(fault, FAULT_IMAGE_UNSIGNED, "not signed within job_timeout: %s", detail);
-    else if (t->trouble.code != FAULT_NONE)
+    else if (t->trouble.code != FAULT_NONE && is_of_a_file(state))
         *fault = t->trouble;
     else if (state == JOB_DOWNLOADING)
         fault_set(fault, FAULT_OUTPUT_UNREACHED, "not fetched within job_timeout");

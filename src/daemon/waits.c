@@ -44,7 +44,7 @@ void waits_restart(Task *t) {
     t->waits.since_usec = clock_now_usec();
     t->worker->waits_changed = t->worker->waits_changed || t->waits.said;
     t->waits.said = false;
-    t->waits.why[0] = '\0';
+    t->trouble = (Fault){ 0 };
 }
 
 void waits_moved(Task *t) {
@@ -57,9 +57,9 @@ void waits_moved(Task *t) {
 }
 
 const char *waits_for(const Task *t, char *to, size_t room) {
-    const char *thing = things[place_of(t)], *why = t->waits.why;
+    const char *thing = things[place_of(t)], *why = t->trouble.detail;
     const Lane *lane = t->ticket.waiting ? t->ticket.lane : NULL;
-    char clean[sizeof t->waits.why];
+    char clean[120];
 
     if (t->look.in && lane_is_held(&t->worker->lanes[LANE_REQUEST]))
         lane = &t->worker->lanes[LANE_REQUEST];

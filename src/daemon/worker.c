@@ -93,8 +93,6 @@ void worker_tell(Task *t, JobEvent ev) {
         j->tries = 0;
         t->refusal_said = false;
     }
-    if (ev == EV_WAIT && j->fault.detail[0])
-        str_clean(t->waits.why, sizeof t->waits.why, j->fault.detail);
     if (ev == EV_DRAIN ||
         (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
         j->fault = (Fault){ 0 };

@@ -61,7 +61,6 @@ static void on_notice(void *userdata, const PGresult *res) {
  * itself at the login. A pooler says what it heard at some other login, which may be long ago; so it is
  * asked, with all else that a new connection is asked. */
 static void check(Db *db) {
-    (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
     (void) PQsetErrorVerbosity(db->conn, PQERRORS_DEFAULT);
     db->state = DB_CHECKING;
     db->opening = DB_SESSION_OPENING;
@@ -156,6 +155,7 @@ static void found(void *userdata, const char *host, const char *hostaddr, const 
         db_lose_refused(db, db->conn ? PQerrorMessage(db->conn) : NULL);
         return;
     }
+    (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
     db_set_timer(db, DB_CONNECT_USEC);
     db_watch(db, EPOLLOUT);
 }

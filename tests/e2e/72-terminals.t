@@ -6,8 +6,11 @@ import json
 import os
 import pty
 import re
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -155,7 +158,7 @@ def seen_on_a_terminal():
     lab = hostile_lab()
     lab.sim.config(processing_ms=3600000)
     daemon = lab.daemon()
-    job = lab.insert_job(ALL)[0]
+    job = lab.insert_job("é漢🪑\u202e\x9b31m\u2028\x1b[2J\u2066\x7f\nü")[0] # all in what top shows of it
     lab.wait_status(job, "running")
     path, text = lab.write_config("ctl"), b""
     pid, master = pty.fork()
@@ -172,7 +175,7 @@ def seen_on_a_terminal():
     os.waitpid(pid, 0)
     os.close(master)
     shown = text.decode(errors="surrogateescape").replace("\x1b[H\x1b[2J", "").replace("\r\n", "\n")
-    ok(job in shown and "é漢🪑" in shown, "top shows the job", shown)
+    ok(job in shown and "é漢🪑" in shown and " ü" in shown, "top shows the job", shown)
     clean(shown, "top on a terminal")
     lab.ctl("cancel", job)
     lab.wait_status(job, "canceled")
@@ -221,4 +224,49 @@ def arguments_and_files():
     lab.sim.stop()
 
 
-testing.main(a_daemon_and_its_operator, seen_on_a_terminal, arguments_and_files)
+def a_server_that_warns_at_the_login():
+    """Before anybody can say who hears it. libpq would write it to stderr as it comes."""
+    lab = hostile_lab()
+    text = ALL.encode()
+    fields = b"".join(k + v + b"\0" for k, v in ((b"S", b"WARNING"), (b"V", b"WARNING"), (b"C", b"01000"), (b"M", text), (b"D", text), (b"H", text))) + b"\0"
+    notice = b"N" + struct.pack("!I", len(fields) + 4) + fields
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    port = listener.getsockname()[1]
+
+    def pump(source, sink, greeting=b""):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if greeting and data[:1] == b"R": # behind AuthenticationOk
+                    data, greeting = data[:9] + greeting + data[9:], b""
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(os.path.join(lab.postgres.dir, f".s.PGSQL.{lab.postgres.port}"))
+                threading.Thread(target=pump, args=(client, server), daemon=True).start()
+                threading.Thread(target=pump, args=(server, client, notice), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    url = f"postgresql://meshifyd@127.0.0.1:{port}/meshify?sslmode=disable"
+    config = lab.write_config("warned", **{"database.url": url})
+    for command in ("status", "doctor", "migrate --dry-run"):
+        _, _, said = run(lab, *command.split(), config=config)
+        clean(said, f"{command}, warned at the login")
+        ok("é漢🪑" in said, f"{command}: it is said", said)
+    _, out, said = run(lab, "status", "--json", config=config)
+    ok(isinstance(json.loads(out), dict), "status --json: is JSON alone", out)
+    daemon = lab.daemon(**{"database.url": url})
+    job = lab.insert_job("a chair")[0]
+    lab.wait_status(job, "done")
+    daemon.stop()
+    clean(daemon.log(), "the log of a daemon that is warned at its login")
+    ok(daemon.said("The database says: é漢🪑") and all(line.startswith("time=") for line in daemon.lines), "the log has it as a line of its own", daemon.log())
+    listener.close()
+    lab.sim.stop()
+
+
+testing.main(a_daemon_and_its_operator, seen_on_a_terminal, a_server_that_warns_at_the_login, arguments_and_files)

@@ -1,0 +1,7 @@
+/* A connection of the operator's tool. */
+#pragma once
+#include <libpq-fe.h>
+
+/* Connects as `name` by a URL (NULL: libpq's defaults). The caller looks at its status, and calls PQfinish(). What
+ * the server warns of is printed, clean, on stderr. */
+PGconn *ctl_login(const char *name, const char *url);

@@ -1,0 +1,57 @@
+/* The operator's tool connects and waits, as the daemon does not: libpq tries each host, for ten seconds. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/say.h"
+#include "ctl/login.h"
+
+/* What libpq wrote to the file in place of stderr. */
+static void say_notes(int notes) {
+    char text[4096];
+    ssize_t n = pread(notes, text, sizeof text - 1, 0);
+
+    if (n > 0) {
+        text[n] = '\0';
+        say(stderr, "%s: while connecting: %s", program_invocation_short_name, text);
+    }
+}
+
+/* What triggers of the project warn of; libpq's own would write it as it comes. */
+static void on_notice(void *userdata, const PGresult *res) {
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    (void) userdata;
+    if (severity && strcmp(severity, "WARNING") == 0)
+        say(stderr, "%s: the database says: %s", program_invocation_short_name,
+            PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
+}
+
+PGconn *ctl_login(const char *name, const char *url) {
+    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname",
+                           "client_encoding", NULL };
+    const char *values[] = { name, "10", url ? url : "",
+                             "UTF8", /* whatever the URL, the environment or the role says */
+                             NULL };
+    int kept = dup(STDERR_FILENO), notes = memfd_create("notes", MFD_CLOEXEC);
+    PGconn *conn;
+
+    /* Warnings of a server that come during the login are written to stderr as they are: no receiver can
+     * be set before. */
+    fflush(stderr);
+    if (kept >= 0 && notes >= 0)
+        (void) dup2(notes, STDERR_FILENO);
+    conn = PQconnectdbParams(keys, values, 1);
+    if (kept >= 0 && notes >= 0) {
+        (void) dup2(kept, STDERR_FILENO);
+        say_notes(notes);
+    }
+    if (kept >= 0)
+        (void) close(kept);
+    if (notes >= 0)
+        (void) close(notes);
+    (void) PQsetNoticeReceiver(conn, on_notice, NULL);
+    return conn;
+}
