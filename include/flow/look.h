@@ -3,6 +3,9 @@
 #include "core/config.h"
 #include "core/job.h"
 
+/* Purchases of one step that were lost and not found. An outage of an hour costs a job fewer; past it the
+ * listing may be one that never shows what is bought, and each more may cost money. */
+#define LOOK_LOST_MAX 20
 #define LOOK_FOUND_MAX 100 /* equal ones that one look brings; the next brings more */
 
 /* How long to wait before the next look, `now` after the intent; 0 also when one that was found is left. */

@@ -89,6 +89,10 @@ JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
     /* What counts is when it was asked: an answer may be older than it looks. */
     if (asked_usec < p->give_up_usec || ++j->late_looks < 2)
         return EV_WAIT;
+    if (job_given_up(j) + 1 >= LOOK_LOST_MAX) {
+        fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "given up %u times", job_given_up(j) + 1);
+        return EV_FINAL;
+    }
     j->give_up = p->id;
     return EV_ELSE;
 }

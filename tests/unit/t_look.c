@@ -414,7 +414,16 @@ static void test_gives_up(void **state) {
                      PURCHASE_INTENDED); /* the intent's transaction says so */
 }
 
-/* What was surely not bought is waited for, however often; what is not found out within an hour, never is. */
+#define LOST(n) PURCHASE("paint", n, "given_up", "null", "") ","
+#define LOST_18                                                                               \
+    LOST(101)                                                                                 \
+    LOST(102) LOST(103) LOST(104) LOST(105) LOST(106) LOST(107) LOST(108) LOST(109) LOST(110) \
+        LOST(111) LOST(112) LOST(113) LOST(114) LOST(115) LOST(116) LOST(117) LOST(118)
+#define LOST_19 LOST_18 LOST(119)
+#define LIVE PURCHASE("paint", 120, "intended", "null", "") "]"
+
+/* What was surely not bought is waited for, but not without end; what is not found out within an hour, never
+ * is. */
 static void test_unknown(void **state) {
     static const char purchases[] = "[" PURCHASE("paint", 1, "given_up", "null", "") "," PURCHASE(
         "sculpt", 2, "given_up", "null", "") "," PURCHASE("paint", 7, "intended", "null", "") "]";
@@ -429,6 +438,14 @@ static void test_unknown(void **state) {
         assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 6 * SEC), EV_ELSE);
         assert_int_equal(j->fault.code, FAULT_NONE);
         assert_int_equal(j->give_up, 7);
+    }
+    for (int one_more = 0; one_more < 2; one_more++) {
+        _cleanup_(job_freep) Job *j = job_with(c, one_more ? "[" LOST_19 LIVE : "[" LOST_18 LIVE);
+
+        assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 1), EV_WAIT);
+        assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 6 * SEC),
+                         one_more ? EV_FINAL : EV_ELSE);
+        assert_int_equal(j->fault.code, one_more ? FAULT_PURCHASE_UNKNOWN : FAULT_NONE);
     }
     for (int i = 0; i < 2; i++) {
         _cleanup_(job_freep) Job *j = unanswered(c);
