@@ -414,13 +414,13 @@ static void test_gives_up(void **state) {
                      PURCHASE_INTENDED); /* the intent's transaction says so */
 }
 
+/* clang-format off */
 #define LOST(n) PURCHASE("paint", n, "given_up", "null", "") ","
-#define LOST_18                                                                               \
-    LOST(101)                                                                                 \
-    LOST(102) LOST(103) LOST(104) LOST(105) LOST(106) LOST(107) LOST(108) LOST(109) LOST(110) \
-        LOST(111) LOST(112) LOST(113) LOST(114) LOST(115) LOST(116) LOST(117) LOST(118)
+#define LOST_18 LOST(101) LOST(102) LOST(103) LOST(104) LOST(105) LOST(106) LOST(107) LOST(108) LOST(109) \
+                LOST(110) LOST(111) LOST(112) LOST(113) LOST(114) LOST(115) LOST(116) LOST(117) LOST(118)
 #define LOST_19 LOST_18 LOST(119)
 #define LIVE PURCHASE("paint", 120, "intended", "null", "") "]"
+/* clang-format on */
 
 /* What was surely not bought is waited for, but not without end; what is not found out within an hour, never
  * is. */
