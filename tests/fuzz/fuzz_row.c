@@ -116,6 +116,24 @@ static void check_start(Job *j) {
     }
 }
 
+/* One object is asked for, and it is the user's. */
+static void sign(const Job *j) {
+    HttpRequest r;
+    json_t *body, *paths;
+    const char *path;
+
+    if (store_sign_ask(config(), j, &r) < 0 || !(body = json_parse(r.body, r.body_size)) ||
+        strcmp(r.url, "https://p.supabase.co/storage/v1/object/sign/user_assets") != 0)
+        abort();
+    paths = json_object_get(body, "paths");
+    path = json_string_value(json_array_get(paths, 0));
+    if (json_array_size(paths) != 1 || !path || strstr(path, "/../") ||
+        strncmp(path, USER_ID "/", strlen(USER_ID "/")) != 0)
+        abort();
+    json_decref(body);
+    http_request_done(&r);
+}
+
 /* The way to the next purchase: whatever the prompt says, it is only text in the input. */
 static void buy(Job *j) {
     const Step *s = job_step_now(j);
@@ -125,15 +143,8 @@ static void buy(Job *j) {
     DbRequest q;
     json_t *body;
 
-    if (ev == EV_ELSE) {
-        if ((ev = store_sign_check(config(), j, &f)) == EV_OK) {
-            if (store_sign_ask(config(), j, &r) < 0 ||
-                !strstr(r.url, "/object/sign/user_assets/" USER_ID "/") || strstr(r.url, "/../") ||
-                strchr(r.url, '?') || strchr(r.url, '#'))
-                abort();
-            http_request_done(&r);
-        }
-    }
+    if (ev == EV_ELSE && (ev = store_sign_check(config(), j, &f)) == EV_OK)
+        sign(j);
     if (ev == EV_OK) {
         if (predict_intend_ask(config(), "w", j, &q) < 0)
             abort();
