@@ -338,6 +338,15 @@ static JobEvent no_prediction(const HttpReply *reply, Job *j, uint64_t now_usec,
     return EV_RETRY;
 }
 
+/* A gateway that mixes answers up must not give one user what was made for another. An answer without an id
+ * is not that. */
+static bool is_of_another(const json_t *root, const Job *j) {
+    const Purchase *p = job_purchase(j);
+    const char *id = json_text(root, "id");
+
+    return id && p && p->prediction_id && strcmp(id, p->prediction_id) != 0;
+}
+
 JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,
                    Fault *reterr) {
     PollAnswer a = { 0 };
@@ -346,7 +355,7 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
 
     if (reply->end == HTTP_ANSWERED && reply->code == 200)
         a.root = json_parse(reply->body, reply->body_size);
-    a.status = json_text(a.root, "status");
+    a.status = is_of_another(a.root, j) ? NULL : json_text(a.root, "status");
     *ret = a;
     if (!a.status)
         return no_prediction(reply, j, now_usec, reterr);

@@ -18,6 +18,7 @@
 #include "io/http_route.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
+#define HTTP_SLOWEST 128      /* bytes a second; who drips fewer has stalled */
 #define HTTP_STALL_SECONDS 60 /* no byte for so long: the transfer is dead */
 #define HTTP_KEEP 64          /* idle connections kept */
 #define HTTP_BUY_USEC \
@@ -331,7 +332,7 @@ static int op_setup(HttpOp *op) {
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (HTTP_CONNECT_USEC / USEC_PER_MSEC));
-    SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+    SET(CURLOPT_LOW_SPEED_LIMIT, (long) HTTP_SLOWEST);
     SET(CURLOPT_LOW_SPEED_TIME,
         r->stall_usec ? (long) (r->stall_usec / USEC_PER_SEC) : (long) HTTP_STALL_SECONDS);
     SET(CURLOPT_TIMEOUT_MS, (long) (r->timeout_usec / USEC_PER_MSEC));

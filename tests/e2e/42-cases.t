@@ -326,7 +326,7 @@ TABLE = [Case(*row) for row in [
     ("together", "a redirect to another scheme", served({"redirect": "ftp://127.0.0.1/x.glb"}), "output_forbidden", "failed", ELSEWHERE, 1, 1, 25),
     ("together", "a redirect that is followed", served({"redirect": "{path}?again"}, 1), None, "done", None, 1, 1, 0),
     ("together", "redirects in a loop", served({"redirect": "{path}"}), "output_forbidden", "failed", ELSEWHERE, 1, 1, 25),
-    ("together", "its data was removed", polled({"status": 200, "body": {"id": "x", "status": "succeeded", "output": None, "data_removed": True}}),
+    ("together", "its data was removed", polled({"status": 200, "body": {"status": "succeeded", "output": None, "data_removed": True}}),
      "output_gone", "retried", None, 2, 2, 0),
     ("together", "its file is gone", served({"status": 404}, 1), "output_gone", "retried", None, 2, 2, 0),
     # The store, for this object alone.

@@ -59,7 +59,7 @@ def a_large_prediction():
     lab.sim.config(starting_ms=0, processing_ms=3000)
     daemon, at, watch = watched(lab)
     lines = "".join(f"step {i}\n" for i in range(500000))
-    large = json.dumps({"id": "x", "status": "processing", "logs": lines + " 50%|#####     | 5/10 [00:01<00:01]\n"})
+    large = json.dumps({"status": "processing", "logs": lines + " 50%|#####     | 5/10 [00:01<00:01]\n"})
     job, _ = lab.insert_job("logs", f"{IMAGE}?logs")
     wait_for(lambda: len(lab.sim.predictions()) == 1, 20, "its purchase")
     lab.sim.fault("get", {"status": 200, "body": large}, count=5)
@@ -69,7 +69,7 @@ def a_large_prediction():
     usual = lab.value("SELECT extract(epoch FROM completed_at - started_at)::float8 FROM public.jobs WHERE id = %s", job)
     ok(usual < 20, "large logs: the job is done", str(usual))
 
-    many = '{"id": "x", "status": "succeeded", "output": [' + '{"":{}},' * 800000 + '"https://example.com/x.glb"], "metrics": {"predict_time": 1}}'
+    many = '{"status": "succeeded", "output": [' + '{"":{}},' * 800000 + '"https://example.com/x.glb"], "metrics": {"predict_time": 1}}'
     lab.sim.fault("get", {"status": 200, "body": many}, count=1)
     job, _ = lab.insert_job("output", f"{IMAGE}?output")
     lab.wait_status(job, "error")

@@ -9,7 +9,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
                   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)$$,
     ARRAY(SELECT 'meshify.' || f FROM unnest(ARRAY[
         'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes', 'waits',
-        'intend', 'record', 'settle', 'further', 'progress', 'done', 'fail', 'canceled', 'hand_back',
+        'intend', 'record', 'settle', 'further', 'progress', 'done', 'fail', 'canceled', 'hand_back', 'hand_back_unbought',
         'audit', 'audited', 'audit_lost', 'surplus',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',

@@ -163,6 +163,8 @@ static void test_hear_no_prediction(void **state) {
         FaultCode fault;
     } cases[] = {
         { HTTP_ANSWERED, 200, "{\"id\":" BOUGHT ",\"status\":\"succ", FAULT_SERVICE_UNREACHED },
+        { HTTP_ANSWERED, 200, "{\"id\":\"another\",\"status\":\"succeeded\"" MESH "}",
+          FAULT_SERVICE_UNREACHED }, /* another's */
         { HTTP_ANSWERED, 200, "[{\"status\":\"succeeded\"}]", FAULT_SERVICE_UNREACHED },
         { HTTP_ANSWERED, 200, "{\"status\":7}", FAULT_SERVICE_UNREACHED },
         { HTTP_ANSWERED, 200, "", FAULT_SERVICE_UNREACHED },
