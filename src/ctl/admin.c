@@ -165,7 +165,7 @@ int ctl_drain(Ctl *c) {
     if (!(n = ctl_value(c, "SELECT meshify.drain($1)", params, 1, &status)))
         return status;
     if (strcmp(n, "0") == 0) {
-        say(stderr, "meshifyctl: no live instance is called %s; `meshifyctl status` lists them",
+        say(stderr, "meshifyctl: no live instance is called %.500s; `meshifyctl status` lists them",
             c->argv[0]);
         return CTL_REFUSED;
     }

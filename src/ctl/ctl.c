@@ -78,7 +78,7 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
     else {
         const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
-        say(stderr, "meshifyctl: %s", message ? message : PQresultErrorMessage(res));
+        say(stderr, "meshifyctl: %.1500s", message ? message : PQresultErrorMessage(res));
         if (state && !strcmp(state, "42501"))
             say(stderr, "The login role needs: GRANT meshify_worker TO it");
     }
