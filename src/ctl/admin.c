@@ -38,7 +38,7 @@ static int say_word(const Ctl *c, const char *job, const char *word, const Word 
         say(words->status == 0 ? stdout : stderr, "%sjob %s %s",
             words->status == 0 ? "" : "meshifyctl: ", job, words->says);
     else
-        say(stderr, "meshifyctl: job %s: the database answers '%s'", job, word);
+        say(stderr, "meshifyctl: job %.100s: the database answers '%s'", job, word);
     return words->word ? words->status : CTL_REFUSED;
 }
 
@@ -114,9 +114,9 @@ static int set(Ctl *c, const char *key, const char *value) {
         return 0;
     }
     if (strcmp(word, "unknown") == 0)
-        say(stderr, "meshifyctl: %s is not a setting; `meshifyctl settings` lists them", key);
+        say(stderr, "meshifyctl: %.500s is not a setting; `meshifyctl settings` lists them", key);
     else
-        say(stderr, "meshifyctl: %s is not a value of %s: %s", value, key,
+        say(stderr, "meshifyctl: %.500s is not a value of %.500s: %s", value, key,
             strcmp(key, "refund") == 0 || strcmp(key, "paused") == 0 ? "on or off"
                                                                      : "a whole number");
     return CTL_REFUSED;
