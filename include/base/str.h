@@ -11,6 +11,10 @@
  * comes here is known by its first twelve bytes only. Returns `to`. NULL reads as "". */
 const char *str_clean(char *to, size_t room, const char *from);
 
+/* `host` (a name, an address, a socket's path or abstract name) if it looks like one, else "…": what was taken
+ * for a host may be a piece of a password. NULL reads as "". */
+const char *str_host(const char *host);
+
 /* Length in bytes of the character at `text` if a terminal obeys it (C0, DEL, C1, and those that turn the
  * direction of text or break a line); else 0. `*ret_code` is the character. */
 size_t str_obeyed(const char *text, size_t size, unsigned *ret_code);

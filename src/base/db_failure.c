@@ -201,7 +201,7 @@ const char *db_failure_text(const char *message, const char *host, const char *p
 
     server_words(message, said, sizeof said);
     (void) snprintf(text, sizeof text, "%s%s%.100s%s%.10s%s%s%s", word, named ? " (" : "",
-                    named ? host : "", named && port && *port ? " port " : "",
-                    named && port ? port : "", named ? ")" : "", *said ? ": " : "", said);
+                    named ? str_host(host) : "", named && port && *port ? " port " : "",
+                    named && port ? str_host(port) : "", named ? ")" : "", *said ? ": " : "", said);
     return str_clean(to, room, text);
 }

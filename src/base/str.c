@@ -72,6 +72,15 @@ const char *str_clean(char *to, size_t room, const char *from) {
     return to;
 }
 
+const char *str_host(const char *host) {
+    static const char made_of[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  ".-_:[]%/";
+    const char *p = host ? host : "";
+
+    p += *p == '@';
+    return p[strspn(p, made_of)] ? "…" : host ? host : "";
+}
+
 size_t str_cut(const char *s, size_t limit) {
     size_t n = strnlen(s, limit);
 

@@ -65,13 +65,12 @@ static bool is_secret(const char *name, size_t size) {
            (size == 11 && strncmp(name, "sslpassword", 11) == 0);
 }
 
-/* May this be said? Behind a password it may be a piece of it, which rarely is of small letters alone. */
+/* May this be said? Behind a password it may be a piece of it. */
 static bool is_speakable(const char *name, size_t size, bool behind_secret) {
     for (size_t i = 0; i < size; i++)
-        if (name[i] != '_' && !islower((unsigned char) name[i]) &&
-            (behind_secret || !isalnum((unsigned char) name[i])))
+        if (name[i] != '_' && !isalnum((unsigned char) name[i]))
             return false;
-    return size > 0 && size <= 40;
+    return !behind_secret && size > 0 && size <= 40;
 }
 
 static void say_unknown(const char *name, size_t size, bool behind_secret, const char *else_,
@@ -97,7 +96,8 @@ static bool find_in_query(const char *query, char *reterr, size_t room) {
             say_unknown(p, name, behind_secret, ENCODE, reterr, room);
             return true;
         }
-        behind_secret |= is_secret(p, name);
+        /* A second = shows that the value holds more parameters, maybe the password. */
+        behind_secret |= is_secret(p, name) || (name < pair && holds(p + name + 1, p + pair, '='));
         p += pair;
         p += *p == '&';
     }
@@ -123,7 +123,7 @@ static bool find_in_conninfo(const char *url, char *reterr, size_t room) {
     bool behind_secret = false;
 
     for (const char *p = url; p && *(p += strspn(p, " \t"));) {
-        const char *name = p;
+        const char *name = p, *value;
         size_t size = strcspn(p, "= \t");
 
         p += size;
@@ -133,11 +133,12 @@ static bool find_in_conninfo(const char *url, char *reterr, size_t room) {
         p++;
         if (!is_known(name, size)) {
             /* A blank in the password may have made a name of the rest of it. */
-            say_unknown(name, behind_secret ? 0 : size, behind_secret, QUOTE, reterr, room);
+            say_unknown(name, size, behind_secret, QUOTE, reterr, room);
             return true;
         }
-        behind_secret = is_secret(name, size) && *(p + strspn(p, " \t")) != '\'';
+        value = p + strspn(p, " \t");
         p = skip_value(p);
+        behind_secret |= *value != '\'' && (is_secret(name, size) || (p && holds(value, p, '=')));
     }
     return false;
 }
@@ -169,6 +170,42 @@ static bool are_ports(const char *list) {
     return true;
 }
 
+/* Parameters with something between them that does not part them: ";password=", in any value. */
+static bool holds_parameter(const char *value) {
+    for (const char *p = value; *(p += strcspn(p, ";,&"));) {
+        const char *word = p + 1 + strspn(p + 1, " \t");
+        size_t n = 0;
+
+        p++;
+        while (word[n] == '_' || isalnum((unsigned char) word[n]))
+            n++;
+        if (n > 0 && word[n + strspn(word + n, " \t")] == '=')
+            return true;
+    }
+    return false;
+}
+
+/* Of a list of hosts. In a directory's name an @ is nothing unusual; else it stands behind a password. */
+static bool are_hosts(const char *list) {
+    for (const char *p = list; *p; p += *p == ',') {
+        size_t n = strcspn(p, ","), first = *p == '@';
+
+        if (strcspn(p, ";=& \t") < n || (*p != '/' && first + strcspn(p + first, "@") < n))
+            return false;
+        p += n;
+    }
+    return true;
+}
+
+/* What is said of an unreachable host, or by the server of a user or a database, is the value as libpq read it. */
+static bool are_apart(const PQconninfoOption *options) {
+    for (const PQconninfoOption *o = options; o && o->keyword; o++)
+        if (o->val && !is_secret(o->keyword, strlen(o->keyword)) && holds_parameter(o->val))
+            return false;
+    return !options ||
+           (are_hosts(value_of(options, "host")) && are_hosts(value_of(options, "hostaddr")));
+}
+
 static bool check_uri(const char *rest, const PQconninfoOption *options, char *reterr,
                       size_t room) {
     Parts p = split(rest);
@@ -176,6 +213,11 @@ static bool check_uri(const char *rest, const PQconninfoOption *options, char *r
     if (holds(p.hosts, p.query, '@') || holds(p.user, p.query, ' ') ||
         (!options && strchr(p.query, '@')))
         (void) snprintf(reterr, room, "can't be read as it was meant; %s", ENCODE);
+    else if (!are_apart(options))
+        (void) snprintf(reterr, room,
+                        "can't be read as it was meant; write ? before its first parameter and & "
+                        "before the others, and only hosts behind the @; %s",
+                        ENCODE);
     else if (!options && find_in_query(p.query, reterr, room))
         return false;
     else if (!options)
@@ -196,6 +238,10 @@ static bool check_conninfo(const char *url, const PQconninfoOption *options, cha
         return false;
     if (!options)
         (void) snprintf(reterr, room, "can't be read; %s", QUOTE);
+    else if (!are_apart(options))
+        (void) snprintf(reterr, room,
+                        "can't be read as it was meant; part its parameters with blanks, not with "
+                        "; , or &");
     else if (!are_ports(value_of(options, "port")))
         (void) snprintf(reterr, room, "holds a port that is no number from 1 to 65535");
     else

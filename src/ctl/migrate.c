@@ -177,7 +177,8 @@ int ctl_migrate(Ctl *c) {
     int there, last = 0, applied = 0, status = 0;
     const char *missing;
 
-    say(stdout, "host %s, database %s, as %s", PQhost(c->conn), PQdb(c->conn), PQuser(c->conn));
+    say(stdout, "host %s, database %s, as %s", str_host(PQhost(c->conn)), PQdb(c->conn),
+        PQuser(c->conn));
     PQsetNoticeReceiver(c->conn, ignore_notices, NULL);
     c->session.statement_timeout = "0"; /* a large table takes what it takes */
     c->session.lock_timeout = "1s";

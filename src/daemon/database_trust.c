@@ -124,7 +124,7 @@ static bool find_remote(const PQconninfoOption *options, char *to, size_t room) 
         element(hosts, i, host, sizeof host);
         element(addresses, i, hostaddr, sizeof hostaddr);
         if (!is_local(host, hostaddr)) {
-            str_clean(to, room, *host ? host : hostaddr);
+            str_clean(to, room, str_host(*host ? host : hostaddr));
             return true;
         }
     }

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/str.h"
 #include "io/hosts.h"
 #include "io/hosts_list.h"
 
@@ -117,7 +118,7 @@ static void resolved(void *userdata, const char *const *addresses, unsigned n, c
     h->open--;
     take(w->server, addresses, n);
     if (n == 0 && !h->error[0])
-        (void) snprintf(h->error, sizeof h->error, "%.100s: %s", w->server->host, error);
+        (void) snprintf(h->error, sizeof h->error, "%.100s: %s", str_host(w->server->host), error);
     if (h->open > 0)
         return;
     (void) make_do(h);

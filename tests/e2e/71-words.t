@@ -21,6 +21,7 @@ from postgres import SUPERUSER
 
 # Passwords that are AAA and BBB with something between, and what is said of them; None: libpq reads them as they are meant.
 PERCENT, QUOTES = "percent-encode @ / % #", "put a value with blanks or quotes into quotes"
+BLANKS = "part its parameters with blanks"
 URLS = (
     ("postgresql://w:AAA@BBB@127.0.0.1:1/app", PERCENT), ("postgresql://w:AAA/BBB@127.0.0.1:1/app", PERCENT),
     ("postgresql://w:123/BBB@127.0.0.1:1/app", PERCENT), ("postgresql://w:AAA%zzBBB@127.0.0.1:1/app", PERCENT),
@@ -29,7 +30,9 @@ URLS = (
     ("host=127.0.0.1 port=1 dbname=app user=w password=AAA BBB=1", QUOTES),
     ("postgresql://w.abc:[AAABBB]@127.0.0.1:1/app?pgbouncer=true&connection_limit=1", "the unknown parameter 'pgbouncer'"),
     ("postgresql://w.abc:AAABBB@127.0.0.1:1/app?sslmode=require&supa=base-pooler.x", "the unknown parameter 'supa'"),
-    ("postgresql://w@127.0.0.1:1/app?password=AAABBB&bogus=1", "the unknown parameter 'bogus'"),
+    ("postgresql://w@127.0.0.1:1/app?password=AAA&bbb=3", PERCENT), ("postgresql://w@127.0.0.1:1/app;password=AAABBB", PERCENT),
+    ("host=127.0.0.1;port=1;password=AAABBB", BLANKS), ("host=127.0.0.1&port=1&password=AAABBB", BLANKS), ("host=127.0.0.1,port=1,password=AAABBB", BLANKS),
+    ("dbname=app;password=AAABBB host=127.0.0.1 port=1", BLANKS),
     ("postgresql://w:AAABBB@127.0.0.1:1/app?sslmode=AAABBB", "sslmode has a value that"),
     ("'postgresql://w:AAABBB@127.0.0.1:1/app'", "is in quotes; take them off"),
     ("postgresql://w:AAA#BBB@127.0.0.1:1/app", None), ("postgresql://w:AAA?BBB@127.0.0.1:1/app", None), ("postgresql://w:[AAABBB]@127.0.0.1:1/app", None),

@@ -94,6 +94,12 @@ static void failure_texts(void **state) {
         "its URL can't be used");
     assert_string_equal(db_failure_text(NULL, "h", NULL, text, sizeof text),
                         "it can't be reached (h)");
+    assert_string_equal(db_failure_text(NULL, "h;password=AAA", "BBB=1", text, sizeof text),
+                        "it can't be reached (… port …)");
+    assert_string_equal(db_failure_text(NULL, "AAA BBB", "1", text, sizeof text),
+                        "it can't be reached (… port 1)");
+    assert_string_equal(db_failure_text(NULL, "@run/a_b-c.[fe80::1%eth0]", "1", text, sizeof text),
+                        "it can't be reached (@run/a_b-c.[fe80::1%eth0] port 1)");
     assert_string_equal(db_failure_text("FATAL:  a\x1b[2Jb\nc", NULL, NULL, text, 40),
                         "it refuses the connection: a?[2Jb");
 }
