@@ -4,7 +4,7 @@
 #pragma once
 #include <libpq-fe.h>
 
-#define DB_ZONE_SIZE 64
+#define DB_ZONE_SIZE 256 /* PostgreSQL's TZ_STRLEN_MAX, and its end */
 
 /* What a program sets by its own needs. */
 typedef struct DbSession {
@@ -20,10 +20,14 @@ typedef struct DbSession {
 #define DB_SESSION_OPENING 3
 int db_session_open(PGconn *conn, const DbSession *session);
 
-/* Asked of a new connection: one row. Column 0 is `t` where the server may not be written to: its own
- * configuration says so, as a host does when its disk is full. (What a role, a database or a URL says of
- * read-only is ours to decide.) Column 1 is the zone. */
-extern const char db_session_question[];
+/* Sent to a new connection, in one transaction. The first finds the zone and takes it where the server knows
+ * it, else the server's own or UTC, which it warns of. The answer to the second is one row. Column 0 is `t`
+ * where the server may not be written to: its own configuration says so, as a host does when its disk is full.
+ * (What a role, a database or a URL says of read-only is ours to decide.) Column 1 is the zone. */
+extern const char db_session_zone[], db_session_question[];
+
+/* Both in one text, for PQexec(). */
+extern const char db_session_questions[];
 
 /* Copies the zone of such an answer. */
 void db_session_hear(DbSession *session, const PGresult *res);

@@ -127,6 +127,7 @@ static const struct {
     { "on socket",                           DB_FAILURE_SOCKET },
     { "received invalid response",           DB_FAILURE_STRANGE },
     { "expected authentication request",     DB_FAILURE_STRANGE },
+    { "invalid value for parameter",         DB_FAILURE_REFUSED }, /* the server's words, not libpq's */
     { "invalid ",                            DB_FAILURE_URL },
     { "could not match",                     DB_FAILURE_URL },
     { "could not parse",                     DB_FAILURE_URL },

@@ -30,7 +30,7 @@ int ctl_connect(Ctl *c) {
     c->session = (DbSession){ .statement_timeout = "5min", .lock_timeout = "10s" };
     c->conn = ctl_login("meshifyctl", c->config->database_url.text);
     if (PQstatus(c->conn) == CONNECTION_OK) {
-        PGresult *res = ctl_query(c, db_session_question, NULL, 0, &status);
+        PGresult *res = ctl_query(c, db_session_questions, NULL, 0, &status);
 
         if (res)
             db_session_hear(&c->session, res);
@@ -49,7 +49,9 @@ static bool is_good(const PGresult *res) {
 static PGresult *run(Ctl *c, const char *sql, const char *const *params, int n) {
     PGresult *res = db_session_begin(c->conn, &c->session), *end;
 
-    if (!res)
+    if (!res && n == 0)
+        res = PQexec(c->conn, sql);
+    else if (!res)
         res = PQexecParams(c->conn, sql, n, NULL, params, NULL, NULL, 0);
     end = PQexec(c->conn, is_good(res) ? "COMMIT" : "ROLLBACK");
     if (is_good(res) && !is_good(end)) { /* nothing of it holds */

@@ -350,7 +350,7 @@ void doctor_database(Doctor *d) {
     if (PQstatus(conn) != CONNECTION_OK)
         say_away(d, "database", conn);
     else {
-        PGresult *res = run(conn, db_session_question);
+        PGresult *res = run(conn, db_session_questions);
 
         if (PQresultStatus(res) == PGRES_TUPLES_OK)
             db_session_hear(&session, res);

@@ -63,10 +63,11 @@ static void on_notice(void *userdata, const PGresult *res) {
 static void check(Db *db) {
     (void) PQsetErrorVerbosity(db->conn, PQERRORS_DEFAULT);
     db->state = DB_CHECKING;
-    db->opening = DB_SESSION_OPENING;
+    db->opening = DB_SESSION_OPENING + 1; /* and the zone */
     db->session.zone[0] = '\0';
     if (PQsetnonblocking(db->conn, 1) < 0 || PQenterPipelineMode(db->conn) != 1 ||
         db_session_open(db->conn, &db->session) < 0 ||
+        PQsendQueryParams(db->conn, db_session_zone, 0, NULL, NULL, NULL, NULL, 0) != 1 ||
         PQsendQueryParams(db->conn, db_session_question, 0, NULL, NULL, NULL, NULL, 0) != 1 ||
         PQpipelineSync(db->conn) != 1)
         db_lose_refused(db, PQerrorMessage(db->conn));

@@ -42,20 +42,43 @@ static const char settings[] = "SELECT "
     "       WHERE s.name" IS "'default_transaction_read_only' AND s.source IN ('configuration file', 'command line')) END";
 
 /* Others write their timestamps without a zone in the database's, or in that of the role by which PostgREST
- * logs in, or else in the server's. `idle_session_timeout` is the one limit that only a session can lift: of a
- * connection that a pooler lends us no more than it takes. */
-const char db_session_question[] =
-    "SELECT current_setting('transaction_read_only') = 'on', coalesce("
-    "  (SELECT regexp_replace(c, '^[^=]*=', '') FROM pg_db_role_setting r, unnest(r.setconfig) c"
-    "   WHERE r.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))"
-    "     AND (r.setrole = 0 OR r.setrole = (SELECT a.oid FROM pg_roles a WHERE a.rolname = 'authenticator'))"
-    "     AND c ILIKE 'timezone=%'"
-    "   ORDER BY r.setrole = 0, r.setdatabase = 0 LIMIT 1),"
-    "  (SELECT z.setting FROM pg_settings z WHERE z.name = 'TimeZone'"
-    "   AND z.source IN ('default', 'configuration file', 'command line', 'environment variable')),"
-    "  'UTC'),"
-    " CASE WHEN coalesce(current_setting('idle_session_timeout', true), '0') <> '0'"
-    "      THEN set_config('idle_session_timeout', '0', false) END";
+ * logs in, or else in the server's. What is stored need not be known to the server any more: after an upgrade
+ * of its tzdata, say. Only an attempt shows that. */
+#define ZONE "DO $do$ DECLARE candidate text; refused text;" \
+    "BEGIN" \
+    "  FOREACH candidate IN ARRAY ARRAY[" \
+    "    (SELECT regexp_replace(c, '^[^=]*=', '') FROM pg_db_role_setting r, unnest(r.setconfig) c" \
+    "     WHERE r.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))" \
+    "       AND (r.setrole = 0 OR r.setrole = (SELECT a.oid FROM pg_roles a WHERE a.rolname = 'authenticator'))" \
+    "       AND c ILIKE 'timezone=%'" \
+    "     ORDER BY r.setrole = 0, r.setdatabase = 0 LIMIT 1)," \
+    "    (SELECT z.setting FROM pg_settings z WHERE z.name = 'TimeZone'" \
+    "     AND z.source IN ('default', 'configuration file', 'command line', 'environment variable'))," \
+    "    'UTC'] LOOP" \
+    "    CONTINUE WHEN candidate IS NULL;" \
+    "    BEGIN" \
+    "      PERFORM set_config('TimeZone', candidate, true);" \
+    "      EXIT;" \
+    "    EXCEPTION WHEN OTHERS THEN" \
+    "      refused := coalesce(refused, candidate);" \
+    "    END;" \
+    "  END LOOP;" \
+    "  IF refused IS NOT NULL THEN" \
+    "    RAISE WARNING 'the time zone \"%\" of the database or of the role authenticator is not known to the server:" \
+                      " times without a zone are taken in %; set a known one with ALTER DATABASE or ALTER ROLE'," \
+    "      left(refused, 100), current_setting('TimeZone');" \
+    "  END IF;" \
+    "END $do$"
+
+/* `idle_session_timeout` is the one limit that only a session can lift: of a connection that a pooler lends us
+ * no more than it takes. */
+#define QUESTION "SELECT current_setting('transaction_read_only') = 'on', current_setting('TimeZone')," \
+    " CASE WHEN coalesce(current_setting('idle_session_timeout', true), '0') <> '0'" \
+    "      THEN set_config('idle_session_timeout', '0', false) END"
+
+const char db_session_zone[] = ZONE;
+const char db_session_question[] = QUESTION;
+const char db_session_questions[] = ZONE "; " QUESTION;
 /* clang-format on */
 
 static const char *const *parameters(const DbSession *session, const char *to[static 3]) {

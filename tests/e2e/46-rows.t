@@ -196,6 +196,30 @@ def times_without_a_zone():
     lab.sim.stop()
 
 
+LONG_ZONE = "<+03ABCDEFGHIJKLMNOPQRSTUVWXYZABC>-3<+04ABCDEFGHIJKLMNOPQRSTUVWXYZ>,M3.5.0,M10.5.0"
+
+
+def odd_zones():
+    """A zone that the server does not know any more is said and not used; a long one is used."""
+    lab = Lab(bouncer="")
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    for zone, whom, known in (("Mars/Base", "DATABASE meshify", False), (LONG_ZONE, "DATABASE meshify", True), ("Mars/Base", "ROLE authenticator", False)):
+        label = f"the zone {zone[:10]} of {whom}"
+        lab.postgres.execute("DELETE FROM pg_db_role_setting WHERE setconfig::text ILIKE '%%timezone=%%'", SUPERUSER)
+        lab.postgres.execute(f"ALTER {whom} SET timezone = '{zone if known else 'Pacific/Marquesas'}'", SUPERUSER)
+        if not known:
+            lab.postgres.execute("UPDATE pg_db_role_setting SET setconfig = ARRAY['TimeZone=Mars/Base'] WHERE 'TimeZone=Pacific/Marquesas' = ANY (setconfig)",
+                                 SUPERUSER)
+        daemon = lab.daemon(wait=False)
+        job, _ = lab.insert_job("a chair", IMAGE)
+        lab.wait_status(job, "done", seconds=60)
+        is_((daemon.said('Mars.Base.* is not known'), daemon.said("The database is away|can't be used")), (0 if known else 1, 0), f"{label}: said once")
+        r = lab.ctl("show", job)
+        is_((r.returncode, r.stderr.count("not known to the server")), (0, 0 if known else 1), f"{label}: meshifyctl")
+        daemon.stop()
+    lab.sim.stop()
+
+
 def refused_at_the_end():
     """A deferred constraint of theirs refuses one job when its transaction ends: the others have theirs."""
     lab = Lab()
@@ -214,7 +238,7 @@ def refused_at_the_end():
     lab.sim.stop()
 
 
-TESTS = [times_without_a_zone, refused_at_the_end, odd_values, the_role, the_database, the_url_and_the_environment, a_transaction_pooler]
+TESTS = [times_without_a_zone, odd_zones, refused_at_the_end, odd_values, the_role, the_database, the_url_and_the_environment, a_transaction_pooler]
 
 if __name__ == "__main__":
     testing.main(*TESTS)

@@ -53,6 +53,7 @@ static const struct {
     { "connection to server on socket \"/x/.s.PGSQL.5432\" failed: No such file or directory\n", DB_FAILURE_SOCKET, DB_RETRY_SOON },
     { "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n", DB_FAILURE_LOST, DB_RETRY_SOON },
     { "definition of service \"x\" not found\n", DB_FAILURE_SERVICE, DB_RETRY_SOON },
+    { "ERROR:  invalid value for parameter \"TimeZone\": \"Mars/Base\"\n", DB_FAILURE_REFUSED, DB_RETRY_RARER },
     { "invalid port number: \"AAABBB\"\n", DB_FAILURE_URL, DB_RETRY_RARER },
     { "could not match 2 port numbers to 1 hosts\n", DB_FAILURE_URL, DB_RETRY_RARER },
     { "something else", DB_FAILURE_OTHER, DB_RETRY_SOON },
