@@ -111,8 +111,12 @@ static int apply(Ctl *c, const Migration *m) {
         if (!res)
             return 0;
         if (!busy || try == TRIES) {
+            const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
             say(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", m->name,
-                PQresultErrorMessage(res));
+                primary ? primary : PQresultErrorMessage(res));
+            /* A hint of ours is a statement a line, to be run as they stand. */
+            say_lines(stderr, "", PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
             if (busy)
                 fputs("A table is in use by a long transaction: look for it with SELECT pid, "
                       "xact_start, query FROM pg_stat_activity ORDER BY xact_start; then migrate "
