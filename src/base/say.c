@@ -10,7 +10,8 @@
 #include "base/str.h"
 
 /* The blank at the end of a line is the line break that libpq ends its messages with. */
-static void put(FILE *to, const char *format, va_list ap, bool is_line) {
+__attribute__((format(printf, 2, 0))) static void put(FILE *to, const char *format, va_list ap,
+                                                      bool is_line) {
     char raw[2 * STR_CLEAN_MAX], clean[STR_CLEAN_MAX];
     size_t n;
 
