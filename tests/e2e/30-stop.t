@@ -16,9 +16,9 @@ JOBS = 100
 
 def start(lab, **keys):
     jobs = [lab.insert_job(f"job {i}", "https://images.example/x.png" if i % 2 else None) for i in range(JOBS)]
-    lab.sim.config(starting_ms=200, processing_ms=1500)
+    lab.sim.config(starting_ms=200, processing_ms=10000 if testing.WRAPPER else 2500)
     first = lab.daemon("first", **keys)
-    wait_for(lambda: lab.count("running") == JOBS, 30, "all jobs in flight")
+    wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE started_at IS NOT NULL") == JOBS, 60, "all jobs in flight")
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") > JOBS // 2,
              30, "half of them bought")
     return jobs, first
