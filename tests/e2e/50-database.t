@@ -34,15 +34,15 @@ def in_flight(lab, n, processing_ms=4000, **keys):
 def another_takes_over():
     """Not provably dead (another pid namespace would do that): the lease runs out."""
     lab = Lab()
-    jobs, first = in_flight(lab, 10, processing_ms=10000)
+    jobs, first = in_flight(lab, 10, processing_ms=40000 if testing.WRAPPER else 10000)
     second = lab.daemon("two", **SHORT)
     lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
     first.signal(signal.SIGKILL)
     first.wait()
     left = lab.count("running")
     ok(left > 0, "take-over: it left jobs behind", left)
-    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") == left, 20, "the take-over")
-    wait_for(lambda: lab.value("SELECT max(crashes) FROM public.jobs") == 0, 20, "the crashes to be forgiven")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") == left, 60, "the take-over")
+    wait_for(lambda: lab.value("SELECT max(crashes) FROM public.jobs") == 0, 60, "the crashes to be forgiven")
     is_(lab.count("done"), 0, "take-over: a prediction that is seen to run forgives it")
     lab.wait_all_ended(60)
     accounts.check(lab, jobs, "take-over: ")
