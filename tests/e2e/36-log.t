@@ -19,6 +19,7 @@ from lab import Lab, clean_environment, is_, ok, program, wait_for
 from namespace import in_namespace
 from postgres import free_port
 from prometheus import ask, scrape
+from turns import turns_are_short
 
 IMAGE = "https://images.example/x.png"
 
@@ -67,6 +68,7 @@ class Unread:
                  60, f"{n} jobs: {what}")
         page = self.page("/healthz")
         ok(page and page.code == 200, f"{what}: {n} jobs are done, /healthz answers", f"{time.monotonic() - begun:.1f} s")
+        turns_are_short(self.at, what)
 
     def stop(self, what, signals=1):
         for _ in range(signals):

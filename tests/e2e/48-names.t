@@ -16,6 +16,7 @@ from lab import Lab, ok, is_, wait_for
 from namespace import in_namespace
 from postgres import free_port
 from tls import Authority, TlsFront, TunnelProxy
+from turns import turns_are_short
 
 IMAGE = "https://images.example/x.png"
 SILENT = ("127.0.0.53", "127.0.0.54")
@@ -56,7 +57,8 @@ class Probe:
     """Asks /healthz ten times a second."""
 
     def __init__(self, port):
-        self.url, self.took, self.going = f"http://127.0.0.1:{port}", [], True
+        self.at, self.took, self.going = f"127.0.0.1:{port}", [], True
+        self.url = f"http://{self.at}"
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.get("/healthz")
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -107,6 +109,7 @@ def silent_name_servers():
         return len(beats) > 4
     wait_for(tried, 90, "five heartbeats") # one every five seconds: lookups end, and others begin
     usual, slowest = probe.end()
+    turns_are_short(probe.at, "silent name servers")
     ok(usual < 0.1, "silent name servers: 95 % of probes are answered within 100 ms", usual)
     ok(slowest < 1, "silent name servers: the slowest within a second", slowest)
     is_(probe.metric("meshify_leases_lost_total"), 0, "silent name servers: the lease is kept")
@@ -150,6 +153,7 @@ def a_name_beside_good_ones():
         "names that hang: theirs wait")
     usual, slowest = probe.end()
     ok(usual < 0.1 and slowest < 1, "names that hang: the loop turns", (usual, slowest))
+    turns_are_short(probe.at, "names that hang")
     # /etc/hosts is mended: what hung goes on.
     names.write("hosts", "".join(f"127.0.0.1 h{i}.dead.example\n" for i in range(8)) + "127.0.0.1 good.example\n")
     for job in dead:
