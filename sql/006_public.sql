@@ -28,21 +28,26 @@ DECLARE
     v_job uuid;
 BEGIN
     IF octet_length(enqueue.prompt) > v_max_prompt THEN
-        RAISE EXCEPTION 'the prompt has % bytes, at most % are taken', octet_length(enqueue.prompt), v_max_prompt USING ERRCODE = 'MF400';
+        RAISE EXCEPTION 'the prompt has % bytes, at most % are taken', octet_length(enqueue.prompt), v_max_prompt
+            USING ERRCODE = 'MF400', HINT = 'Shorten it, or let an operator raise the limit: meshifyctl settings max_prompt N.';
     ELSIF octet_length(enqueue.image_url) > 8192 THEN
         RAISE EXCEPTION 'image_url has % bytes, at most 8192 are taken', octet_length(enqueue.image_url) USING ERRCODE = 'MF400';
     END IF;
     v_prompt := meshify.unless_blank(enqueue.prompt);
     v_image := meshify.unless_blank(enqueue.image_url);
     IF v_user IS NULL OR v_project IS NULL OR (v_prompt IS NULL AND v_image IS NULL) THEN
-        RAISE EXCEPTION 'user_id, project_id and a prompt or an image are needed' USING ERRCODE = 'MF400';
+        RAISE EXCEPTION 'missing: %', concat_ws(', ', CASE WHEN v_user IS NULL THEN 'user_id' END, CASE WHEN v_project IS NULL THEN 'project_id' END,
+            CASE WHEN v_prompt IS NULL AND v_image IS NULL THEN 'a prompt or an image'
+                || CASE WHEN concat(enqueue.prompt, enqueue.image_url) <> '' THEN ' (what was given holds only blanks)' ELSE '' END END)
+            USING ERRCODE = 'MF400';
     END IF;
     IF NOT EXISTS (SELECT FROM public.projects p WHERE p.id = v_project) THEN
         RAISE EXCEPTION 'project % does not exist', v_project USING ERRCODE = 'MF400';
     END IF;
     IF v_max > 0 AND (SELECT count(*) FROM meshify.jobs j
                       WHERE j.user_id = v_user AND j.status = 'pending') >= v_max THEN
-        RAISE EXCEPTION 'the user has % pending jobs already', v_max USING ERRCODE = 'MF429';
+        RAISE EXCEPTION 'the user has % pending jobs already', v_max
+            USING ERRCODE = 'MF429', HINT = 'Wait until some of them have ended; an operator can raise the limit: meshifyctl settings max_pending_jobs N.';
     END IF;
     IF v_price > 0 THEN
         UPDATE public.profiles p

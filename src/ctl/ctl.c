@@ -62,6 +62,15 @@ static PGresult *run(Ctl *c, const char *sql, const char *const *params, int n) 
     return res;
 }
 
+/* Behind a pooler the URL's user is not the role's name. */
+static void say_grant(Ctl *c) {
+    PGresult *res = PQexec(c->conn, "SELECT pg_catalog.quote_ident(current_user)");
+
+    say(stderr, "What the login needs: GRANT meshify_worker TO %s;",
+        PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "it");
+    PQclear(res);
+}
+
 PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
     PGresult *res = run(c, sql, params, n);
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -81,8 +90,9 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
         const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
         say(stderr, "meshifyctl: %.1500s", message ? message : PQresultErrorMessage(res));
+        say_lines(stderr, "", PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
         if (state && !strcmp(state, "42501"))
-            say(stderr, "The login role needs: GRANT meshify_worker TO it");
+            say_grant(c);
     }
     PQclear(res);
     return NULL;

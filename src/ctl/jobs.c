@@ -67,6 +67,16 @@ int ctl_enqueue(Ctl *c) {
     return 0;
 }
 
+/* The words of jobs.status; another would find nothing, and look like a queue without trouble. */
+static bool is_status(const char *word) {
+    static const char *const words[] = { "pending", "running", "done", "error", "canceled" };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(words[i], word) == 0)
+            return true;
+    return false;
+}
+
 int ctl_jobs(Ctl *c) {
     const char *params[] = { c->status, c->user, c->limit ? c->limit : "50" };
     int status = 0;
@@ -74,6 +84,8 @@ int ctl_jobs(Ctl *c) {
 
     if (c->user && !str_is_uuid(c->user))
         return ctl_usage("--user is a UUID");
+    if (c->status && !is_status(c->status))
+        return ctl_usage("--status is pending, running, done, error or canceled");
     if (ctl_check_limit(c) != 0)
         return EX_USAGE;
     res = ctl_query(c,

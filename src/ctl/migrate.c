@@ -55,6 +55,40 @@ static const char *missing_table(Ctl *c, int *ret_exit) {
     return NULL;
 }
 
+/* What a migration does and this login may not, and who may; no row where there is nothing of that. */
+/* clang-format off */
+static const char rights[] =
+    "WITH us AS (SELECT r.* FROM pg_roles r WHERE r.rolname = current_user AND to_regclass('public.jobs') IS NOT NULL),"
+    " theirs (what, owner) AS ("
+    "  SELECT 'public.jobs', k.relowner FROM pg_class k WHERE k.oid = to_regclass('public.jobs')"
+    "  UNION ALL SELECT 'the schema meshify', n.nspowner FROM pg_namespace n WHERE n.nspname = 'meshify')"
+    " SELECT format('migrate needs the owner of %s, which is %s; this login is %s', t.what, pg_get_userbyid(t.owner), us.rolname),"
+    "        format('Give that role''s URL to this command alone: DATABASE_URL=postgresql://%s:... meshifyctl migrate',"
+    "               pg_get_userbyid(t.owner))"
+    " FROM theirs t, us WHERE NOT pg_has_role(t.owner, 'usage')"
+    " UNION ALL SELECT format('migrate makes the role meshify_worker, which %s may not', us.rolname),"
+    "                  'Let a role that may run: CREATE ROLE meshify_worker NOLOGIN;'"
+    " FROM us WHERE NOT us.rolsuper AND NOT us.rolcreaterole"
+    "   AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'meshify_worker')"
+    " UNION ALL SELECT format('migrate makes the schema meshify, which %s may not', us.rolname),"
+    "                  format('Let the owner of the database run: GRANT CREATE ON DATABASE %I TO %I;', current_database(), us.rolname)"
+    " FROM us WHERE to_regnamespace('meshify') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')";
+/* clang-format on */
+
+static int check_rights(Ctl *c) {
+    int status = 0;
+    PGresult *res = ctl_query(c, rights, NULL, 0, &status);
+
+    for (int i = 0; res && i < PQntuples(res); i++) {
+        say(stderr, "meshifyctl: %s", PQgetvalue(res, i, 0));
+        if (i + 1 == PQntuples(res) || strcmp(PQgetvalue(res, i, 1), PQgetvalue(res, i + 1, 1)))
+            say(stderr, "%s", PQgetvalue(res, i, 1));
+        status = CTL_REFUSED;
+    }
+    PQclear(res);
+    return status;
+}
+
 static void ignore_notices(void *userdata, const PGresult *res) {
     (void) userdata;
     (void) res; /* "already exists, skipping" */
@@ -186,7 +220,7 @@ int ctl_migrate(Ctl *c) {
     PQsetNoticeReceiver(c->conn, ignore_notices, NULL);
     c->session.statement_timeout = "0"; /* a large table takes what it takes */
     c->session.lock_timeout = "1s";
-    if ((status = lock_migrations(c)) != 0)
+    if ((status = check_rights(c)) != 0 || (status = lock_migrations(c)) != 0)
         return status;
     if ((there = version_there(c, &status)) < 0)
         return status;

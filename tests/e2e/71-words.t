@@ -43,12 +43,7 @@ WARNED = ("postgresql://w:x@db.example.org:5432/app?sslmode=require", "postgresq
           "host=db.example.org dbname=app user=w password=x sslmode=prefer", "postgresql://w:x@localhost,db.example.org/app", "host=localhost hostaddr=192.0.2.1 password=x")
 
 
-def run(lab, args, environment=None, seconds=60, **keys):
-    """A program with this configuration: its status, and all that it said."""
-    path = lab.write_config("words", **keys)
-    r = subprocess.run([program(args[0]), *args[1:], "-c", path], capture_output=True, text=True, timeout=seconds,
-                       env=clean_environment(**(environment or {})), check=False)
-    return r.returncode, r.stdout + r.stderr
+run = Lab.run
 
 
 class Pooler:

@@ -11,11 +11,13 @@ SELECT results_eq('SELECT status, credits_cost, owner_id FROM public.mesh_assets
 SELECT results_eq('SELECT credits_remaining, credits_used FROM public.profiles WHERE id = ''00000000-0000-0000-0000-00000000000a''', 'VALUES (975::numeric, 25::numeric)', 'and takes the credits');
 SELECT is((SELECT title FROM public.notifications), 'Mesh Generation Started', 'and tells the user');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :poor, :project), 'MF402', NULL, 'too few credits');
-SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, '' '', NULL)', :user, :project), 'MF400', NULL, 'neither prompt nor image');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, '' '', NULL)', :user, :project), 'MF400', 'missing: a prompt or an image (what was given holds only blanks)', 'neither prompt nor image');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, NULL, NULL)', :user, :project), 'MF400', 'missing: a prompt or an image', 'nor anything at all');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, %L, '' '')', :user, :project, E' \t\n\u00a0\u2003\u200b\u3000\ufeff'), 'MF400', NULL, 'of which nothing would be seen');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, %L, NULL)', :user, :project, repeat('é', 16385)), 'MF400', 'the prompt has 32770 bytes, at most 32768 are taken', 'too long a prompt');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', %L)', :user, :project, 'https://x/' || repeat('x', 8183)), 'MF400', 'image_url has 8193 bytes, at most 8192 are taken', 'too long an address');
-SELECT throws_ok(format('SELECT meshify.enqueue(NULL, %L, ''x'', NULL)', :project), 'MF400', NULL, 'no user');
+SELECT throws_ok(format('SELECT meshify.enqueue(NULL, %L, ''x'', NULL)', :project), 'MF400', 'missing: user_id', 'no user: it alone is named');
+SELECT throws_ok('SELECT meshify.enqueue(NULL, NULL, '' '', NULL)', 'MF400', 'missing: user_id, project_id, a prompt or an image (what was given holds only blanks)', 'nothing: all of it is named');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :user, t.w(5)), 'MF400', NULL, 'no such project');
 UPDATE meshify.settings SET value = '1' WHERE key = 'max_pending_jobs';
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :user, :project), 'MF429', NULL, 'too many pending jobs');
