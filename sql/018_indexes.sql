@@ -15,6 +15,8 @@ BEGIN
         ('meshify_jobs_pending_user', '(user_id, priority DESC, run_after, created_at)', ' AND jobs.status = ''pending'''),
         ('meshify_jobs_begun', '(priority DESC, run_after, created_at)',
          ' AND jobs.status = ''pending'' AND (jobs.started_at IS NOT NULL OR jobs.cancel_requested_at IS NOT NULL)'),
+        -- No claim's own condition implies this one, so that none walks it instead of the first and sorts.
+        ('meshify_jobs_due', '(run_after)', ' AND jobs.status = ''pending'' AND jobs.run_after OPERATOR(pg_catalog.<) ''infinity'''),
         ('meshify_jobs_running', '(worker_id)', ' AND jobs.status = ''running'''),
         ('meshify_jobs_asset', '(asset_id)', '')) AS wanted (name, keys, filter) LOOP
         SELECT x.indisvalid INTO v_valid FROM pg_catalog.pg_index x WHERE x.indexrelid = to_regclass('public.' || i.name);

@@ -67,6 +67,18 @@ BEGIN
     RETURN v_picked;
 END $$;
 
+-- When the next pending job comes due, whatever its priority; p_ready: or came due already. NULL: there is none.
+CREATE OR REPLACE FUNCTION meshify.next_due(p_ready boolean) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF p_ready THEN
+        RETURN (SELECT j.run_after FROM meshify.jobs j
+                WHERE j.status = 'pending' AND j.run_after < 'infinity' ORDER BY j.run_after LIMIT 1); -- an index
+    END IF;
+    RETURN (SELECT j.run_after FROM meshify.jobs j
+            WHERE j.status = 'pending' AND j.run_after < 'infinity' AND j.run_after > now() ORDER BY j.run_after LIMIT 1);
+END $$;
+
 CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_user int, p_only_bought boolean)
     RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -103,12 +115,8 @@ BEGIN
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_taken) p;
     END IF;
-    v_info.next_usec := (
-        SELECT CASE WHEN count(*) > 0 THEN greatest((meshify.seconds_between(now(), min(n.run_after)) * 1000000)::bigint, 0) END FROM (
-            SELECT j.run_after FROM meshify.jobs j
-            WHERE j.status = 'pending'
-            ORDER BY j.priority DESC, j.run_after, j.created_at LIMIT 100) n
-        WHERE (v_cut OR cardinality(v_picked) >= p_free OR n.run_after > now()) AND n.run_after < 'infinity');
+    v_info.next_usec := (SELECT greatest(meshify.seconds_between(now(), d.due) * 1000000, 0)::bigint
+                         FROM meshify.next_due(v_cut OR cardinality(v_picked) >= p_free) AS d (due) WHERE d.due IS NOT NULL);
     RETURN NEXT v_info;
     IF cardinality(v_taken) > 0 THEN
         RETURN QUERY SELECT * FROM meshify.as_claimed(v_taken);
@@ -118,5 +126,6 @@ END $$;
 DROP FUNCTION IF EXISTS meshify.pick(int, int, boolean);
 SELECT meshify.only_for('meshify.pick_begun(int, boolean)');
 SELECT meshify.only_for('meshify.pick(int, int)');
+SELECT meshify.only_for('meshify.next_due(boolean)');
 SELECT meshify.only_for('meshify.claim(uuid, int, int, boolean)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 19, applied_at = now() WHERE version < 19;

@@ -114,4 +114,90 @@ RESET statement_timeout;
 SELECT dblink_exec('holder', 'COMMIT');
 SELECT dblink_disconnect('holder');
 SELECT is((SELECT status FROM public.jobs WHERE id = (SELECT id FROM held)), 'pending', 'it is in the queue again');
+
+-- The earliest due job wakes a worker, whatever stands before it in the queue.
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+INSERT INTO public.jobs (type, status, user_id, priority, run_after)
+SELECT 'meshify', 'pending', t.w(1), n, now() + interval '1 hour' FROM generate_series(1, 150) n;
+CREATE TEMP TABLE soon AS SELECT t.job('soon') AS id;
+UPDATE public.jobs SET run_after = now() + interval '2 s' WHERE id = (TABLE soon);
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(2), 9, 0, false)) BETWEEN 1 AND 2000000, true, 'the earliest comes due behind 150 of higher priority');
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(2), 0, 0, false)) BETWEEN 1 AND 2000000, true, 'also for a worker without a free slot');
+UPDATE public.jobs SET run_after = now() - interval '1 s' WHERE id = (TABLE soon);
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(2), 0, 0, false)), 0::bigint, 'one that is due now');
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(2), 1, 0, false) WHERE job_id IS NULL) BETWEEN 3500000000 AND 3600000000, true, 'then the others');
+UPDATE public.jobs SET run_after = 'infinity' WHERE status = 'pending';
+SELECT is((SELECT next_usec FROM meshify.claim(t.w(2), 9, 0, false)), NULL, 'what never comes due wakes nobody');
+CREATE FUNCTION t.due_plan() RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY EXECUTE 'EXPLAIN SELECT j.run_after FROM meshify.jobs j WHERE j.status = ''pending'' AND j.run_after < ''infinity''
+        AND j.run_after > now() ORDER BY j.run_after LIMIT 1';
+END $$;
+SELECT is((SELECT array_agg(p LIKE '%meshify_jobs_due%') FILTER (WHERE p ~ 'Scan|Sort') FROM t.due_plan() p), '{t}', 'an index has it in its place');
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+
+-- What others hold, and what they would do at the same time: each in a session of its own.
+CREATE FUNCTION pg_temp.others(p_names text[], p_dsn text) RETURNS void LANGUAGE sql AS
+$$ SELECT dblink_connect_u(n, p_dsn), dblink_exec(n, 'BEGIN') FROM unnest(p_names) n $$;
+CREATE FUNCTION pg_temp.count_by(p_worker int, p_free int, p_max int) RETURNS text LANGUAGE sql AS
+$$ SELECT format('SELECT count(*) FROM meshify.claim(%L, %s, %s, false) WHERE job_id IS NOT NULL', t.w(p_worker), p_free, p_max) $$;
+-- Until it has answered, or waits for a lock.
+CREATE FUNCTION pg_temp.comes_to_rest(p_name text, p_pid int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        EXIT WHEN dblink_is_busy(p_name) = 0 OR EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p_pid AND NOT l.granted);
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END $$;
+
+-- A pending job that somebody has locked is left, and the next one taken.
+SELECT t.worker(3), t.worker(4);
+CREATE TEMP TABLE pair AS SELECT t.job('locked') AS locked, t.job('free') AS free;
+SELECT pg_temp.others('{a}', :'dsn');
+SELECT * FROM dblink('a', (SELECT format('SELECT id FROM public.jobs WHERE id = %L FOR UPDATE', locked) FROM pair)) AS x (id uuid);
+CREATE FUNCTION pg_temp.tried(p_max int) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY SELECT c.job_id FROM meshify.claim(t.w(3), 9, p_max, false) c WHERE c.job_id IS NOT NULL;
+EXCEPTION WHEN lock_not_available THEN
+    NULL; -- it waited
+END $$;
+SET lock_timeout = '3s';
+SELECT set_eq('SELECT pg_temp.tried(0)', 'SELECT free FROM pair', 'a claim goes past a job that somebody has locked');
+UPDATE public.jobs SET status = 'pending', worker_id = NULL WHERE id = (SELECT free FROM pair);
+SELECT set_eq('SELECT pg_temp.tried(5)', 'SELECT free FROM pair', 'with a limit a user, too');
+RESET lock_timeout;
+SELECT dblink_exec('a', 'ROLLBACK'), dblink_disconnect('a');
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+
+-- Two claims at once keep to one limit a user: the second counts what the first has taken.
+SELECT t.job('many ' || n) FROM generate_series(1, 6) n;
+SELECT pg_temp.others('{a,b}', :'dsn');
+SELECT is((SELECT n FROM dblink('a', pg_temp.count_by(3, 9, 2)) AS x (n int)), 2, 'the first takes what the limit lets it');
+CREATE TEMP TABLE b AS SELECT pid FROM dblink('b', 'SELECT pg_backend_pid()') AS x (pid int);
+SELECT dblink_send_query('b', pg_temp.count_by(4, 9, 2));
+SELECT pg_temp.comes_to_rest('b', (SELECT pid FROM b));
+SELECT dblink_exec('a', 'COMMIT');
+SELECT is((SELECT n FROM dblink_get_result('b') AS x (n int)), 0, 'the second waits for it, and takes none');
+SELECT is_empty($$SELECT FROM dblink_get_result('b') AS x (n int)$$, 'that was all');
+SELECT dblink_exec('b', 'COMMIT'), dblink_disconnect('a'), dblink_disconnect('b');
+SELECT is((SELECT count(*)::int FROM public.jobs WHERE status = 'running'), 2, 'no more than the limit run');
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+
+-- The dead claim nothing; and nobody is declared dead in the middle of a claim.
+CREATE TEMP TABLE last AS SELECT t.job('last') AS id;
+UPDATE meshify.workers SET dead = true WHERE id = t.w(3);
+SELECT is_empty('SELECT t.claim(3)', 'a dead worker claims nothing');
+UPDATE meshify.workers SET dead = false WHERE id = t.w(3);
+SELECT pg_temp.others('{a}', :'dsn');
+SELECT is((SELECT n FROM dblink('a', pg_temp.count_by(3, 9, 0)) AS x (n int)), 1, 'a claim that is not committed yet');
+CREATE FUNCTION pg_temp.reaped() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT dead FROM meshify.reap(t.w(4), ARRAY[t.w(3)]));
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
+END $$;
+SELECT is(pg_temp.reaped(), 0, 'its worker is not declared dead meanwhile');
+SELECT dblink_exec('a', 'COMMIT'), dblink_disconnect('a');
+SELECT is((SELECT count(*)::int FROM meshify.workers WHERE id = t.w(3) AND NOT dead), 1, 'but lives');
+SELECT is((SELECT taken FROM meshify.reap(t.w(4), ARRAY[t.w(3)])), 1, 'after it: with the job that it had claimed');
 SELECT * FROM finish();

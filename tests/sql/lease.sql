@@ -74,4 +74,11 @@ SELECT is((SELECT max(now() - at) < interval '8 days' FROM meshify.events), true
 SELECT is(meshify.prune('5 days 1 hour', 3), 2, 'until none is left');
 SELECT is(meshify.prune('5 days 1 hour', 3), 0, 'then nothing');
 SELECT is((SELECT count(*)::int FROM meshify.events), 5, 'the younger ones are kept');
+
+-- Declared dead, though it lives: its heartbeat says so, and does not bring it back.
+SELECT t.worker(6), t.worker(7), t.worker(8);
+UPDATE meshify.workers SET dead = true WHERE id = t.w(6);
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(6), '60 s', 0, false)), 'lost', 'the heartbeat of one that was declared dead is lost');
+SELECT is((SELECT answer FROM meshify.register(t.w(6), 'i', 'h', 'm', 'b', 'n', 1, 'v', 5, '60 s')), 'lost', 'nor can it register again as what it was');
+SELECT is((SELECT dead FROM meshify.workers WHERE id = t.w(6)), true, 'dead it stays');
 SELECT * FROM finish();

@@ -83,4 +83,14 @@ SELECT is(t.intend(1, (SELECT id FROM r), 'paint', 2), 'closed', 'nor for one th
 
 SELECT is(meshify.progress(t.w(1), ARRAY[pg_temp.j(), pg_temp.k()], ARRAY[0.5, 0.5]::real[]), 1, 'progress of one''s own jobs');
 SELECT is(meshify.progress(t.w(1), ARRAY[pg_temp.j()], ARRAY[0.4]::real[]), 0, 'never goes back');
+
+-- An intent that is sent again is the same one, or none; a give-up concerns only what nobody knows of.
+CREATE TEMP TABLE a AS SELECT t.claimed(1, 'again') AS id;
+CREATE FUNCTION pg_temp.a() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM a';
+SELECT t.intend(1, pg_temp.a());
+SELECT is((SELECT answer FROM meshify.intend(t.w(1), pg_temp.a(), 'paint', 1, 1, 'model', 'another hash', '["a"]', '45s', NULL)), 'lost',
+    'a purchase is not intended again with another input');
+SELECT is(meshify.settle(t.row_of(pg_temp.a()), NULL, 'refused', NULL, NULL, 'HTTP 422', false), 'ok', 'it is refused');
+SELECT is(t.intend(1, pg_temp.a(), 'paint', 2, t.row_of(pg_temp.a())), 'ok', 'the next one would give it up');
+SELECT is((SELECT state FROM meshify.predictions p WHERE p.job_id = pg_temp.a() AND p.purchase = 1), 'ended', 'but that it was refused is known');
 SELECT * FROM finish();
