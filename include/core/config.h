@@ -44,7 +44,7 @@ typedef struct Config {
     Secret database_url; /* unset: libpq's own environment */
     Secret listen_url;   /* as database_url where it is not set apart */
     ConfigListen listen;
-    uint64_t poll_interval_usec, lease_usec, keep_usec;
+    uint64_t poll_interval_usec, lease_usec, event_retention_usec;
 
     char *replicate_url; /* as written, perhaps with a slash at its end */
     Secret replicate_token;

@@ -1,4 +1,4 @@
-/* Deletes events older than [database] keep, once an hour, a batch at a time. */
+/* Deletes events older than [database] event_retention, once an hour, a batch at a time. */
 #pragma once
 #include "daemon/worker.h"
 

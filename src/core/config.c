@@ -187,11 +187,20 @@ static int take_section(void *userdata, unsigned line, const char *header, bool 
     return r;
 }
 
-/* The key that was perhaps meant: one of this section, or the same of another. "": none is near. */
+/* The key that was perhaps meant: one of this section by its earlier name, one that is spelled nearly so, or
+ * the same of another section. "": none is near. */
 static void guess_key(const Parse *p, const char *name, char *to, size_t room) {
+    static const struct {
+        const char *section, *old, *now;
+    } renamed[] = { { "database", "keep", "event_retention" } };
     size_t size = strlen(p->section);
 
     *to = '\0';
+    for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
+        if (strcmp(p->section, renamed[i].section) == 0 && strcmp(name, renamed[i].old) == 0) {
+            (void) snprintf(to, room, "; %s is called %s now", renamed[i].old, renamed[i].now);
+            return;
+        }
     for (size_t i = 0; i < CONFIG_KEYS; i++) {
         const char *known = strchr(config_table[i].name, '.') + 1;
 

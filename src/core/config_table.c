@@ -37,7 +37,7 @@ const ConfigKey config_table[] = {
     { "database.listen",             CONFIG_WORD,     F(listen),                0, 0, "auto on off",        "auto",                                  0,     NONE, NONE, "off: no LISTEN, only polling" },
     { "database.poll_interval",      CONFIG_DURATION, F(poll_interval_usec),    100 * MS, HOUR, NONE,       "30s",                                   LIVE,  NONE, NONE, "safety net where no notification comes; 1s where listen is off" },
     { "database.lease",              CONFIG_DURATION, F(lease_usec),            SEC, HOUR, NONE,            "60s",                                   0,     NONE, NONE, "a worker not heard of for this long loses its jobs" },
-    { "database.keep",               CONFIG_DURATION, F(keep_usec),             MIN, 3650 * DAY, NONE,      "30d",                                   LIVE,  NONE, NONE, "how long events are kept" },
+    { "database.event_retention",    CONFIG_DURATION, F(event_retention_usec),  MIN, 3650 * DAY, NONE,      "30d",                                   LIVE,  NONE, NONE, "how long events are kept" },
     { "replicate.url",               CONFIG_URL,      F(replicate_url),         0, 0, NONE,                 "https://api.replicate.com/v1",          LIVE,  NONE, NONE, "API root" },
     { "replicate.token",             CONFIG_KEY,      F(replicate_token),       0, 0, NONE,                 "",                                      LIVE,  "REPLICATE_API_TOKEN", "replicate_api_token", "Replicate's API token" },
     { "replicate.create_rate",       CONFIG_RATE,     F(create_rate),           1, 1000000, NONE,           "600/min",                               LIVE,  NONE, NONE, "creates, all live instances together" },

@@ -26,7 +26,7 @@ static void defaults(void **state) {
     assert_int_equal(c->listen, CONFIG_LISTEN_AUTO);
     assert_int_equal(c->poll_interval_usec, 30 * USEC_PER_SECOND);
     assert_int_equal(c->lease_usec, 60 * USEC_PER_SECOND);
-    assert_int_equal(c->keep_usec, 30 * USEC_PER_DAY);
+    assert_int_equal(c->event_retention_usec, 30 * USEC_PER_DAY);
     assert_string_equal(c->replicate_url, "https://api.replicate.com/v1");
     assert_string_equal(c->replicate_token.text, "r8_test");
     assert_int_equal(c->create_rate, 600);

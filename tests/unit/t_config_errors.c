@@ -151,6 +151,7 @@ static const struct {
     { "[step a]\nmodel = x/y\ntime_out = 1s\n", "f.ini:3: [step a] time_out: is not a key of this section; its keys are model, input.NAME, output and timeout; is timeout meant?\n" },
     { "[step a]\nmodel = x/y\nR8aBcD==\n", "f.ini:3: [step a] this key: is not a key of this section" },
     { "[pipeline image]\nsteps = sculpt\nstep = paint\n", "f.ini:3: [pipeline image] step: is not a key of this section; its keys are steps; is steps meant?\n" },
+    { "[database]\nkeep = 30d\n", "f.ini:2: [database] keep: is not a key of this section; its keys are url, listen_url, listen, poll_interval, lease, event_retention; keep is called event_retention now\n" },
     { "[log]\nlevels = info\n", "f.ini:2: [log] levels: is not a key of this section; its keys are level, target; is level meant?\n" },
     { "[log]\nbucket = x\n", "f.ini:2: [log] bucket: is not a key of this section; its keys are level, target; bucket is one of [storage]\n" },
     { "[storage]\npublic_url = https://x.supabase.co/rest/v1/\n", "f.ini:2: [storage] public_url: is the address" },
