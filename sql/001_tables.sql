@@ -202,11 +202,6 @@ CREATE OR REPLACE FUNCTION meshify.unclaimable_now() RETURNS uuid[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN RETURN ARRAY(SELECT u.job_id FROM meshify.unclaimable u WHERE u.until > now()); END $$;
 
--- Is an error a trigger's refusal? A lock, a shortage, a server that must not be written to are not.
-CREATE OR REPLACE FUNCTION meshify.is_veto(p_state text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
-$$ SELECT p_state !~ '^(08|25|40|53|54|55|57|58|XX)' $$;
-
 -- Leaves a job alone for a minute, and says why.
 CREATE OR REPLACE FUNCTION meshify.leave_alone(p_job uuid, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -237,7 +232,6 @@ SELECT meshify.only_for('meshify.only_for(regprocedure, text[])');
 SELECT meshify.only_for('meshify.setting(text)');
 SELECT meshify.only_for('meshify.note(uuid, text, jsonb)');
 SELECT meshify.only_for('meshify.unclaimable_now()');
-SELECT meshify.only_for('meshify.is_veto(text)');
 SELECT meshify.only_for('meshify.leave_alone(uuid, text)');
 
 -- Which rows of public.jobs are ours, as a condition: the column is `type`, in some databases `job_type`;

@@ -58,7 +58,7 @@ $$;
 
 -- Puts running jobs back into the queue. Answers how many.
 CREATE OR REPLACE FUNCTION meshify.take_over(p_worker uuid, p_jobs uuid[]) RETURNS int
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_taken int;
 BEGIN
@@ -97,6 +97,7 @@ DECLARE
     v_lease interval;
     v_left uuid[];
     v_job uuid;
+    v_each boolean;
     v_not uuid[] := meshify.unclaimable_now();
 BEGIN
     dead := 0;
@@ -121,23 +122,28 @@ BEGIN
         WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND (w.id IS NULL OR w.dead) AND j.id <> ALL (v_not)
         LIMIT 500
         FOR UPDATE OF j SKIP LOCKED);
-    BEGIN -- one by one where a trigger refuses one of them
-        taken := meshify.take_over(p_worker, v_left);
-    EXCEPTION WHEN OTHERS THEN
-        IF NOT meshify.is_veto(SQLSTATE) THEN
-            RAISE;
-        END IF;
+    -- One by one where a trigger refuses one of them, or takes its time (see meshify.take_each).
+    v_each := meshify.is_troubled('claims');
+    IF NOT v_each THEN
+        BEGIN
+            taken := meshify.take_over(p_worker, v_left);
+        EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
+            v_each := true;
+            IF meshify.is_late() THEN
+                PERFORM meshify.trouble('claims', SQLERRM, '1 min');
+            END IF;
+        END;
+    END IF;
+    IF v_each THEN
         FOREACH v_job IN ARRAY v_left LOOP
+            EXIT WHEN meshify.is_late();
             BEGIN
                 taken := taken + meshify.take_over(p_worker, ARRAY[v_job]);
-            EXCEPTION WHEN OTHERS THEN
-                IF NOT meshify.is_veto(SQLSTATE) THEN
-                    RAISE;
-                END IF;
+            EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
                 PERFORM meshify.leave_alone(v_job, SQLERRM);
             END;
         END LOOP;
-    END;
+    END IF;
 
     DELETE FROM meshify.workers w
     WHERE w.dead AND NOT EXISTS (SELECT FROM meshify.jobs j

@@ -148,37 +148,47 @@ BEGIN
     RETURN ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.id = ANY (p_jobs) AND j.status = 'running' AND j.worker_id = p_worker);
 END $$;
 
--- The same, one by one where all together can't be had: one row that is refused keeps nobody else waiting.
+-- The same, one by one where all together can't be had: one row that is refused keeps nobody else waiting, whatever it
+-- is refused with. A trigger may raise anything, also what looks like the server's own trouble, and may wait for a lock,
+-- or for nothing. What takes too long all together is left for the next claim, which tries each by itself.
 CREATE OR REPLACE FUNCTION meshify.take_each(p_worker uuid, p_jobs uuid[]) RETURNS uuid[]
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_taken uuid[] := '{}';
+    v_tried uuid[] := '{}';
     v_job uuid;
+    v_each boolean := meshify.is_troubled('claims');
 BEGIN
-    BEGIN
-        v_taken := meshify.take(p_worker, p_jobs);
-    EXCEPTION WHEN OTHERS THEN
-        IF NOT meshify.is_veto(SQLSTATE) THEN
-            RAISE;
-        END IF;
+    IF NOT v_each AND NOT meshify.is_late() THEN
+        BEGIN
+            v_taken := meshify.take(p_worker, p_jobs);
+            v_tried := p_jobs;
+        EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
+            v_each := true;
+            IF meshify.is_late() THEN
+                PERFORM meshify.trouble('claims', SQLERRM, '1 min');
+            END IF;
+        END;
+    END IF;
+    IF v_each THEN
         FOREACH v_job IN ARRAY p_jobs LOOP
+            EXIT WHEN meshify.is_late();
+            v_tried := v_tried || v_job;
             BEGIN
                 v_taken := v_taken || meshify.take(p_worker, ARRAY[v_job]);
-            EXCEPTION WHEN OTHERS THEN
-                IF NOT meshify.is_veto(SQLSTATE) THEN
-                    RAISE;
-                END IF;
+            EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
                 PERFORM meshify.leave_alone(v_job, SQLERRM);
             END;
         END LOOP;
-    END;
-    IF cardinality(v_taken) < cardinality(p_jobs) THEN
+    END IF;
+    IF cardinality(v_taken) < cardinality(v_tried) THEN
         PERFORM meshify.leave_alone(j, 'a trigger of public.jobs does not let it run')
-        FROM unnest(p_jobs) j WHERE j <> ALL (v_taken || meshify.unclaimable_now());
+        FROM unnest(v_tried) j WHERE j <> ALL (v_taken || meshify.unclaimable_now());
     END IF;
     RETURN v_taken;
 END $$;
 
+DROP FUNCTION IF EXISTS meshify.is_veto(text);
 SELECT meshify.only_for('meshify.usec(interval)');
 SELECT meshify.only_for('meshify.seconds_between(timestamptz, timestamptz)', 'meshify_worker');
 SELECT meshify.only_for('meshify.add_worked(interval, float8)');

@@ -1,18 +1,55 @@
 -- Closing: asset, job, notification, refund and event change together or not at all. All lock the
 -- asset, then the job, then the profile. Refunds: 020_refund.sql; the locks, and handing back: 022_ending.sql.
 
--- No notification is worth a job that can't be closed: the table may be missing, or refuse.
-CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
+CREATE OR REPLACE FUNCTION meshify.insert_notification(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF p_user IS NOT NULL AND to_regclass('public.notifications') IS NOT NULL THEN
-        INSERT INTO public.notifications (user_id, type, title, message)
-        SELECT n.user_id, n.type, n.title, n.message -- as whatever type these have
-        FROM jsonb_populate_record(NULL::public.notifications, jsonb_build_object(
-            'user_id', p_user, 'type', p_type, 'title', p_title, 'message', p_message)) n;
+    INSERT INTO public.notifications (user_id, type, title, message)
+    SELECT n.user_id, n.type, n.title, n.message -- as whatever type these have
+    FROM jsonb_populate_record(NULL::public.notifications, jsonb_build_object(
+        'user_id', p_user, 'type', p_type, 'title', p_title, 'message', p_message)) n;
+END $$;
+
+-- No notification is worth a job that can't be closed: the table may be missing, or refuse, or take its time. Then it is
+-- an event of the job, said once. Of a batch nothing is caught: it is sent again, one call at a time. What may pass (a
+-- lock, a shortage) is passed on, so that the closing is tried again, but not for ever.
+DROP FUNCTION IF EXISTS meshify.notify_user(uuid, text, text, text);
+CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text, p_job uuid DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_deferred text;
+    v_late boolean;
+BEGIN
+    IF p_user IS NULL OR to_regclass('public.notifications') IS NULL THEN
+        RETURN;
+    ELSIF meshify.is_troubled('notifications') THEN
+        PERFORM meshify.note(p_job, 'unnotified', jsonb_build_object('error', 'notifications took too long a moment ago')) WHERE p_job IS NOT NULL;
+        RETURN;
+    ELSIF meshify.sent_as() = 'batch' THEN
+        PERFORM meshify.insert_notification(p_user, p_type, p_title, p_message);
+        RETURN;
     END IF;
-EXCEPTION WHEN integrity_constraint_violation OR undefined_column OR invalid_text_representation OR raise_exception THEN
-    RAISE WARNING 'user % could not be notified: %', p_user, SQLERRM;
+    -- Its deferred constraints are asked now: at the commit they would take all the rest with them.
+    SELECT string_agg(format('public.%I', c.conname), ', ') INTO v_deferred
+    FROM pg_catalog.pg_constraint c WHERE c.conrelid = to_regclass('public.notifications') AND c.condeferred;
+    BEGIN
+        IF v_deferred IS NOT NULL THEN
+            EXECUTE 'SET CONSTRAINTS ' || v_deferred || ' IMMEDIATE';
+        END IF;
+        PERFORM meshify.insert_notification(p_user, p_type, p_title, p_message);
+        IF v_deferred IS NOT NULL THEN
+            EXECUTE 'SET CONSTRAINTS ' || v_deferred || ' DEFERRED';
+        END IF;
+    EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
+        v_late := meshify.is_late();
+        IF NOT v_late AND meshify.may_pass(SQLSTATE) AND meshify.sent_as() <> 'old' AND meshify.tries() < 4 THEN
+            RAISE;
+        END IF;
+        IF meshify.trouble('notifications', SQLERRM, CASE WHEN v_late THEN '1 min' ELSE '0' END::interval) THEN
+            RAISE WARNING 'user % could not be notified, nor may others: %', p_user, left(SQLERRM, 200) USING ERRCODE = 'MF503';
+        END IF;
+        PERFORM meshify.note(p_job, 'unnotified', jsonb_build_object('error', left(SQLERRM, 200))) WHERE p_job IS NOT NULL;
+    END;
 END $$;
 
 -- The beginning of the prompt. What is too large to be a request is not read.
@@ -58,9 +95,9 @@ BEGIN
         UPDATE public.mesh_assets a SET status = 'error' WHERE a.id = j.asset_id AND a.status <> 'done';
     END IF;
     IF p_status = 'canceled' THEN
-        PERFORM meshify.notify_user(j.user_id, 'info', 'Mesh Generation Canceled', 'Your 3D mesh generation was canceled.');
+        PERFORM meshify.notify_user(j.user_id, 'info', 'Mesh Generation Canceled', 'Your 3D mesh generation was canceled.', p_job);
     ELSE
-        PERFORM meshify.notify_user(j.user_id, 'error', 'Mesh Generation Failed', 'Failed to generate 3D mesh: ' || p_sentence);
+        PERFORM meshify.notify_user(j.user_id, 'error', 'Mesh Generation Failed', 'Failed to generate 3D mesh: ' || p_sentence, p_job);
     END IF;
     PERFORM meshify.note(p_job, p_status, jsonb_strip_nulls(jsonb_build_object(
         'reason', p_reason, 'refund', meshify.refund(j.id, j.user_id, j.asset_id))));
@@ -101,7 +138,8 @@ CREATE OR REPLACE FUNCTION meshify.may_run(p_job uuid) RETURNS boolean
                    WHERE p.job_id = p_job AND p.state IN ('intended', 'bought', 'surplus') AND p.finished_at IS NULL)
 $$;
 
-SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text)');
+SELECT meshify.only_for('meshify.insert_notification(uuid, text, text, text)');
+SELECT meshify.only_for('meshify.notify_user(uuid, text, text, text, uuid)');
 SELECT meshify.only_for('meshify.prompt_of(jsonb)');
 SELECT meshify.only_for('meshify.has_ended(uuid)');
 SELECT meshify.only_for('meshify.end_without(uuid, text, text, text, boolean)');

@@ -65,7 +65,7 @@ BEGIN
             jsonb_strip_nulls(jsonb_build_object('prompt', v_prompt, 'input_image_url', v_image)))
     RETURNING id INTO v_job;
     PERFORM meshify.notify_user(v_user, 'info', 'Mesh Generation Started',
-        'Your 3D mesh "' || left(coalesce(v_prompt, ''), 100) || '" is being generated.');
+        'Your 3D mesh "' || left(coalesce(v_prompt, ''), 100) || '" is being generated.', v_job);
     enqueue.asset_id := v_asset;
     enqueue.job_id := v_job;
 END $$;

@@ -112,6 +112,7 @@ BEGIN
             v_taken := v_taken || meshify.take_each(p_worker, v_more);
             v_picked := v_picked || v_more;
         END IF;
+        v_cut := v_cut OR meshify.is_late(); -- it was cut short, see meshify.take_each
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT p, 'claimed', jsonb_build_object('worker', p_worker) FROM unnest(v_taken) p;
     END IF;

@@ -7,7 +7,7 @@
 const char *db_sqlstate(const PGresult *res);
 
 /* This connection can't be worked with, another one may: the server goes down, is a standby, or the
- * error has no code and so is libpq's own. */
+ * error has no code and so is libpq's own. Not so when a trigger raises the same code. */
 bool db_error_means_reconnect(const PGresult *res);
 
 /* Locks, serialisation, shortage, an operator's hand: the same again may do. NULL (no answer) too. */

@@ -39,6 +39,8 @@ struct Db {
     DbFailure failure; /* why it is not up */
     unsigned refusals; /* in a row, by a server that may be asked again, rarer each time */
     DbOps queue;
+    DbOps again; /* calls of transactions that failed, in order */
+    bool turn;   /* of `again`, where there is something in both */
     TAILQ_HEAD(BatchHead, Batch) batches;
     unsigned n_batches, n_pending;
 };

@@ -11,6 +11,9 @@ typedef struct DbSession {
     /* The time zone that others write in, where their columns have none; "": not known yet. */
     char zone[DB_ZONE_SIZE];
     const char *statement_timeout, *lock_timeout; /* as PostgreSQL reads them; "0": none */
+    const char *transaction_timeout;              /* the same, of version 17; NULL: none */
+    const char *
+        sent_as; /* tells our functions in what company they are called, see meshify.sent_as(); NULL: does not */
 } DbSession;
 
 /* In pipeline mode: sends what the transaction that begins here has to set, DB_SESSION_OPENING statements,

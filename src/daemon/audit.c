@@ -26,7 +26,7 @@ static void failed(Worker *w, const char *what, const char *why) {
 }
 
 static bool ask(Worker *w, DbRequest *request, DbDone done) {
-    int r = db_call(w->db, DB_ALONE | DB_ONCE, request->sql, (const char *const *) request->params,
+    int r = db_call(w->db, DB_SLOW | DB_ONCE, request->sql, (const char *const *) request->params,
                     request->n_params, done, w, NULL);
 
     db_request_done(request);

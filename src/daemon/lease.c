@@ -99,8 +99,8 @@ static bool may_begin(void *userdata, void *waiter) {
 
 /* Calls of the lease are transactions of their own, go before all others, and are never repeated by
  * the connection: whatever they said is stale by then. */
-static int call(Worker *w, DbRequest *request, DbDone done) {
-    int r = db_call(w->db, DB_ALONE | DB_ONCE | DB_FIRST, request->sql,
+static int call(Worker *w, unsigned flags, DbRequest *request, DbDone done) {
+    int r = db_call(w->db, flags | DB_ALONE | DB_ONCE | DB_FIRST, request->sql,
                     (const char *const *) request->params, request->n_params, done, w, NULL);
 
     db_request_done(request);
@@ -187,7 +187,8 @@ static void compare(Worker *w) {
         return;
     TAILQ_FOREACH(t, &w->tasks, link)
     known[n++] = t->job;
-    if (claim_ask_compare(w->id, known, n, &request) == 0 && call(w, &request, compared) == 0)
+    if (claim_ask_compare(w->id, known, n, &request) == 0 &&
+        call(w, DB_SLOW, &request, compared) == 0)
         w->lease.comparing = true;
 }
 
@@ -222,7 +223,7 @@ static void reap(Worker *w, const char *proven) {
     if (!w->lease.reaping && db_request_add(&request, w->id) == 0 &&
         db_request_add(&request, proven) == 0 &&
         db_request_addf(&request, "%llu microseconds", (unsigned long long) heard_usec) == 0 &&
-        call(w, &request, reaped) == 0) {
+        call(w, DB_SLOW, &request, reaped) == 0) {
         w->lease.reaping = true;
         w->lease.reaped_usec = clock_now_usec();
     }
@@ -252,7 +253,7 @@ static void ask_predecessors(Worker *w) {
     DbRequest request = { .sql = "SELECT * FROM meshify.predecessors($1)" };
 
     if (db_request_add(&request, w->id) == 0)
-        (void) call(w, &request, predecessors);
+        (void) call(w, 0, &request, predecessors);
     db_request_done(&request);
 }
 
@@ -334,7 +335,7 @@ static void beat(Worker *w) {
         db_request_addf(&request, "%llu microseconds",
                         (unsigned long long) w->config->lease_usec) == 0 &&
         db_request_addf(&request, "%u", w->n_tasks) == 0 &&
-        db_request_add(&request, w->draining ? "t" : "f") == 0 && call(w, &request, beaten) == 0)
+        db_request_add(&request, w->draining ? "t" : "f") == 0 && call(w, 0, &request, beaten) == 0)
         w->lease.beating = true;
     db_request_done(&request);
 }
@@ -395,7 +396,7 @@ static void enrol(Worker *w) {
         db_request_addf(&r, "%ld", (long) getpid()) == 0 && db_request_add(&r, VERSION) == 0 &&
         db_request_addf(&r, "%u", w->config->max_jobs) == 0 &&
         db_request_addf(&r, "%llu microseconds", (unsigned long long) w->config->lease_usec) == 0)
-        (void) call(w, &r, enrolled);
+        (void) call(w, 0, &r, enrolled);
     db_request_done(&r);
 }
 
@@ -450,7 +451,7 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
 static void check_schema(Worker *w) {
     DbRequest request = { .sql = "SELECT version, compatible_from FROM meshify.schema_version" };
 
-    (void) call(w, &request, checked);
+    (void) call(w, 0, &request, checked);
 }
 
 void lease_connected(Worker *w) {

@@ -48,7 +48,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     next_in(w, EVERY_USEC);
     if (!w->draining && db_request_add(&request, w->id) == 0 &&
         db_request_add(&request, s->known) == 0 && db_request_add(&request, s->known_at) == 0)
-        (void) db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
+        (void) db_call(w->db, DB_SLOW | DB_ONCE, request.sql, (const char *const *) request.params,
                        request.n_params, sampled, w, NULL);
     db_request_done(&request);
     return 0;

@@ -12,8 +12,11 @@
 #include "io/db_private.h"
 
 #define DB_CALL_USEC (30 * USEC_PER_SEC) /* for all of a transaction */
-/* Shorter, so that no backend works on for us after we have given it up. */
-#define DB_STATEMENT_TIMEOUT "20s"
+/* Shorter, so that no backend works on for us after we have given it up; and so short that a call which somebody's
+ * trigger holds up leaves others, the heartbeat among them, their time. */
+#define DB_STATEMENT_TIMEOUT "5s"
+#define DB_SLOW_TIMEOUT "20s"
+#define DB_TRANSACTION_TIMEOUT "25s"
 #define DB_LOCK_TIMEOUT \
     "3s" /* than a heartbeat waits for its answer; functions that travel with others set less */
 #define DB_RETRY_MIN (50 * USEC_PER_MSEC)
@@ -33,6 +36,7 @@ struct DbOp {
     DbDone done; /* NULL: cancelled */
     void *userdata;
     bool on_wire;
+    bool again; /* it stands in db->again */
     PGresult *res;
     TAILQ_ENTRY(DbOp) link;
 };
@@ -66,28 +70,47 @@ static void wake(Db *db) {
 
 /* --- sending ------------------------------------------------------------------------------- */
 
+/* The next call to be sent, where `n` are in the batch already; NULL: none may join it. */
+static DbOp *next_op(Db *db, unsigned n) {
+    DbOp *op, *again = db->held ? NULL : TAILQ_FIRST(&db->again);
+
+    TAILQ_FOREACH(op, &db->queue, link)
+    if (!db->held || op->flags & DB_FIRST)
+        break;
+    if (n > 0)
+        return op && !(op->flags & DB_ALONE) && n < DB_BATCH_CALLS ? op : NULL;
+    if (again && op && !(op->flags & DB_FIRST))
+        db->turn = !db->turn;
+    return again && (!op || (db->turn && !(op->flags & DB_FIRST))) ? again : op;
+}
+
+static int open_transaction(Db *db, unsigned flags) {
+    DbSession session = db->session;
+
+    if (flags & DB_SLOW)
+        session.statement_timeout = DB_SLOW_TIMEOUT;
+    session.sent_as = flags & DB_WAIT ? "wait" : flags & DB_ALONE ? "alone" : "batch";
+    return db_session_open(db->conn, &session);
+}
+
 static int send_batch(Db *db) {
     Batch *batch = calloc(1, sizeof *batch);
-    DbOp *op, *next;
     unsigned n = 0;
+    DbOp *op;
 
     if (!batch)
         return -ENOMEM;
     TAILQ_INIT(&batch->ops);
-    for (op = TAILQ_FIRST(&db->queue); op && n < DB_BATCH_CALLS; op = next) {
-        next = TAILQ_NEXT(op, link);
-        if (db->held && !(op->flags & DB_FIRST))
-            continue;
-        if (n > 0 && op->flags & DB_ALONE)
-            break;
-        TAILQ_REMOVE(&db->queue, op, link);
+    while ((op = next_op(db, n))) {
+        TAILQ_REMOVE(op->again ? &db->again : &db->queue, op, link);
         if (!op->done && !op->on_wire) { /* cancelled before it was ever sent */
             op_free(op);
             continue;
         }
+        op->again = false;
         TAILQ_INSERT_TAIL(&batch->ops, op, link);
         op->on_wire = true;
-        if (n++ == 0 && db_session_open(db->conn, &db->session) < 0)
+        if (n++ == 0 && open_transaction(db, op->flags) < 0)
             goto broken;
         if (PQsendQueryParams(db->conn, op->sql, op->n_params, NULL,
                               (const char *const *) op->params, NULL, NULL, 0) != 1)
@@ -120,7 +143,8 @@ static int on_send(sd_event_source *source, void *userdata) {
     (void) source;
     if (db->state != DB_UP)
         return 0;
-    while (n > 0 && db->n_batches < DB_BATCHES_MAX && !TAILQ_EMPTY(&db->queue)) {
+    while (n > 0 && db->n_batches < DB_BATCHES_MAX &&
+           !(TAILQ_EMPTY(&db->queue) && TAILQ_EMPTY(&db->again))) {
         n = send_batch(db);
         if (n > 0 && db->n_batches == 1)
             db_set_timer(db, DB_CALL_USEC);
@@ -139,6 +163,8 @@ int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, 
 
     if (!op)
         return -ENOMEM;
+    if (flags & (DB_WAIT | DB_SLOW))
+        flags |= DB_ALONE;
     *op = (DbOp){ .db = db, .flags = flags, .sql = sql, .done = done, .userdata = userdata };
     db->n_pending++;
     for (; op->n_params < n; op->n_params++)
@@ -172,13 +198,13 @@ unsigned db_pending(const Db *db) {
 static void replay_alone(Db *db, Batch *batch) {
     DbOp *op;
 
-    while ((op = TAILQ_LAST(&batch->ops, DbOps))) {
-        TAILQ_REMOVE(&batch->ops, op, link);
+    TAILQ_FOREACH(op, &batch->ops, link) {
         PQclear(op->res);
         op->res = NULL;
         op->flags |= DB_ALONE;
-        TAILQ_INSERT_HEAD(&db->queue, op, link);
+        op->again = true;
     }
+    TAILQ_CONCAT(&db->again, &batch->ops, link);
 }
 
 static bool is_good(const PGresult *res) {
@@ -212,7 +238,7 @@ static void end_batch(Db *db, Batch *batch) {
     TAILQ_REMOVE(&db->batches, batch, link);
     db->n_batches--;
     db->retry_usec = DB_RETRY_MIN;
-    if (error && TAILQ_NEXT(op, link))
+    if (error && !(op->flags & DB_ALONE))
         replay_alone(db, batch);
     else if (error == batch->at_end &&
              error) { /* a deferred constraint, which only this call can have hurt */
@@ -310,10 +336,11 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
             TAILQ_REMOVE(&batch->ops, op, link);
             PQclear(op->res);
             op->res = NULL;
+            op->again = !(op->flags & DB_ONCE) && op->flags & DB_ALONE;
             if (op->flags & DB_ONCE)
                 TAILQ_INSERT_HEAD(&lost, op, link);
             else
-                TAILQ_INSERT_HEAD(&db->queue, op, link);
+                TAILQ_INSERT_HEAD(op->again ? &db->again : &db->queue, op, link);
         }
         batch_free(batch);
     }
@@ -436,14 +463,16 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
     if (!db)
         return -ENOMEM;
     TAILQ_INIT(&db->queue);
+    TAILQ_INIT(&db->again);
     TAILQ_INIT(&db->batches);
     db->event = sd_event_ref(event);
     db->resolver = resolver;
     db->events = *events;
     db->userdata = userdata;
     db->retry_usec = DB_RETRY_MIN;
-    db->session =
-        (DbSession){ .statement_timeout = DB_STATEMENT_TIMEOUT, .lock_timeout = DB_LOCK_TIMEOUT };
+    db->session = (DbSession){ .statement_timeout = DB_STATEMENT_TIMEOUT,
+                               .lock_timeout = DB_LOCK_TIMEOUT,
+                               .transaction_timeout = DB_TRANSACTION_TIMEOUT };
     if (!(db->url = strdup(url ? url : "")) || !(db->application = strdup(application)) ||
         sd_event_add_time_relative(event, &db->timer, CLOCK_MONOTONIC, 0, 1, on_timer, db) < 0 ||
         sd_event_add_defer(event, &db->send, on_send, db) < 0 ||
@@ -470,6 +499,7 @@ Db *db_free(Db *db) {
         TAILQ_CONCAT(&db->queue, &batch->ops, link);
         batch_free(batch);
     }
+    TAILQ_CONCAT(&db->queue, &db->again, link);
     while ((op = TAILQ_FIRST(&db->queue))) {
         TAILQ_REMOVE(&db->queue, op, link);
         op_free(op);

@@ -16,17 +16,29 @@ static bool is_of_class(const char *state, const char *const *classes) {
     return false;
 }
 
+/* A trigger of the project may raise any code within a call of ours: then only the call fails. The server itself
+ * ends a session with FATAL, or says at once that it takes no call. That it must not be written to shows only in
+ * the middle of one, but then it names the check of its own that failed. */
+static bool is_of_the_server(const PGresult *res) {
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *source = PQresultErrorField(res, PG_DIAG_SOURCE_FUNCTION);
+
+    return (severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0)) ||
+           !PQresultErrorField(res, PG_DIAG_CONTEXT) ||
+           (source && strcmp(source, "PreventCommandIfReadOnly") == 0);
+}
+
 bool db_error_means_reconnect(const PGresult *res) {
     static const char *const classes[] = {
         "08", "57P01", "57P02", "57P03", "57P05", "25006", NULL
     };
     const char *state = db_sqlstate(res);
 
-    return !*state || is_of_class(state, classes);
+    return !*state || (is_of_class(state, classes) && is_of_the_server(res));
 }
 
 bool db_error_is_passing(const PGresult *res) {
-    static const char *const classes[] = { "40", "53", "55", "57", NULL };
+    static const char *const classes[] = { "40", "53", "55", "57", "58", NULL };
 
     return !res || is_of_class(db_sqlstate(res), classes);
 }

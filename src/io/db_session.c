@@ -23,6 +23,7 @@ static const char settings[] = "SELECT "
     SET("search_path", "'pg_catalog, pg_temp'")
     SET("statement_timeout", "$2")
     SET("lock_timeout", "$3")
+    "CASE WHEN $4" IS "'' THEN '' ELSE pg_catalog.set_config('meshify.sent_as', $4, true) END, "
     SET("idle_in_transaction_session_timeout", "'25s'")
     SET("row_security", "'on'")
     SET("DateStyle", "'ISO, YMD'")
@@ -34,7 +35,7 @@ static const char settings[] = "SELECT "
     "CASE WHEN " NOW("client_connection_check_interval") " IS NOT NULL"
     " THEN pg_catalog.set_config('client_connection_check_interval', '2s', true) END, "
     "CASE WHEN " NOW("transaction_timeout") " IS NOT NULL"
-    " THEN pg_catalog.set_config('transaction_timeout', '0', true) END, "
+    " THEN pg_catalog.set_config('transaction_timeout', $5, true) END, "
     "CASE WHEN " NOW("synchronous_commit") IS "'off'"
     " THEN pg_catalog.set_config('synchronous_commit', 'on', true) END, "
     "CASE WHEN " NOW("default_transaction_read_only") IS "'on'"
@@ -81,19 +82,21 @@ const char db_session_question[] = QUESTION;
 const char db_session_questions[] = ZONE "; " QUESTION;
 /* clang-format on */
 
-static const char *const *parameters(const DbSession *session, const char *to[static 3]) {
+static const char *const *parameters(const DbSession *session, const char *to[static 5]) {
     to[0] = session->zone;
     to[1] = session->statement_timeout;
     to[2] = session->lock_timeout;
+    to[3] = session->sent_as ? session->sent_as : "";
+    to[4] = session->transaction_timeout ? session->transaction_timeout : "0";
     return to;
 }
 
 int db_session_open(PGconn *conn, const DbSession *session) {
-    const char *values[3];
+    const char *values[5];
 
     if (PQsendQueryParams(conn, ISOLATION, 0, NULL, NULL, NULL, NULL, 0) != 1 ||
         PQsendQueryParams(conn, READ_WRITE, 0, NULL, NULL, NULL, NULL, 0) != 1 ||
-        PQsendQueryParams(conn, settings, 3, NULL, parameters(session, values), NULL, NULL, 0) != 1)
+        PQsendQueryParams(conn, settings, 5, NULL, parameters(session, values), NULL, NULL, 0) != 1)
         return -EIO;
     return 0;
 }
@@ -109,13 +112,13 @@ static bool is_good(const PGresult *res) {
 
 /* One round trip, as between two of them a transaction would be idle. Answers the first error, or NULL. */
 static PGresult *begin(PGconn *conn, const DbSession *session, const char *sql) {
-    const char *values[3];
+    const char *values[5];
     PGresult *error = NULL, *res = NULL;
     int ends = 0;
 
     if (PQenterPipelineMode(conn) != 1 ||
         PQsendQueryParams(conn, sql, 0, NULL, NULL, NULL, NULL, 0) != 1 ||
-        PQsendQueryParams(conn, settings, 3, NULL, parameters(session, values), NULL, NULL, 0) !=
+        PQsendQueryParams(conn, settings, 5, NULL, parameters(session, values), NULL, NULL, 0) !=
             1 ||
         PQpipelineSync(conn) != 1)
         return PQmakeEmptyPGresult(conn, PGRES_FATAL_ERROR);
