@@ -166,11 +166,13 @@ ON CONFLICT DO NOTHING;
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.conname = 'settings_value' AND c.conrelid = 'meshify.settings'::regclass
-                   AND pg_get_constraintdef(c.oid) LIKE '%max_prompt%') THEN -- an older one knows fewer keys
+                   AND pg_get_constraintdef(c.oid) LIKE '%512000%') THEN -- an older one knows fewer keys, or no bound
         ALTER TABLE meshify.settings DROP CONSTRAINT IF EXISTS settings_value;
+        UPDATE meshify.settings SET value = '0' WHERE key = 'max_prompt' AND length(value) >= 6 AND value::numeric > 512000; -- as it worked
         ALTER TABLE meshify.settings ADD CONSTRAINT settings_value CHECK (CASE
             WHEN key IN ('refund', 'paused') THEN value IN ('on', 'off')
-            WHEN key IN ('refund_max', 'price', 'max_pending_jobs', 'max_prompt') THEN value ~ '^[0-9]{1,9}$'
+            WHEN key IN ('refund_max', 'price', 'max_pending_jobs') THEN value ~ '^[0-9]{1,9}$'
+            WHEN key = 'max_prompt' THEN value ~ '^[0-9]{1,6}$' AND value::int <= 512000 -- meshify.most_prompt()
             ELSE true END) NOT VALID;
     END IF;
 END $$;

@@ -54,6 +54,10 @@ END $$;
 CREATE OR REPLACE FUNCTION meshify.max_input() RETURNS int
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 512 * 1024 $$;
 
+-- The most that max_prompt may say: beside the prompt there is room for an address and for names.
+CREATE OR REPLACE FUNCTION meshify.most_prompt() RETURNS int
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 500 * 1024 $$;
+
 -- Was anything bought for this job, or may it have been? What was refused, or never sent, is not.
 CREATE OR REPLACE FUNCTION meshify.is_begun(p_job uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -195,6 +199,7 @@ SELECT meshify.only_for('meshify.add_worked(interval, float8)');
 SELECT meshify.only_for('meshify.purchases_of(uuid)');
 SELECT meshify.only_for('meshify.unended(uuid)');
 SELECT meshify.only_for('meshify.max_input()');
+SELECT meshify.only_for('meshify.most_prompt()');
 SELECT meshify.only_for('meshify.is_begun(uuid)');
 SELECT meshify.only_for('meshify.input_of(jsonb, boolean)');
 SELECT meshify.only_for('meshify.fitting(uuid[])');

@@ -81,7 +81,7 @@ BEGIN
             SET status = 'canceled', error = meshify.fit('public.jobs', 'error', NULL), completed_at = now()
             WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
             v_ended := true;
-        EXCEPTION WHEN integrity_constraint_violation OR invalid_text_representation OR raise_exception THEN
+        EXCEPTION WHEN integrity_constraint_violation OR invalid_text_representation OR string_data_right_truncation OR raise_exception THEN
             NULL; -- a CHECK, an enum, a trigger: this column can't say it
         END;
     END IF;

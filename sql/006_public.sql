@@ -21,7 +21,7 @@ DECLARE
     v_project uuid := enqueue.project_id;
     v_prompt text;
     v_image text;
-    v_max_prompt int := coalesce(nullif(meshify.setting('max_prompt')::int, 0), meshify.max_input() - 10000);
+    v_max_prompt int := coalesce(nullif(meshify.setting('max_prompt')::int, 0), meshify.most_prompt());
     v_price numeric := CASE WHEN enqueue.free THEN 0 ELSE meshify.setting('price')::numeric END;
     v_max int := meshify.setting('max_pending_jobs')::int;
     v_asset uuid;

@@ -75,12 +75,25 @@ CREATE OR REPLACE FUNCTION meshify.list_settings() RETURNS TABLE (key text, valu
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT s.key, s.value FROM meshify.settings s ORDER BY s.key $$;
 
+-- What a setting may be, in words; NULL: there is no such setting.
+CREATE OR REPLACE FUNCTION meshify.setting_takes(p_key text) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN p_key IN ('refund', 'paused') THEN 'on or off'
+        WHEN p_key IN ('price', 'refund_max') THEN 'a whole number from 0 to 999999999, in credits'
+        WHEN p_key = 'max_pending_jobs' THEN 'a whole number from 0 to 999999999; 0: no limit'
+        WHEN p_key = 'max_prompt' THEN format('a whole number from 0 to %s, in bytes; 0: no limit but that of input_data, %s KiB',
+                                              meshify.most_prompt(), meshify.max_input() / 1024) END
+$$;
+
 CREATE OR REPLACE FUNCTION meshify.set_setting(p_key text, p_value text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM meshify.settings s WHERE s.key = p_key) THEN
         RETURN 'unknown';
     ELSIF p_value IS NULL OR p_value !~ (CASE WHEN p_key IN ('refund', 'paused') THEN '^(on|off)$' ELSE '^[0-9]{1,9}$' END) THEN
+        RETURN 'invalid';
+    ELSIF p_key = 'max_prompt' AND p_value::int > meshify.most_prompt() THEN
         RETURN 'invalid';
     END IF;
     UPDATE meshify.settings s SET value = p_value WHERE s.key = p_key;
@@ -122,6 +135,7 @@ SELECT meshify.only_for('meshify.retry_stuck()', 'meshify_worker');
 SELECT meshify.only_for('meshify.cancel_stuck()', 'meshify_worker');
 SELECT meshify.only_for('meshify.list_purchases(boolean, int)', 'meshify_worker');
 SELECT meshify.only_for('meshify.list_settings()', 'meshify_worker');
+SELECT meshify.only_for('meshify.setting_takes(text)', 'meshify_worker');
 SELECT meshify.only_for('meshify.set_setting(text, text)', 'meshify_worker');
 SELECT meshify.only_for('meshify.summary(interval)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 8, applied_at = now() WHERE version < 8;

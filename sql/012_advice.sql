@@ -59,6 +59,9 @@ BEGIN
         RETURN NEXT 'mesh_assets.size is an integer: a mesh of 2 GiB or more is written there as 2147483647 bytes. '
             'To widen it (locks and rewrites the table): ALTER TABLE public.mesh_assets ALTER COLUMN size TYPE bigint;';
     END IF;
+    FOR c IN SELECT u.* FROM meshify.unfit_columns(NULL) u LOOP
+        RETURN NEXT format('%s %s. To mend it (locks and may rewrite the table): %s', c.col, c.why, c.mend);
+    END LOOP;
     FOR c IN SELECT z.* FROM meshify.zoneless() z LOOP
         RETURN NEXT format('%s has no time zone: its times are taken as those of %s. To have it (locks and rewrites the table): %s',
                            c.col, current_setting('TimeZone'), c.mend);

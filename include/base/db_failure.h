@@ -26,13 +26,15 @@ typedef enum DbFailure {
     DB_FAILURE_NAME,        /* the host's name has no address */
     DB_FAILURE_NO_ROUTE_V6, /* all addresses are IPv6, and none can be reached */
     DB_FAILURE_NO_ROUTE,
-    DB_FAILURE_LOST,    /* it broke off */
-    DB_FAILURE_SILENT,  /* nothing answers in time */
-    DB_FAILURE_CLOSED,  /* nothing listens there */
-    DB_FAILURE_STRANGE, /* what answers is no PostgreSQL server */
-    DB_FAILURE_SOCKET,  /* no unix socket there, or not for us */
-    DB_FAILURE_MEMORY,  /* ours: libpq gives a connection up for want of it */
-    DB_FAILURE_REFUSED, /* FATAL, for another reason */
+    DB_FAILURE_LOST,     /* it broke off */
+    DB_FAILURE_SILENT,   /* nothing answers in time */
+    DB_FAILURE_CLOSED,   /* nothing listens there */
+    DB_FAILURE_STRANGE,  /* what answers is no PostgreSQL server */
+    DB_FAILURE_SOCKET,   /* no unix socket there, or not for us */
+    DB_FAILURE_TIMEOUT,  /* of the role or the database, shorter than what begins a transaction */
+    DB_FAILURE_LANGUAGE, /* plpgsql is not for the login */
+    DB_FAILURE_MEMORY,   /* ours: libpq gives a connection up for want of it */
+    DB_FAILURE_REFUSED,  /* FATAL, for another reason */
     DB_FAILURE_OTHER,
     _DB_FAILURE_MAX
 } DbFailure;

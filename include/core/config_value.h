@@ -63,6 +63,9 @@ bool config_read_duration(const char *text, uint64_t *ret_usec);
 bool config_read_size(const char *text, uint64_t *ret_bytes);
 bool config_read_rate(const char *text, uint64_t *ret_per_minute);
 
+/* Characters of the longest name that [storage] path makes, with the number that one may get. */
+size_t config_object_size(const char *path);
+
 /* Sets the field from a text of at least one byte; what was in it is freed. 0, -EINVAL, -ENOMEM. */
 int config_value_set(const ConfigKey *key, Config *c, const char *text);
 

@@ -37,6 +37,11 @@ struct Db {
     unsigned servers;  /* that the URL names */
     bool told_refused; /* as told_down, that we may not come in */
     DbFailure failure; /* why it is not up */
+    enum {
+        DB_TIMED,
+        DB_UNTIMED,      /* the next login asks for a session without statement_timeout */
+        DB_TIMED_FOREVER /* poolers refuse such a wish, and some URL overrides it */
+    } untimed;
     unsigned refusals; /* in a row, by a server that may be asked again, rarer each time */
     DbOps queue;
     DbOps again; /* calls of transactions that failed, in order */
@@ -60,5 +65,6 @@ void db_lose(Db *db, const char *why, uint64_t retry_usec);
 /* The same for what libpq or the server says: it is never passed on as it is, since libpq repeats pieces of
  * the URL; and how soon it is tried again follows from it. */
 void db_lose_refused(Db *db, const char *message);
+void db_lose_answered(Db *db, const PGresult *error);
 void db_came_up(Db *db);
 int db_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata);

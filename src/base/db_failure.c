@@ -37,6 +37,8 @@ static const struct {
     [DB_FAILURE_CLOSED]      = { "the connection is refused, nothing listens there", "Check host and port in [database] url, and that the server runs; Supabase refuses addresses that it banned for wrong passwords.", DB_RETRY_SOON },
     [DB_FAILURE_STRANGE]     = { "what answers is no PostgreSQL server", "Check host and port in [database] url.", DB_RETRY_SOON },
     [DB_FAILURE_SOCKET]      = { "its socket is not there, or not ours to use", "Check the directory in host= of [database] url and that the server runs; without a host, libpq looks for a local server.", DB_RETRY_SOON },
+    [DB_FAILURE_TIMEOUT]     = { "a time-out of its own cuts off what begins each transaction", "ALTER ROLE ... RESET statement_timeout; for the login, and the same for the database (with 17, also transaction_timeout): each transaction sets its own.", DB_RETRY_SOON },
+    [DB_FAILURE_LANGUAGE]    = { "the login may not use the language plpgsql", "As a superuser: GRANT USAGE ON LANGUAGE plpgsql TO the login's role.", DB_RETRY_RARER },
     [DB_FAILURE_MEMORY]      = { "memory is short on this side", "Give this program more memory (MemoryMax= in its unit, ulimit -v), or lower [worker] max_jobs.", DB_RETRY_SOON },
     [DB_FAILURE_REFUSED]     = { "it refuses the connection", "See what it says, and its log.", DB_RETRY_RARER },
     [DB_FAILURE_OTHER]       = { "it can't be reached", "Check [database] url, or DATABASE_URL.", DB_RETRY_SOON },
@@ -91,6 +93,11 @@ static const struct {
     { "read-only",                           DB_FAILURE_READ_ONLY },
     { "hot standby",                         DB_FAILURE_READ_ONLY },
     { ":  25006: ",                          DB_FAILURE_READ_ONLY },
+    { "due to statement timeout",            DB_FAILURE_TIMEOUT },
+    { "due to transaction timeout",          DB_FAILURE_TIMEOUT },
+    { ":  57014: ",                          DB_FAILURE_TIMEOUT },
+    { ":  25P04: ",                          DB_FAILURE_TIMEOUT },
+    { "denied for language",                 DB_FAILURE_LANGUAGE },
     { "certificate verify failed",           DB_FAILURE_TLS_CA },
     { "does not match host name",            DB_FAILURE_TLS_NAME },
     { "root certificate",                    DB_FAILURE_TLS_FILE },
@@ -123,6 +130,10 @@ static const struct {
     { "no answer in time",                   DB_FAILURE_SILENT }, /* ours */
     { "timeout expired",                     DB_FAILURE_SILENT },
     { "took too long",                       DB_FAILURE_SILENT }, /* ours */
+    { "is not answered",                     DB_FAILURE_SILENT }, /* ours */
+    { "no socket to watch",                  DB_FAILURE_MEMORY }, /* ours */
+    { "can't be looked up",                  DB_FAILURE_MEMORY }, /* ours */
+    { "an answer is missing",                DB_FAILURE_STRANGE }, /* ours */
     { "Connection refused",                  DB_FAILURE_CLOSED },
     { "on socket",                           DB_FAILURE_SOCKET },
     { "received invalid response",           DB_FAILURE_STRANGE },

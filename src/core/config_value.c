@@ -236,6 +236,17 @@ static bool is_object(const char *text) {
     return own && element > 0;
 }
 
+size_t config_object_size(const char *path) {
+    size_t size = 0;
+
+    for (const char *p = path; *p; p++) {
+        size += *p == '{' ? 36 : 1;
+        if (*p == '{')
+            p += strcspn(p, "}");
+    }
+    return size + strlen("_99999");
+}
+
 static bool is_printable(const char *text, bool spaces) {
     for (; *text; text++)
         if (*text < (spaces ? ' ' : '!') || *text == 0x7f)

@@ -113,12 +113,15 @@ static int set(Ctl *c, const char *key, const char *value) {
             say(stdout, "%s = %s", key, value);
         return 0;
     }
-    if (strcmp(word, "unknown") == 0)
+    if (strcmp(word, "unknown") == 0) {
         say(stderr, "meshifyctl: %.500s is not a setting; `meshifyctl settings` lists them", key);
-    else
-        say(stderr, "meshifyctl: %.500s is not a value of %.500s: %s", value, key,
-            strcmp(key, "refund") == 0 || strcmp(key, "paused") == 0 ? "on or off"
-                                                                     : "a whole number");
+        return CTL_REFUSED;
+    }
+    _cleanup_free_ char *takes =
+        ctl_value(c, "SELECT meshify.setting_takes($1)", params, 1, &status);
+
+    if (takes)
+        say(stderr, "meshifyctl: %.500s is not a value of %.500s: it takes %s", value, key, takes);
     return CTL_REFUSED;
 }
 

@@ -91,7 +91,9 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
 
         say(stderr, "meshifyctl: %.1500s", message ? message : PQresultErrorMessage(res));
         say_lines(stderr, "", PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
-        if (state && !strcmp(state, "42501"))
+        if (state && !strcmp(state, "57014") && ctl_is_hurried(c->conn))
+            say(stderr, "%s", db_failure_advice(DB_FAILURE_TIMEOUT));
+        else if (state && !strcmp(state, "42501"))
             say_grant(c);
     }
     PQclear(res);

@@ -7,6 +7,7 @@
 
 #include "base/say.h"
 #include "ctl/login.h"
+#include "io/db_login.h"
 
 /* What libpq wrote to the file in place of stderr. */
 static void say_notes(int notes) {
@@ -29,10 +30,12 @@ static void on_notice(void *userdata, const PGresult *res) {
             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 }
 
-PGconn *ctl_login(const char *name, const char *url) {
-    const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname",
-                           "client_encoding", NULL };
-    const char *values[] = { name, "10", url ? url : "",
+/* `options`: NULL for those of the environment. */
+static PGconn *login(const char *name, const char *url, const char *options) {
+    const char *keys[] = {
+        "fallback_application_name", "connect_timeout", "options", "dbname", "client_encoding", NULL
+    };
+    const char *values[] = { name,   "10", options, url ? url : "",
                              "UTF8", /* whatever the URL, the environment or the role says */
                              NULL };
     int kept = dup(STDERR_FILENO), notes = memfd_create("notes", MFD_CLOEXEC);
@@ -54,4 +57,28 @@ PGconn *ctl_login(const char *name, const char *url) {
         (void) close(notes);
     (void) PQsetNoticeReceiver(conn, on_notice, NULL);
     return conn;
+}
+
+bool ctl_is_hurried(PGconn *conn) {
+    PGresult *res = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, "SHOW statement_timeout") : NULL;
+    const char *timeout = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
+    bool hurried = strstr(timeout, "ms") != NULL;
+
+    PQclear(res);
+    return hurried;
+}
+
+PGconn *ctl_login(const char *name, const char *url) {
+    PGconn *conn = login(name, url, NULL), *other;
+    char options[1000];
+
+    if (!ctl_is_hurried(conn) || !db_login_untimed(options, sizeof options))
+        return conn;
+    other = login(name, url, options);
+    if (PQstatus(other) != CONNECTION_OK) { /* a pooler refuses it */
+        PQfinish(other);
+        return conn;
+    }
+    PQfinish(conn);
+    return other;
 }

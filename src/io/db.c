@@ -232,7 +232,7 @@ static void end_batch(Db *db, Batch *batch) {
     DbOp *op = TAILQ_FIRST(&batch->ops);
 
     if (error && db_error_means_reconnect(error)) {
-        db_lose_refused(db, PQresultErrorMessage(error));
+        db_lose_answered(db, error);
         return;
     }
     TAILQ_REMOVE(&db->batches, batch, link);
@@ -261,7 +261,7 @@ static bool read_result(Db *db, Batch *batch, PGresult *res) {
         if (good)
             batch->opening--;
         else
-            db_lose_refused(db, PQresultErrorMessage(res));
+            db_lose_answered(db, res);
         PQclear(res);
         return good;
     }
@@ -320,6 +320,16 @@ static void read_notifications(Db *db) {
 
 /* --- coming and going ---------------------------------------------------------------------- */
 
+/* A statement_timeout of a millisecond, say, ends what begins our transactions, which sets another. A session can be
+ * asked for that has none; where that is refused, a server that is warm may be fast enough. */
+static void plan_timing(Db *db, DbFailure failure, bool was_up) {
+    if (db->untimed == DB_TIMED && failure == DB_FAILURE_TIMEOUT)
+        db->untimed = DB_UNTIMED;
+    else if (db->untimed == DB_UNTIMED && !was_up &&
+             (failure == DB_FAILURE_TIMEOUT || failure == DB_FAILURE_REFUSED))
+        db->untimed = DB_TIMED_FOREVER;
+}
+
 /* The connection is gone: what was under way goes back to the queue's head, or is told. */
 static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec) {
     DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
@@ -329,6 +339,7 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
 
     db->failure = failure;
     db->failures += !was_up;
+    plan_timing(db, failure, was_up);
     db_disconnect(db);
     while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
         TAILQ_REMOVE(&db->batches, batch, link);
@@ -377,7 +388,7 @@ void db_lose_refused(Db *db, const char *message) {
                     why, sizeof why);
     if (retry == DB_RETRY_RARELY)
         retry_usec = DB_RETRY_AUTH;
-    else if (retry == DB_RETRY_RARER && db->state != DB_UP) {
+    else if (retry == DB_RETRY_RARER && db->state != DB_UP && db->untimed != DB_UNTIMED) {
         retry_usec = DB_RETRY_REFUSED << db->refusals;
         if (retry_usec >= DB_RETRY_AUTH)
             retry_usec = DB_RETRY_AUTH;
@@ -385,6 +396,14 @@ void db_lose_refused(Db *db, const char *message) {
             db->refusals++;
     }
     lose(db, failure, why, retry_usec);
+}
+
+/* With its code, since servers speak many languages. */
+void db_lose_answered(Db *db, const PGresult *error) {
+    char *text = PQresultVerboseErrorMessage(error, PQERRORS_VERBOSE, PQSHOW_CONTEXT_NEVER);
+
+    db_lose_refused(db, text ? text : PQresultErrorMessage(error));
+    PQfreemem(text);
 }
 
 void db_came_up(Db *db) {

@@ -90,8 +90,9 @@ static void refuse(Db *db) {
 static void checked(Db *db, const PGresult *res) {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     bool good = PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
+    bool answered = PQntuples(res) == 1 && PQnfields(res) > 1; /* whatever the other side is */
     /* A standby does not let us say READ WRITE; any other server says it when it is asked. */
-    bool read_only = good ? db->opening == 0 && PQgetvalue(res, 0, 0)[0] != 'f'
+    bool read_only = good ? db->opening == 0 && answered && PQgetvalue(res, 0, 0)[0] != 'f'
                           : state && strcmp(state, "0A000") == 0;
 
     if (PQresultStatus(res) == PGRES_PIPELINE_SYNC)
@@ -99,9 +100,11 @@ static void checked(Db *db, const PGresult *res) {
     else if (read_only)
         refuse(db);
     else if (!good)
-        db_lose_refused(db, PQresultErrorMessage(res));
+        db_lose_answered(db, res);
     else if (db->opening > 0)
         db->opening--;
+    else if (!answered)
+        db_lose_refused(db, "received invalid response to a question of ours");
     else
         db_session_hear(&db->session, res);
 }
@@ -150,7 +153,8 @@ static void found(void *userdata, const char *host, const char *hostaddr, const 
         db_lose(db, error, 0);
         return;
     }
-    db->conn = db_login(db->url, db->application, host, hostaddr, port, db->failures);
+    db->conn = db_login(db->url, db->application, host, hostaddr, port, db->failures,
+                        db->untimed == DB_UNTIMED);
     db->state = DB_CONNECTING;
     if (!db->conn || PQstatus(db->conn) == CONNECTION_BAD) {
         db_lose_refused(db, db->conn ? PQerrorMessage(db->conn) : NULL);

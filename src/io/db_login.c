@@ -1,11 +1,23 @@
 /* Opens a connection with our parameters beside those of the URL. */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "io/db_login.h"
 
 #define KEYS_MAX 16
 
+/* What the environment gives is kept, and comes first: the last one counts. */
+bool db_login_untimed(char *to, size_t room) {
+    const char *given = getenv("PGOPTIONS");
+    int n = snprintf(to, room, "%s -c statement_timeout=0", given ? given : "");
+
+    return n > 0 && (size_t) n < room;
+}
+
 PGconn *db_login(const char *url, const char *application, const char *host, const char *hostaddr,
-                 const char *port, unsigned attempt) {
+                 const char *port, unsigned attempt, bool untimed) {
     const char *keys[KEYS_MAX], *values[KEYS_MAX];
+    char options[1000] = "";
     PGconn *conn;
     int n = 0;
 
@@ -21,6 +33,8 @@ PGconn *db_login(const char *url, const char *application, const char *host, con
      * "read-write" would shut out a role or database that is read-only by default, which we are not. */
     if ((!host || !*host) && (!hostaddr || !*hostaddr) && attempt % 2 == 0)
         SET("target_session_attrs", "primary");
+    if (untimed && db_login_untimed(options, sizeof options))
+        SET("options", options);
     SET("dbname", url); /* expanded here, so that what the URL sets comes later and wins */
     SET("host", host);
     SET("hostaddr", hostaddr);

@@ -317,7 +317,7 @@ class Lab:
     def run(self, args, environment=None, seconds=60, **keys):
         """A program with this configuration: its status, and all that it said."""
         path = self.write_config("words", **keys)
-        r = subprocess.run([program(args[0]), *args[1:], "-c", path], capture_output=True, text=True, timeout=seconds,
+        r = subprocess.run([program(args[0]), "-c", path, *args[1:]], capture_output=True, text=True, timeout=seconds,
                            env=clean_environment(**(environment or {})), check=False)
         return r.returncode, r.stdout + r.stderr
 

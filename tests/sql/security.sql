@@ -13,7 +13,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
         'audit', 'audited', 'audit_lost', 'surplus',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
-        'advice', 'zoneless', 'seconds_between']) f), 'what a worker may call');
+        'advice', 'zoneless', 'unfit_columns', 'setting_takes', 'seconds_between']) f), 'what a worker may call');
 SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_proc p, aclexplode(p.proacl) a WHERE a.grantee = 'service_role'::regrole
                 AND (p.pronamespace = 'meshify'::regnamespace OR p.proname LIKE 'meshify%')$$,
     ARRAY['meshify.enqueue', 'meshify.cancel', 'meshify.prediction_changed',

@@ -51,6 +51,9 @@ SELECT results_eq($$SELECT length(c.input_data::jsonb ->> 'prompt'), c.next_usec
 -- The setting.
 SELECT is(meshify.set_setting('max_prompt', 'many'), 'invalid', 'max_prompt is a number');
 SELECT throws_ok($$UPDATE meshify.settings SET value = 'x' WHERE key = 'max_prompt'$$, '23514', NULL, 'also by hand');
+SELECT is(meshify.set_setting('max_prompt', v), 'invalid', 'max_prompt is not ' || v) FROM unnest(ARRAY['512001', '1000000', '-1', '1e3', '', ' 5', '9999999999']) v;
+SELECT is(meshify.set_setting('max_prompt', '512000'), 'ok', 'it is what fits into the whole of input_data');
+SELECT is(ARRAY(SELECT key FROM meshify.settings WHERE meshify.setting_takes(key) IS NULL), '{}', 'what each setting takes is said');
 SELECT is(meshify.set_setting('max_prompt', '100'), 'ok', 'it can be set');
 SELECT throws_ok(format($$SELECT meshify.enqueue(%L, %L, %L, NULL)$$, '00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-0000000000aa', repeat('x', 101)),
     'MF400', NULL, 'and holds');
