@@ -146,6 +146,25 @@ CREATE TABLE IF NOT EXISTS meshify.refunds (
     PRIMARY KEY (job_id, n)
 );
 CREATE INDEX IF NOT EXISTS refunds_given ON meshify.refunds (at) WHERE credits > 0;
+ALTER TABLE meshify.refunds ADD COLUMN IF NOT EXISTS asset_id uuid;
+CREATE INDEX IF NOT EXISTS refunds_asset ON meshify.refunds (asset_id);
+
+-- What each asset's user was charged: one row for each id that an asset ever had, and never changed by what is
+-- written to the asset later. Filled by 029_charges.sql.
+CREATE TABLE IF NOT EXISTS meshify.charges (
+    asset_id     uuid PRIMARY KEY,
+    user_id      uuid,
+    credits      numeric NOT NULL, -- what may be given back
+    cost         numeric, -- credits_cost, as the row was inserted
+    inserted_by  text, -- the role; NULL: the row was there when this table was made
+    at           timestamptz NOT NULL DEFAULT now(),
+    made_at      timestamptz, -- when its mesh was made: from then on nothing is given back
+    job_id       uuid, -- what meshify.enqueue() answered, where it was called with a request_id
+    request_id   uuid,
+    request_hash text
+);
+CREATE UNIQUE INDEX IF NOT EXISTS charges_request ON meshify.charges (user_id, request_id) WHERE request_id IS NOT NULL;
+ALTER TABLE meshify.predictions ADD COLUMN IF NOT EXISTS asset_id uuid; -- whose mesh it was bought for; a job's row may go, or change
 
 -- Jobs that a trigger of the project keeps from being claimed, or taken over: left alone for a minute.
 CREATE TABLE IF NOT EXISTS meshify.unclaimable (
@@ -187,6 +206,7 @@ ALTER TABLE meshify.workers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.predictions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.refunds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE meshify.charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.unclaimable ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS worker_reads ON meshify.schema_version;
@@ -288,6 +308,34 @@ BEGIN
         EXECUTE format('ALTER VIEW meshify.jobs ALTER COLUMN %I SET DEFAULT ''meshify''', v_types[i]);
     END LOOP;
 END $$;
+
+-- What closings and claims ask of the ledger, whose rules stand in 029_charges.sql.
+
+-- Were the credits of an asset given back, and not taken again? Then nobody works on a job of it.
+CREATE OR REPLACE FUNCTION meshify.is_refunded(p_asset uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN coalesce((SELECT sum(r.credits) > 0 FROM meshify.refunds r WHERE r.asset_id = p_asset), false);
+END $$;
+
+-- May another job still make the asset's mesh? Only its owner's may: one that somebody else inserted keeps nobody's
+-- credits back.
+CREATE OR REPLACE FUNCTION meshify.has_other_job(p_job uuid, p_asset uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN EXISTS (SELECT FROM meshify.jobs j JOIN public.mesh_assets a ON a.id = j.asset_id
+                     WHERE j.asset_id = p_asset AND j.id <> p_job AND j.status IN ('pending', 'running') AND j.user_id = a.owner_id);
+END $$;
+
+-- A job has made its mesh: what was charged for it is spent. So is what was charged for the asset that its purchases
+-- were made for, should the job's row name another by now. The caller has locked asset and job.
+CREATE OR REPLACE FUNCTION meshify.spend(p_job uuid, p_asset uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE meshify.charges c SET made_at = now()
+    WHERE c.asset_id IN (SELECT p_asset UNION SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job) AND c.made_at IS NULL;
+END $$;
+SELECT meshify.only_for('meshify.is_refunded(uuid)');
+SELECT meshify.only_for('meshify.has_other_job(uuid, uuid)');
+SELECT meshify.only_for('meshify.spend(uuid, uuid)');
 
 -- Supabase grants to these roles by default; nothing here is for them.
 DO $$

@@ -104,6 +104,31 @@ BEGIN
                                 WHEN jsonb_typeof(v_image) <> 'null' THEN 'true' END);
 END $$;
 
+-- Those of these jobs that may be worked on. Where the credits were given back, the job ends: somebody wrote its
+-- status, or inserted it again. meshify.retry() takes the credits again. An asset that is locked is not waited for,
+-- nor is its job tried again before a minute has passed.
+CREATE OR REPLACE FUNCTION meshify.paid(p_jobs uuid[]) RETURNS uuid[]
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_not uuid[] := ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.id = ANY (p_jobs) AND meshify.is_refunded(j.asset_id));
+    v_job uuid;
+BEGIN
+    FOREACH v_job IN ARRAY v_not LOOP
+        EXIT WHEN meshify.is_late();
+        BEGIN
+            PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = v_job) FOR UPDATE SKIP LOCKED;
+            IF FOUND OR NOT EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs j ON j.asset_id = a.id WHERE j.id = v_job) THEN
+                PERFORM meshify.end_without(v_job, 'error', 'The credits for this mesh were given back, so it was not made.', 'refunded');
+            ELSE
+                PERFORM meshify.leave_alone(v_job, 'its credits were given back, and its asset is locked');
+            END IF;
+        EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
+            PERFORM meshify.leave_alone(v_job, SQLERRM);
+        END;
+    END LOOP;
+    RETURN ARRAY(SELECT o.id FROM unnest(p_jobs) WITH ORDINALITY AS o (id, n) WHERE o.id <> ALL (v_not) ORDER BY o.n);
+END $$;
+
 -- As many of these jobs, from the first on, as one claim may carry: 4 MiB. What a job's input takes to read
 -- is not known before it is read; so each counts as what it may become at worst, in time and in bytes.
 CREATE OR REPLACE FUNCTION meshify.fitting(p_jobs uuid[]) RETURNS uuid[]
@@ -118,7 +143,7 @@ BEGIN
                               OVER (ORDER BY q.n) AS total
             FROM (SELECT o.id, o.n, coalesce(pg_column_size(j.input_data), 0)::bigint AS size,
                          (SELECT coalesce(sum(pg_column_size(p.output)), 0) FROM meshify.predictions p WHERE p.job_id = o.id) AS outputs
-                  FROM unnest(p_jobs) WITH ORDINALITY AS o (id, n) JOIN meshify.jobs j ON j.id = o.id) q) s
+                  FROM unnest(meshify.paid(p_jobs)) WITH ORDINALITY AS o (id, n) JOIN meshify.jobs j ON j.id = o.id) q) s
         WHERE s.n = 1 OR s.total <= 4 * 1024 * 1024 ORDER BY s.n);
 END $$;
 
@@ -202,6 +227,7 @@ SELECT meshify.only_for('meshify.max_input()');
 SELECT meshify.only_for('meshify.most_prompt()');
 SELECT meshify.only_for('meshify.is_begun(uuid)');
 SELECT meshify.only_for('meshify.input_of(jsonb, boolean)');
+SELECT meshify.only_for('meshify.paid(uuid[])');
 SELECT meshify.only_for('meshify.fitting(uuid[])');
 SELECT meshify.only_for('meshify.as_claimed(uuid[])');
 SELECT meshify.only_for('meshify.take(uuid, uuid[])');

@@ -1,21 +1,23 @@
 -- Purchases. A decision is fenced by the worker's id on the job; a fact is written by whoever knows it.
 
 -- Locks the job's row and says whose it is: 'ok', 'cancel' (ours, a cancel was asked for), 'closed'
--- (ended by us), 'lost' (another's), 'gone' (deleted).
+-- (ended by us), 'lost' (another's), 'gone' (deleted, or its credits were given back: nothing is made for it).
 CREATE OR REPLACE FUNCTION meshify.fence(p_worker uuid, p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_status text;
     v_worker uuid;
     v_cancel timestamptz;
+    v_asset uuid;
 BEGIN
-    SELECT j.status::text, j.worker_id, j.cancel_requested_at INTO v_status, v_worker, v_cancel
+    SELECT j.status::text, j.worker_id, j.cancel_requested_at, j.asset_id INTO v_status, v_worker, v_cancel, v_asset
     FROM meshify.jobs j WHERE j.id = p_job FOR UPDATE;
     RETURN CASE
         WHEN NOT FOUND THEN 'gone'
         WHEN v_worker IS DISTINCT FROM p_worker THEN 'lost'
         WHEN v_status IN ('done', 'error', 'canceled') THEN 'closed'
         WHEN v_status <> 'running' THEN 'lost'
+        WHEN meshify.is_refunded(v_asset) THEN 'gone'
         WHEN v_cancel IS NOT NULL THEN 'cancel'
         ELSE 'ok' END;
 END $$;

@@ -1,5 +1,5 @@
 -- Closing: asset, job, notification, refund and event change together or not at all. All lock the
--- asset, then the job, then the profile. Refunds: 020_refund.sql; the locks, and handing back: 022_ending.sql.
+-- asset, then the job, then the charge, then the profile. Refunds: 029_charges.sql; the locks, and handing back: 022_ending.sql.
 
 CREATE OR REPLACE FUNCTION meshify.insert_notification(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -66,7 +66,8 @@ BEGIN
     END IF;
 END $$;
 
--- Ends a job that got no mesh. The caller holds the locks and knows that it may.
+-- Ends a job that got no mesh. The caller holds the locks and knows that it may. The row is written once: a second
+-- time its foreign keys would be checked, and the project may be gone by now.
 CREATE OR REPLACE FUNCTION meshify.end_without(
     p_job uuid, p_status text, p_sentence text, p_reason text, p_asset_stays boolean DEFAULT true)
     RETURNS void
@@ -78,7 +79,8 @@ BEGIN
     IF p_status = 'canceled' THEN
         BEGIN
             UPDATE meshify.jobs x
-            SET status = 'canceled', error = meshify.fit('public.jobs', 'error', NULL), completed_at = now()
+            SET status = 'canceled', error = meshify.fit('public.jobs', 'error', NULL), completed_at = now(),
+                cancel_requested_at = coalesce(x.cancel_requested_at, now())
             WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
             v_ended := true;
         EXCEPTION WHEN integrity_constraint_violation OR invalid_text_representation OR string_data_right_truncation OR raise_exception THEN
@@ -88,10 +90,11 @@ BEGIN
     IF NOT v_ended THEN
         UPDATE meshify.jobs x
         SET status = 'error', completed_at = now(),
-            error = CASE p_status WHEN 'canceled' THEN 'The mesh generation was canceled.' ELSE p_sentence END
+            error = CASE p_status WHEN 'canceled' THEN 'The mesh generation was canceled.' ELSE p_sentence END,
+            cancel_requested_at = CASE p_status WHEN 'canceled' THEN coalesce(x.cancel_requested_at, now()) ELSE x.cancel_requested_at END
         WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id INTO j;
     END IF;
-    IF p_asset_stays THEN
+    IF p_asset_stays AND NOT meshify.has_other_job(p_job, j.asset_id) THEN
         UPDATE public.mesh_assets a SET status = 'error' WHERE a.id = j.asset_id AND a.status <> 'done';
     END IF;
     IF p_status = 'canceled' THEN

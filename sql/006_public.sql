@@ -1,4 +1,4 @@
--- What others call: enqueue, cancel, prediction_changed; and the trigger on jobs.
+-- What others call: cancel, prediction_changed (enqueue: 029_charges.sql); and the triggers on jobs.
 SET LOCAL lock_timeout = '1s'; -- a busy table: once more
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
@@ -10,65 +10,6 @@ CREATE OR REPLACE FUNCTION meshify.unless_blank(p_text text) RETURNS text
         '\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*$')
         THEN btrim(p_text, E' \t\r\n\f\v') END
 $$;
-
-CREATE OR REPLACE FUNCTION meshify.enqueue(
-    user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false,
-    OUT asset_id uuid, OUT job_id uuid)
-    RETURNS record LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
-#variable_conflict use_column
-DECLARE
-    v_user uuid := enqueue.user_id;
-    v_project uuid := enqueue.project_id;
-    v_prompt text;
-    v_image text;
-    v_max_prompt int := coalesce(nullif(meshify.setting('max_prompt')::int, 0), meshify.most_prompt());
-    v_price numeric := CASE WHEN enqueue.free THEN 0 ELSE meshify.setting('price')::numeric END;
-    v_max int := meshify.setting('max_pending_jobs')::int;
-    v_asset uuid;
-    v_job uuid;
-BEGIN
-    IF octet_length(enqueue.prompt) > v_max_prompt THEN
-        RAISE EXCEPTION 'the prompt has % bytes, at most % are taken', octet_length(enqueue.prompt), v_max_prompt
-            USING ERRCODE = 'MF400', HINT = 'Shorten it, or let an operator raise the limit: meshifyctl settings max_prompt N.';
-    ELSIF octet_length(enqueue.image_url) > 8192 THEN
-        RAISE EXCEPTION 'image_url has % bytes, at most 8192 are taken', octet_length(enqueue.image_url) USING ERRCODE = 'MF400';
-    END IF;
-    v_prompt := meshify.unless_blank(enqueue.prompt);
-    v_image := meshify.unless_blank(enqueue.image_url);
-    IF v_user IS NULL OR v_project IS NULL OR (v_prompt IS NULL AND v_image IS NULL) THEN
-        RAISE EXCEPTION 'missing: %', concat_ws(', ', CASE WHEN v_user IS NULL THEN 'user_id' END, CASE WHEN v_project IS NULL THEN 'project_id' END,
-            CASE WHEN v_prompt IS NULL AND v_image IS NULL THEN 'a prompt or an image'
-                || CASE WHEN concat(enqueue.prompt, enqueue.image_url) <> '' THEN ' (what was given holds only blanks)' ELSE '' END END)
-            USING ERRCODE = 'MF400';
-    END IF;
-    IF NOT EXISTS (SELECT FROM public.projects p WHERE p.id = v_project) THEN
-        RAISE EXCEPTION 'project % does not exist', v_project USING ERRCODE = 'MF400';
-    END IF;
-    IF v_max > 0 AND (SELECT count(*) FROM meshify.jobs j
-                      WHERE j.user_id = v_user AND j.status = 'pending') >= v_max THEN
-        RAISE EXCEPTION 'the user has % pending jobs already', v_max
-            USING ERRCODE = 'MF429', HINT = 'Wait until some of them have ended; an operator can raise the limit: meshifyctl settings max_pending_jobs N.';
-    END IF;
-    IF v_price > 0 THEN
-        UPDATE public.profiles p
-        SET credits_remaining = p.credits_remaining - v_price, credits_used = p.credits_used + v_price
-        WHERE p.id = v_user AND p.credits_remaining >= v_price AND p.credits_remaining::float8 <> 'NaN'; -- more than any number
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'too few credits: % are needed', v_price USING ERRCODE = 'MF402';
-        END IF;
-    END IF;
-    INSERT INTO public.mesh_assets (project_id, owner_id, prompt, input_image_path, status, credits_cost)
-    VALUES (v_project, v_user, meshify.fit('public.mesh_assets', 'prompt', v_prompt),
-            meshify.fit('public.mesh_assets', 'input_image_path', v_image), 'pending', v_price) RETURNING id INTO v_asset;
-    INSERT INTO meshify.jobs (user_id, project_id, asset_id, status, input_data)
-    VALUES (v_user, v_project, v_asset, 'pending',
-            jsonb_strip_nulls(jsonb_build_object('prompt', v_prompt, 'input_image_url', v_image)))
-    RETURNING id INTO v_job;
-    PERFORM meshify.notify_user(v_user, 'info', 'Mesh Generation Started',
-        'Your 3D mesh "' || left(coalesce(v_prompt, ''), 100) || '" is being generated.', v_job);
-    enqueue.asset_id := v_asset;
-    enqueue.job_id := v_job;
-END $$;
 
 -- Ends a pending job at once where nothing may still run; else asks its worker, or makes it due.
 CREATE OR REPLACE FUNCTION meshify.cancel(job_id uuid) RETURNS text
@@ -86,7 +27,6 @@ BEGIN
         RETURN 'ended';
     ELSIF v_status = 'pending' AND NOT meshify.may_run(v_job) THEN
         PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'canceled');
-        UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
         RETURN 'canceled';
     END IF;
     UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
@@ -130,19 +70,14 @@ DECLARE
     v_job uuid;
 BEGIN
     FOR v_job IN SELECT j.id FROM meshify.jobs j
-                 WHERE j.asset_id = OLD.id AND j.status IN ('pending', 'running') FOR UPDATE LOOP
-        UPDATE meshify.jobs j SET cancel_requested_at = coalesce(j.cancel_requested_at, now()) WHERE j.id = v_job;
+                 WHERE j.asset_id = OLD.id AND j.status IN ('pending', 'running') ORDER BY j.id FOR UPDATE LOOP
         PERFORM meshify.end_without(v_job, 'canceled', 'canceled', 'asset deleted', false);
+        PERFORM pg_catalog.pg_notify('meshify_control', json_build_object('cancel', v_job)::text);
     END LOOP;
     RETURN OLD;
 END $$;
 
 -- PostgREST serves exposed schemas only: twins in public, for the service role alone.
-CREATE OR REPLACE FUNCTION public.meshify_enqueue(
-    user_id uuid, project_id uuid, prompt text, image_url text DEFAULT NULL, free boolean DEFAULT false,
-    OUT asset_id uuid, OUT job_id uuid)
-    RETURNS record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
-$$ SELECT e.asset_id, e.job_id FROM meshify.enqueue($1, $2, $3, $4, $5) e $$;
 CREATE OR REPLACE FUNCTION public.meshify_cancel(job_id uuid) RETURNS text
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT meshify.cancel($1) $$;
 CREATE OR REPLACE FUNCTION public.meshify_prediction_changed(prediction_id text) RETURNS void
@@ -174,10 +109,8 @@ SELECT meshify.only_for('meshify.unless_blank(text)');
 SELECT meshify.only_for('meshify.notify_jobs()');
 SELECT meshify.only_for('meshify.cancel_asked()');
 SELECT meshify.only_for('meshify.asset_deleted()');
-SELECT meshify.only_for('meshify.enqueue(uuid, uuid, text, text, boolean)', 'service_role', 'meshify_worker');
 SELECT meshify.only_for('meshify.cancel(uuid)', 'service_role', 'meshify_worker');
 SELECT meshify.only_for('meshify.prediction_changed(text)', 'service_role', 'meshify_worker');
-SELECT meshify.only_for('public.meshify_enqueue(uuid, uuid, text, text, boolean)', 'service_role');
 SELECT meshify.only_for('public.meshify_cancel(uuid)', 'service_role');
 SELECT meshify.only_for('public.meshify_prediction_changed(text)', 'service_role');
 DO $$

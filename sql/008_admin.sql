@@ -1,4 +1,4 @@
--- What an operator does by hand, through meshifyctl. Trying again: 020_refund.sql.
+-- What an operator does by hand, through meshifyctl. Trying again: 029_charges.sql.
 
 -- A time that somebody else wrote, in whatever type; NULL: it is none.
 CREATE OR REPLACE FUNCTION meshify.as_time(p_text text) RETURNS timestamptz

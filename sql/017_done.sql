@@ -28,6 +28,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'job % has no asset', p_job USING ERRCODE = 'foreign_key_violation';
     END IF;
+    PERFORM meshify.spend(p_job, j.asset_id);
     PERFORM meshify.notify_user(j.user_id, 'success', 'Mesh Generation Complete',
         'Your 3D mesh "' || meshify.prompt_of(j.input_data) || '" has been generated successfully and is ready for download.', p_job);
     PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_path, 'size', p_size));

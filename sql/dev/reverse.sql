@@ -19,7 +19,9 @@ BEGIN
     LOCK TABLE public.mesh_assets, public.jobs IN ACCESS EXCLUSIVE MODE;
     DROP TRIGGER IF EXISTS meshify_notify ON public.jobs;
     DROP TRIGGER IF EXISTS meshify_cancel ON public.jobs;
+    DROP TRIGGER IF EXISTS meshify_job_deleted ON public.jobs;
     DROP TRIGGER IF EXISTS meshify_asset_deleted ON public.mesh_assets;
+    DROP TRIGGER IF EXISTS meshify_charge ON public.mesh_assets;
     DROP INDEX IF EXISTS public.meshify_jobs_pending, public.meshify_jobs_pending_user, public.meshify_jobs_begun, public.meshify_jobs_running,
         public.meshify_jobs_asset, public.meshify_jobs_due;
     DROP VIEW IF EXISTS meshify.jobs CASCADE; -- and what looks at it
@@ -28,7 +30,7 @@ BEGIN
     END LOOP;
 END $$;
 
-DROP FUNCTION IF EXISTS public.meshify_enqueue(uuid, uuid, text, text, boolean), public.meshify_cancel(uuid),
+DROP FUNCTION IF EXISTS public.meshify_enqueue(uuid, uuid, text, text, boolean, uuid), public.meshify_cancel(uuid),
     public.meshify_prediction_changed(text);
 DROP SCHEMA meshify CASCADE;
 

@@ -4,13 +4,15 @@ SELECT t.worker(1);
 \set user '''00000000-0000-0000-0000-00000000000a'''
 \set poor '''00000000-0000-0000-0000-00000000000b'''
 \set project '''00000000-0000-0000-0000-0000000000aa'''
+\set poors '''00000000-0000-0000-0000-0000000000bb'''
+INSERT INTO public.projects (id, owner_id, name) VALUES (:poors, :poor, 'another''s');
 
 CREATE TEMP TABLE e AS SELECT * FROM meshify.enqueue(:user, :project, 'a chair', NULL);
 SELECT results_eq('SELECT type, status, input_data FROM public.jobs', $$VALUES ('meshify', 'pending', '{"prompt":"a chair"}'::jsonb)$$, 'enqueue inserts the job');
 SELECT results_eq('SELECT status, credits_cost, owner_id FROM public.mesh_assets', $$VALUES ('pending', 25::numeric, '00000000-0000-0000-0000-00000000000a'::uuid)$$, 'and the asset');
 SELECT results_eq('SELECT credits_remaining, credits_used FROM public.profiles WHERE id = ''00000000-0000-0000-0000-00000000000a''', 'VALUES (975::numeric, 25::numeric)', 'and takes the credits');
 SELECT is((SELECT title FROM public.notifications), 'Mesh Generation Started', 'and tells the user');
-SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :poor, :project), 'MF402', NULL, 'too few credits');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :poor, :poors), 'MF402', NULL, 'too few credits');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, '' '', NULL)', :user, :project), 'MF400', 'missing: a prompt or an image (what was given holds only blanks)', 'neither prompt nor image');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, NULL, NULL)', :user, :project), 'MF400', 'missing: a prompt or an image', 'nor anything at all');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, %L, '' '')', :user, :project, E' \t\n\u00a0\u2003\u200b\u3000\ufeff'), 'MF400', NULL, 'of which nothing would be seen');
@@ -23,7 +25,7 @@ UPDATE meshify.settings SET value = '1' WHERE key = 'max_pending_jobs';
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :user, :project), 'MF429', NULL, 'too many pending jobs');
 UPDATE meshify.settings SET value = '0' WHERE key = 'max_pending_jobs';
 SELECT is((SELECT count(*)::int FROM public.jobs), 1, 'a refusal leaves nothing');
-SELECT lives_ok(format('SELECT meshify.enqueue(%L, %L, NULL, ''https://x/y.png'', true)', :poor, :project), 'free costs nothing');
+SELECT lives_ok(format('SELECT meshify.enqueue(%L, %L, NULL, ''https://x/y.png'', true)', :poor, :poors), 'free costs nothing');
 
 -- Cancel.
 SELECT is(meshify.cancel(t.w(99)), 'gone', 'cancel of a job that is not there');

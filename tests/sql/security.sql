@@ -13,7 +13,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
         'audit', 'audited', 'audit_lost', 'surplus',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
-        'advice', 'zoneless', 'unfit_columns', 'setting_takes', 'seconds_between']) f), 'what a worker may call');
+        'advice', 'zoneless', 'odd_charges', 'unfit_columns', 'setting_takes', 'seconds_between']) f), 'what a worker may call');
 SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_proc p, aclexplode(p.proacl) a WHERE a.grantee = 'service_role'::regrole
                 AND (p.pronamespace = 'meshify'::regnamespace OR p.proname LIKE 'meshify%')$$,
     ARRAY['meshify.enqueue', 'meshify.cancel', 'meshify.prediction_changed',
@@ -65,7 +65,8 @@ SELECT is((SELECT string_agg(r || ': ' || c.oid::regclass || ' ' || s, ', ')
 SELECT is(pg_temp.tried('meshify_worker', 'SELECT count(*) FROM public.jobs'), '42501', 'a worker does not see the jobs but through functions');
 SELECT is(pg_temp.tried('anon', $$INSERT INTO public.jobs (type) VALUES ('meshify')$$), '42501', 'row security is as it was');
 
--- A user who wrote the price himself gets nothing, and it is written down.
+-- More than refund_max is not given, and it is written down.
+UPDATE meshify.settings SET value = '1000000' WHERE key = 'price';
 CREATE TEMP TABLE rich AS SELECT t.claimed(1, 'rich', 1000000) AS id;
 CREATE TEMP TABLE before AS SELECT * FROM public.profiles;
 SELECT is(meshify.fail(t.w(1), (SELECT id FROM rich), 'It broke.', 'word'), 'ok', 'a job of a million credits fails');
@@ -73,6 +74,7 @@ SELECT set_eq('TABLE public.profiles', 'TABLE before', 'for no credits');
 SELECT results_eq('SELECT event, detail ->> ''credits'' FROM meshify.events WHERE job_id = (SELECT id FROM rich) AND event = ''refund_refused''',
     $$VALUES ('refund_refused', '1000000')$$, 'which is written down');
 SELECT is((SELECT count(*)::int FROM meshify.refunds), 0, 'and nothing else');
+UPDATE meshify.settings SET value = '25' WHERE key = 'price';
 CREATE TEMP TABLE theirs AS SELECT t.claimed(1, 'theirs') AS id;
 UPDATE public.jobs SET user_id = '00000000-0000-0000-0000-00000000000b' WHERE id = (SELECT id FROM theirs);
 SELECT is(meshify.fail(t.w(1), (SELECT id FROM theirs), 'It broke.', 'word'), 'ok', 'a job with another''s asset');

@@ -1,0 +1,310 @@
+-- Charges, and what of them goes back: to whom, when, how often; with users who may write their own rows.
+SELECT no_plan();
+SELECT t.worker(1);
+\set a '''00000000-0000-0000-0000-00000000000a'''
+\set b '''00000000-0000-0000-0000-00000000000b'''
+\set project '''00000000-0000-0000-0000-0000000000aa'''
+GRANT meshify_worker TO postgres;
+CREATE FUNCTION pg_temp.credits() RETURNS numeric LANGUAGE sql AS $$ SELECT credits_remaining FROM public.profiles WHERE id = '00000000-0000-0000-0000-00000000000a' $$;
+CREATE FUNCTION pg_temp.asset(p_job uuid) RETURNS uuid LANGUAGE sql AS $$ SELECT asset_id FROM public.jobs WHERE id = p_job $$;
+-- Another job of a job's asset.
+CREATE FUNCTION pg_temp.second(p_job uuid, p_user uuid DEFAULT '00000000-0000-0000-0000-00000000000a') RETURNS uuid LANGUAGE sql AS $$
+    INSERT INTO public.jobs (type, user_id, project_id, asset_id, input_data)
+    SELECT type, p_user, project_id, asset_id, input_data FROM public.jobs WHERE id = p_job RETURNING id $$;
+-- Policies as most projects have them, and more than they should.
+CREATE POLICY mine ON public.mesh_assets TO authenticated USING (owner_id = auth.uid()) WITH CHECK (true);
+CREATE POLICY mine ON public.jobs TO authenticated USING (user_id = auth.uid()) WITH CHECK (true);
+SELECT set_config('request.jwt.claims', '{"sub": "00000000-0000-0000-0000-00000000000a"}', false);
+-- Any statement, as PostgREST runs it for user a.
+CREATE FUNCTION pg_temp.as_user(p_sql text, p_role text DEFAULT 'authenticated') RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', p_role, true);
+    EXECUTE p_sql;
+    PERFORM set_config('role', 'none', true);
+END $$;
+
+-- What is charged.
+CREATE TEMP TABLE costs (cost numeric, charged numeric);
+INSERT INTO costs VALUES (25, 25), (10, 10), (0, 0), (1000000, 25), ('NaN', 0), (-5, 0), (1e200, 25), (0.5, 0.5);
+CREATE TEMP TABLE costly AS SELECT c.*, t.job('x', c.cost) AS id FROM costs c;
+SELECT is((SELECT string_agg(c.cost || ': ' || k.credits, ', ') FROM costly c JOIN meshify.charges k ON k.asset_id = pg_temp.asset(c.id) WHERE k.credits <> c.charged), NULL,
+    'the least of cost and price, and nothing for what is no cost');
+SELECT is((SELECT count(*)::int FROM meshify.charges), (SELECT count(*)::int FROM costs), 'one for each asset');
+UPDATE meshify.settings SET value = '40' WHERE key = 'price';
+SELECT t.job('dear', 40);
+SELECT is((SELECT max(k.credits) FROM meshify.charges k), 40::numeric, 'by the price of the day');
+UPDATE meshify.settings SET value = '25' WHERE key = 'price';
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges;
+CREATE FUNCTION public.theirs(p uuid, u uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
+$$ INSERT INTO public.mesh_assets (project_id, owner_id, credits_cost) VALUES (p, u, 25) RETURNING id $$;
+SELECT pg_temp.as_user(format('INSERT INTO public.mesh_assets (project_id, owner_id, credits_cost) VALUES (%L, %L, 25)', :project, :a));
+SELECT pg_temp.as_user(format('SELECT public.theirs(%L, %L)', :project, :a));
+SELECT pg_temp.as_user(format('SELECT public.theirs(%L, %L)', :project, :a), 'anon');
+SELECT pg_temp.as_user(format('SELECT public.theirs(%L, %L)', :project, :a), 'service_role');
+SELECT results_eq('SELECT inserted_by, credits FROM meshify.charges ORDER BY 1, 2',
+    $$VALUES ('anon', 0::numeric), ('authenticated', 0), ('authenticated', 0), ('service_role', 25)$$, 'a row that a user inserts was paid by nobody, whoever''s function does it');
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges;
+
+-- A user who raises the cost, again and again.
+CREATE TEMP TABLE m AS SELECT t.claimed(1, 'raised') AS id;
+DO $$ BEGIN FOR i IN 1 .. 3 LOOP
+    PERFORM pg_temp.as_user('UPDATE public.mesh_assets SET credits_cost = 100');
+    PERFORM meshify.cancel(id), meshify.canceled(t.w(1), id) FROM m;
+    PERFORM pg_temp.as_user('UPDATE public.jobs SET status = ''pending'', cancel_requested_at = NULL');
+END LOOP; END $$;
+SELECT is(pg_temp.credits(), 1025::numeric, 'who writes the cost gets what was charged, once');
+SELECT results_eq('SELECT asset_id, user_id, credits FROM meshify.refunds', $$SELECT pg_temp.asset(id), '00000000-0000-0000-0000-00000000000a'::uuid, 25::numeric FROM m$$, 'the ledger knows for which asset');
+
+-- A job whose credits went back is not worked on, whatever its status says.
+SELECT is((SELECT status FROM public.jobs WHERE id = (TABLE m)), 'pending', 'a user set it back');
+SELECT is((SELECT count(*)::int FROM t.claim(1)), 0, 'no worker is given it');
+SELECT results_eq('SELECT status, error FROM public.jobs WHERE id = (TABLE m)', $$VALUES ('error', 'The credits for this mesh were given back, so it was not made.')$$, 'it ends, and says why');
+SELECT is((SELECT status FROM public.mesh_assets), 'error', 'with its asset');
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''running'', worker_id = %L', t.w(1)));
+SELECT is(t.intend(1, (TABLE m)), 'gone', 'nothing is bought for one that was made to run');
+SELECT is(t.done(1, (TABLE m)), 'gone', 'nor is one done');
+SELECT is(meshify.hand_back(t.w(1), (TABLE m), '0', false, '0', 'x'), 'gone', 'nor handed back');
+SELECT is((SELECT count(job_id)::int FROM meshify.compare(t.w(1), '{}')), 0, 'and no comparison brings it');
+SELECT is((SELECT status FROM public.jobs WHERE id = (TABLE m)), 'error', 'which ends it, too');
+CREATE TEMP TABLE m2 AS SELECT pg_temp.second((TABLE m)) AS id;
+SELECT is((SELECT count(*)::int FROM t.claim(1)), 0, 'another job of its asset is not worked on either');
+SELECT is(pg_temp.credits(), 1025::numeric, 'for nothing more');
+UPDATE public.jobs SET status = 'pending' WHERE id = (TABLE m);
+SELECT is(meshify.retry((TABLE m)), 'ok', 'a retry, whatever its status');
+SELECT is(pg_temp.credits(), 1000::numeric, 'takes the credits again');
+SELECT set_eq('SELECT t.claim(1)', 'TABLE m', 'and it is worked on');
+SELECT is(t.done(1, (TABLE m)), 'ok', 'and done');
+SELECT isnt((SELECT made_at FROM meshify.charges), NULL, 'what was charged is spent');
+
+-- What is spent never goes back: not for a new row of the old id, nor for another job.
+SELECT pg_temp.as_user('DELETE FROM public.mesh_assets');
+SELECT pg_temp.as_user(format('INSERT INTO public.mesh_assets (id, project_id, owner_id, credits_cost) SELECT asset_id, %L, %L, 25 FROM public.jobs WHERE id = %L', :project, :a, (TABLE m)));
+UPDATE public.jobs SET status = 'error' WHERE id = (TABLE m2);
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''pending'' WHERE id = %L', (TABLE m2)));
+SELECT is(meshify.cancel((TABLE m2)), 'canceled', 'a job for a row of an old id');
+SELECT is(pg_temp.credits(), 1000::numeric, 'gives nothing back');
+SELECT results_eq('SELECT count(*)::int, sum(credits) FROM meshify.charges', 'VALUES (1, 25::numeric)', 'an id is charged once');
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds;
+
+-- The same with one that failed: it was paid once, it goes back once.
+CREATE TEMP TABLE r AS SELECT t.job('reborn') AS id;
+CREATE TEMP TABLE ra AS SELECT * FROM public.mesh_assets;
+SELECT pg_temp.as_user('DELETE FROM public.mesh_assets');
+SELECT is(pg_temp.credits(), 1025::numeric, 'a deleted asset');
+DO $$ BEGIN FOR i IN 1 .. 2 LOOP
+    INSERT INTO public.mesh_assets SELECT * FROM ra;
+    UPDATE public.jobs SET status = 'pending';
+    DELETE FROM public.mesh_assets;
+    INSERT INTO public.mesh_assets SELECT * FROM ra;
+    UPDATE public.jobs SET status = 'pending';
+    DELETE FROM public.jobs;
+    INSERT INTO public.jobs (id, type, user_id, project_id, asset_id, input_data) SELECT (TABLE r), 'meshify', owner_id, project_id, id, '{"prompt": "x"}' FROM ra;
+    PERFORM meshify.cancel((TABLE r));
+    DELETE FROM public.mesh_assets;
+END LOOP; END $$;
+SELECT is(pg_temp.credits(), 1025::numeric, 'deleted and inserted, asset and job, gives nothing more');
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds;
+UPDATE public.profiles SET credits_remaining = 1000, credits_used = 0 WHERE id = :a;
+
+-- An asset that changes hands.
+CREATE TEMP TABLE o AS SELECT t.claimed(1, 'given away') AS id;
+UPDATE public.mesh_assets SET owner_id = :b;
+UPDATE public.jobs SET user_id = :b;
+SELECT is(meshify.fail(t.w(1), (TABLE o), 'It broke down.', 'word'), 'ok', 'a job that is another''s by now');
+SELECT results_eq('SELECT credits_remaining FROM public.profiles ORDER BY id', 'VALUES (1000::numeric), (10)', 'gives nothing to who did not pay');
+
+-- Two jobs of one asset.
+CREATE TEMP TABLE one AS SELECT t.claimed(1, 'two') AS id;
+CREATE TEMP TABLE two AS SELECT pg_temp.second((TABLE one)) AS id;
+SELECT is(meshify.cancel((TABLE two)), 'canceled', 'one of two is canceled');
+SELECT is(pg_temp.credits(), 1000::numeric, 'while the other runs, nothing goes back');
+SELECT is((SELECT status FROM public.mesh_assets WHERE prompt = 'two'), 'running', 'and the asset is still being made');
+SELECT is(meshify.fail(t.w(1), (TABLE one), 'It broke down.', 'word'), 'ok', 'the last one fails');
+SELECT is(pg_temp.credits(), 1025::numeric, 'then it goes back');
+SELECT is((SELECT status FROM public.mesh_assets WHERE prompt = 'two'), 'error', 'and the asset follows');
+SELECT is(meshify.retry((TABLE two)), 'ok', 'either is tried again');
+SELECT is(meshify.retry((TABLE one)), 'ok', 'and the other');
+SELECT is(pg_temp.credits(), 1000::numeric, 'for one price');
+SELECT t.claim(1);
+SELECT is(t.done(1, (TABLE one)), 'ok', 'one makes the mesh');
+SELECT is(meshify.fail(t.w(1), (TABLE two), 'It broke down.', 'word'), 'ok', 'the other fails after it');
+SELECT is(pg_temp.credits(), 1000::numeric, 'what was made is not given back');
+SELECT is((SELECT status FROM public.mesh_assets WHERE prompt = 'two'), 'done', 'and stays');
+CREATE TEMP TABLE three AS SELECT t.claimed(1, 'kept back') AS id;
+SELECT pg_temp.second((TABLE three), :b);
+SELECT is(meshify.fail(t.w(1), (TABLE three), 'It broke down.', 'word'), 'ok', 'a job beside one that another user inserted');
+SELECT is(pg_temp.credits(), 1025::numeric, 'which keeps nobody''s credits');
+CREATE TEMP TABLE both_deleted AS SELECT t.claimed(1, 'both deleted') AS id;
+SELECT pg_temp.second((TABLE both_deleted));
+DELETE FROM public.mesh_assets WHERE prompt = 'both deleted';
+SELECT is(pg_temp.credits(), 1050::numeric, 'an asset with two jobs is deleted: once');
+SELECT is((SELECT count(*)::int FROM public.jobs WHERE status = 'canceled' AND asset_id = pg_temp.asset((TABLE both_deleted))), 2, 'both end');
+
+-- A job that ran for one asset and names another by the time it is done.
+UPDATE public.profiles SET credits_remaining = 1000 WHERE id = :a;
+CREATE TEMP TABLE moved AS SELECT t.claimed(1, 'moved') AS id;
+SELECT t.intend(1, (TABLE moved));
+CREATE TEMP TABLE was AS SELECT pg_temp.asset((TABLE moved)) AS id;
+INSERT INTO public.mesh_assets (id, project_id, owner_id) VALUES (t.w(77), :project, :a);
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %L', t.w(77), (TABLE moved)));
+SELECT is(t.done(1, (TABLE moved)), 'ok', 'the mesh of one asset is given to another');
+DELETE FROM public.mesh_assets WHERE id = (TABLE was);
+INSERT INTO public.mesh_assets (id, project_id, owner_id) VALUES ((TABLE was), :project, :a);
+INSERT INTO public.jobs (type, user_id, project_id, asset_id, input_data) VALUES ('meshify', :a, :project, (TABLE was), '{"prompt": "x"}');
+SELECT is((SELECT meshify.cancel(id) FROM public.jobs WHERE status = 'pending' AND asset_id = (TABLE was)), 'canceled', 'a new job for the first');
+SELECT is(pg_temp.credits(), 1000::numeric, 'gives nothing back: what was charged for it is spent');
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
+
+-- A job's row is deleted by hand.
+CREATE TEMP TABLE d AS SELECT t.claimed(1, 'by hand') AS id;
+CREATE TEMP TABLE da AS SELECT pg_temp.asset((TABLE d)) AS id;
+SELECT t.intend(1, (TABLE d));
+UPDATE meshify.predictions SET state = 'bought', prediction_id = 'p1' WHERE job_id = (TABLE d);
+SELECT pg_temp.as_user('DELETE FROM public.jobs');
+SELECT is(pg_temp.credits(), 1025::numeric, 'what was charged goes back');
+SELECT results_eq('SELECT status FROM public.mesh_assets WHERE id = (TABLE da)', $$VALUES ('error')$$, 'the asset runs no more');
+SELECT is((SELECT title FROM public.notifications), 'Mesh Generation Canceled', 'the user is told');
+SELECT is((SELECT cancels FROM meshify.asked(t.w(1))), ARRAY[(TABLE d)], 'its worker is asked to cancel what it bought');
+SELECT results_eq('SELECT prediction_id FROM meshify.audit(t.w(1), 5)', $$VALUES ('p1')$$, 'and so is whoever looks first');
+SELECT is(t.done(1, (TABLE d)), 'gone', 'the worker makes nothing of it');
+DELETE FROM public.mesh_assets;
+SELECT is(pg_temp.credits(), 1025::numeric, 'and nothing goes back twice');
+CREATE TEMP TABLE kept AS SELECT t.claimed(1, 'done before') AS id;
+SELECT is(t.done(1, (TABLE kept)), 'ok', 'a job that is done');
+SELECT pg_temp.as_user('UPDATE public.jobs SET status = ''running''');
+SELECT pg_temp.as_user('UPDATE public.mesh_assets SET status = ''running''');
+SELECT pg_temp.as_user('DELETE FROM public.jobs');
+SELECT is(pg_temp.credits(), 1025::numeric, 'gives nothing back, whatever its status was set to');
+CREATE TEMP TABLE pair AS SELECT t.job('pair') AS id;
+SELECT pg_temp.second((TABLE pair));
+DELETE FROM public.jobs;
+SELECT is(pg_temp.credits(), 1050::numeric, 'two jobs of an asset in one statement: once');
+INSERT INTO public.jobs (type, user_id, status) VALUES ('thumbnail', :a, 'pending');
+DELETE FROM public.jobs;
+SELECT is((SELECT count(*)::int FROM public.notifications WHERE title = 'Mesh Generation Canceled'), 4, 'jobs of another kind are none of ours');
+
+-- A project is deleted through both keys, whichever comes first.
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, public.notifications;
+CREATE TEMP TABLE going (id uuid, job uuid, credits numeric);
+CREATE FUNCTION pg_temp.going(p_first text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_job uuid;
+BEGIN
+    -- Keys' triggers fire in the order of their making.
+    ALTER TABLE public.mesh_assets DROP CONSTRAINT mesh_assets_project_id_fkey;
+    ALTER TABLE public.jobs DROP CONSTRAINT IF EXISTS jobs_key, DROP CONSTRAINT IF EXISTS jobs_asset;
+    IF p_first = 'jobs' THEN
+        ALTER TABLE public.jobs ADD CONSTRAINT jobs_key FOREIGN KEY (project_id) REFERENCES public.projects ON DELETE CASCADE;
+    END IF;
+    ALTER TABLE public.mesh_assets ADD CONSTRAINT mesh_assets_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects ON DELETE CASCADE;
+    IF p_first <> 'jobs' THEN
+        ALTER TABLE public.jobs ADD CONSTRAINT jobs_key FOREIGN KEY (project_id) REFERENCES public.projects ON DELETE CASCADE;
+    END IF;
+    IF p_first = 'asset' THEN
+        ALTER TABLE public.jobs ADD CONSTRAINT jobs_asset FOREIGN KEY (asset_id) REFERENCES public.mesh_assets ON DELETE CASCADE;
+    END IF;
+    TRUNCATE going;
+    INSERT INTO going VALUES (gen_random_uuid(), t.claimed(1, 'a project goes'), pg_temp.credits());
+    INSERT INTO public.projects (id, owner_id) SELECT id, '00000000-0000-0000-0000-00000000000a' FROM going;
+    UPDATE public.jobs SET project_id = g.id FROM going g WHERE jobs.id = g.job;
+    UPDATE public.mesh_assets SET project_id = g.id FROM going g WHERE mesh_assets.id = pg_temp.asset(g.job);
+END $$;
+CREATE FUNCTION pg_temp.gone() RETURNS text LANGUAGE sql AS $$
+    SELECT format('%s back, %s left', pg_temp.credits() - g.credits, (SELECT count(*) FROM public.jobs WHERE id = g.job)
+        + (SELECT count(*) FROM public.mesh_assets WHERE prompt = 'a project goes')) FROM going g $$;
+SELECT pg_temp.going('jobs');
+SELECT lives_ok('DELETE FROM public.projects WHERE id = (SELECT id FROM going)', 'jobs first');
+SELECT is(pg_temp.gone(), '25 back, 0 left', 'all goes, and the credits come back');
+SELECT pg_temp.going('assets');
+SELECT lives_ok('DELETE FROM public.projects WHERE id = (SELECT id FROM going)', 'assets first');
+SELECT is(pg_temp.gone(), '25 back, 0 left', 'all goes, and the credits come back');
+SELECT pg_temp.going('asset');
+SELECT lives_ok('DELETE FROM public.projects WHERE id = (SELECT id FROM going)', 'with a key to the asset, too');
+SELECT is(pg_temp.gone(), '25 back, 0 left', 'all goes, and the credits come back');
+SELECT is((SELECT count(*)::int FROM public.notifications), 3, 'and one word to the user for each');
+
+-- Names of objects, over all jobs of an asset.
+TRUNCATE public.jobs, public.mesh_assets CASCADE;
+TRUNCATE meshify.charges, meshify.refunds, meshify.predictions;
+CREATE TEMP TABLE n AS SELECT t.claimed(1, 'named') AS id;
+CREATE TEMP TABLE n2 AS SELECT pg_temp.second((TABLE n)) AS id;
+SELECT t.claim(1);
+SELECT t.intend(1, (TABLE n), 'sculpt', 1), t.intend(1, (TABLE n2), 'sculpt', 1);
+SELECT is(meshify.name_object((TABLE n2), 'sculpt', 1, 'u/mesh.glb'), 'u/mesh.glb', 'the first to store has the name');
+SELECT is(meshify.name_object((TABLE n), 'sculpt', 1, 'u/mesh.glb'), 'u/mesh_2.glb', 'the second another');
+SELECT is(meshify.name_object((TABLE n2), 'sculpt', 1, 'other/mesh.glb'), 'u/mesh.glb', 'for good');
+SELECT t.intend(1, (TABLE n), 'sculpt', 2);
+SELECT is(meshify.name_object((TABLE n), 'sculpt', 2, 'u.d/mesh'), 'u.d/mesh_3', 'each purchase has its own, without an extension, too');
+SELECT is(meshify.name_object((TABLE n), 'sculpt', 9, 'u/mesh.glb'), NULL, 'none that is not there has one');
+DELETE FROM public.jobs WHERE id = (TABLE n2);
+CREATE TEMP TABLE n3 AS SELECT pg_temp.second((TABLE n)) AS id;
+SELECT t.claim(1);
+SELECT t.intend(1, (TABLE n3), 'sculpt', 1);
+SELECT is(meshify.name_object((TABLE n3), 'sculpt', 1, 'u/mesh.glb'), 'u/mesh_4.glb', 'a job that was deleted counts');
+CREATE TEMP TABLE w AS SELECT t.claimed(1, 'bought again') AS id;
+SELECT t.intend(1, (TABLE w), 'sculpt', 1), t.intend(1, (TABLE w), 'sculpt', 2);
+UPDATE meshify.predictions SET status = 'succeeded', state = 'ended', finished_at = now() WHERE job_id = (TABLE w) AND purchase = 1;
+SELECT is(meshify.name_object((TABLE w), 'sculpt', 2, 'u/again.glb'), 'u/again_2.glb', 'so does a success before, whose file an older program may store');
+CREATE TEMP TABLE x AS SELECT t.claimed(1, 'stored before') AS id;
+UPDATE public.mesh_assets SET output_path = 'u/old.glb' WHERE prompt = 'stored before';
+SELECT t.intend(1, (TABLE x), 'sculpt', 1);
+SELECT is(meshify.name_object((TABLE x), 'sculpt', 1, 'u/old.glb'), 'u/old_2.glb', 'and what the asset names already');
+
+-- enqueue: whose project, and a call that is repeated.
+UPDATE public.profiles SET credits_remaining = 1000, credits_used = 0 WHERE id = :a;
+TRUNCATE public.jobs, public.mesh_assets CASCADE;
+TRUNCATE meshify.charges, meshify.refunds, public.notifications;
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :b, :project), 'MF400', 'project 00000000-0000-0000-0000-0000000000aa does not belong to user 00000000-0000-0000-0000-00000000000b', 'another''s project');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL)', :a, t.w(5)), 'MF400', 'project 00000000-0000-0000-0000-000000000005 does not exist', 'no project');
+CREATE TEMP TABLE q AS SELECT * FROM meshify.enqueue(:a, :project, ' a chair ', NULL, request_id => t.w(1));
+SELECT results_eq(format('SELECT * FROM meshify.enqueue(%L, %L, ''a chair'', NULL, request_id => t.w(1))', :a, :project), 'TABLE q', 'a repeated call has the same answer');
+SELECT results_eq(format('SELECT * FROM public.meshify_enqueue(user_id => %L, project_id => %L, prompt => ''a chair'', request_id => t.w(1))', :a, :project), 'TABLE q', 'by its twin, too');
+SELECT is(pg_temp.credits(), 975::numeric, 'and is paid once');
+SELECT is((SELECT count(*)::int FROM public.notifications), 1, 'and told once');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''a table'', NULL, request_id => t.w(1))', :a, :project), 'MF400', NULL, 'with another prompt it is refused');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''a chair'', ''https://x/y.png'', request_id => t.w(1))', :a, :project), 'MF400', NULL, 'with another image');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''a chair'', NULL, true, t.w(1))', :a, :project), 'MF400', NULL, 'and free where it was not');
+UPDATE meshify.settings SET value = '1' WHERE key = 'max_pending_jobs';
+UPDATE public.profiles SET credits_remaining = 0 WHERE id = :a;
+SELECT lives_ok(format('SELECT meshify.enqueue(%L, %L, ''a chair'', NULL, request_id => t.w(1))', :a, :project), 'no limit keeps a repeated call from its answer');
+UPDATE public.profiles SET credits_remaining = 975 WHERE id = :a;
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''a chair'', NULL, request_id => t.w(2))', :a, :project), 'MF429', NULL, 'as it does any other');
+UPDATE meshify.settings SET value = '0' WHERE key = 'max_pending_jobs';
+INSERT INTO public.projects VALUES (t.w(50), :b);
+SELECT isnt((SELECT asset_id FROM meshify.enqueue(:b, t.w(50), 'a chair', NULL, true, t.w(1))), (SELECT asset_id FROM q), 'another user''s request may have the same id');
+SELECT meshify.prune('0', 1000000);
+SELECT results_eq(format('SELECT * FROM meshify.enqueue(%L, %L, ''a chair'', NULL, request_id => t.w(1))', :a, :project), 'TABLE q', 'it is kept when history is not');
+DELETE FROM public.mesh_assets a USING q WHERE a.id = q.asset_id;
+SELECT isnt((SELECT asset_id FROM meshify.enqueue(:a, :project, 'a table', NULL, request_id => t.w(1))), (SELECT asset_id FROM q), 'and forgotten with its asset');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL, request_id => NULL)', NULL, :project), 'MF400', NULL, 'no user');
+
+-- What was taken goes back, whatever the price is when the row is written.
+UPDATE meshify.settings SET value = '7' WHERE key = 'price';
+CREATE TEMP TABLE seven AS SELECT * FROM meshify.enqueue(:a, :project, 'cheap', NULL);
+UPDATE meshify.settings SET value = '25' WHERE key = 'price';
+UPDATE public.mesh_assets SET credits_cost = 25;
+CREATE TEMP TABLE before AS SELECT pg_temp.credits() AS n;
+SELECT is((SELECT meshify.cancel(job_id) FROM seven), 'canceled', 'a job of another price');
+SELECT is(pg_temp.credits() - n, 7::numeric, 'what was taken goes back') FROM before;
+
+-- What a doctor is told.
+TRUNCATE meshify.charges;
+SELECT results_eq('SELECT price, other, other_cost, by_users FROM meshify.odd_charges()', 'VALUES (25::numeric, 0::bigint, NULL::numeric, 0::bigint)', 'nothing odd');
+SELECT t.job('x', 40), t.job('x', 40), t.job('x', 30), t.job('x', 25), t.job('x', 0);
+UPDATE meshify.charges SET at = now() - interval '8 days' WHERE cost = 30;
+SELECT pg_temp.as_user(format('INSERT INTO public.mesh_assets (project_id, owner_id, credits_cost) VALUES (%L, %L, 40)', :project, :a));
+SELECT results_eq('SELECT price, other, other_cost, by_users FROM meshify.odd_charges()', 'VALUES (25::numeric, 2::bigint, 40::numeric, 1::bigint)', 'another price, and users who insert');
+
+-- Whose a project is, by whichever column says so.
+SELECT is(meshify.project_owner_columns(), ARRAY['owner_id'], 'the owner''s column');
+ALTER TABLE public.projects ADD COLUMN created_by uuid;
+SELECT is(meshify.project_owner_columns(), ARRAY['owner_id', 'created_by'], 'or the creator''s where that is null');
+ALTER TABLE public.projects DROP COLUMN created_by, DROP COLUMN owner_id CASCADE;
+ALTER TABLE public.projects ADD COLUMN keeper uuid, ADD COLUMN member uuid REFERENCES public.profiles (id);
+SELECT is(meshify.project_owner_columns(), ARRAY['member'], 'one that refers to users');
+ALTER TABLE public.projects DROP COLUMN member;
+CREATE POLICY kept ON public.projects TO authenticated USING (keeper = (SELECT auth.uid()));
+SELECT is(meshify.project_owner_columns(), ARRAY['keeper'], 'one that a policy compares');
+DROP POLICY kept ON public.projects;
+SELECT is(meshify.project_owner_columns(), NULL, 'or none');
+SELECT * FROM finish();
