@@ -29,20 +29,6 @@ CREATE OR REPLACE FUNCTION meshify.add_worked(p_worked interval, p_seconds float
     SELECT least(greatest(p_worked, '0'), '100 years') + make_interval(secs => least(greatest(coalesce(p_seconds, 0), 0), 3155760000))
 $$;
 
-CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN RETURN (SELECT coalesce(json_agg(json_build_object(
-        'id', p.id, 'step', p.step, 'purchase', p.purchase, 'attempt', p.attempt, 'state', p.state,
-        'intent_age_usec', meshify.usec(now() - p.intent_at), 'intent_epoch', extract(epoch FROM p.intent_at)::bigint,
-        'give_up_in_usec', meshify.usec(p.give_up_after - now()),
-        'prediction_id', p.prediction_id, 'status', p.status, 'model', p.model, 'input_hash', p.input_hash,
-        'input_keys', p.input_keys, 'output', p.output, 'finished', p.finished_at IS NOT NULL,
-        'finished_age_usec', meshify.usec(now() - p.finished_at),
-        'predict_time', CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number'
-                             THEN p.metrics -> 'predict_time' END) ORDER BY p.id)::text, '[]')
-    FROM meshify.predictions p WHERE p.job_id = p_job);
-END $$;
-
 -- Did somebody's trigger keep this job from ending? Then nothing more is bought for it: it is only tried to end it.
 CREATE OR REPLACE FUNCTION meshify.unended(p_job uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -221,7 +207,6 @@ DROP FUNCTION IF EXISTS meshify.is_veto(text);
 SELECT meshify.only_for('meshify.usec(interval)');
 SELECT meshify.only_for('meshify.seconds_between(timestamptz, timestamptz)', 'meshify_worker');
 SELECT meshify.only_for('meshify.add_worked(interval, float8)');
-SELECT meshify.only_for('meshify.purchases_of(uuid)');
 SELECT meshify.only_for('meshify.unended(uuid)');
 SELECT meshify.only_for('meshify.max_input()');
 SELECT meshify.only_for('meshify.most_prompt()');

@@ -54,7 +54,7 @@ CREATE OR REPLACE FUNCTION meshify.show_job(p_job uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
         'job', (SELECT meshify.readable(to_jsonb(o)) FROM public.jobs o WHERE o.id = j.id), 'asset', meshify.readable(to_jsonb(a)),
-        'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.id), '[]') FROM meshify.predictions p WHERE p.job_id = j.id),
+        'purchases', (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.n), '[]') FROM meshify.predictions p WHERE p.job_id = j.id),
         'refunds', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.n), '[]') FROM meshify.refunds r WHERE r.job_id = j.id),
         'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'job_id' ORDER BY e.id), '[]') FROM meshify.events e WHERE e.job_id = j.id))
     FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id

@@ -64,11 +64,11 @@ CREATE OR REPLACE FUNCTION meshify.list_purchases(p_surplus boolean, p_limit int
     RETURNS TABLE (id bigint, job_id uuid, step text, purchase int, state text, prediction_id text, status text, model text,
                    intent_at timestamptz, finished_at timestamptz, predict_time float8, error text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.id, p.job_id, p.step, p.purchase, p.state, p.prediction_id, p.status, p.model, p.intent_at, p.finished_at,
+    SELECT p.n, p.job_id, p.step, p.purchase, p.state, p.prediction_id, p.status, p.model, p.intent_at, p.finished_at,
            CASE WHEN jsonb_typeof(p.metrics -> 'predict_time') = 'number' THEN least((p.metrics ->> 'predict_time')::numeric, 1e9)::float8 END, p.error
     FROM meshify.predictions p
     WHERE NOT p_surplus OR p.state = 'surplus'
-    ORDER BY p.id DESC LIMIT p_limit
+    ORDER BY p.n DESC LIMIT p_limit
 $$;
 
 CREATE OR REPLACE FUNCTION meshify.list_settings() RETURNS TABLE (key text, value text)

@@ -2,8 +2,8 @@
 
 -- Purchases of the last hour of which nobody knows whether they were bought, and no job will ask any more:
 -- given up, or left behind by a job that ended. For a minute this worker's to look for in the listing.
-CREATE OR REPLACE FUNCTION meshify.audit_lost(p_worker uuid, p_max int)
-    RETURNS TABLE (id bigint, input_hash text, input_keys text, age_usec bigint)
+CREATE OR REPLACE FUNCTION meshify.audit_unknown(p_worker uuid, p_max int)
+    RETURNS TABLE (id uuid, input_hash text, input_keys text, age_usec bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -24,7 +24,7 @@ END $$;
 
 -- Predictions that run and no job waits for, up to p_max of them, for a minute this worker's to cancel.
 -- What ended a moment ago is still being seen to.
-CREATE OR REPLACE FUNCTION meshify.audit(p_worker uuid, p_max int) RETURNS TABLE (id bigint, prediction_id text)
+CREATE OR REPLACE FUNCTION meshify.audit_running(p_worker uuid, p_max int) RETURNS TABLE (id uuid, prediction_id text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -47,6 +47,21 @@ BEGIN
     RETURNING p.id, p.prediction_id;
 END $$;
 
+-- For programs of earlier versions, which know a purchase by its number.
+CREATE OR REPLACE FUNCTION meshify.audit_lost(p_worker uuid, p_max int)
+    RETURNS TABLE (id bigint, input_hash text, input_keys text, age_usec bigint)
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.n, a.input_hash, a.input_keys, a.age_usec
+    FROM meshify.audit_unknown(p_worker, p_max) a JOIN meshify.predictions p ON p.id = a.id
+$$;
+
+CREATE OR REPLACE FUNCTION meshify.audit(p_worker uuid, p_max int) RETURNS TABLE (id bigint, prediction_id text)
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.n, a.prediction_id FROM meshify.audit_running(p_worker, p_max) a JOIN meshify.predictions p ON p.id = a.id
+$$;
+
+SELECT meshify.only_for('meshify.audit_unknown(uuid, int)', 'meshify_worker');
+SELECT meshify.only_for('meshify.audit_running(uuid, int)', 'meshify_worker');
 SELECT meshify.only_for('meshify.audit_lost(uuid, int)', 'meshify_worker');
 SELECT meshify.only_for('meshify.audit(uuid, int)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 21, applied_at = now() WHERE version < 21;

@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define STR_CLEAN_MAX 4096
 
@@ -24,6 +25,11 @@ size_t str_cut(const char *s, size_t limit);
 
 /* True when `s` has the form of a UUID, in lower or upper case. */
 bool str_is_uuid(const char *s);
+
+#define STR_UUID_SIZE 37
+
+/* A UUID of version 7: ordered by the time it was made at, and else random, so that it can't be given twice. */
+void str_uuid7(uint64_t unix_msec, const uint8_t random[static 10], char ret[static STR_UUID_SIZE]);
 
 /* True when the `size` bytes are UTF-8 without NUL. */
 bool str_is_utf8(const char *s, size_t size);

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log_context.h"
 #include "base/message.h"
+#include "base/str.h"
 #include "core/pipeline.h"
 
 /* Each state is named for the one thing the job waits for in it. Flow order. */
@@ -72,12 +73,16 @@ typedef enum PurchaseState {
 } PurchaseState;
 
 typedef struct Purchase {
-    int64_t id;
+    char key[STR_UUID_SIZE];   /* made by its buyer */
+    char buyer[STR_UUID_SIZE]; /* the worker; "": unknown */
     char *step;
     unsigned number; /* within its step, from 1, never reused */
     PurchaseState state;
     char *prediction_id; /* NULL: unknown */
     char *model;         /* as the configuration named it then; NULL: unknown */
+    char *pipeline;      /* that it was bought for; NULL: unknown, and so are the next two */
+    char *pointer;       /* to its output; NULL: found by itself */
+    bool is_last;        /* its step was the pipeline's last: the output is the mesh */
     char *input_hash;    /* of the keys below */
     json_t *input_keys;
     uint64_t intent_usec;  /* when it was written down, on our clock */
@@ -111,11 +116,12 @@ typedef struct Job {
     size_t n_purchases;
     size_t purchase; /* index of the live one; valid while has_purchase */
     bool has_purchase;
-    int64_t give_up;     /* id of the purchase that the next intent gives up; 0: none */
-    char *image_url;     /* what ${image} stands for in this step */
-    json_t *input;       /* of the purchase that is being written down */
-    char *prediction_id; /* that an answer or a look brought, until it is recorded */
-    char **not_ours;     /* ids that look like ours but stand in other rows */
+    size_t give_up; /* the purchase that the next intent gives up, counted from 1; 0: none */
+    char next_key[STR_UUID_SIZE]; /* of the purchase that is about to be intended; "": none yet */
+    char *image_url;              /* what ${image} stands for in this step */
+    json_t *input;                /* of the purchase that is being written down */
+    char *prediction_id;          /* that an answer or a look brought, until it is recorded */
+    char **not_ours;              /* ids that look like ours but stand in other rows */
     size_t n_not_ours;
     unsigned late_looks;  /* looks made after give_up_usec */
     uint64_t looked_usec; /* at the end of the last look for this purchase; 0: none */

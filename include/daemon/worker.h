@@ -121,7 +121,7 @@ typedef struct Audit { /* one thing after the other; they have time */
     AuditList lost; /* to be looked for */
     unsigned n, at; /* rows to be cancelled */
     struct {
-        int64_t id;
+        char key[STR_UUID_SIZE];
         char prediction_id[65];
     } rows[AUDIT_MAX];
 } Audit;

@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "flow/wanted.h"
 
-#define AUDIT_ROWS 200   /* of meshify.audit_lost(), at once */
+#define AUDIT_ROWS 200   /* of meshify.audit_unknown(), at once */
 #define AUDIT_PAGES 100  /* of the listing; what is older comes in the next audit or never */
 #define AUDIT_FOUND 1000 /* that are written down at once; the others come in the next audit */
 
@@ -16,7 +16,7 @@ typedef struct AuditList AuditList;
 
 typedef struct LostPurchase {
     Wanted wanted; /* first: the table tells it what was found */
-    int64_t id;
+    char key[STR_UUID_SIZE];
     char hash[HASH_HEX_SIZE];
     json_t *keys;
     AuditList *list;
@@ -35,7 +35,7 @@ struct AuditList { /* zeroed: nothing to look for; stays where it is while its r
 
 void audit_list_done(AuditList *list);
 
-/* The rows of meshify.audit_lost(); one that could match nothing is left out. 0, -EBADMSG, -ENOMEM. */
+/* The rows of meshify.audit_unknown(); one that could match nothing is left out. 0, -EBADMSG, -ENOMEM. */
 int audit_read(const PGresult *res, AuditList *ret);
 
 /* What a table tells of a row's wanted. Without memory it is left for the next audit. */

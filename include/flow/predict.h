@@ -12,14 +12,18 @@
  * EV_RETRY: the step before has no output any more. */
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr);
 
-/* The intent: fills j->input for the next purchase of this step, and the call that writes it down. 0,
- * -E2BIG (so large that a look could not find it), -EINVAL, -ENOMEM. */
+/* What a purchase of this job is told by to the database, all of it: no key alone says that a row is the one
+ * that is meant. The caller's; NULL: no memory. */
+json_t *predict_identity(const Job *j, const Purchase *p);
+
+/* The intent: fills j->input for the next purchase of this step, and the call that writes it down, under
+ * j->next_key. 0, -E2BIG (so large that a look could not find it), -EINVAL, -ENOMEM. */
 int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret);
 
 /* EV_OK: the new purchase is the live one. EV_ELSE: the one to give up was bought meanwhile, and is
  * the live one. Or what the answer's word means (complete_answer). */
-JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint64_t sent_usec,
-                             Fault *reterr);
+JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const PGresult *res,
+                             uint64_t sent_usec, Fault *reterr);
 
 /* The one request that buys. */
 int predict_ask(const Config *c, const Job *j, HttpRequest *ret);
@@ -34,7 +38,7 @@ int predict_record_ask(const char *worker, const Job *j, DbRequest *ret);
 typedef enum Recorded {
     RECORDED,         /* and the job is still ours */
     RECORDED_TAKEN,   /* the id stands in another row: it is not ours */
-    RECORDED_SURPLUS, /* the purchase had been given up: cancel it, the job is another's */
+    RECORDED_SURPLUS, /* given up, or without a row of its own: cancel it, the job is another's */
     RECORDED_CANCEL,  /* written; the job is to be cancelled, or was ended under us */
     RECORDED_LOST,    /* written; the job is another's */
     RECORDED_GONE,    /* written; the job's row was deleted */
@@ -44,5 +48,5 @@ Recorded predict_record_hear(const PGresult *res);
 
 /* What became of the live purchase; `usable`: its output serves. With prediction_id NULL in the
  * purchase: it was refused or never sent. */
-int predict_settle_ask(const Purchase *p, const char *status, const json_t *output,
+int predict_settle_ask(const Job *j, const Purchase *p, const char *status, const json_t *output,
                        const json_t *metrics, const char *error, bool usable, DbRequest *ret);

@@ -1,8 +1,11 @@
 /* The clocks that the daemon goes by, and its source of chance. */
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 
 #define YEAR_USEC (UINT64_C(365) * 24 * 3600 * USEC_PER_SEC)
 
@@ -20,6 +23,18 @@ uint64_t clock_thread_usec(void) {
     if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0)
         abort();
     return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
+int clock_key(char ret[static STR_UUID_SIZE]) {
+    struct timespec ts;
+    uint8_t random[10];
+
+    if (getrandom(random, sizeof random, GRND_NONBLOCK) != sizeof random)
+        return -EAGAIN;
+    if (clock_gettime(CLOCK_REALTIME, &ts) < 0)
+        abort();
+    str_uuid7((uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000, random, ret);
+    return 0;
 }
 
 double clock_chance(void) {

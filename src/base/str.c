@@ -100,6 +100,21 @@ bool str_is_uuid(const char *s) {
     return true;
 }
 
+/* RFC 9562: 48 bits of time, the version, 12 random bits, the variant, 62 random bits. */
+void str_uuid7(uint64_t unix_msec, const uint8_t random[static 10],
+               char ret[static STR_UUID_SIZE]) {
+    uint8_t b[16];
+    char *at = ret;
+
+    for (int i = 0; i < 6; i++)
+        b[i] = (uint8_t) (unix_msec >> (40 - 8 * i));
+    memcpy(b + 6, random, 10);
+    b[6] = (uint8_t) (0x70 | (b[6] & 0x0f));
+    b[8] = (uint8_t) (0x80 | (b[8] & 0x3f));
+    for (int i = 0; i < 16; i++)
+        at += sprintf(at, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", b[i]);
+}
+
 bool str_is_utf8(const char *s, size_t size) {
     while (size > 0) {
         size_t n = *s ? utf8_length((const unsigned char *) s, size) : 0;

@@ -107,6 +107,8 @@ void purchase_done(Purchase *p) {
     free(p->step);
     free(p->prediction_id);
     free(p->model);
+    free(p->pipeline);
+    free(p->pointer);
     free(p->input_hash);
     json_decref(p->input_keys);
     json_decref(p->output);

@@ -33,7 +33,7 @@ static bool ask(Worker *w, DbRequest *request, DbDone done) {
     return r == 0;
 }
 
-/* Asks a function of the database for rows: meshify.audit_lost() or audit(). */
+/* Asks a function of the database for rows: meshify.audit_unknown() or audit_running(). */
 static bool ask_rows(Worker *w, const char *sql, int max, DbDone done) {
     DbRequest request = { .sql = sql };
 
@@ -62,13 +62,13 @@ static void next(Worker *w);
 static void over(Worker *w, const HttpReply *reply) {
     bool gone = reply->end == HTTP_ANSWERED && reply->code == 404;
     const char *status = service_terminal_status(reply);
-    DbRequest request = { .sql = "SELECT meshify.audited($1, $2)" };
+    DbRequest request = { .sql = "SELECT meshify.audit_ended($1, $2)" };
     unsigned at = w->audit.at++;
 
     if (status || gone) {
         log_line(LOG_NOTICE, JOB_SURPLUS, "Prediction %s, which nobody waited for, is %s",
                  w->audit.rows[at].prediction_id, status ? status : "gone");
-        if (db_request_addf(&request, "%lld", (long long) w->audit.rows[at].id) == 0 &&
+        if (db_request_add(&request, w->audit.rows[at].key) == 0 &&
             db_request_add(&request, status) == 0)
             worker_call(w, &request, "audited");
         db_request_done(&request);
@@ -127,7 +127,8 @@ static void running(void *userdata, DbEnd end, const PGresult *res) {
     for (int i = 0; i < PQntuples(res) && w->audit.n < AUDIT_MAX; i++) {
         if (!service_is_id(PQgetvalue(res, i, 1)))
             continue;
-        w->audit.rows[w->audit.n].id = strtoll(PQgetvalue(res, i, 0), NULL, 10);
+        (void) snprintf(w->audit.rows[w->audit.n].key, sizeof w->audit.rows[w->audit.n].key, "%s",
+                        PQgetvalue(res, i, 0));
         (void) snprintf(w->audit.rows[w->audit.n].prediction_id,
                         sizeof w->audit.rows[w->audit.n].prediction_id, "%s",
                         PQgetvalue(res, i, 1));
@@ -137,7 +138,8 @@ static void running(void *userdata, DbEnd end, const PGresult *res) {
 }
 
 static void cancel_running(Worker *w) {
-    if (!ask_rows(w, "SELECT id, prediction_id FROM meshify.audit($1, $2)", AUDIT_MAX, running))
+    if (!ask_rows(w, "SELECT id, prediction_id FROM meshify.audit_running($1, $2)", AUDIT_MAX,
+                  running))
         ended(w);
 }
 
@@ -193,7 +195,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     if (w->lease.registered && db_is_up(w->db) && !w->audit.busy && !w->draining &&
         !lane_is_held(&w->lanes[LANE_REQUEST]))
-        w->audit.busy = ask_rows(w, "SELECT * FROM meshify.audit_lost($1, $2)", AUDIT_ROWS, lost);
+        w->audit.busy =
+            ask_rows(w, "SELECT * FROM meshify.audit_unknown($1, $2)", AUDIT_ROWS, lost);
     return 0;
 }
 

@@ -86,7 +86,8 @@ static void intended(void *userdata, DbEnd end, const PGresult *res) {
     JobEvent ev;
 
     if (!stage_db_refused(t, end, res, &ev, &t->job->fault))
-        ev = predict_intend_hear(t->worker->config, t->job, res, t->sent_usec, &t->job->fault);
+        ev = predict_intend_hear(t->worker->config, t->worker->id, t->job, res, t->sent_usec,
+                                 &t->job->fault);
     if (ev == EV_LOST)
         t->worker->zombies++;
     worker_tell_fault(t, ev);
@@ -95,8 +96,13 @@ static void intended(void *userdata, DbEnd end, const PGresult *res) {
 static void intend(void *userdata) {
     Task *t = userdata;
     DbRequest request;
-    int r = predict_intend_ask(t->worker->config, t->worker->id, t->job, &request);
+    int r = 0;
 
+    /* Sent again after a lost answer it is the same key: the row that is there already is its own. */
+    if (!t->job->next_key[0])
+        r = clock_key(t->job->next_key);
+    if (r == 0)
+        r = predict_intend_ask(t->worker->config, t->worker->id, t->job, &request);
     if (r == -E2BIG) {
         fault_set(&t->job->fault, FAULT_INPUT_INVALID,
                   "the input of step %s is larger than the listing shows",

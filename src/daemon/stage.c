@@ -124,7 +124,7 @@ void stage_settle(Task *t, const char *status, const json_t *output, const json_
     DbRequest r;
     const Purchase *p = job_purchase(t->job);
 
-    if (p && predict_settle_ask(p, status, output, metrics, error, usable, &r) == 0)
+    if (p && predict_settle_ask(t->job, p, status, output, metrics, error, usable, &r) == 0)
         worker_call(t->worker, &r, "settle a purchase");
 }
 

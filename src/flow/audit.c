@@ -1,5 +1,6 @@
 /* What the audit looks for, and what it finds. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,10 +37,11 @@ int audit_read(const PGresult *res, AuditList *ret) {
         const char *hash = PQgetvalue(res, i, COL_HASH), *keys = PQgetvalue(res, i, COL_KEYS);
         uint64_t age = strtoull(PQgetvalue(res, i, COL_AGE), NULL, 10);
 
-        row->id = strtoll(PQgetvalue(res, i, COL_ID), NULL, 10);
+        (void) snprintf(row->key, sizeof row->key, "%s", PQgetvalue(res, i, COL_ID));
         row->list = ret;
         row->keys = json_parse(keys, strlen(keys));
-        if (row->id <= 0 || strlen(hash) >= sizeof row->hash || !json_is_array(row->keys)) {
+        if (!str_is_uuid(row->key) || strlen(hash) >= sizeof row->hash ||
+            !json_is_array(row->keys)) {
             json_decref(TAKE(row->keys)); /* it can't be found; the others can */
             continue;
         }
@@ -60,7 +62,7 @@ void audit_found(Wanted *w, const char *id) {
 
     if (list->n_found >= AUDIT_FOUND)
         return;
-    if (strbuf_printf(&list->purchases, "%s%lld", separator, (long long) row->id) == 0 &&
+    if (strbuf_printf(&list->purchases, "%s%s", separator, row->key) == 0 &&
         strbuf_printf(&list->predictions, "%s%s", separator, id) == 0) {
         list->n_found++;
         return;
@@ -85,7 +87,7 @@ int audit_surplus_ask(const char *worker, AuditList *list, DbRequest *ret) {
     *ret = (DbRequest){ 0 };
     if (list->n_found == 0)
         return 0;
-    ret->sql = "SELECT prediction_id FROM meshify.surplus($1, $2, $3)";
+    ret->sql = "SELECT prediction_id FROM meshify.found_surplus($1, $2, $3)";
     if (strbuf_add(&list->purchases, "}", 1) == 0 && strbuf_add(&list->predictions, "}", 1) == 0 &&
         db_request_add(ret, worker) == 0 && db_request_add(ret, list->purchases.text) == 0 &&
         db_request_add(ret, list->predictions.text) == 0)

@@ -98,6 +98,14 @@ static uint64_t before(uint64_t now_usec, int64_t ago_usec) {
     return (uint64_t) ago_usec >= now_usec ? 0 : now_usec - (uint64_t) ago_usec;
 }
 
+/* A member's text, or NULL where it has none. 0, -ENOMEM. */
+static int copy_text(const json_t *row, const char *name, char **ret) {
+    const char *text_there = json_text(row, name);
+
+    *ret = text_there ? strdup(text_there) : NULL;
+    return text_there && !*ret ? -ENOMEM : 0;
+}
+
 static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     static const char *const states[] = {
         [PURCHASE_INTENDED] = "intended", [PURCHASE_BOUGHT] = "bought",
@@ -105,11 +113,10 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
         [PURCHASE_ENDED] = "ended",
     };
     const char *step = json_text(row, "step"), *state = json_text(row, "state"),
-               *prediction = json_text(row, "prediction_id"), *hash = json_text(row, "input_hash"),
-               *status = json_text(row, "status"), *model = json_text(row, "model");
+               *prediction = json_text(row, "prediction_id"), *status = json_text(row, "status"),
+               *key = json_text(row, "key"), *buyer = json_text(row, "worker");
     int64_t left = json_whole(row, "give_up_in_usec", 0), number = json_whole(row, "purchase", 0);
     Purchase p = {
-        .id = json_whole(row, "id", 0),
         .number = number > 0 && number <= INT32_MAX ? (unsigned) number : 0,
         .intent_usec = before(now_usec, json_whole(row, "intent_age_usec", 0)),
         .intent_epoch = json_whole(row, "intent_epoch", 0),
@@ -117,6 +124,7 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
         .finished = json_is_true(json_object_get(row, "finished")),
         .finished_usec = before(now_usec, json_whole(row, "finished_age_usec", 0)),
         .predict_time = json_number(row, "predict_time", -1),
+        .is_last = json_is_true(json_object_get(row, "last_step")),
     };
     json_t *output = json_object_get(row, "output");
     bool known = false;
@@ -126,17 +134,19 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
             p.state = (PurchaseState) i;
             known = true;
         }
-    if (!known || !step || p.id <= 0 || p.number == 0 ||
+    if (!known || !step || !key || !str_is_uuid(key) || p.number == 0 ||
         (p.state == PURCHASE_BOUGHT && !service_is_id(prediction)))
         return -EBADMSG;
     p.succeeded = p.finished && status && strcmp(status, "succeeded") == 0;
     p.usable = p.state == PURCHASE_BOUGHT && p.succeeded;
-    p.step = strdup(step);
-    p.prediction_id = prediction ? strdup(prediction) : NULL;
-    p.input_hash = hash ? strdup(hash) : NULL;
-    p.model = model ? strdup(model) : NULL;
-    if (!p.step || (prediction && !p.prediction_id) || (hash && !p.input_hash) ||
-        (model && !p.model)) {
+    memcpy(p.key, key, sizeof p.key);
+    if (buyer && str_is_uuid(buyer))
+        memcpy(p.buyer, buyer, sizeof p.buyer);
+    if (copy_text(row, "step", &p.step) < 0 ||
+        copy_text(row, "prediction_id", &p.prediction_id) < 0 ||
+        copy_text(row, "input_hash", &p.input_hash) < 0 || copy_text(row, "model", &p.model) < 0 ||
+        copy_text(row, "pipeline", &p.pipeline) < 0 ||
+        copy_text(row, "output_pointer", &p.pointer) < 0) {
         purchase_done(&p);
         return -ENOMEM;
     }

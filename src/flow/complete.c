@@ -7,6 +7,7 @@
 #include "core/hold.h"
 #include "core/retry.h"
 #include "flow/complete.h"
+#include "flow/predict.h"
 #include "flow/service.h"
 
 #define LOST_MAX 3
@@ -191,15 +192,21 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
 }
 
 int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret) {
-    *ret = (DbRequest){ .sql = j->give_up
-                                   ? "SELECT meshify.hand_back_unbought($1, $2, $3, $4, $5, $6, $7)"
-                                   : "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
+    _cleanup_(json_unrefp) json_t *without = NULL;
+    _cleanup_free_ char *text = NULL;
+
+    *ret = (DbRequest){ .sql = "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
+    if (j->give_up) {
+        ret->sql = "SELECT meshify.hand_back_without($1, $2, $3, $4, $5, $6, $7)";
+        without = json_pack("[o]", predict_identity(j, &j->purchases[j->give_up - 1]));
+        if (!without || !(text = json_write(without)))
+            return -ENOMEM;
+    }
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_addf(ret, "%llu microseconds", (unsigned long long) how->delay_usec) < 0 ||
         db_request_add(ret, how->counted ? "t" : "f") < 0 ||
         db_request_addf(ret, "%llu microseconds", (unsigned long long) how->worked_usec) < 0 ||
-        db_request_add(ret, how->reason) < 0 ||
-        (j->give_up && db_request_addf(ret, "%lld", (long long) j->give_up) < 0)) {
+        db_request_add(ret, how->reason) < 0 || (text && db_request_add(ret, text) < 0)) {
         db_request_done(ret);
         return -ENOMEM;
     }

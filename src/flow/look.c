@@ -93,7 +93,7 @@ JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
         fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "given up %u times", job_given_up(j) + 1);
         return EV_FINAL;
     }
-    j->give_up = p->id;
+    j->give_up = j->purchase + 1;
     return EV_ELSE;
 }
 

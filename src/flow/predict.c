@@ -108,6 +108,24 @@ static const char *nonnull(const char *s) {
     return s ? s : "";
 }
 
+json_t *predict_identity(const Job *j, const Purchase *p) {
+    return json_pack("{s:s, s:s, s:s, s:i, s:s?, s:s?}", "key", p->key, "job", j->id, "step",
+                     p->step, "purchase", (int) p->number, "worker", p->buyer[0] ? p->buyer : NULL,
+                     "hash", p->input_hash);
+}
+
+static int add_json(DbRequest *r, const json_t *value) {
+    _cleanup_free_ char *text = value ? json_write(value) : NULL;
+
+    return value && !text ? -ENOMEM : db_request_add(r, text);
+}
+
+static int add_identity(DbRequest *r, const Job *j, const Purchase *p) {
+    _cleanup_(json_unrefp) json_t *identity = predict_identity(j, p);
+
+    return identity ? add_json(r, identity) : -ENOMEM;
+}
+
 int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret) {
     const Step *step = job_step_now(j);
     unsigned number = job_next_number(j);
@@ -118,8 +136,8 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
                           .user_id = j->user_id,
                           .project_id = j->project_id,
                           .seed = pipeline_seed(j->id, step->name, number) };
+    Purchase p = { .step = step->name, .number = number };
     _cleanup_(json_unrefp) json_t *keys = NULL;
-    _cleanup_free_ char *keys_text = NULL;
     char hash[HASH_HEX_SIZE];
     int r;
 
@@ -129,19 +147,23 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
         return r;
     if (!listing_can_show(j->input))
         return -E2BIG;
-    if (!(keys_text = json_write(keys)))
-        return -ENOMEM;
-    *ret = (DbRequest){ .sql = "SELECT i.*, extract(epoch FROM now())::bigint "
-                               "FROM meshify.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) i" };
-    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
-        db_request_add(ret, step->name) < 0 || db_request_addf(ret, "%u", number) < 0 ||
+    (void) snprintf(p.key, sizeof p.key, "%s", j->next_key);
+    (void) snprintf(p.buyer, sizeof p.buyer, "%s", worker);
+    p.input_hash = hash;
+    *ret = (DbRequest){
+        .sql = "SELECT i.*, extract(epoch FROM now())::bigint "
+               "FROM meshify.intend_purchase($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) i"
+    };
+    if (db_request_add(ret, worker) < 0 || add_identity(ret, j, &p) < 0 ||
         db_request_addf(ret, "%u", j->attempts) < 0 || db_request_add(ret, step->model) < 0 ||
-        db_request_add(ret, hash) < 0 || db_request_add(ret, keys_text) < 0 ||
+        add_json(ret, keys) < 0 || db_request_add(ret, j->pipeline->name) < 0 ||
+        db_request_add(ret, job_at_last_step(j) ? "t" : "f") < 0 ||
+        db_request_add(ret, step->output) < 0 ||
         db_request_addf(
             ret, "%llu microseconds",
             (unsigned long long) (c->create_timeout_usec +
                                   (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL)) < 0 ||
-        (j->give_up ? db_request_addf(ret, "%lld", (long long) j->give_up)
+        (j->give_up ? add_identity(ret, j, &j->purchases[j->give_up - 1])
                     : db_request_add(ret, NULL)) < 0) {
         db_request_done(ret);
         return -ENOMEM;
@@ -149,21 +171,15 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
     return 0;
 }
 
-static Purchase *purchase_by_id(Job *j, int64_t id) {
-    for (size_t i = 0; i < j->n_purchases; i++)
-        if (j->purchases[i].id == id)
-            return &j->purchases[i];
-    return NULL;
-}
-
 /* The purchase that was to be given up had been bought all the time. */
-static JobEvent bought_meanwhile(Job *j, int64_t id, const char *prediction_id, Fault *reterr) {
-    Purchase *p = purchase_by_id(j, id);
+static JobEvent bought_meanwhile(Job *j, const char *key, const char *prediction_id,
+                                 Fault *reterr) {
+    Purchase *p = j->give_up ? &j->purchases[j->give_up - 1] : NULL;
     char *copy = service_is_id(prediction_id) ? strdup(prediction_id) : NULL;
 
-    if (!p || !copy) {
-        fault_set(reterr, FAULT_DATABASE, "purchase %lld was bought, but is not one we know",
-                  (long long) id);
+    if (!p || strcmp(p->key, key) != 0 || !copy) {
+        fault_set(reterr, FAULT_DATABASE,
+                  "purchase %.36s was bought, but is not the one we gave up", key);
         free(copy);
         return EV_RETRY;
     }
@@ -176,28 +192,40 @@ static JobEvent bought_meanwhile(Job *j, int64_t id, const char *prediction_id, 
     return EV_ELSE;
 }
 
-JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint64_t sent_usec,
-                             Fault *reterr) {
+/* What the current configuration buys with. */
+static int remember_step(const Job *j, Purchase *p) {
+    const Step *step = job_step_now(j);
+
+    p->is_last = job_at_last_step(j);
+    return (p->step = strdup(step->name)) && (p->model = strdup(step->model)) &&
+                   (p->pipeline = strdup(j->pipeline->name)) &&
+                   (!step->output || (p->pointer = strdup(step->output)))
+               ? 0
+               : -ENOMEM;
+}
+
+JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const PGresult *res,
+                             uint64_t sent_usec, Fault *reterr) {
     const char *answer = PQntuples(res) == 1 && PQnfields(res) == 4 ? PQgetvalue(res, 0, 0) : "";
-    int64_t id = *answer ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
-    Purchase *old, p = { .id = id,
-                         .number = job_next_number(j),
-                         .state = PURCHASE_INTENDED,
-                         .intent_usec = sent_usec,
-                         .intent_epoch = *answer ? strtoll(PQgetvalue(res, 0, 3), NULL, 10) : 0,
-                         .predict_time = -1 };
+    const char *key = *answer ? PQgetvalue(res, 0, 1) : "";
+    Purchase p = { .number = job_next_number(j),
+                   .state = PURCHASE_INTENDED,
+                   .intent_usec = sent_usec,
+                   .intent_epoch = *answer ? strtoll(PQgetvalue(res, 0, 3), NULL, 10) : 0,
+                   .predict_time = -1 };
     char hash[HASH_HEX_SIZE];
 
     if (strcmp(answer, "bought") == 0)
-        return bought_meanwhile(j, id, PQgetvalue(res, 0, 2), reterr);
-    if (strcmp(answer, "ok") != 0 || id <= 0)
-        return complete_answer(id <= 0 && strcmp(answer, "ok") == 0 ? "ok, without an id" : answer,
-                               reterr);
+        return bought_meanwhile(j, key, PQgetvalue(res, 0, 2), reterr);
+    if (strcmp(answer, "ok") != 0)
+        return complete_answer(answer, reterr);
+    if (strcmp(key, j->next_key) != 0)
+        return complete_answer("ok, with another key", reterr);
+    (void) snprintf(p.key, sizeof p.key, "%s", key);
+    (void) snprintf(p.buyer, sizeof p.buyer, "%s", worker);
     p.give_up_usec =
         sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
-    p.step = strdup(job_step_now(j)->name);
-    p.model = strdup(job_step_now(j)->model);
-    if (!p.step || !p.model || pipeline_keys(j->input, &p.input_keys) < 0 ||
+    if (remember_step(j, &p) < 0 || pipeline_keys(j->input, &p.input_keys) < 0 ||
         pipeline_hash(j->input, p.input_keys, hash) < 0 || !(p.input_hash = strdup(hash)) ||
         job_add_purchase(j, &p) < 0) {
         /* The row is written and nothing was sent; the next worker's look will find nothing. */
@@ -205,9 +233,10 @@ JobEvent predict_intend_hear(const Config *c, Job *j, const PGresult *res, uint6
         fault_set(reterr, FAULT_INTERNAL, "out of memory");
         return EV_RETRY;
     }
-    if ((old = purchase_by_id(j, j->give_up)))
-        old->state = PURCHASE_GIVEN_UP;
+    if (j->give_up)
+        j->purchases[j->give_up - 1].state = PURCHASE_GIVEN_UP;
     j->give_up = 0;
+    j->next_key[0] = '\0';
     j->late_looks = 0;
     j->looked_usec = 0;
     j->look_is_blind = false;
@@ -269,10 +298,12 @@ JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
 }
 
 int predict_record_ask(const char *worker, const Job *j, DbRequest *ret) {
-    *ret = (DbRequest){ .sql = "SELECT meshify.record($1, $2, $3, $4)" };
-    if (db_request_add(ret, worker) < 0 ||
-        db_request_addf(ret, "%lld", (long long) job_purchase(j)->id) < 0 ||
-        db_request_add(ret, j->prediction_id) < 0 || db_request_add(ret, "starting") < 0) {
+    bool answered = j->looked_usec == 0; /* else the listing showed it */
+
+    *ret = (DbRequest){ .sql = "SELECT meshify.record_purchase($1, $2, $3, $4, $5)" };
+    if (db_request_add(ret, worker) < 0 || add_identity(ret, j, job_purchase(j)) < 0 ||
+        db_request_add(ret, j->prediction_id) < 0 || db_request_add(ret, "starting") < 0 ||
+        db_request_add(ret, answered ? "t" : "f") < 0) {
         db_request_done(ret);
         return -ENOMEM;
     }
@@ -299,21 +330,15 @@ Recorded predict_record_hear(const PGresult *res) {
     return RECORDED_LOST;
 }
 
-static int add_json(DbRequest *r, const json_t *value) {
-    _cleanup_free_ char *text = value ? json_write(value) : NULL;
-
-    return value && !text ? -ENOMEM : db_request_add(r, text);
-}
-
-int predict_settle_ask(const Purchase *p, const char *status, const json_t *output,
+int predict_settle_ask(const Job *j, const Purchase *p, const char *status, const json_t *output,
                        const json_t *metrics, const char *error, bool usable, DbRequest *ret) {
     char said[2048]; /* the row keeps 2000 characters */
 
-    *ret = (DbRequest){ .sql = "SELECT meshify.settle($1, $2, $3, $4, $5, $6, $7)" };
+    *ret = (DbRequest){ .sql = "SELECT meshify.settle_purchase($1, $2, $3, $4, $5, $6, $7)" };
     error = error ? redact_text(said, sizeof said, error) : NULL;
-    if (db_request_addf(ret, "%lld", (long long) p->id) < 0 ||
-        db_request_add(ret, p->prediction_id) < 0 || db_request_add(ret, status) < 0 ||
-        add_json(ret, output) < 0 || add_json(ret, metrics) < 0 || db_request_add(ret, error) < 0 ||
+    if (add_identity(ret, j, p) < 0 || db_request_add(ret, p->prediction_id) < 0 ||
+        db_request_add(ret, status) < 0 || add_json(ret, output) < 0 ||
+        add_json(ret, metrics) < 0 || db_request_add(ret, error) < 0 ||
         db_request_add(ret, usable ? "t" : "f") < 0) {
         db_request_done(ret);
         return -ENOMEM;

@@ -441,7 +441,7 @@ class Row:
         self.case.how["during"](self.lab, self.job, self.asset)
 
     def purchases(self):
-        return self.lab.query("SELECT step, prediction_id, state, finished_at IS NOT NULL FROM meshify.predictions WHERE job_id = %s ORDER BY id", self.job)
+        return self.lab.query("SELECT step, prediction_id, state, finished_at IS NOT NULL FROM meshify.predictions WHERE job_id = %s ORDER BY n", self.job)
 
     def predictions(self):
         mine = {p for _, p, _, _ in self.purchases()}

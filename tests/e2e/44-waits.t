@@ -17,7 +17,7 @@ QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
 
 
 def bought(lab, job):
-    return lab.query("SELECT prediction_id, state, status FROM meshify.predictions WHERE job_id = %s AND prediction_id IS NOT NULL ORDER BY id", job)
+    return lab.query("SELECT prediction_id, state, status FROM meshify.predictions WHERE job_id = %s AND prediction_id IS NOT NULL ORDER BY n", job)
 
 
 def refunded(lab, job):

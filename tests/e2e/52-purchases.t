@@ -18,7 +18,7 @@ NO_SEED = f"\n[step plain]\nmodel = {TRELLIS}\ninput.images = [\"${{image}}\"]\n
 
 
 def purchases(lab, job, columns="state"):
-    return lab.query(f"SELECT {columns} FROM meshify.predictions WHERE job_id = %s ORDER BY id", job)
+    return lab.query(f"SELECT {columns} FROM meshify.predictions WHERE job_id = %s ORDER BY n", job)
 
 
 def sim_statuses(lab):

@@ -209,7 +209,7 @@ def a_missing_right():
     """What is refused to everybody costs no job anything: it waits until the operator has mended it."""
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=1000)
-    rights = ["meshify.intend(uuid, uuid, text, int, int, text, text, jsonb, interval, bigint)",
+    rights = ["meshify.intend_purchase(uuid, jsonb, int, text, jsonb, text, boolean, text, interval, jsonb)",
               "meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)"]
     daemon = lab.daemon(**{**LONG, "worker.max_attempts": "2", "worker.retry_base": "100ms", "worker.retry_max": "200ms"})
     for right in rights:
@@ -218,7 +218,7 @@ def a_missing_right():
     # Longer than any number of attempts: it rests, goes back, and is claimed again.
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'handed_back' AND detail ->> 'reason' = 'database_busy'") >= 2,
              120, "the jobs to go back")
-    ok(daemon.said("The database refused a call for job .*permission denied for function intend") > 0, "a missing right: it is in the log")
+    ok(daemon.said("The database refused a call for job .*permission denied for function intend_purchase") > 0, "a missing right: it is in the log")
     # One that is missed after something else: it is said all the same.
     other = lab.postgres.connect(autocommit=False)
     for right in reversed(rights):
@@ -244,12 +244,12 @@ def reset_in_a_pipeline():
     lab.sim.config(starting_ms=0, processing_ms=200)
     daemon = lab.daemon(**{**LONG, "database.url": proxy.url()})
     jobs = []
-    for what in ("claim", "intend", "record", "settle+done", "done"):
+    for what in ("claim", "intend_purchase", "record_purchase", "settle_purchase+done", "done"):
         for way in ("db>", "db<"): # never sent; done, but never answered
             proxy.tap.clear()
             proxy.tap.arm(f"{way} {what} #1", "cut")
             jobs += insert(lab, 8, f"{what}{way[2:]}")
-            if not proxy.tap.hit.wait(20) and what not in ("settle+done", "done"): # they may travel together, or not
+            if not proxy.tap.hit.wait(20) and what not in ("settle_purchase+done", "done"): # they may travel together, or not
                 ok(False, f"reset: {way} {what} came by", proxy.tap.keys[-30:])
             wait_for(lambda: lab.count("done") == len(jobs), 60, "all done")
     ok(daemon.said("The database is back") >= 7, "reset: it happened several times", daemon.said("The database is back"))

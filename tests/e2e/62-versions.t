@@ -68,6 +68,33 @@ def from_every_version(*variant):
     lab.sim.stop()
 
 
+def numbers_for_keys():
+    """A table whose key is a number, as versions before 27 made it, with rows that a daemon works on meanwhile."""
+    lab = Lab()
+    fresh = listing(lab.postgres)
+    db = lab.postgres.connect("postgres")
+    cursor = db.cursor()
+    cursor.execute("ALTER TABLE meshify.predictions DROP CONSTRAINT predictions_pkey, DROP CONSTRAINT predictions_n_key, DROP COLUMN id, "
+                   "DROP CONSTRAINT predictions_of_a_purchase, DROP COLUMN pipeline, DROP COLUMN output_pointer, DROP COLUMN last_step, "
+                   "ALTER COLUMN purchase SET NOT NULL; "
+                   "ALTER TABLE meshify.predictions RENAME COLUMN n TO id; ALTER TABLE meshify.predictions ADD PRIMARY KEY (id); "
+                   "UPDATE meshify.schema_version SET version = 26")
+    for n in range(3):
+        cursor.execute("INSERT INTO meshify.predictions (job_id, step, purchase, attempt, state, give_up_after, prediction_id) "
+                       "VALUES (gen_random_uuid(), 'paint', 1, 1, 'bought', now(), %s)", (f"old{n}",))
+    cursor.execute("SELECT array_agg(prediction_id ORDER BY id) FROM meshify.predictions")
+    before = cursor.fetchone()
+    migrated(lab, "numbers for keys: migrated")
+    same(listing(lab.postgres), fresh, "numbers for keys: the same schema as a new one")
+    cursor.execute("SELECT array_agg(prediction_id ORDER BY n), count(DISTINCT id)::int FROM meshify.predictions")
+    is_(cursor.fetchone(), (*before, 3), "numbers for keys: the same purchases in the same order, each with a key")
+    cursor.execute("INSERT INTO meshify.predictions (job_id, step, purchase, attempt, state, give_up_after) "
+                   "VALUES (gen_random_uuid(), 'paint', 1, 1, 'intended', now()) RETURNING n")
+    is_(cursor.fetchone(), (4,), "numbers for keys: numbers go on")
+    db.close()
+    lab.sim.stop()
+
+
 def the_main_form():
     from_every_version()
 
@@ -79,4 +106,4 @@ def other_forms():
     from_every_version("triggers", "integers", "no_notifications")
 
 
-testing.main(the_main_form, other_forms)
+testing.main(numbers_for_keys, the_main_form, other_forms)

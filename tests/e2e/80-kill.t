@@ -11,7 +11,7 @@ for a job that is canceled and one that fails, from there on, and for the audit 
 up and yet arrived.
 
 KILL=all tries all ways at each boundary; without it, one each. Any other KILL is a pattern of cells, as they
-are named where they fail, e.g. KILL='done / db> intend #1 / late'.
+are named where they fail, e.g. KILL='done / db> intend_purchase #1 / late'.
 """
 
 import collections

@@ -91,7 +91,7 @@ static char *copy(const char *text) {
 
 static void add_purchase(Job *j, unsigned number, PurchaseState state, const char *prediction) {
     json_t *input = json_pack("{s:s}", "prompt", "a chair");
-    Purchase p = { .id = number,
+    Purchase p = { .key = "00000000-0000-7000-8000-000000000001",
                    .step = copy(job_step_now(j)->name),
                    .number = number,
                    .state = state,
@@ -259,8 +259,8 @@ static void settle(const Job *j, const PollAnswer *a) {
     DbRequest q;
     json_t *output = NULL;
 
-    if (predict_settle_ask(job_purchase(j), a->status, a->output, a->metrics, a->error, a->usable,
-                           &q) < 0)
+    if (predict_settle_ask(j, job_purchase(j), a->status, a->output, a->metrics, a->error,
+                           a->usable, &q) < 0)
         abort();
     if (a->usable && (!q.params[3] || !(output = json_parse(q.params[3], strlen(q.params[3])))))
         abort();
@@ -491,7 +491,7 @@ static void audit(const HttpReply *r, unsigned how) {
     if (!list.rows || pipeline_keys(input, &list.rows->keys) < 0 ||
         pipeline_hash(input, list.rows->keys, list.rows->hash) < 0)
         abort();
-    list.rows->id = 7;
+    strcpy(list.rows->key, "00000000-0000-7000-8000-000000000007");
     list.rows->list = &list;
     json_decref(input);
     if (wanted_add(&table, &list.rows->wanted, list.rows->hash, list.rows->keys, audit_found) < 0)

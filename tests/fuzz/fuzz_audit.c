@@ -1,4 +1,4 @@
-/* Any text as rows of meshify.audit_lost(), a line for each value: what is read can be looked for, and is
+/* Any text as rows of meshify.audit_unknown(), a line for each value: what is read can be looked for, and is
  * found by nothing but its own input. */
 #include <errno.h>
 #include <libpq-fe.h>
@@ -50,8 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     for (size_t i = 0; i < list.n; i++) {
         LostPurchase *row = &list.rows[i];
 
-        if (row->id <= 0 || !json_is_array(row->keys) || strlen(row->hash) >= HASH_HEX_SIZE ||
-            row->list != &list ||
+        if (!str_is_uuid(row->key) || !json_is_array(row->keys) ||
+            strlen(row->hash) >= HASH_HEX_SIZE || row->list != &list ||
             wanted_add(&table, &row->wanted, row->hash, row->keys, audit_found) < 0)
             abort();
         if (pipeline_hash(input, row->keys, hash) < 0)

@@ -77,7 +77,7 @@ static void check_purchases(const Job *j) {
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        if (!p->step || p->id <= 0 || p->number == 0 || p->state > PURCHASE_ENDED ||
+        if (!p->step || !str_is_uuid(p->key) || p->number == 0 || p->state > PURCHASE_ENDED ||
             (p->state == PURCHASE_BOUGHT && !service_is_id(p->prediction_id)) ||
             (p->usable && !p->finished))
             abort();

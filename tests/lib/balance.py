@@ -18,7 +18,7 @@ class Balance:
         self.others = others
         self.rows = self.keyed("SELECT id, to_jsonb(j) FROM public.jobs j")
         self.assets = self.keyed("SELECT id, to_jsonb(a) FROM public.mesh_assets a")
-        self.purchases = self.grouped("SELECT job_id, to_jsonb(p) FROM meshify.predictions p ORDER BY id")
+        self.purchases = self.grouped("SELECT job_id, to_jsonb(p) FROM meshify.predictions p ORDER BY n")
         self.events = self.grouped("SELECT job_id, to_jsonb(e) FROM meshify.events e ORDER BY id")
         self.refunds = self.grouped("SELECT job_id, to_jsonb(r) FROM meshify.refunds r ORDER BY n")
         self.told = self.grouped("SELECT user_id, to_jsonb(n) FROM public.notifications n ORDER BY created_at")

@@ -10,7 +10,7 @@ What the network does to a connection: `pause()` (a black hole: all is accepted 
 A `Tap` that several proxies share counts their messages in one order. One message is what is decided or
 told at once: for PostgreSQL all that is sent up to a Sync, all that comes back up to ReadyForQuery, and
 each notification; for HTTP a request, and a response. Each has a key that says what it is and the how
-manieth of its kind, e.g. "db> intend #1", "api< POST /v1/predictions #1"; ">" is away from the daemon.
+manieth of its kind, e.g. "db> intend_purchase #1", "api< POST /v1/predictions #1"; ">" is away from the daemon.
 """
 
 import asyncio

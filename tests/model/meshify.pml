@@ -380,7 +380,7 @@ inline contested(r, b) {
   i = 0; do :: i < R -> if :: i != r && STEP(i) == STEP(r) && row[i] == INTENDED && !ENDED -> b = true :: else fi; i++ :: else -> break od; i = 0
 #endif
 }
-inline adopt(r, k) {            /* meshify.surplus() */
+inline adopt(r, k) {            /* meshify.found_surplus() */
   owned(k, b);
   if :: !b && IS_LOST(r) && id_of[r] == NONE -> contested(r, b);
         if :: !b -> row[r] = SURPLUS; id_of[r] = k :: else fi

@@ -150,7 +150,7 @@ SELECT dblink_exec('holder', 'ROLLBACK');
 SELECT t.intend(1, (SELECT id FROM waited));
 SELECT dblink_exec('holder', 'BEGIN');
 SELECT * FROM dblink('holder', 'SELECT j.status FROM public.jobs j JOIN public.mesh_assets a ON a.id = j.asset_id WHERE a.prompt = ''held'' FOR UPDATE OF j') AS x (status text);
-SELECT throws_ok($$SELECT meshify.record(t.w(1), t.row_of((SELECT id FROM waited)), 'held', 'starting')$$, '55P03', NULL, 'nor by who has bought');
+SELECT throws_ok($$SELECT meshify.record_purchase(t.w(1), t.of((SELECT id FROM waited)), 'held', 'starting', false)$$, '55P03', NULL, 'nor by who has bought');
 SELECT dblink_exec('holder', 'ROLLBACK');
 SELECT dblink_exec('holder', 'BEGIN');
 SELECT * FROM dblink('holder', 'SELECT credits_used FROM public.profiles WHERE id = ''00000000-0000-0000-0000-00000000000a'' FOR KEY SHARE') AS x (used numeric);

@@ -12,9 +12,9 @@ SELECT is((SELECT count(*)::int FROM meshify.predictions), 1, 'is one row');
 SELECT results_eq('SELECT state, attempt, give_up_after > now() + interval ''40 s'', prediction_id FROM meshify.predictions',
     $$VALUES ('intended', 1, true, NULL::text)$$, 'as it was intended');
 
-SELECT is(meshify.record(t.w(1), t.row_of(pg_temp.j()), 'pred1', 'starting'), 'ok', 'its id is recorded');
-SELECT is(meshify.record(t.w(1), t.row_of(pg_temp.j()), 'pred1', 'starting'), 'ok', 'twice');
-SELECT is(meshify.record(t.w(1), t.row_of(pg_temp.j()), 'pred2', 'starting'), 'taken', 'a second id for one purchase is refused');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.j()), 'pred1', 'starting', false), 'ok', 'its id is recorded');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.j()), 'pred1', 'starting', false), 'ok', 'twice');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.j()), 'pred2', 'starting', false), 'taken', 'a second id for one purchase is refused');
 SELECT is(t.intend(1, pg_temp.j()), 'lost', 'a purchase that is bought is not intended again');
 SELECT is((SELECT state FROM meshify.predictions), 'bought', 'it is bought');
 
@@ -22,9 +22,9 @@ SELECT is((SELECT state FROM meshify.predictions), 'bought', 'it is bought');
 CREATE TEMP TABLE k AS SELECT t.claimed(1, 'other') AS id;
 CREATE FUNCTION pg_temp.k() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM k';
 SELECT t.intend(1, pg_temp.k());
-SELECT is(meshify.record(t.w(1), t.row_of(pg_temp.k()), 'pred1', 'starting'), 'taken', 'an id of another row');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.k()), 'pred1', 'starting', false), 'taken', 'an id of another row');
 UPDATE public.jobs SET worker_id = t.w(2), crashes = 3 WHERE id = pg_temp.k();
-SELECT is(meshify.record(t.w(1), t.row_of(pg_temp.k()), 'pred3', 'starting'), 'lost', 'who lost the job still records the fact');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.k()), 'pred3', 'starting', false), 'lost', 'who lost the job still records the fact');
 SELECT is((SELECT prediction_id FROM meshify.predictions WHERE job_id = pg_temp.k()), 'pred3', 'and it is there');
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.k()), 3, 'another''s count of crashes is left');
 
@@ -32,47 +32,48 @@ SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.k()), 3, 'another'
 CREATE TEMP TABLE g AS SELECT t.claimed(1, 'give up') AS id;
 CREATE FUNCTION pg_temp.g() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM g';
 SELECT t.intend(1, pg_temp.g());
-SELECT is(t.intend(1, pg_temp.g(), 'paint', 2, t.row_of(pg_temp.g(), 1)), 'ok', 'the next intent gives up the one before');
+SELECT is(t.intend(1, pg_temp.g(), 'paint', 2, t.of(pg_temp.g(), 1)), 'ok', 'the next intent gives up the one before');
 SELECT results_eq('SELECT state FROM meshify.predictions WHERE job_id = pg_temp.g() ORDER BY purchase', $$VALUES ('given_up'), ('intended')$$, 'in one transaction');
-SELECT is(meshify.record(t.w(1), t.row_of(pg_temp.g(), 1), 'late', 'starting'), 'surplus', 'an id for a purchase given up is surplus');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.g(), 1), 'late', 'starting', false), 'surplus', 'an id for a purchase given up is surplus');
 SELECT is((SELECT state FROM meshify.predictions WHERE prediction_id = 'late'), 'surplus', 'and written down');
-SELECT is(meshify.record(t.w(1), t.row_of(pg_temp.g(), 2), 'good', 'starting'), 'ok', 'the other is bought');
-SELECT is(t.intend(1, pg_temp.g(), 'paint', 3, t.row_of(pg_temp.g(), 2)), 'bought', 'what was bought meanwhile is not given up');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.g(), 2), 'good', 'starting', false), 'ok', 'the other is bought');
+SELECT is(t.intend(1, pg_temp.g(), 'paint', 3, t.of(pg_temp.g(), 2)), 'bought', 'what was bought meanwhile is not given up');
 SELECT is((SELECT count(*)::int FROM meshify.predictions WHERE job_id = pg_temp.g()), 2, 'and nothing is intended');
-SELECT is((SELECT prediction_id FROM meshify.intend(t.w(1), pg_temp.g(), 'paint', 3, 1, 'm', 'h', '[]', '1 s', t.row_of(pg_temp.g(), 2))), 'good', 'its id is answered');
+CREATE FUNCTION pg_temp.row_of(uuid, int DEFAULT 1) RETURNS bigint LANGUAGE sql AS 'SELECT n FROM meshify.predictions WHERE job_id = $1 AND purchase = $2';
+SELECT is((SELECT prediction_id FROM meshify.intend(t.w(1), pg_temp.g(), 'paint', 3, 1, 'm', 'h', '[]', '1 s', pg_temp.row_of(pg_temp.g(), 2))), 'good', 'its id is answered');
 
 -- What became of it.
 UPDATE public.jobs SET crashes = 2 WHERE id = pg_temp.j();
-SELECT is(meshify.settle(t.row_of(pg_temp.j()), 'other', 'succeeded', '1', '{}', NULL, true), 'lost', 'another id settles nothing');
-SELECT is(meshify.settle(t.row_of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'ok', 'a success');
+SELECT is(meshify.settle_purchase(t.of(pg_temp.j()), 'other', 'succeeded', '1', '{}', NULL, true), 'lost', 'another id settles nothing');
+SELECT is(meshify.settle_purchase(t.of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'ok', 'a success');
 SELECT results_eq('SELECT state, status, output, finished_at IS NOT NULL FROM meshify.predictions WHERE prediction_id = ''pred1''',
     $$VALUES ('bought', 'succeeded', '["u"]'::jsonb, true)$$, 'stays bought');
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 0, 'a step that is done forgives crashes');
 UPDATE public.jobs SET crashes = 2 WHERE id = pg_temp.j();
-SELECT is(meshify.settle(t.row_of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'lost', 'told again, it is known already');
+SELECT is(meshify.settle_purchase(t.of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'lost', 'told again, it is known already');
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'it forgives nothing: what follows may be what kills');
 SELECT meshify.further(t.w(2), pg_temp.j());
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'nor does another worker');
 SELECT meshify.further(t.w(1), pg_temp.j());
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 0, 'a job that gets further is forgiven');
-SELECT is(meshify.settle(t.row_of(pg_temp.k()), 'pred3', 'failed', NULL, NULL, repeat('x', 5000), false), 'ok', 'a failure');
+SELECT is(meshify.settle_purchase(t.of(pg_temp.k()), 'pred3', 'failed', NULL, NULL, repeat('x', 5000), false), 'ok', 'a failure');
 SELECT results_eq('SELECT state, length(error) FROM meshify.predictions WHERE prediction_id = ''pred3''', $$VALUES ('ended', 2000)$$, 'ends it, with a bounded error');
 CREATE TEMP TABLE r AS SELECT t.claimed(1, 'refused') AS id;
 SELECT t.intend(1, (SELECT id FROM r));
-SELECT is(meshify.settle(t.row_of((SELECT id FROM r)), NULL, 'refused', NULL, NULL, 'HTTP 422', false), 'ok', 'what was refused');
+SELECT is(meshify.settle_purchase(t.of((SELECT id FROM r)), NULL, 'refused', NULL, NULL, 'HTTP 422', false), 'ok', 'what was refused');
 SELECT is((SELECT state FROM meshify.predictions WHERE job_id = (SELECT id FROM r)), 'ended', 'is ended');
-SELECT is(meshify.settle(t.row_of(pg_temp.j()), NULL, 'refused', NULL, NULL, 'x', false), 'lost', 'what was bought can''t be refused');
+SELECT is(meshify.settle_purchase(t.of(pg_temp.j()), NULL, 'refused', NULL, NULL, 'x', false), 'lost', 'what was bought can''t be refused');
 
 -- One who lost the job says that it sent nothing, while its holder finds a prediction of the same input.
 CREATE TEMP TABLE e AS SELECT t.claimed(1, 'not sent') AS one, t.claimed(1, 'not sent either') AS two;
 SELECT t.intend(1, one), t.intend(1, two) FROM e;
-SELECT meshify.settle(t.row_of(one), NULL, 'not sent', NULL, NULL, 'x', false), meshify.settle(t.row_of(two), NULL, 'not sent', NULL, NULL, 'x', false) FROM e;
-SELECT is(meshify.record(t.w(1), t.row_of((SELECT one FROM e)), 'there', 'starting'), 'ok', 'what was ended and yet is there');
+SELECT meshify.settle_purchase(t.of(one), NULL, 'not sent', NULL, NULL, 'x', false), meshify.settle_purchase(t.of(two), NULL, 'not sent', NULL, NULL, 'x', false) FROM e;
+SELECT is(meshify.record_purchase(t.w(1), t.of((SELECT one FROM e)), 'there', 'starting', false), 'ok', 'what was ended and yet is there');
 SELECT results_eq('SELECT state, status, finished_at FROM meshify.predictions WHERE prediction_id = ''there''', $$VALUES ('bought', 'starting', NULL::timestamptz)$$, 'is bought');
-SELECT is(meshify.record(t.w(2), t.row_of((SELECT two FROM e)), 'elsewhere', 'starting'), 'surplus', 'or surplus, when another has the job');
+SELECT is(meshify.record_purchase(t.w(2), t.of((SELECT two FROM e)), 'elsewhere', 'starting', false), 'surplus', 'or surplus, when another has the job');
 SELECT results_eq('SELECT state, finished_at FROM meshify.predictions WHERE prediction_id = ''elsewhere''', $$VALUES ('surplus', NULL::timestamptz)$$, 'and so cancelled');
-SELECT is(meshify.settle(t.row_of((SELECT one FROM e)), 'there', 'failed', NULL, NULL, NULL, false), 'ok', 'it fails');
-SELECT is(meshify.record(t.w(1), t.row_of((SELECT one FROM e)), 'there', 'starting'), 'ok', 'its id once more');
+SELECT is(meshify.settle_purchase(t.of((SELECT one FROM e)), 'there', 'failed', NULL, NULL, NULL, false), 'ok', 'it fails');
+SELECT is(meshify.record_purchase(t.w(1), t.of((SELECT one FROM e)), 'there', 'starting', false), 'ok', 'its id once more');
 SELECT results_eq('SELECT state, status, finished_at IS NOT NULL FROM meshify.predictions WHERE prediction_id = ''there''', $$VALUES ('ended', 'failed', true)$$, 'does not bring it back');
 
 -- Fences of a cancel and of a closed job.
@@ -90,7 +91,84 @@ CREATE FUNCTION pg_temp.a() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM a';
 SELECT t.intend(1, pg_temp.a());
 SELECT is((SELECT answer FROM meshify.intend(t.w(1), pg_temp.a(), 'paint', 1, 1, 'model', 'another hash', '["a"]', '45s', NULL)), 'lost',
     'a purchase is not intended again with another input');
-SELECT is(meshify.settle(t.row_of(pg_temp.a()), NULL, 'refused', NULL, NULL, 'HTTP 422', false), 'ok', 'it is refused');
-SELECT is(t.intend(1, pg_temp.a(), 'paint', 2, t.row_of(pg_temp.a())), 'ok', 'the next one would give it up');
+SELECT is(meshify.settle_purchase(t.of(pg_temp.a()), NULL, 'refused', NULL, NULL, 'HTTP 422', false), 'ok', 'it is refused');
+SELECT is(t.intend(1, pg_temp.a(), 'paint', 2, t.of(pg_temp.a())), 'ok', 'the next one would give it up');
 SELECT is((SELECT state FROM meshify.predictions p WHERE p.job_id = pg_temp.a() AND p.purchase = 1), 'ended', 'but that it was refused is known');
+
+-- A row is a purchase's own only if all of it is: key, job, step, purchase, buyer and input.
+CREATE TEMP TABLE f AS SELECT t.claimed(1, 'fail-over') AS id, t.claimed(2, 'another''s') AS other;
+CREATE FUNCTION pg_temp.f() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM f';
+SELECT t.intend(1, pg_temp.f());
+CREATE TEMP TABLE wrong AS
+SELECT w.what, w.word, t.of(pg_temp.f()) || w.of AS of FROM (VALUES
+    ('key', 'a', jsonb_build_object('key', gen_random_uuid())), ('job', 'b', jsonb_build_object('job', (SELECT other FROM f))),
+    ('step', 'c', '{"step": "sculpt"}'), ('purchase', 'd', '{"purchase": 2}'), ('buyer', 'e', jsonb_build_object('worker', t.w(2))),
+    ('input', 'f', '{"hash": "another"}')) AS w (what, word, of);
+SELECT is((SELECT i.answer FROM meshify.intend_purchase(t.w(1), of, 1, 'model', '["a"]', 'text', false, NULL, '1 s', NULL) i), 'lost', 'the intent of another ' || what)
+FROM wrong WHERE what IN ('key', 'input');
+SELECT is(meshify.settle_purchase(of, NULL, 'refused', NULL, NULL, 'x', false), 'lost', 'another ' || what || ' settles nothing') FROM wrong;
+SELECT is((SELECT i.answer FROM meshify.intend_purchase(t.w(1), t.of(pg_temp.f()) || '{"step": "other"}' || jsonb_build_object('key', gen_random_uuid(), 'purchase', ascii(word)),
+                                                        1, 'model', '["a"]', 'text', false, NULL, '1 s', of) i), 'ok', 'an intent that gives up another ' || what) FROM wrong;
+SELECT is(meshify.hand_back_without(t.w(2), (SELECT other FROM f), '0', false, '0', 'x', (SELECT jsonb_agg(of) FROM wrong)), 'ok', 'nor does a job without one of them');
+SELECT is((SELECT state FROM meshify.predictions WHERE id = t.row_of(pg_temp.f())), 'intended', 'which gives up none of this');
+DELETE FROM meshify.predictions WHERE job_id = pg_temp.f() AND step = 'other';
+SELECT is(meshify.record_purchase(t.w(1), of, 'paid-' || word, 'starting', true), 'surplus', 'what was paid under another ' || what || ' is surplus') FROM wrong;
+SELECT is(meshify.record_purchase(t.w(1), of, 'paid-' || word, 'starting', true), 'surplus', 'and is when it is said again') FROM wrong;
+SELECT results_eq($$SELECT DISTINCT state, purchase, finished_at FROM meshify.predictions WHERE prediction_id LIKE 'paid-%'$$,
+    $$VALUES ('surplus', NULL::int, NULL::timestamptz)$$, 'it is written down');
+SELECT is((SELECT count(*)::int FROM meshify.predictions WHERE prediction_id LIKE 'paid-%'), 6, 'once each');
+SELECT is((SELECT count(*)::int FROM meshify.audit_running(t.w(1), 100) a WHERE a.prediction_id LIKE 'paid-%'), 6, 'and cancelled');
+SELECT results_eq('SELECT state, prediction_id FROM meshify.predictions WHERE id = t.row_of(pg_temp.f())', $$VALUES ('intended', NULL::text)$$, 'the row itself is as it was');
+SELECT is((SELECT count(*)::int FROM jsonb_array_elements(meshify.purchases_of(pg_temp.f())::jsonb)), 1, 'and all that the job''s worker is told');
+-- What the listing showed may be another's.
+SELECT is(meshify.record_purchase(t.w(1), (SELECT of || '{"hash": "hash1"}' FROM wrong WHERE what = 'key'), 'shown', 'starting', false), 'lost',
+          'what was found without a row is left to a job with the same input');
+SELECT is((SELECT count(*)::int FROM meshify.predictions WHERE prediction_id = 'shown'), 0, 'which will record it');
+SELECT is(meshify.record_purchase(t.w(1), (SELECT of || '{"hash": "nobody''s"}' FROM wrong WHERE what = 'key'), 'shown', 'starting', false), 'surplus', 'what nobody wants is surplus');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.f()), 'shown', 'starting', false), 'taken', 'and no purchase''s');
+-- Its own row has another prediction: the answer came when another worker had found one.
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.f()), 'mine', 'starting', false), 'ok', 'one is found');
+SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.f()), 'too', 'starting', true), 'surplus', 'another was answered: it is surplus');
+SELECT is((SELECT prediction_id FROM meshify.predictions WHERE id = t.row_of(pg_temp.f())), 'mine', 'and the first stays');
+-- A row that lost its prediction, and one that was lost, with a primary.
+UPDATE meshify.predictions SET state = 'intended', prediction_id = NULL, created_at = NULL WHERE id = t.row_of(pg_temp.f());
+SELECT is(meshify.settle_purchase(t.of(pg_temp.f()), 'too', 'succeeded', '1', '{}', NULL, true), 'lost', 'an id of another row is not its own');
+SELECT is(meshify.settle_purchase(t.of(pg_temp.f()), 'mine', 'succeeded', '["u"]', '{}', NULL, true), 'ok', 'what became of it brings its id back');
+SELECT results_eq('SELECT state, prediction_id, output FROM meshify.predictions WHERE id = t.row_of(pg_temp.f())', $$VALUES ('bought', 'mine', '["u"]'::jsonb)$$, 'as it was');
+SELECT is(meshify.settle_purchase((SELECT of FROM wrong WHERE what = 'key'), 'ran', 'succeeded', '["u"]', '{}', NULL, true), 'lost', 'what has no row');
+SELECT results_eq($$SELECT state, purchase, finished_at IS NOT NULL FROM meshify.predictions WHERE prediction_id = 'ran'$$, $$VALUES ('surplus', NULL::int, true)$$, 'gets one');
+
+-- A job goes back without what its configuration has no step for.
+CREATE TEMP TABLE h AS SELECT t.claimed(1, 'renamed') AS id;
+SELECT t.intend(1, id, 'old', 1), t.intend(1, id, 'old', 2), t.intend(1, id, 'old', 3) FROM h;
+SELECT meshify.record_purchase(t.w(1), t.of(id, 1), 'old1', 'starting', true), meshify.record_purchase(t.w(1), t.of(id, 3), 'old3', 'starting', true) FROM h;
+SELECT is(meshify.hand_back_without(t.w(1), id, '0', true, '0', 'step_gone', jsonb_build_array(t.of(id, 1) || '{"state": "bought"}', t.of(id, 2) || '{"state": "intended"}',
+    t.of(id, 3) || '{"state": "intended"}')), 'ok', 'handed back') FROM h;
+SELECT results_eq('SELECT purchase, state FROM meshify.predictions WHERE job_id = (SELECT id FROM h) ORDER BY 1', $$VALUES (1, 'surplus'), (2, 'given_up'), (3, 'bought')$$,
+    'what was bought is surplus, what is unknown is given up, what was recorded meanwhile stays');
+SELECT is((SELECT attempts FROM public.jobs WHERE id = (SELECT id FROM h)), 1, 'it counts as an attempt');
+
+-- Programs of earlier versions know a purchase by its number, which may be another's after a fail-over.
+CREATE TEMP TABLE o AS SELECT t.claimed(1, 'old program') AS id, t.claimed(2, 'not its own') AS other;
+CREATE FUNCTION pg_temp.o() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM o';
+CREATE FUNCTION pg_temp.old(w int, j uuid, p int, g bigint DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
+    SELECT i.id FROM meshify.intend(t.w(w), j, 'paint', p, 1, 'model', 'hash', '["a"]', '45s', g) i WHERE i.answer = 'ok' $$;
+SELECT is(pg_temp.old(1, pg_temp.o(), 1), pg_temp.old(1, pg_temp.o(), 1), 'an intent and the same once more');
+SELECT is(pg_temp.old(1, pg_temp.o(), 1), pg_temp.row_of(pg_temp.o()), 'is one row');
+SELECT is(pg_temp.old(1, pg_temp.o(), 2, pg_temp.row_of(pg_temp.o())), pg_temp.row_of(pg_temp.o(), 2), 'a second one gives the first up');
+SELECT is(meshify.record(t.w(1), pg_temp.row_of(pg_temp.o()), 'o1', 'starting'), 'surplus', 'whose id comes late');
+SELECT is(meshify.record(t.w(2), pg_temp.row_of(pg_temp.o(), 2), 'o2', 'starting'), 'gone', 'a number that is neither its own nor of its job''s');
+SELECT is(meshify.record(t.w(1), pg_temp.row_of(pg_temp.o(), 2), 'o2', 'starting'), 'ok', 'one that is');
+SELECT is(meshify.settle(pg_temp.row_of(pg_temp.o(), 2), 'o2', 'succeeded', '["u"]', '{}', NULL, true), 'ok', 'what became of it');
+SELECT is(pg_temp.old(1, pg_temp.o(), 3), pg_temp.row_of(pg_temp.o(), 3), 'a third');
+SELECT is(meshify.hand_back_unbought(t.w(1), pg_temp.o(), '0', true, '0', 'x', pg_temp.row_of(pg_temp.o(), 3)), 'ok', 'goes back');
+SELECT is((SELECT string_agg(state, ' ' ORDER BY purchase) FROM meshify.predictions WHERE job_id = pg_temp.o()), 'surplus bought given_up', 'given up');
+SELECT is((SELECT jsonb_agg(e -> 'id') FROM jsonb_array_elements(meshify.purchases_of(pg_temp.o())::jsonb) e),
+          (SELECT jsonb_agg(n ORDER BY n) FROM meshify.predictions WHERE job_id = pg_temp.o()), 'and all are told by their numbers');
+UPDATE public.jobs SET status = 'error', completed_at = now() - interval '2 min' WHERE id = pg_temp.o();
+SELECT set_has('SELECT id FROM meshify.audit_lost(t.w(1), 100)', 'SELECT pg_temp.row_of(pg_temp.o(), 3)', 'so is what the audit looks for');
+SELECT is((SELECT id FROM meshify.surplus(t.w(1), ARRAY[pg_temp.row_of(pg_temp.o(), 3)], ARRAY['o3'])), pg_temp.row_of(pg_temp.o(), 3), 'what it finds');
+SELECT set_has('SELECT id FROM meshify.audit(t.w(1), 100)', $$SELECT n FROM meshify.predictions WHERE prediction_id IN ('o1', 'o3')$$, 'and cancels');
+SELECT lives_ok($$SELECT meshify.audited((SELECT n FROM meshify.predictions WHERE prediction_id = 'o3'), 'canceled')$$, 'until it is over');
+SELECT is((SELECT status FROM meshify.predictions WHERE prediction_id = 'o3'), 'canceled', 'which is written down');
 SELECT * FROM finish();

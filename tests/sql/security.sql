@@ -11,6 +11,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
         'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes', 'waits',
         'intend', 'record', 'settle', 'further', 'progress', 'done', 'fail', 'canceled', 'hand_back', 'hand_back_unbought',
         'audit', 'audited', 'audit_lost', 'surplus',
+        'intend_purchase', 'record_purchase', 'settle_purchase', 'hand_back_without', 'audit_unknown', 'found_surplus', 'audit_running', 'audit_ended',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
         'advice', 'zoneless', 'odd_charges', 'unfit_columns', 'setting_takes', 'seconds_between']) f), 'what a worker may call');
@@ -110,6 +111,7 @@ END $$;
 CREATE FUNCTION pg_temp.a_call(p_function oid, p_word text) RETURNS text LANGUAGE sql AS $f$
     SELECT format('SELECT %s.%I(%s)', p.pronamespace::regnamespace, p.proname, (SELECT string_agg(CASE
         WHEN x.type = 'text'::regtype THEN quote_literal(p_word)
+        WHEN p.proargnames[x.n] IN ('p_of', 'p_given_up') THEN quote_literal(t.of(u.id) || jsonb_build_object('step', p_word, 'hash', p_word))
         WHEN x.type = 'jsonb'::regtype THEN quote_literal(jsonb_build_array(jsonb_build_object(
             p_word, p_word, 'prompt', p_word, 'lane', p_word, 'reason', p_word, 'detail', p_word)))
         WHEN p.proargnames[x.n] = 'p_worker' THEN '''00000000-0000-0000-0000-000000000001'''
@@ -117,7 +119,7 @@ CREATE FUNCTION pg_temp.a_call(p_function oid, p_word text) RETURNS text LANGUAG
         WHEN p.proargnames[x.n] = 'project_id' THEN '''00000000-0000-0000-0000-0000000000aa'''
         WHEN x.type = 'uuid'::regtype THEN quote_literal(u.id)
         WHEN x.type = 'uuid[]'::regtype THEN format('ARRAY[%L]::pg_catalog.uuid[]', u.id)
-        WHEN x.type = 'bigint'::regtype THEN t.row_of(u.id)::text
+        WHEN x.type = 'bigint'::regtype THEN (SELECT min(n)::text FROM meshify.predictions WHERE job_id = u.id)
         WHEN x.type = 'interval'::regtype THEN '''1 min'''
         WHEN x.type = 'boolean'::regtype THEN 'true'
         WHEN x.type = 'integer'::regtype THEN '1'

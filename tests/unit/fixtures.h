@@ -15,6 +15,8 @@
 #define USER_ID "22222222-2222-4222-8222-222222222222"
 #define PROJECT_ID "33333333-3333-4333-8333-333333333333"
 #define ASSET_ID "44444444-4444-4444-8444-444444444444"
+#define KEY "77777777-7777-7777-8777-777777777777" /* of a purchase */
+#define BUYER "66666666-6666-4666-8666-666666666666"
 #define PREDICTION "abcdefghjkmnpqrstvwxyz0123"
 
 /* A result of `n_rows` rows, their values one after the other; NULL is SQL's NULL. */
@@ -96,10 +98,10 @@ __attribute__((unused)) static Job *job_of(const Config *c, const ClaimedRow *ro
 }
 
 /* One purchase in the words of meshify.claimed; ages in seconds. */
-#define PURCHASE(step, number, state, prediction, more)                                     \
-    "{\"id\":" #number ",\"step\":\"" step "\",\"purchase\":" #number ",\"state\":\"" state \
-    "\",\"prediction_id\":" prediction                                                      \
-    ",\"input_hash\":\"00\",\"input_keys\":[\"prompt\"],\"intent_age_usec\":2000000,"       \
+#define PURCHASE(step, number, state, prediction, more)                                 \
+    "{\"id\":" #number ",\"key\":\"" KEY "\",\"worker\":\"" BUYER "\",\"step\":\"" step \
+    "\",\"purchase\":" #number ",\"state\":\"" state "\",\"prediction_id\":" prediction \
+    ",\"input_hash\":\"00\",\"input_keys\":[\"prompt\"],\"intent_age_usec\":2000000,"   \
     "\"give_up_in_usec\":100000000" more "}"
 
 /* What HTTP brought. The body is the reply's own; http_reply_done() frees it. */

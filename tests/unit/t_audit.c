@@ -4,6 +4,8 @@
 #include "torture.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
+#define ELEVEN "00000000-0000-7000-8000-000000000011"
+#define TWELVE "00000000-0000-7000-8000-000000000012"
 #define WORKER "00000000-0000-0000-0000-000000000001"
 #define ROOT "https://api.replicate.com/v1"
 #define INPUT(n) "{\"prompt\":\"chair " n "\",\"seed\":7}"
@@ -24,10 +26,10 @@ static const char *hash_of(const char *text) {
     return hash;
 }
 
-/* Two lost purchases, 11 and 12, with the inputs 1 and 2. */
+/* Two lost purchases, with the inputs 1 and 2. */
 static void two(AuditList *list) {
-    const char *values[] = { "11", hash_of(INPUT("1")), "[\"prompt\",\"seed\"]", "90000000",
-                             "12", hash_of(INPUT("2")), "[\"prompt\",\"seed\"]", "30000000" };
+    const char *values[] = { ELEVEN, hash_of(INPUT("1")), "[\"prompt\",\"seed\"]", "90000000",
+                             TWELVE, hash_of(INPUT("2")), "[\"prompt\",\"seed\"]", "30000000" };
     PGresult *res = rows_of(4, names, 2, values);
 
     assert_int_equal(audit_read(res, list), 0);
@@ -38,18 +40,18 @@ static void two(AuditList *list) {
 
 static void test_rows(void **state) {
     const char *values[] = {
-        "0",  "x",
-        "[]", "1",
-        "1",  "x",
-        "{}", "2",
-        "2",  "x",
-        NULL, "3",
-        "3",  "",
-        "[]", "4", /* never matches, but is one */
-        "4",  "0123456789012345678901234567890123456789012345678901234567890123456789",
-        "[]", "5",
-        "no", "x",
-        "[]", "6"
+        "17",   "x",
+        "[]",   "1",
+        ELEVEN, "x",
+        "{}",   "2",
+        ELEVEN, "x",
+        NULL,   "3",
+        TWELVE, "",
+        "[]",   "4", /* never matches, but is one */
+        ELEVEN, "0123456789012345678901234567890123456789012345678901234567890123456789",
+        "[]",   "5",
+        "no",   "x",
+        "[]",   "6"
     };
     PGresult *res = rows_of(4, names, 6, values);
     AuditList list = { 0 };
@@ -57,7 +59,7 @@ static void test_rows(void **state) {
     (void) state;
     assert_int_equal(audit_read(res, &list), 0);
     assert_int_equal(list.n, 1);
-    assert_int_equal(list.rows[0].id, 3);
+    assert_string_equal(list.rows[0].key, TWELVE);
     assert_int_equal(list.age_usec, 4);
     audit_list_done(&list);
     assert_int_equal(list.n, 0);
@@ -131,7 +133,7 @@ static void test_found(void **state) {
     }
     assert_int_equal(audit_surplus_ask(WORKER, &list, &r), 0);
     assert_string_equal(r.params[0], WORKER);
-    assert_string_equal(r.params[1], "{12,11,11,11}");
+    assert_string_equal(r.params[1], "{" TWELVE "," ELEVEN "," ELEVEN "," ELEVEN "}");
     assert_string_equal(r.params[2], "{bbb,ccc,ddd,eee}");
     db_request_done(&r);
     for (int i = 0; i < 2 * AUDIT_FOUND; i++)
@@ -154,7 +156,7 @@ static void test_many(void **state) {
 
     (void) state;
     for (int i = 0; i < ROWS; i++) {
-        (void) snprintf(texts[i][0], 80, "%d", i + 1);
+        (void) snprintf(texts[i][0], 80, "00000000-0000-7000-8000-%012d", i + 1);
         (void) snprintf(texts[i][1], 80, "{\"prompt\":\"chair %d\",\"seed\":7}", i);
         values[4 * i] = texts[i][0];
         (void) snprintf(texts[i][2], 80, "%s", hash_of(texts[i][1]));
@@ -171,15 +173,17 @@ static void test_many(void **state) {
         assert_int_equal(show(&t, texts[i][0], texts[i][1]), 0);
     audit_page(&list, true);
     assert_int_equal(audit_surplus_ask(WORKER, &list, &r), 0);
-    assert_string_equal(r.params[1], "{1,101}");
-    assert_string_equal(r.params[2], "{1,101}");
+    assert_string_equal(
+        r.params[1], "{00000000-0000-7000-8000-000000000001,00000000-0000-7000-8000-000000000101}");
+    assert_string_equal(
+        r.params[2], "{00000000-0000-7000-8000-000000000001,00000000-0000-7000-8000-000000000101}");
     db_request_done(&r);
     unwant(&t, &list);
     PQclear(res);
 }
 
 static void test_no_memory(void **state) {
-    const char *values[] = { "11", hash_of(INPUT("1")), "[\"prompt\",\"seed\"]", "1" };
+    const char *values[] = { ELEVEN, hash_of(INPUT("1")), "[\"prompt\",\"seed\"]", "1" };
     PGresult *res = rows_of(4, names, 1, values);
     json_t *input = input_of(INPUT("1"));
 

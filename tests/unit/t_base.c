@@ -434,14 +434,44 @@ static void test_blank(void **state) {
         assert_false(str_is_blank(seen[i]));
 }
 
+/* Of version 7 and the variant of RFC 9562, in the order of their times, and else as random as what went in. */
+static void test_uuid7(void **state) {
+    uint8_t none[10] = { 0 }, all[10];
+    char a[STR_UUID_SIZE], b[STR_UUID_SIZE];
+
+    (void) state;
+    memset(all, 0xff, sizeof all);
+    str_uuid7(0, none, a);
+    assert_string_equal(a, "00000000-0000-7000-8000-000000000000");
+    str_uuid7(UINT64_C(0xffffffffffff), all, a);
+    assert_string_equal(a, "ffffffff-ffff-7fff-bfff-ffffffffffff");
+    str_uuid7(UINT64_C(0x1020304050607), none, a); /* what no 48 bits hold comes again */
+    assert_string_equal(a, "02030405-0607-7000-8000-000000000000");
+    for (uint64_t t = 1, before = 0; t < UINT64_C(1) << 48; before = t, t = t * 3 + 1) {
+        str_uuid7(before, all, a);
+        str_uuid7(t, none, b);
+        assert_true(str_is_uuid(b) && strcmp(a, b) < 0);
+    }
+    for (int i = 0; i < 80; i++) { /* each random bit but the six of version and variant counts */
+        uint8_t one[10] = { 0 };
+        bool fixed = (i >= 0 && i < 4) || (i >= 16 && i < 18);
+
+        one[i / 8] = (uint8_t) (0x80 >> i % 8);
+        str_uuid7(7, none, a);
+        str_uuid7(7, one, b);
+        assert_int_equal(strcmp(a, b) == 0, fixed);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),         cmocka_unit_test(test_clean_anything),
-        cmocka_unit_test(test_forms),         cmocka_unit_test(test_buffer),
-        cmocka_unit_test(test_hosts),         cmocka_unit_test(test_json),
-        cmocka_unit_test(test_graphic),       cmocka_unit_test(test_blank),
-        cmocka_unit_test(test_hash),          cmocka_unit_test(test_crc32c),
-        cmocka_unit_test(test_http_messages), cmocka_unit_test(test_db_messages),
+        cmocka_unit_test(test_clean),       cmocka_unit_test(test_clean_anything),
+        cmocka_unit_test(test_forms),       cmocka_unit_test(test_buffer),
+        cmocka_unit_test(test_hosts),       cmocka_unit_test(test_json),
+        cmocka_unit_test(test_graphic),     cmocka_unit_test(test_blank),
+        cmocka_unit_test(test_hash),        cmocka_unit_test(test_crc32c),
+        cmocka_unit_test(test_uuid7),       cmocka_unit_test(test_http_messages),
+        cmocka_unit_test(test_db_messages),
     };
 
     torture_json();

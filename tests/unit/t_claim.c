@@ -317,12 +317,13 @@ static void test_unreadable_purchases(void **state) {
         "{}",
         "[1]",
         "[{}]",
-        "[{\"id\":1,\"step\":\"paint\",\"purchase\":1,\"state\":\"x\"}]",
-        "[{\"id\":0,\"step\":\"paint\",\"purchase\":1,\"state\":\"intended\"}]",
-        "[{\"id\":1,\"step\":7,\"purchase\":1,\"state\":\"intended\"}]",
+        "[{\"key\":\"" KEY "\",\"step\":\"paint\",\"purchase\":1,\"state\":\"x\"}]",
+        "[{\"id\":1,\"step\":\"paint\",\"purchase\":1,\"state\":\"intended\"}]",
+        "[{\"key\":\"x" KEY "\",\"step\":\"paint\",\"purchase\":1,\"state\":\"intended\"}]",
+        "[{\"key\":\"" KEY "\",\"step\":7,\"purchase\":1,\"state\":\"intended\"}]",
         "[" PURCHASE("paint", 1, "bought", "null", "") "]",
         "[" PURCHASE("paint", 1, "bought", "\"../account\"", "") "]",
-        "[{\"id\":1e300,\"step\":\"paint\",\"purchase\":-1,\"state\":\"intended\"}]",
+        "[{\"key\":\"" KEY "\",\"step\":\"paint\",\"purchase\":-1,\"state\":\"intended\"}]",
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     ClaimedRow row = claimed_row;
@@ -373,12 +374,14 @@ static void test_numbers(void **state) {
     Job *j = NULL;
 
     (void) state;
-    row.purchases = "[{\"id\":1,\"step\":\"paint\",\"purchase\":1,\"state\":\"intended\","
-                    "\"intent_age_usec\":-5,\"give_up_in_usec\":1e300,\"x\":18446744073709551615}]";
+    row.purchases =
+        "[{\"key\":\"" KEY "\",\"step\":\"paint\",\"purchase\":1,\"state\":\"intended\","
+        "\"intent_age_usec\":-5,\"give_up_in_usec\":1e300,\"x\":18446744073709551615}]";
     j = job_of(c, &row);
     assert_true(job_purchase(j)->intent_usec == NOW);
     assert_true(job_purchase(j)->give_up_usec == NOW);
-    assert_int_equal(job_purchase(j)->id, 1);
+    assert_string_equal(job_purchase(j)->key, KEY);
+    assert_string_equal(job_purchase(j)->buyer, "");
     j = job_free(j);
 }
 

@@ -145,19 +145,49 @@ static void test_image_of_the_step_before(void **state) {
     }
 }
 
+/* A member of what a purchase is told by. */
+static const char *told(const DbRequest *r, int param, const char *name) {
+    static char texts[4][128];
+    static unsigned next;
+    char *text = texts[next++ % N(texts)];
+    long left = torture_left;
+    json_t *of, *value;
+
+    torture_left = -1; /* it is not this that may fail */
+    of = json_parse(r->params[param], strlen(r->params[param]));
+    value = json_object_get(of, name);
+
+    assert_non_null(of);
+    if (json_is_integer(value))
+        (void) snprintf(text, sizeof *texts, "%d", (int) json_integer_value(value));
+    else
+        (void) snprintf(text, sizeof *texts, "%s",
+                        json_is_string(value) ? json_string_value(value) : "none");
+    json_decref(of);
+    torture_left = left;
+    return text;
+}
+
+static void check_told(const DbRequest *r, int param, const char *const of[6]) {
+    static const char *const members[6] = { "key", "job", "step", "purchase", "worker", "hash" };
+
+    for (size_t i = 0; i < 6; i++)
+        assert_string_equal(told(r, param, members[i]), of[i]);
+}
+
 static void test_intend_asks(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = job_with(c, "[]"), *other = job_with(c, "[]"),
                              *again = job_with(c, INTENDED);
     /* Given up after 5 s to leave, create_timeout, and 10 s to arrive. */
     static const char *const expected[] = { "w-1",
-                                            JOB_ID,
-                                            "paint",
-                                            "1",
+                                            ANY,
                                             "3",
                                             "black-forest-labs/flux-schnell",
-                                            ANY,
                                             "[\"output_format\",\"prompt\",\"seed\"]",
+                                            "text",
+                                            "f",
+                                            "/0",
                                             "35000000 microseconds",
                                             NULL };
     char first[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
@@ -166,27 +196,34 @@ static void test_intend_asks(void **state) {
     (void) state;
     c->create_timeout_usec = 20 * SEC;
     j->attempts = 3;
+    strcpy(j->next_key, KEY);
     assert_int_equal(predict_intend_ask(c, "w-1", j, &r), 0);
     assert_string_equal(json_text(j->input, "prompt"), "a chair, single object, white background");
     assert_int_equal(json_integer_value(json_object_get(j->input, "seed")),
                      pipeline_seed(JOB_ID, "paint", 1));
     assert_int_equal(pipeline_hash(j->input, NULL, hash), 0);
-    strcpy(first, r.params[6]);
-    assert_string_equal(first, hash);
-    check_call(&r, "meshify.intend(", 10, expected);
+    check_told(&r, 1, (const char *const[]){ KEY, JOB_ID, "paint", "1", "w-1", hash });
+    strcpy(first, hash);
+    check_call(&r, "meshify.intend_purchase(", 10, expected);
     j->attempts = 4; /* the same purchase asked for once more */
-    j->give_up = 17;
     assert_int_equal(predict_intend_ask(c, "w-2", j, &r), 0);
-    assert_string_equal(r.params[6], first);
-    assert_string_equal(r.params[9], "17");
+    check_told(&r, 1, (const char *const[]){ KEY, JOB_ID, "paint", "1", "w-2", first });
     db_request_done(&r);
     strcpy(other->id, USER_ID);
     assert_int_equal(predict_intend_ask(c, "w-1", other, &r), 0);
-    assert_string_not_equal(r.params[6], first);
+    assert_string_not_equal(told(&r, 1, "hash"), first);
     db_request_done(&r);
+    again->give_up = 1;
     assert_int_equal(predict_intend_ask(c, "w-1", again, &r), 0);
-    assert_string_equal(r.params[3], "8"); /* numbers are not used twice */
-    assert_string_not_equal(r.params[6], first);
+    assert_string_equal(told(&r, 1, "purchase"), "8"); /* numbers are not used twice */
+    assert_string_not_equal(told(&r, 1, "hash"), first);
+    check_told(&r, 9, (const char *const[]){ KEY, JOB_ID, "paint", "7", BUYER, "00" });
+    db_request_done(&r);
+    again->give_up = 0;
+    again->step = 1; /* the last one */
+    set_text(&again->image_url, PNG);
+    assert_int_equal(predict_intend_ask(c, "w-1", again, &r), 0);
+    assert_string_equal(r.params[6], "t");
     db_request_done(&r);
     torture(n) {
         int e = predict_intend_ask(c, "w-1", j, &r);
@@ -199,6 +236,8 @@ static void test_intend_asks(void **state) {
     assert_true(predict_intend_ask(c, "w-1", j, &r) < 0);
 }
 
+#define NEW "88888888-8888-7888-8888-888888888888"
+
 static PGresult *intend_answer(const char *answer, const char *id, const char *prediction) {
     static const char *const names[] = { "answer", "id", "prediction_id", "extract" };
     const char *const values[] = { answer, id, prediction, "1790000000" };
@@ -208,7 +247,7 @@ static PGresult *intend_answer(const char *answer, const char *id, const char *p
 
 static void test_intend_hears_ok(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    PGresult *res = intend_answer("ok", "42", NULL);
+    PGresult *res = intend_answer("ok", NEW, NULL);
 
     (void) state;
     torture(n) {
@@ -219,14 +258,15 @@ static void test_intend_hears_ok(void **state) {
         JobEvent ev;
 
         torture_left = -1;
-        j->give_up = 7;
+        j->give_up = 1;
+        strcpy(j->next_key, NEW);
         j->has_purchase = false;
         j->late_looks = 1;
         j->looked_usec = NOW;
         assert_true(look_found(j, "fromanotherlook"));
         assert_int_equal(predict_intend_ask(c, "w-1", j, &r), 0);
         torture_left = left;
-        ev = predict_intend_hear(c, j, res, NOW + 5, &f);
+        ev = predict_intend_hear(c, BUYER, j, res, NOW + 5, &f);
         if (ev != EV_OK) {
             assert_true(torture_failed());
             assert_int_equal(ev, EV_RETRY);
@@ -236,11 +276,16 @@ static void test_intend_hears_ok(void **state) {
             const Purchase *p = job_purchase(j);
 
             assert_int_equal(j->n_purchases, 2);
-            assert_int_equal(p->id, 42);
+            assert_string_equal(p->key, NEW);
+            assert_string_equal(p->buyer, BUYER);
+            assert_string_equal(p->pipeline, "text");
+            assert_string_equal(p->pointer, "/0");
+            assert_false(p->is_last);
+            assert_string_equal(j->next_key, ""); /* the next has another */
             assert_int_equal(p->number, 8);
             assert_int_equal(p->state, PURCHASE_INTENDED);
             assert_string_equal(p->step, "paint");
-            assert_string_equal(p->input_hash, r.params[6]);
+            assert_string_equal(p->input_hash, told(&r, 1, "hash"));
             assert_int_equal(json_array_size(p->input_keys), 3);
             assert_null(p->prediction_id);
             assert_true(p->intent_usec == NOW + 5);
@@ -266,13 +311,14 @@ static void test_intend_hears_no(void **state) {
         int fault; /* < 0: not promised */
     } cases[] = {
         /* clang-format off */
-        { "bought", "7", PREDICTION, EV_ELSE, FAULT_NONE },
-        { "bought", "9", PREDICTION, EV_RETRY, FAULT_DATABASE }, /* not what we asked about */
-        { "bought", "7", "../x", EV_RETRY, FAULT_DATABASE }, /* nothing that could be asked for */
+        { "bought", KEY, PREDICTION, EV_ELSE, FAULT_NONE },
+        { "bought", NEW, PREDICTION, EV_RETRY, FAULT_DATABASE }, /* not what we asked about */
+        { "bought", KEY, "../x", EV_RETRY, FAULT_DATABASE }, /* nothing that could be asked for */
         { "lost", NULL, NULL, EV_LOST, FAULT_NONE }, { "closed", NULL, NULL, EV_LOST, FAULT_NONE },
         { "cancel", NULL, NULL, EV_CANCEL, FAULT_NONE }, { "gone", NULL, NULL, EV_CANCEL, FAULT_NONE },
         { "", NULL, NULL, EV_RETRY, FAULT_DATABASE }, { NULL, NULL, NULL, EV_RETRY, FAULT_DATABASE },
-        { "okay", "42", NULL, EV_RETRY, FAULT_DATABASE }, { "OK", "42", NULL, EV_RETRY, FAULT_DATABASE },
+        { "okay", NEW, NULL, EV_RETRY, FAULT_DATABASE }, { "OK", NEW, NULL, EV_RETRY, FAULT_DATABASE },
+        { "ok", KEY, NULL, EV_RETRY, FAULT_DATABASE }, /* not the one that was intended */
         { "ok", NULL, "narrow", EV_RETRY, FAULT_DATABASE },
         { "ok", NULL, NULL, EV_RETRY, FAULT_DATABASE }, /* no row: nothing may be bought */
         /* clang-format on */
@@ -288,12 +334,13 @@ static void test_intend_hears_no(void **state) {
                                : intend_answer(cases[i].answer, cases[i].id, cases[i].prediction);
         Fault f = { 0 };
 
-        j->give_up = 7;
+        j->give_up = 1;
+        strcpy(j->next_key, NEW);
         j->has_purchase = false;
         j->step = i % j->pipeline->n_steps; /* it may have gone back, or not */
         j->input = json_object();
         print_message("# case %zu\n", i);
-        assert_int_equal(predict_intend_hear(c, j, res, NOW, &f), cases[i].ev);
+        assert_int_equal(predict_intend_hear(c, BUYER, j, res, NOW, &f), cases[i].ev);
         if (cases[i].fault >= 0)
             assert_int_equal(f.code, cases[i].fault);
         assert_int_equal(j->n_purchases, 1);
@@ -479,7 +526,8 @@ static void test_record(void **state) {
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = job_with(c, INTENDED);
-    const char *const expected[] = { "w-1", "7", PREDICTION, ANY };
+    const char *const own[] = { KEY, JOB_ID, "paint", "7", BUYER, "00" };
+    const char *expected[] = { "w-1", ANY, PREDICTION, ANY, "t" };
     DbRequest r;
 
     (void) state;
@@ -488,9 +536,15 @@ static void test_record(void **state) {
         int e = predict_record_ask("w-1", j, &r);
 
         assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
-        if (e == 0)
-            check_call(&r, "meshify.record(", 4, expected);
+        if (e == 0) {
+            check_told(&r, 1, own);
+            check_call(&r, "meshify.record_purchase(", 5, expected);
+        }
     }
+    j->looked_usec = NOW; /* the listing showed it */
+    expected[4] = "f";
+    assert_int_equal(predict_record_ask("w-1", j, &r), 0);
+    check_call(&r, "meshify.record_purchase(", 5, expected);
     for (size_t i = 0; i < N(cases); i++) {
         PGresult *res = answer_of(cases[i].answer);
 
@@ -501,23 +555,32 @@ static void test_record(void **state) {
 
 static void test_settle(void **state) {
     const char *const done[] = {
-        "42", PREDICTION, "succeeded", "[\"" PNG "\"]", "{\"predict_time\":1.5}", NULL, "t"
+        ANY, PREDICTION, "succeeded", "[\"" PNG "\"]", "{\"predict_time\":1.5}", NULL, "t"
     };
-    const char *const refused[] = { "43", NULL, "refused", NULL, NULL, "no\nmore", "f" };
-    Purchase p = { .id = 42, .prediction_id = (char *) PREDICTION }, unsent = { .id = 43 };
+    const char *const refused[] = { ANY, NULL, "refused", NULL, NULL, "no\nmore", "f" };
+    const char *const own[] = { KEY, JOB_ID, "paint", "7", BUYER, "00" };
+    const char *const another[] = { NEW, JOB_ID, "x", "2", "none", "none" };
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    _cleanup_(job_freep) Job *j = job_with(c, "[" PURCHASE("paint", 7, "bought", BOUGHT, "") "]");
+    Purchase unsent = { .key = NEW, .step = (char *) "x", .number = 2 };
     json_t *output = json_pack("[s]", PNG), *metrics = json_pack("{s:f}", "predict_time", 1.5);
     DbRequest r;
 
     (void) state;
     torture(n) {
-        int e = predict_settle_ask(&p, "succeeded", output, metrics, NULL, true, &r);
+        int e =
+            predict_settle_ask(j, job_purchase(j), "succeeded", output, metrics, NULL, true, &r);
 
         assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
-        if (e == 0)
-            check_call(&r, "meshify.settle(", 7, done);
+        if (e == 0) {
+            check_told(&r, 0, own);
+            check_call(&r, "meshify.settle_purchase(", 7, done);
+        }
     }
-    assert_int_equal(predict_settle_ask(&unsent, "refused", NULL, NULL, "no\nmore", false, &r), 0);
-    check_call(&r, "meshify.settle(", 7, refused);
+    assert_int_equal(predict_settle_ask(j, &unsent, "refused", NULL, NULL, "no\nmore", false, &r),
+                     0);
+    check_told(&r, 0, another);
+    check_call(&r, "meshify.settle_purchase(", 7, refused);
     json_decref(output);
     json_decref(metrics);
 }
