@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 import urllib.request
 from collections import namedtuple
 
@@ -285,7 +286,7 @@ TABLE = [Case(*row) for row in [
     ("together", "past job_timeout", sql("UPDATE public.jobs SET worked = '29 min 58 s' WHERE id = $1", faults=[
         fault("create", {"processing_ms": 600000}, -1)]), "timeout", "failed", TIMEOUT, 1, 1, 25),
     ("together", "bought or not, nobody knows", unknown_purchase(), "purchase_unknown", "failed", UNKNOWN, 1, 0, 25),
-    ("together", "a job deleted while it runs", meanwhile("DELETE FROM public.jobs WHERE id = $1", 600000), None, "gone", None, 1, 1, 0),
+    ("together", "a job deleted while it runs", meanwhile("DELETE FROM public.jobs WHERE id = $1", 600000), None, "gone", None, 1, 1, 25),
     ("together", "an asset deleted while it runs", meanwhile("DELETE FROM public.mesh_assets WHERE id = $2", 600000), None, "canceled", None, 1, 1, 25),
     ("together", "a profile deleted while it runs", own_user(meanwhile(
         "DELETE FROM public.profiles p USING public.jobs j WHERE p.id = j.user_id AND j.id = $1")), None, "done", None, 1, 1, 0),
@@ -401,7 +402,7 @@ def put_image(lab, name):
 # --- provoking ---------------------------------------------------------------------------------
 
 SETTINGS = {
-    "worker.retry_base": "50ms", "worker.retry_max": "200ms", "worker.max_attempts": "3", "replicate.create_timeout": "1s",
+    "worker.retry_base": "50ms", "worker.retry_max": "200ms", "worker.max_attempts": "3", "replicate.create_timeout": "5s",
     "replicate.poll_max": "400ms", "database.lease": "9s", "log.level": "debug",
 }
 STEPS = {
@@ -426,14 +427,16 @@ class Row:
     def __init__(self, lab, case, number):
         self.lab, self.case, self.tag = lab, case, f"case{number:03}."
         self.good = None
-        make = case.how.get("make", lambda lab, tag: lab.insert_job(tag, f"{IMAGE}?{tag}"))
-        for script in case.how.get("faults", ()):
-            if script["endpoint"] != "upload":
-                lab.sim.control("POST", "faults", {**script, "match": self.tag})
+        faults, later, asset = case.how.get("faults", ()), [], str(uuid.uuid4())
+        make = case.how.get("make", lambda lab, tag: lab.insert_job(tag, f"{IMAGE}?{tag}", asset_id=asset))
+        for script in faults: # there before the job is
+            if script["endpoint"] == "upload" and "make" in case.how:
+                later.append(script)
+            else:
+                lab.sim.control("POST", "faults", {**script, "match": asset if script["endpoint"] == "upload" else self.tag})
         self.job, self.asset = make(lab, self.tag)
-        for script in case.how.get("faults", ()): # long before it is stored
-            if script["endpoint"] == "upload":
-                lab.sim.control("POST", "faults", {**script, "match": self.asset})
+        for script in later:
+            lab.sim.control("POST", "faults", {**script, "match": self.asset})
 
     def during(self):
         """Once its prediction runs."""

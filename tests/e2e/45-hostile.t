@@ -166,7 +166,7 @@ ANSWERS = [ # what answers: where, the script; what becomes of the job
     ("a short output", *poll(status="succeeded", output={"model_file": "https://" + NUL}), "error"),
     ("an output's host", *poll(status="succeeded", output={"model_file": "https://x.example\x1b[2J/"}), "error"),
     ("deep JSON", "get", {"status": 200, "body": "[" * 500000}, "done"),
-    ("a Location", "file", {"redirect": "{path}/../../" + HEADER.replace(" ", "%20")}, "error"),
+    ("a Location", "file", {"redirect": "https://x.example/../../" + HEADER.replace(" ", "%20")}, "error"), # a later libcurl mends its path
     ("a long Location", "file", {"redirect": "https://x.example/" + "y" * 60000}, "error"),
     ("an endless Location", "file", {"redirect": "https://x.example/" + "y" * 1000000}, "done"),
     ("the file host's headers", "file", {"headers": {"Content-Type": HEADER, "ETag": HEADER, "Retry-After": HEADER, "x-goog-hash": "crc32c=" + HEADER}}, "done"),

@@ -213,15 +213,15 @@ class Lab:
         self.query("INSERT INTO public.projects (id, owner_id, name) VALUES (%s, %s, 'test')", project, user)
         return user, project
 
-    def insert_job(self, prompt="a chair", image=None, user=None, project=None, cost=25, input_data=None):
+    def insert_job(self, prompt="a chair", image=None, user=None, project=None, cost=25, input_data=None, asset_id=None):
         """As the edge function does it, one request after the other; input_data may be JSON already. Answers the ids
         of job and asset."""
         user, project = user or self.user, project or self.project
         self.query("UPDATE public.profiles SET credits_remaining = credits_remaining - %s, "
                    "credits_used = credits_used + %s WHERE id = %s", cost, cost, user)
-        asset = self.value("INSERT INTO public.mesh_assets (project_id, owner_id, prompt, input_image_path, status, "
-                           "credits_cost) VALUES (%s, %s, %s, %s, 'pending', %s) RETURNING id",
-                           project, user, prompt, image, cost)
+        asset = self.value("INSERT INTO public.mesh_assets (id, project_id, owner_id, prompt, input_image_path, status, "
+                           "credits_cost) VALUES (%s, %s, %s, %s, %s, 'pending', %s) RETURNING id",
+                           asset_id or str(uuid.uuid4()), project, user, prompt, image, cost)
         data = input_data if input_data is not None else {"prompt": prompt, "input_image_url": image}
         job = self.value(f"INSERT INTO public.jobs ({', '.join(self.types)}, user_id, project_id, asset_id, status, input_data) "
                          f"VALUES ({', '.join(['%s'] * len(self.types))}, %s, %s, %s, 'pending', %s) RETURNING id",
