@@ -1,4 +1,5 @@
 /* meshifyctl: the operator's tool. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
+#include "daemon/database_trust.h"
 #include "daemon/settings.h"
 
 typedef struct Command {
@@ -179,12 +181,17 @@ int main(int argc, char **argv) {
     status =
         settings_load(path, NULL, command->run == ctl_doctor ? CONFIG_FOR_DAEMON : CONFIG_FOR_TOOL,
                       &c.config, &errors);
+    if (status == 0 && (status = database_trust_check(c.config, &errors)) == 0 && errors.n > 0)
+        status = -EINVAL;
     if (status < 0) {
         say_lines(stderr, "",
                   errors.text ? errors.text : "meshifyctl: the configuration can't be read");
         config_errors_done(&errors);
+        config_free(c.config);
         return EX_CONFIG;
     }
+    if (command->run != ctl_doctor && database_trust_warn(c.config, &errors) == 0)
+        say_lines(stderr, "warning: ", errors.text);
     config_errors_done(&errors);
     status = command->run == ctl_doctor ? 0 : ctl_connect(&c);
     if (status == 0)

@@ -166,9 +166,10 @@ static int run(const Config *config) {
         (r = sd_event_add_signal(d.event, NULL, SIGUSR1, on_usr1, &d)) < 0 ||
         (r = sd_event_add_signal(d.event, NULL, SIGHUP, on_hup, &d)) < 0 ||
         (r = worker_new(&d.worker, d.event, config)) < 0 ||
-        (r = status_new(&d.status, d.worker)) < 0 || (r = pages_new(&d.pages, d.worker)) < 0)
-        log_line(LOG_ERR, INTERNAL, "Can't start: %s", strerror(-r));
-    else {
+        (r = status_new(&d.status, d.worker)) < 0 || (r = pages_new(&d.pages, d.worker)) < 0) {
+        if (r != -ENOTDIR) /* that has been said, with the name of the directory */
+            log_line(LOG_ERR, INTERNAL, "Can't start: %s", strerror(-r));
+    } else {
         d.worker->changed = on_changed;
         d.worker->userdata = &d;
         if (config->allow_insecure)

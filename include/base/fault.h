@@ -74,5 +74,9 @@ typedef struct FaultInfo {
 const FaultInfo *fault_info(FaultCode code);
 
 /* Sets `reterr`; the detail is cut and control characters in it are replaced. Returns -EBADMSG. */
+/* What an operator can do about it, "" where there is nothing: the table's advice, or, where the way through a proxy
+ * is what fails, the proxy's. */
+const char *fault_advice(const Fault *fault);
+
 int fault_set(Fault *reterr, FaultCode code, const char *detail, ...)
     __attribute__((format(printf, 3, 4)));

@@ -41,8 +41,9 @@ typedef struct Config {
     char *spool_dir;
     uint64_t spool_max_bytes;
 
-    Secret database_url; /* unset: libpq's own environment */
-    Secret listen_url;   /* as database_url where it is not set apart */
+    Secret database_url;                   /* unset: libpq's own environment */
+    Secret listen_url;                     /* as database_url where it is not set apart */
+    char *database_url_at, *listen_url_at; /* where they were written, "FILE:LINE"; NULL: nowhere */
     ConfigListen listen;
     uint64_t poll_interval_usec, lease_usec, event_retention_usec;
 

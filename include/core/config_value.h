@@ -74,9 +74,6 @@ void config_value_done(const ConfigKey *key, Config *c);
 
 bool config_value_is_secret(const ConfigKey *key);
 
-/* A token or key that was taken with the quotes around it. */
-bool config_value_is_quoted_secret(const ConfigKey *key, Config *c);
-
 /* "a duration from 1s to 1h …": what can be written. Returns `to`. */
 const char *config_value_allowed(const ConfigKey *key, char *to, size_t room);
 

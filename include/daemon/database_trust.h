@@ -21,6 +21,9 @@ DatabaseTrust database_trust(const char *url, char *ret_why, size_t room);
     "write sslmode=verify-full and sslrootcert=FILE, the certificate of its CA (Supabase: " \
     "Database Settings, SSL Configuration)"
 
+/* What mends what there is to say, as the end of a sentence. */
+const char *database_trust_advice(DatabaseTrust trust);
+
 /* Adds a line for each URL of [database] with a value that libpq will refuse (sslmode=maybe). 0, -ENOMEM. */
 int database_trust_check(const Config *c, ConfigErrors *errors);
 

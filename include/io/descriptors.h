@@ -4,6 +4,7 @@
 
 typedef struct DescriptorShares {
     unsigned limit;       /* that was found */
+    unsigned needed;      /* that would do for all jobs at once */
     unsigned connections; /* of requests, idle ones too */
     unsigned files;       /* in the spool at once */
     unsigned clients;     /* of the metrics */

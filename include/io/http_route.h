@@ -30,3 +30,6 @@ bool http_route_refused(const HttpRoute *route, CURL *easy, HttpReply *reply);
 
 /* Takes NULL, returns NULL; never waits. */
 HttpRoute *http_route_free(HttpRoute *route);
+
+/* After a transfer that failed: `why` to `reply->error`, and of whom, where no more than the proxy was tried. */
+void http_route_explain(const HttpRoute *route, CURL *easy, const char *why, HttpReply *reply);

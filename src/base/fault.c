@@ -62,6 +62,15 @@ const FaultInfo *fault_info(FaultCode code) {
     return &infos[code];
 }
 
+const char *fault_advice(const Fault *fault) {
+    /* As io/http_route.c begins what it says of a proxy, and others' words do not. */
+    return strstr(fault->detail, "no answer: the proxy ")
+               ? "Check the proxy: https_proxy, http_proxy, all_proxy and no_proxy in the "
+                 "environment (for the "
+                 "units in /etc/default/meshifyd)."
+               : fault_info(fault->code)->advice;
+}
+
 int fault_set(Fault *reterr, FaultCode code, const char *detail, ...) {
     char text[2048]; /* more than is kept: what is to be left out must be there whole */
     va_list ap;

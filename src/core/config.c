@@ -6,70 +6,11 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "core/config_doubts.h"
 #include "core/config_ini.h"
 #include "core/config_names.h"
 #include "core/config_steps.h"
 #include "core/config_value.h"
-
-#define ERRORS_MAX 100
-
-/* --- errors ---------------------------------------------------------------------------------- */
-
-/* A line for one error: names of files and keys may hold line breaks, and worse. */
-static int add_error(ConfigErrors *e, char *line) {
-    _cleanup_free_ char *owned = line;
-    char clean[STR_CLEAN_MAX];
-    StrBuf buf = { .text = e->text };
-
-    if (!owned)
-        return -ENOMEM;
-    if (++e->n > ERRORS_MAX)
-        return 0;
-    buf.size = e->text ? strlen(e->text) : 0;
-    buf.room = e->text ? buf.size + 1 : 0;
-    str_clean(clean, sizeof clean, owned);
-    if (strbuf_add(&buf, clean, strlen(clean)) < 0 || strbuf_add(&buf, "\n", 1) < 0) {
-        e->text = buf.text;
-        return -ENOMEM;
-    }
-    e->text = buf.text;
-    return 0;
-}
-
-int config_errors_add(ConfigErrors *e, const char *format, ...) {
-    char *line = NULL;
-    va_list ap;
-    int n;
-
-    va_start(ap, format);
-    n = vasprintf(&line, format, ap);
-    va_end(ap);
-    return n < 0 ? -ENOMEM : add_error(e, line);
-}
-
-int config_errors_at(ConfigErrors *e, ConfigWhere at, const char *section, const char *key,
-                     const char *format, ...) {
-    _cleanup_free_ char *what = NULL;
-    char *line = NULL, number[16] = "";
-    va_list ap;
-    int n;
-
-    va_start(ap, format);
-    n = vasprintf(&line, format, ap);
-    va_end(ap);
-    if (n < 0)
-        return -ENOMEM;
-    what = line;
-    if (at.line > 0)
-        snprintf(number, sizeof number, ":%u", at.line);
-    return add_error(e, str_printf("%s%s%s: [%s] %s%s%s", at.kind ? at.kind : "", at.file, number,
-                                   section, key ? key : "", key ? ": " : "", what));
-}
-
-void config_errors_done(ConfigErrors *e) {
-    free(e->text);
-    *e = (ConfigErrors){ 0 };
-}
 
 /* --- values ---------------------------------------------------------------------------------- */
 
@@ -505,14 +446,16 @@ static int read_proxies(Parse *p) {
     const char *name = NULL;
     int r = proxies_read(p->src->environ, &p->c->proxies, &name);
 
-    return r == -EINVAL && p->src->needs != CONFIG_FOR_DAEMON ? 0
-           : r == -EINVAL                                     ? config_errors_add(
-                                                                    p->errors,
-                                                                    "environment %s: is not a proxy's URL; allowed is "
-                                                                                                        "[SCHEME://][USER:PASSWORD@]HOST[:PORT] with http, https, socks4a "
-                                                                                                        "or socks5h, and @ / ? # \\ in the password percent-encoded",
-                                                                    name)
-                          : r;
+    if (r != -EINVAL)
+        return r;
+    if (p->src->needs != CONFIG_FOR_DAEMON)
+        return 0;
+    return config_errors_add(
+        p->errors,
+        "environment %s: is not a proxy's URL; allowed is [SCHEME://][USER:PASSWORD@]HOST[:PORT] "
+        "with http, https, socks4a, socks5h, socks4 or socks5, and @ / ? # \\ in the password "
+        "percent-encoded",
+        name);
 }
 
 static int check(Parse *p) {
@@ -530,20 +473,36 @@ static int check(Parse *p) {
     return config_drafts_build(&p->drafts, p->errors, &c->text, &c->image);
 }
 
-/* A shell or systemd takes quotes away; this file, and many a container's list of variables, does not. */
-static int warn_of_quotes(Parse *p, ConfigErrors *warnings) {
+/* Where a database URL stands, for who looks closer at it: "FILE:LINE". */
+static int keep_where(Parse *p, size_t i) {
+    char **at = config_table[i].field == offsetof(Config, database_url) ? &p->c->database_url_at
+                                                                        : &p->c->listen_url_at;
+    ConfigWhere w = p->rows[i].at;
+
+    if (config_table[i].kind == CONFIG_DATABASE)
+        *at = w.line > 0 ? str_printf("%s:%u", w.file, w.line)
+                         : str_printf("%s%s", w.kind ? w.kind : "", w.file);
+    return config_table[i].kind != CONFIG_DATABASE || *at ? 0 : -ENOMEM;
+}
+
+/* What was written, can be read, and is hardly meant so. */
+static int look_closer(Parse *p, ConfigErrors *warnings) {
     int r = 0;
 
     for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++) {
         const char *dot = strchr(config_table[i].name, '.');
-        _cleanup_free_ char *section = NULL;
+        char why[CONFIG_WHY_MAX], section[32];
+        ConfigDoubt doubt;
 
-        if (!config_value_is_quoted_secret(&config_table[i], p->c))
+        if (!p->rows[i].at.file || p->rows[i].bad)
             continue;
-        if (!(section = strndup(config_table[i].name, (size_t) (dot - config_table[i].name))))
-            return -ENOMEM;
-        r = config_errors_at(warnings, where(p, i), section, dot + 1,
-                             "is in quotes, which are sent with it; take them off");
+        r = keep_where(p, i);
+        doubt = config_doubt(&config_table[i], p->c, why, sizeof why);
+        (void) snprintf(section, sizeof section, "%.*s", (int) (dot - config_table[i].name),
+                        config_table[i].name);
+        if (r == 0 && doubt != CONFIG_DOUBT_NONE)
+            r = config_errors_at(doubt == CONFIG_DOUBT_ERROR ? p->errors : warnings, where(p, i),
+                                 section, dot + 1, "%s", why);
     }
     return r;
 }
@@ -564,7 +523,7 @@ int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
         src->needs == CONFIG_FOR_DAEMON)
         r = check(&p);
     if (r == 0)
-        r = warn_of_quotes(&p, &warnings);
+        r = look_closer(&p, &warnings);
     c->warnings = warnings.text;
     config_drafts_done(&p.drafts);
     if (r == 0 && errors.n > 0) {
@@ -587,6 +546,8 @@ Config *config_free(Config *c) {
     pipeline_free(c->text);
     pipeline_free(c->image);
     free(c->warnings);
+    free(c->database_url_at);
+    free(c->listen_url_at);
     free(c);
     return NULL;
 }

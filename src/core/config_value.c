@@ -398,12 +398,6 @@ bool config_value_is_secret(const ConfigKey *key) {
     return key->kind == CONFIG_DATABASE || key->kind == CONFIG_KEY;
 }
 
-bool config_value_is_quoted_secret(const ConfigKey *key, Config *c) {
-    const Secret *secret = config_value_is_secret(key) ? field_of(key, c) : NULL;
-
-    return secret && secret->text && str_is_quoted(secret->text);
-}
-
 static const char *write_units(uint64_t n, const Unit *units, char *to, size_t room) {
     while (units[1].word && (n % units->factor != 0 || n == 0))
         units++;

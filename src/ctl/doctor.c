@@ -36,8 +36,8 @@ static void check_spool(Doctor *d) {
     struct stat st;
 
     (void) snprintf(parent, sizeof parent, "%s", c->spool_dir);
-    while (stat(parent, &st) < 0 && errno == ENOENT && strrchr(parent, '/') > parent)
-        *strrchr(parent, '/') = '\0'; /* it is made at the start */
+    if (stat(parent, &st) < 0 && errno == ENOENT && strrchr(parent, '/') > parent)
+        *strrchr(parent, '/') = '\0'; /* it is made at the start, but nothing above it */
     if (stat(parent, &st) < 0 || (!S_ISDIR(st.st_mode) && (errno = ENOTDIR)) ||
         access(parent, W_OK | X_OK) < 0)
         doctor_say(d, GRADE_FAIL, "spool", "Make [worker] spool_dir a directory that we may write.",
@@ -54,6 +54,8 @@ int doctor_run(const Config *c) {
     Doctor d = { .config = c };
 
     doctor_say(&d, GRADE_OK, "config", NULL, "read without an error");
+    for (const char *line = c->warnings; line && *line; line += strcspn(line, "\n") + 1)
+        doctor_say(&d, GRADE_WARN, "config", NULL, "%.*s", (int) strcspn(line, "\n"), line);
     doctor_database(&d);
     doctor_services(&d);
     check_spool(&d);

@@ -1,4 +1,5 @@
 /* The doctor's questions to the database. */
+#include <ctype.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,7 +223,7 @@ static void check_listen(Doctor *d, PGconn *conn) {
         res = run(conn, notify);
         if (PQresultStatus(res) == PGRES_COMMAND_OK && hears(other))
             doctor_say(d, GRADE_OK, "listen", NULL, "a NOTIFY on url is heard on %s",
-                       c->listen_url.text ? "listen_url" : "the same kind of connection");
+                       c->listen_url_at ? "listen_url" : "the same kind of connection");
         else
             doctor_say(d, GRADE_FAIL, "listen",
                        "Behind a transaction pooler set [database] listen_url to a direct "
@@ -350,16 +351,16 @@ static void check_row_security(Doctor *d, PGconn *conn) {
 }
 
 static void check_trust(Doctor *d, const char *key, const char *url) {
-    char why[300];
+    char why[500], advice[300];
     DatabaseTrust trust = database_trust(url, why, sizeof why);
 
+    (void) snprintf(advice, sizeof advice, "In [database] %s %s.", key,
+                    database_trust_advice(trust));
+    if (trust != DATABASE_EXPOSED) /* a sentence of its own */
+        (void) snprintf(advice, sizeof advice, "%s.", database_trust_advice(trust));
+    *advice = (char) toupper((unsigned char) *advice);
     if (*why)
-        doctor_say(d, GRADE_WARN, "tls",
-                   trust == DATABASE_EXPOSED ? "In [database] url " DATABASE_TRUST_ADVICE "."
-                   : trust == DATABASE_VERIFIED
-                       ? "Write that file, or let sslrootcert name another."
-                       : "Write the service into the service file, and let PGSERVICEFILE name it.",
-                   "[database] %s: %s", key, why);
+        doctor_say(d, GRADE_WARN, "tls", advice, "[database] %s: %s", key, why);
     else if (trust == DATABASE_VERIFIED)
         doctor_say(d, GRADE_OK, "tls", NULL, "[database] %s: the server has to prove who it is",
                    key);

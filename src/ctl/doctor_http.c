@@ -61,7 +61,7 @@ static const char *advise(const Fault *fault) {
                ? "If its certificate is of a CA of your own, put that into "
                  "/usr/local/share/ca-certificates and run update-ca-certificates; else something "
                  "stands between."
-               : fault_info(fault->code)->advice;
+               : fault_advice(fault);
 }
 
 static void check_replicate(Doctor *d, Outside *o) {

@@ -1,9 +1,11 @@
 /* Does a database URL make the server prove who it is? */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <ifaddrs.h>
 #include <libpq-fe.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +133,35 @@ static bool find_remote(const PQconninfoOption *options, char *to, size_t room) 
     return false;
 }
 
+/* Where libpq looks when no file is named. */
+static void standard_ca(char *to, size_t room) {
+    const char *home = getenv("HOME");
+    const struct passwd *user = home && *home ? NULL : getpwuid(geteuid());
+
+    (void) snprintf(to, room, "%s/.postgresql/root.crt",
+                    home && *home          ? home
+                    : user && user->pw_dir ? user->pw_dir
+                                           : "");
+}
+
+/* With verify-full libpq refuses every server where the CA's certificate is missing. */
+static void look_for_ca(const char *named, char *ret_why, size_t room) {
+    char path[1000], shown[200];
+
+    if (strcmp(named, "system") == 0) /* those of OpenSSL, since version 16 of libpq */
+        return;
+    if (*named)
+        (void) snprintf(path, sizeof path, "%s", named);
+    else
+        standard_ca(path, sizeof path);
+    if (access(path, R_OK) < 0)
+        (void) snprintf(ret_why, room, "%s%s: %s",
+                        *named ? "the file that sslrootcert names can't be read here, "
+                               : "sslmode is verify-full and sslrootcert names no file; libpq then "
+                                 "wants the CA's certificate in ",
+                        str_clean(shown, sizeof shown, path), strerror(errno));
+}
+
 DatabaseTrust database_trust(const char *url, char *ret_why, size_t room) {
     bool unknown;
     PQconninfoOption *options = effective(url, &unknown);
@@ -151,8 +182,7 @@ DatabaseTrust database_trust(const char *url, char *ret_why, size_t room) {
                         str_clean(shown, sizeof shown, mode), host);
         trust = DATABASE_EXPOSED;
     } else {
-        if (*ca == '/' && access(ca, R_OK) < 0)
-            (void) snprintf(ret_why, room, "the file that sslrootcert names can't be read");
+        look_for_ca(ca, ret_why, room);
         trust = DATABASE_VERIFIED;
     }
     PQconninfoFree(options);
@@ -178,40 +208,73 @@ static bool find_invalid(const char *url, char *to, size_t room) {
     return found;
 }
 
-static int refuse_of(const char *key, const char *url, ConfigErrors *errors) {
+/* What libpq takes for those of its parameters that are words. */
+static const char *words_of(const char *name) {
+    static const char *const words[][2] = {
+        { "sslmode", "disable, allow, prefer, require, verify-ca or verify-full" },
+        { "channel_binding", "disable, prefer or require" },
+        { "gssencmode", "disable, prefer or require" },
+        { "target_session_attrs",
+          "any, read-write, read-only, primary, standby or prefer-standby" },
+        { "ssl_min_protocol_version", "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3" },
+        { "ssl_max_protocol_version", "TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3" },
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(words[i][0], name) == 0)
+            return words[i][1];
+    return "";
+}
+
+static int refuse_of(const char *at, const char *key, const char *url, ConfigErrors *errors) {
     char name[64];
 
-    return find_invalid(url, name, sizeof name)
-               ? config_errors_add(errors,
-                                   "[database] %s: %s has a value that PostgreSQL's library does "
-                                   "not take",
-                                   key, name)
-               : 0;
+    if (!find_invalid(url, name, sizeof name))
+        return 0;
+    return config_errors_add(
+        errors, "%s%s[database] %s: %s has a value that PostgreSQL's library does not take%s%s",
+        at ? at : "", at ? ": " : "", key, name, *words_of(name) ? "; allowed is " : "",
+        words_of(name));
 }
 
 int database_trust_check(const Config *c, ConfigErrors *errors) {
-    int r = refuse_of("url", c->database_url.text, errors);
+    int r = refuse_of(c->database_url_at, "url", c->database_url.text, errors);
 
-    return r == 0 && c->listen_url.text ? refuse_of("listen_url", c->listen_url.text, errors) : r;
+    return r == 0 && c->listen_url_at
+               ? refuse_of(c->listen_url_at, "listen_url", c->listen_url.text, errors)
+               : r;
 }
 
-static int warn_of(const char *key, const char *url, ConfigErrors *warnings) {
-    char why[300];
+const char *database_trust_advice(DatabaseTrust trust) {
+    static const char *const advice[] = {
+        [DATABASE_LOCAL] = "",
+        [DATABASE_EXPOSED] = DATABASE_TRUST_ADVICE,
+        [DATABASE_VERIFIED] =
+            "write the certificate of its CA into a file that the daemon's user may read "
+            "(Supabase: Database Settings, SSL Configuration) and set "
+            "sslrootcert=FILE",
+        [DATABASE_UNKNOWN] =
+            "write the service into the service file, and let PGSERVICEFILE name it",
+    };
+
+    return advice[trust];
+}
+
+static int warn_of(const char *at, const char *key, const char *url, ConfigErrors *warnings) {
+    char why[500];
     DatabaseTrust trust = database_trust(url, why, sizeof why);
 
-    if (!*why)
-        return 0;
-    return config_errors_add(warnings, "[database] %s: %s%s%s", key, why,
-                             trust == DATABASE_EXPOSED ? "; " : "",
-                             trust == DATABASE_EXPOSED ? DATABASE_TRUST_ADVICE : "");
+    return *why ? config_errors_add(warnings, "%s%s[database] %s: %s; %s", at ? at : "",
+                                    at ? ": " : "", key, why, database_trust_advice(trust))
+                : 0;
 }
 
 int database_trust_warn(const Config *c, ConfigErrors *warnings) {
     const char *url = c->database_url.text, *listen_url = c->listen_url.text;
-    int r = warn_of("url", url, warnings);
+    int r = warn_of(c->database_url_at, "url", url, warnings);
 
     if (r == 0 && c->listen != CONFIG_LISTEN_OFF && listen_url &&
         (!url || strcmp(url, listen_url) != 0))
-        r = warn_of("listen_url", listen_url, warnings);
+        r = warn_of(c->listen_url_at, "listen_url", listen_url, warnings);
     return r;
 }

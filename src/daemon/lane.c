@@ -132,8 +132,8 @@ void lane_hold(Lane *lane, const Fault *fault) {
     if (!said)
         log_line(
             LOG_WARNING, LANE_HELD, "Lane %s is held (%s): %s. %s%sTrying again in %llu s.",
-            lane->name, fault_info(fault->code)->word, fault->detail,
-            fault_info(fault->code)->advice, *fault_info(fault->code)->advice ? " " : "",
+            lane->name, fault_info(fault->code)->word, fault->detail, fault_advice(fault),
+            *fault_advice(fault) ? " " : "",
             (unsigned long long) ((lane->hold.until_usec - now + USEC_PER_SEC - 1) / USEC_PER_SEC));
     serve_soon(lane);
     lane->changed(lane->userdata);

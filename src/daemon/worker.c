@@ -513,8 +513,8 @@ static void share_descriptors(Worker *w) {
         log_line(
             LOG_WARNING, CONFIG,
             "No more than %u file descriptors: at most %u connections and %u files at once, the "
-            "rest waits; raise LimitNOFILE= or ulimit -n for %u jobs",
-            s->limit, s->connections, s->files, c->max_jobs);
+            "rest waits; [worker] max_jobs = %u needs %u: raise LimitNOFILE= or ulimit -n to that",
+            s->limit, s->connections, s->files, c->max_jobs, s->needed);
 }
 
 int worker_new(Worker **ret, sd_event *event, const Config *config) {
@@ -537,8 +537,9 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
     r = spool_new(&w->spool, config->spool_dir, config->spool_max_bytes, on_room, w);
     if (r < 0) {
         log_line(LOG_ERR, CONFIG,
-                 "[worker] spool_dir: %s: %s; it must be a directory that we may write",
-                 config->spool_dir, strerror(-r));
+                 "[worker] spool_dir: %s: %s; it must be a directory that we may write%s",
+                 config->spool_dir, strerror(-r),
+                 r == -ENOENT ? ", and the one above it must be there" : "");
         if (r == -EACCES || r == -EPERM || r == -ENOENT || r == -EROFS || r == -EINVAL)
             r = -ENOTDIR; /* waiting mends none of these */
         goto fail;

@@ -14,6 +14,10 @@ static unsigned between(unsigned least, unsigned n, unsigned most) {
     return n < least ? least : n > most ? most : n;
 }
 
+static unsigned greater(unsigned a, unsigned b) {
+    return a > b ? a : b;
+}
+
 void descriptors_begin(void) {
     struct rlimit limit;
 
@@ -41,6 +45,9 @@ DescriptorShares descriptors_share(unsigned jobs, unsigned per_file) {
     budget = budget > s.files * per_file ? budget - s.files * per_file : 0;
     /* A new connection may be tried by two sockets at once. */
     s.connections = between(4, budget * 3 / 4, 2 * jobs + BESIDE_JOBS);
+    /* What the lines above make of it, backwards: a connection and a file for each job. */
+    s.needed = RESERVED + CLIENTS_MAX +
+               greater(3 * per_file * jobs, per_file * jobs + (jobs + BESIDE_JOBS + 1) * 4 / 3 + 1);
     s.scarce = s.files < jobs || s.connections < jobs + BESIDE_JOBS;
     return s;
 }

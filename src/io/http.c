@@ -176,7 +176,7 @@ static void finish(HttpOp *op) {
         op->request.sieve->end(op->request.sieve, &op->reply) < 0)
         (void) http_op_end_as(op, HTTP_SINK, ENOMEM);
     if (op->code != CURLE_OK && !op->reply.error[0])
-        str_clean(op->reply.error, sizeof op->reply.error, curl_easy_strerror(op->code));
+        http_route_explain(op->route, op->easy, curl_easy_strerror(op->code), &op->reply);
     op->done(op->userdata, &op->reply);
 }
 

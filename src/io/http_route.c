@@ -203,7 +203,7 @@ static CURLcode list_addresses(HttpRoute *route, HttpReply *reply) {
         return CURLE_COULDNT_CONNECT;
     }
     (void) snprintf(reply->error, sizeof reply->error, "%s%.50s: %.80s",
-                    route->proxy ? "proxy " : "", route->host,
+                    route->proxy ? "the proxy " : "", route->host,
                     route->why[0] ? route->why : "no address");
     return CURLE_COULDNT_RESOLVE_HOST;
 }
@@ -258,4 +258,15 @@ bool http_route_refused(const HttpRoute *route, CURL *easy, HttpReply *reply) {
                     route->proxy->host, tunnel > 0 ? tunnel : code,
                     tunnel == 407 || code == 407 ? ": it wants another login" : "");
     return true;
+}
+
+void http_route_explain(const HttpRoute *route, CURL *easy, const char *why, HttpReply *reply) {
+    long tunnel = 0;
+
+    (void) curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &tunnel);
+    if (route && route->proxy && reply->end == HTTP_UNSENT && tunnel == 0)
+        (void) snprintf(reply->error, sizeof reply->error, "the proxy %.60s:%u: %.80s",
+                        route->proxy->host, route->proxy->port, why);
+    else
+        str_clean(reply->error, sizeof reply->error, why);
 }

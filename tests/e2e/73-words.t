@@ -1,14 +1,18 @@
 #!/usr/bin/python3
 """What is said to operators who do the wrong thing: what, where, and what to do instead."""
 
+import base64
+import json
 import os
 import re
+import socket
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
-from lab import Lab, is_, ok
-from postgres import SUPERUSER
+from lab import Lab, Process, clean_environment, is_, ok, program
+from postgres import ROOT, SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 
@@ -138,4 +142,136 @@ def cut_off():
     lab.sim.stop()
 
 
-testing.main(migrations, arguments, too_short, cut_off)
+def jwt(role):
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+    return ".".join((part({"alg": "HS256"}), part({"iss": "supabase", "role": role, "exp": 2000000000}), "c2lnbmF0dXJlLWh1bnRlcjI"))
+
+
+def placeholders():
+    """What the README and the sample write where a value belongs is no value; what only looks a bit like it is."""
+    lab = Lab(migrate=False, driver="dir")
+    test = ["meshifyd", "-t"]
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
+        block = readme.read().split("```ini\n")[1].split("```")[0]
+    path = os.path.join(lab.dir, "readme.ini")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(block)
+    r = subprocess.run([program("meshifyd"), "-t", "-c", path], capture_output=True, text=True, env=clean_environment(), check=False)
+    found = re.findall(r"^\S+:(\d+): (\[.*\] \S+): still holds a placeholder.*; write the real", r.stderr, re.M)
+    is_((r.returncode, found), (78, [("2", "[database] url"), ("5", "[replicate] token"), ("8", "[storage] url"), ("9", "[storage] key")]),
+        "the README's block as it stands: each key is named")
+    at = "@aws-0-eu.pooler.example:5432/postgres?sslmode=verify-full"
+    for key, value, what in (
+            ("replicate.token", "YOUR_REPLICATE_TOKEN", ""), ("replicate.token", "<your-token>", ""), ("replicate.token", "${REPLICATE_API_TOKEN}", ""),
+            ("replicate.token", "...", ""), ("storage.key", "[YOUR-SERVICE-ROLE-KEY]", ""), ("storage.key", "your-service-role-key", ""),
+            ("storage.url", "https://PROJECT.supabase.co", " for the host"), ("storage.url", "https://your-project.supabase.co", " for the host"),
+            ("database.url", "postgresql://postgres.abc:PASSWORD" + at, " for the password"), ("database.url", "postgresql://postgres.abc:[YOUR-PASSWORD]" + at, " for the password"),
+            ("database.url", "postgresql://postgres.PROJECT:hunter2" + at, " for the user"), ("database.url", "postgresql://w:hunter2@aws-0-REGION.pooler.supabase.com/x", " for the host"),
+            ("database.listen_url", "host=db.PROJECT.supabase.co user=w password=hunter2", " for the host"),
+            ("database.url", "postgresql://USER:hunter2@db.example.org/x", " for the user")):
+        section, name = key.split(".")
+        more = {"storage.driver": "supabase", "storage.url": "https://abc.supabase.co", "storage.key": "k"} if section == "storage" else {}
+        says(lab, f"{key} = {value}", 78, f"[{section}] {name}: still holds a placeholder{what}; write the real", args=test, never=("hunter2",),
+             **{**more, key: value})
+    says(lab, "one in the environment", 78, "environment DATABASE_URL: [database] url: still holds a placeholder for the password", args=["meshifyctl", "status"],
+         environment={"DATABASE_URL": "postgresql://w:PASSWORD@db.example.org/x"})
+    for key, value in (("replicate.token", "r8_PASSWORD"), ("replicate.token", "<k7x1>"), ("database.url", "postgresql://w:[AAABBB]@127.0.0.1/x"),
+                       ("database.url", "postgresql://w:YOURS@127.0.0.1/PROJECT"), ("database.url", "postgresql://user:password@127.0.0.1/x")):
+        says(lab, f"{key} = {value} may be meant", 0, "is good", args=test, never=("placeholder",), **{key: value})
+    lab.sim.stop()
+
+
+def kinds_of_keys():
+    """Another key than the one that is wanted: said by -t, at the start and by the doctor, and shown by none."""
+    lab = Lab()
+    test, wanted = ["meshifyd", "-t"], "service_role key"
+    for key, value, part in (
+            ("storage.key", jwt("anon"), "is the key of the role 'anon'"), ("storage.key", jwt("authenticated"), "is the key of the role 'authenticated'"),
+            ("storage.key", jwt("\x1b[2Jx"), "is the key of the role '?[2Jx'"), ("storage.key", "sb_publishable_hunter2", "is the publishable key"),
+            ("storage.key", "r8_hunter2", "looks like Replicate's token"), ("storage.key", "sbp_hunter2", "is no key of the project's API"),
+            ("replicate.token", jwt("service_role"), "looks like a key of Supabase")):
+        section, name = key.split(".")
+        says(lab, f"{key}: {part}", 0, "warning: ", f".ini:", f"[{section}] {name}: {part}", args=test, never=("hunter2", value), **{key: value})
+    for value in (jwt("service_role"), "sb_secret_hunter2", "eyJ.test.key", "eyJ.a.b", "eyJ" + "A" * 8000 + "." + "A" * 100 + ".x"):
+        says(lab, f"a key that will do: {value[:12]}", 0, args=test, never=("warning",), **{"storage.key": value})
+    says(lab, "the doctor", 69, "warn  config ", "is the key of the role 'anon'", wanted, args=["meshifyctl", "doctor"], never=(jwt("anon"),), **{"storage.key": jwt("anon")})
+    daemon = lab.daemon(**{"storage.key": jwt("anon")})
+    ok(daemon.said("is the key of the role 'anon'") == 1 and daemon.said(jwt("anon")) == 0, "at the start")
+    is_(daemon.stop(), 0, "and it runs all the same")
+    lab.sim.stop()
+
+
+def tls():
+    """A certificate that is not there, a mode that is none, and who else warns."""
+    lab = Lab(migrate=False)
+    test = ["meshifyd", "-t"]
+    full = "postgresql://w:hunter2@db.example.org/x?sslmode=verify-full"
+    home = {"HOME": lab.dir}
+    more = {"environment": home, "never": ("hunter2",)}
+    says(lab, "verify-full without a file", 0, ".ini:", f"[database] url: sslmode is verify-full and sslrootcert names no file; libpq then wants the CA's certificate in {lab.dir}/.postgresql/root.crt",
+         "set sslrootcert=FILE", args=test, **more, **{"database.url": full})
+    says(lab, "a file that is not there", 0, ".ini:", "[database] listen_url: the file that sslrootcert names can't be read here, /nowhere/ca.crt: No such file", "set sslrootcert=FILE",
+         args=test, **more, **{"database.listen_url": full + "&sslrootcert=/nowhere/ca.crt"})
+    says(lab, "the environment's", 0, "warning: environment DATABASE_URL: [database] url: the file", args=test, never=("hunter2",),
+         environment={"DATABASE_URL": full + "&sslrootcert=nowhere.crt"})
+    os.mkdir(os.path.join(lab.dir, ".postgresql"))
+    with open(os.path.join(lab.dir, ".postgresql", "root.crt"), "w", encoding="utf-8") as file:
+        file.write("a certificate")
+    says(lab, "the file that libpq looks for is there", 0, "is good", args=test, environment=home, never=("warning",), **{"database.url": full})
+    says(lab, "a file of another name", 0, "is good", args=test, environment={}, never=("warning",), **{"database.url": f"{full}&sslrootcert={lab.dir}/.postgresql/root.crt"})
+    for name, value, allowed in (("sslmode", "verfy-full", "disable, allow, prefer, require, verify-ca or verify-full"),
+                                 ("target_session_attrs", "primry", "any, read-write, read-only, primary, standby or prefer-standby")):
+        for args in (test, ["meshifyctl", "status"]):
+            says(lab, f"{args[0]}: {name}={value}", 78, ".ini:", f"[database] url: {name} has a value that PostgreSQL's library does not take; allowed is {allowed}", args=args,
+                 never=("hunter2", value), **{"database.url": f"postgresql://w:hunter2@127.0.0.1:1/x?{name}={value}"})
+    weak = "postgresql://w:hunter2@192.0.2.1:1/x?connect_timeout=2&sslmode=require"
+    says(lab, "meshifyctl, with a weak mode", 69, "warning: ", ".ini:", "[database] url: sslmode is require: whoever stands between", "verify-full", args=["meshifyctl", "status"],
+         never=("hunter2",), **{"database.url": weak})
+    says(lab, "the doctor, without a file", 69, "warn  tls ", "-> Write the certificate of its CA into a file", args=["meshifyctl", "doctor"], never=("hunter2",),
+         **{"database.url": full + "&connect_timeout=2&sslrootcert=/nowhere/ca.crt", "database.listen": "off"})
+    lab.sim.stop()
+
+
+def on_the_way():
+    """A proxy that is down, a spool without a parent, descriptors that do not suffice: what it is, and how many."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    proxy = {f"{name}_proxy": f"http://127.0.0.1:{port}" for name in ("http", "https")}
+    advice = "Check the proxy: https_proxy, http_proxy"
+    daemon = lab.daemon(environment=proxy)
+    job, _ = lab.insert_job("a chair", IMAGE)
+    held = daemon.wait_line(rf"Lane create is held .*no answer: the proxy 127\.0\.0\.1:{port}: .*", 30).group(0)
+    ok(advice in held and "[replicate] url" not in held, "the lane's line names the proxy", held)
+    said = says(lab, "the doctor", 69, f"the proxy 127.0.0.1:{port}", advice, args=["meshifyctl", "doctor"], environment=proxy)
+    is_((said.count(advice), said.count("Check [replicate] url"), said.count("Check [storage] url")), (2, 0, 0), "names it for both services")
+    is_(daemon.stop(), 0, "it stops")
+    says(lab, "socks5:// is taken, and another is told of it", 78, "https_proxy: is not a proxy's URL", "socks4 or socks5", args=["meshifyd", "-t"], environment={"https_proxy": "ftp://x"})
+    daemon = lab.daemon()
+    lab.wait_status(job, "done")
+    is_(daemon.stop(), 0, "without it, the job is done")
+    parent = os.path.join(lab.dir, "not", "there")
+    said = says(lab, "a spool whose parent is missing", 78, f"[worker] spool_dir: {parent}: No such file or directory", "the one above it must be there", args=["meshifyd"],
+                never=("Can't start", "Not a directory"), **{"worker.spool_dir": parent})
+    says(lab, "the doctor sees it before", 69, "FAIL  spool ", args=["meshifyctl", "doctor"], **{"worker.spool_dir": parent})
+    says(lab, "what the start makes is no fault", 0, "ok    spool ", args=["meshifyctl", "doctor"], **{"worker.spool_dir": os.path.dirname(parent)})
+
+    def limited(n, jobs):
+        path = lab.write_config("limited", **{"worker.max_jobs": jobs})
+        process = Process(["/bin/sh", "-c", f"ulimit -n {n}; exec {program('meshifyd')} -c {path}"])
+        lab.daemons.append(process)
+        process.wait_line("is ready as", 60)
+        line = next((x for x in process.lines if "file descriptors" in x), "")
+        is_(process.stop(), 0, f"with {n} descriptors it stops")
+        return line
+    for jobs in (40, 1000):
+        line = limited(64, jobs)
+        match = re.search(rf"No more than 64 file descriptors.* \[worker\] max_jobs = {jobs} needs (\d+): raise LimitNOFILE= or ulimit -n to that", line)
+        ok(match, f"the numbers for {jobs} jobs", line)
+        is_(limited(int(match.group(1)), jobs), "", f"with {match.group(1)} for {jobs} jobs nothing is said")
+    lab.sim.stop()
+
+
+testing.main(migrations, arguments, too_short, cut_off, placeholders, kinds_of_keys, tls, on_the_way)

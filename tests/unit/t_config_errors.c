@@ -10,6 +10,7 @@ static const struct {
     const char *text, *says;
 } wrong[] = {
     { "[worker]\nmax_jobs = 0\n", "f.ini:2: [worker] max_jobs: '0' is not possible; allowed is a whole number from 1 to 100000" },
+    { "[database]\nurl = postgresql://w:[YOUR-PASSWORD]@h/x\n", "f.ini:2: [database] url: still holds a placeholder for the password; write" },
     { "[worker]\nmax_jobs = 100001\n", "f.ini:2: [worker] max_jobs: '100001'" },
     { "[worker]\nmax_jobs = -1\n", "f.ini:2: [worker] max_jobs: '-1'" },
     { "[worker]\nmax_jobs = +1\n", "f.ini:2: [worker] max_jobs: '+1'" },
