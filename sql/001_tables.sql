@@ -220,9 +220,11 @@ CREATE OR REPLACE FUNCTION meshify.note(p_job uuid, p_event text, p_detail jsonb
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN INSERT INTO meshify.events (job_id, event, detail) VALUES (p_job, p_event, p_detail); END $$;
 
+-- Those that are left alone, and those that only wait for their closing.
 CREATE OR REPLACE FUNCTION meshify.unclaimable_now() RETURNS uuid[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
-$$ BEGIN RETURN ARRAY(SELECT u.job_id FROM meshify.unclaimable u WHERE u.until > now()); END $$;
+$$ BEGIN RETURN ARRAY(SELECT u.job_id FROM meshify.unclaimable u WHERE u.until > now()
+                      UNION SELECT c.job_id FROM meshify.closings c WHERE c.due IS NOT NULL); END $$;
 
 -- Leaves a job alone for a minute, and says why.
 CREATE OR REPLACE FUNCTION meshify.leave_alone(p_job uuid, p_error text) RETURNS void

@@ -83,6 +83,8 @@ BEGIN
         INSERT INTO meshify.events (job_id, event, detail)
         SELECT b.id, 'taken_over', jsonb_build_object('by', p_worker) FROM back b
         RETURNING 1
+    ), stored AS ( -- they have their mesh, and wait for their closing alone
+        UPDATE meshify.closings c SET due = now() WHERE c.due IS NULL AND c.job_id IN (SELECT b.id FROM back b)
     )
     SELECT count(*) INTO v_taken FROM noted;
     RETURN v_taken;
@@ -170,6 +172,7 @@ BEGIN
                    ORDER BY o.at LIMIT p_max FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_gone = ROW_COUNT;
     DELETE FROM meshify.unclaimable u WHERE u.until < now() - interval '1 hour';
+    DELETE FROM meshify.closings c WHERE NOT EXISTS (SELECT FROM meshify.jobs j WHERE j.id = c.job_id);
     RETURN v_gone;
 END $$;
 

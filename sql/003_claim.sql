@@ -29,13 +29,6 @@ CREATE OR REPLACE FUNCTION meshify.add_worked(p_worked interval, p_seconds float
     SELECT least(greatest(p_worked, '0'), '100 years') + make_interval(secs => least(greatest(coalesce(p_seconds, 0), 0), 3155760000))
 $$;
 
--- Did somebody's trigger keep this job from ending? Then nothing more is bought for it: it is only tried to end it.
-CREATE OR REPLACE FUNCTION meshify.unended(p_job uuid) RETURNS boolean
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN RETURN coalesce((SELECT e.event = 'unended' FROM meshify.events e
-                       WHERE e.job_id = p_job AND e.event IN ('unended', 'retried') ORDER BY e.id DESC LIMIT 1), false);
-END $$;
-
 -- The most that input_data may have, in bytes, stored and unpacked. max_prompt is for the prompt alone.
 CREATE OR REPLACE FUNCTION meshify.max_input() RETURNS int
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 512 * 1024 $$;
@@ -137,9 +130,8 @@ END $$;
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, i.input, greatest(least(j.attempts, 2147483647), 0)::int,
-           CASE WHEN meshify.unended(j.id) THEN 1000 ELSE greatest(least(j.crashes, 2147483647), 0)::int END, meshify.usec(j.worked),
-           (meshify.seconds_between(greatest(j.created_at, (SELECT max(e.at) FROM meshify.events e
-                                                            WHERE e.job_id = j.id AND e.event = 'retried')), now()) * 1000000)::bigint,
+           greatest(least(j.crashes, 2147483647), 0)::int, meshify.usec(j.worked),
+           (meshify.seconds_between(greatest(j.created_at, (SELECT r.at FROM meshify.retries r WHERE r.job_id = j.id)), now()) * 1000000)::bigint,
            j.cancel_requested_at IS NOT NULL,
            meshify.purchases_of(j.id), i.too_large, NULL::uuid[], NULL::uuid[]
     FROM meshify.jobs j LEFT JOIN public.mesh_assets a ON a.id = j.asset_id
@@ -204,10 +196,10 @@ BEGIN
 END $$;
 
 DROP FUNCTION IF EXISTS meshify.is_veto(text);
+DROP FUNCTION IF EXISTS meshify.unended(uuid);
 SELECT meshify.only_for('meshify.usec(interval)');
 SELECT meshify.only_for('meshify.seconds_between(timestamptz, timestamptz)', 'meshify_worker');
 SELECT meshify.only_for('meshify.add_worked(interval, float8)');
-SELECT meshify.only_for('meshify.unended(uuid)');
 SELECT meshify.only_for('meshify.max_input()');
 SELECT meshify.only_for('meshify.most_prompt()');
 SELECT meshify.only_for('meshify.is_begun(uuid)');

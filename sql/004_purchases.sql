@@ -26,7 +26,8 @@ BEGIN
 END $$;
 
 -- Locks the job's row and says whose it is: 'ok', 'cancel' (ours, a cancel was asked for), 'closed'
--- (ended by us), 'lost' (another's), 'gone' (deleted, or its credits were given back: nothing is made for it).
+-- (ended by us), 'lost' (another's), 'gone' (deleted, or its credits were given back: nothing is made for it), 'busy'
+-- (somebody else holds the row: it is not waited for).
 CREATE OR REPLACE FUNCTION meshify.fence(p_worker uuid, p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -35,10 +36,15 @@ DECLARE
     v_cancel timestamptz;
     v_asset uuid;
 BEGIN
+    IF meshify.sent_as() = 'wait' THEN
+        PERFORM FROM meshify.jobs j WHERE j.id = p_job FOR UPDATE;
+    END IF;
     SELECT j.status::text, j.worker_id, j.cancel_requested_at, j.asset_id INTO v_status, v_worker, v_cancel, v_asset
-    FROM meshify.jobs j WHERE j.id = p_job FOR UPDATE;
+    FROM meshify.jobs j WHERE j.id = p_job FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN CASE WHEN EXISTS (SELECT FROM meshify.jobs j WHERE j.id = p_job) THEN meshify.busy() ELSE 'gone' END;
+    END IF;
     RETURN CASE
-        WHEN NOT FOUND THEN 'gone'
         WHEN v_worker IS DISTINCT FROM p_worker THEN 'lost'
         WHEN v_status IN ('done', 'error', 'canceled') THEN 'closed'
         WHEN v_status <> 'running' THEN 'lost'
@@ -186,6 +192,9 @@ DECLARE
     v_answer text := meshify.fence(p_worker, v_job);
     v_new boolean;
 BEGIN
+    IF v_answer = 'busy' THEN
+        RETURN v_answer;
+    END IF;
     v_row := meshify.find_purchase(p_of);
     IF EXISTS (SELECT FROM meshify.predictions p
                WHERE p.prediction_id = p_prediction AND p.id IS DISTINCT FROM v_row.id AND (p.purchase IS NOT NULL OR NOT p_answered)) THEN
@@ -262,7 +271,8 @@ BEGIN
     PERFORM meshify.note(v_row.job_id, 'settled', jsonb_strip_nulls(jsonb_build_object(
         'step', v_row.step, 'prediction', p_prediction, 'status', left(p_status, 50), 'error', left(p_error, 200))));
     IF p_usable AND v_row.finished_at IS NULL THEN -- told again, it says nothing of what comes after
-        UPDATE meshify.jobs j SET crashes = 0 WHERE j.id = v_row.job_id AND j.crashes <> 0;
+        UPDATE meshify.jobs j SET crashes = 0
+        WHERE j.id = (SELECT x.id FROM meshify.jobs x WHERE x.id = v_row.job_id AND x.crashes <> 0 FOR UPDATE SKIP LOCKED);
     END IF;
     RETURN 'ok';
 END $$;
@@ -312,7 +322,8 @@ CREATE OR REPLACE FUNCTION meshify.further(p_worker uuid, p_job uuid) RETURNS vo
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
     UPDATE meshify.jobs j SET crashes = 0
-    WHERE j.id = p_job AND j.worker_id = p_worker AND j.status = 'running' AND j.crashes <> 0;
+    WHERE j.id = (SELECT x.id FROM meshify.jobs x
+                  WHERE x.id = p_job AND x.worker_id = p_worker AND x.status = 'running' AND x.crashes <> 0 FOR UPDATE SKIP LOCKED);
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.progress(p_worker uuid, p_jobs uuid[], p_values real[]) RETURNS int

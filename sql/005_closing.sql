@@ -71,7 +71,7 @@ END $$;
 CREATE OR REPLACE FUNCTION meshify.end_without(
     p_job uuid, p_status text, p_sentence text, p_reason text, p_asset_stays boolean DEFAULT true)
     RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     j record;
     v_ended boolean := false;
@@ -104,25 +104,27 @@ BEGIN
     END IF;
     PERFORM meshify.note(p_job, p_status, jsonb_strip_nulls(jsonb_build_object(
         'reason', p_reason, 'refund', meshify.refund(j.id, j.user_id, j.asset_id))));
+    DELETE FROM meshify.closings c WHERE c.job_id = p_job;
     PERFORM meshify.has_ended(p_job);
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.fail(p_worker uuid, p_job uuid, p_sentence text, p_reason text) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
 BEGIN
     IF v_answer NOT IN ('ok', 'cancel') THEN
         RETURN v_answer;
+    ELSIF NOT meshify.lock_profile(p_job) THEN
+        RETURN meshify.busy();
     END IF;
-    IF v_answer = 'cancel' THEN -- who asked for a cancel is not told of a failure
-        RETURN meshify.try_end(p_job, 'canceled', 'canceled', p_reason);
-    END IF;
-    RETURN meshify.try_end(p_job, 'error', p_sentence, p_reason);
+    -- Who asked for a cancel is not told of a failure.
+    RETURN meshify.end_or_park(p_job, CASE v_answer WHEN 'cancel' THEN 'canceled' ELSE 'error' END,
+                               jsonb_build_object('sentence', p_sentence, 'reason', p_reason));
 END $$;
 
 CREATE OR REPLACE FUNCTION meshify.canceled(p_worker uuid, p_job uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
 BEGIN
@@ -130,8 +132,10 @@ BEGIN
         RETURN 'lost';
     ELSIF v_answer <> 'cancel' THEN
         RETURN v_answer;
+    ELSIF NOT meshify.lock_profile(p_job) THEN
+        RETURN meshify.busy();
     END IF;
-    RETURN meshify.try_end(p_job, 'canceled', 'canceled', 'canceled');
+    RETURN meshify.end_or_park(p_job, 'canceled', jsonb_build_object('reason', 'canceled'));
 END $$;
 
 -- May something that was bought for this job still run?

@@ -36,6 +36,7 @@ BEGIN
         WHERE x.id = v_job AND x.status = 'running' AND x.worker_id IS NULL;
         IF FOUND THEN
             v_n := v_n + 1;
+            PERFORM meshify.retried(v_job);
             PERFORM meshify.note(v_job, 'retried', jsonb_build_object('reason', 'stuck'));
         END IF;
     END LOOP;

@@ -7,7 +7,7 @@ DECLARE
     v_info meshify.claimed;
 BEGIN
     v_held := ARRAY(SELECT j.id FROM meshify.jobs j
-                    WHERE j.worker_id = p_worker AND j.status = 'running');
+                    WHERE j.worker_id = p_worker AND j.status = 'running' AND NOT meshify.is_parked(j.id));
     v_info.missing := ARRAY(SELECT unnest(p_known) EXCEPT SELECT unnest(v_held));
     -- Deleted, or ended under its worker, as when the asset is deleted: nobody else will see to what was bought.
     v_info.gone := ARRAY(SELECT m FROM unnest(v_info.missing) m LEFT JOIN meshify.jobs j ON j.id = m

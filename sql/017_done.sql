@@ -1,10 +1,9 @@
 -- Closing a job that got its mesh: asset, job, notification and event, all or none.
 CREATE OR REPLACE FUNCTION meshify.done(
     p_worker uuid, p_job uuid, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
-    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
-    j record;
 BEGIN
     -- Not closed by us, who were about to: its asset was deleted.
     IF v_answer = 'closed' AND EXISTS (SELECT FROM meshify.jobs x WHERE x.id = p_job AND x.status <> 'done') THEN
@@ -17,24 +16,37 @@ BEGIN
     END IF;
     IF v_answer <> 'ok' THEN
         RETURN v_answer;
+    ELSIF NOT EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs x ON x.asset_id = a.id WHERE x.id = p_job) THEN
+        RETURN 'refused';
+    ELSIF meshify.notification_locks_profile() AND NOT meshify.lock_profile(p_job, true) THEN
+        RETURN meshify.busy();
     END IF;
+    RETURN meshify.end_or_park(p_job, 'done', jsonb_build_object(
+        'path', p_path, 'size', p_size, 'mime', p_mime, 'output_data', p_output_data, 'result_meta', p_result_meta));
+END $$;
+
+-- The rows. The caller holds the locks and knows that it may.
+CREATE OR REPLACE FUNCTION meshify.end_with(p_job uuid, p_args jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    j record;
+    v_size bigint := (p_args ->> 'size')::bigint;
+BEGIN
     UPDATE meshify.jobs x
-    SET status = 'done', output_data = p_output_data, error = meshify.fit('public.jobs', 'error', NULL), completed_at = now(), progress = 1
+    SET status = 'done', output_data = p_args -> 'output_data', error = meshify.fit('public.jobs', 'error', NULL), completed_at = now(), progress = 1
     WHERE x.id = p_job RETURNING x.id, x.user_id, x.asset_id, x.input_data INTO j;
     UPDATE public.mesh_assets a
-    SET status = 'done', output_path = p_path, mime = p_mime, result_meta = p_result_meta,
-        size = CASE WHEN pg_typeof(a.size) = 'integer'::regtype THEN least(p_size, 2147483647) ELSE p_size END
+    SET status = 'done', output_path = p_args ->> 'path', mime = p_args ->> 'mime', result_meta = p_args -> 'result_meta',
+        size = CASE WHEN pg_typeof(a.size) = 'integer'::regtype THEN least(v_size, 2147483647) ELSE v_size END
     WHERE a.id = j.asset_id;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'job % has no asset', p_job USING ERRCODE = 'foreign_key_violation';
-    END IF;
     PERFORM meshify.spend(p_job, j.asset_id);
     PERFORM meshify.notify_user(j.user_id, 'success', 'Mesh Generation Complete',
         'Your 3D mesh "' || meshify.prompt_of(j.input_data) || '" has been generated successfully and is ready for download.', p_job);
-    PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_path, 'size', p_size));
+    PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_args ->> 'path', 'size', v_size));
+    DELETE FROM meshify.closings c WHERE c.job_id = p_job;
     PERFORM meshify.has_ended(p_job);
-    RETURN 'ok';
 END $$;
 
 SELECT meshify.only_for('meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)', 'meshify_worker');
+SELECT meshify.only_for('meshify.end_with(uuid, jsonb)');
 UPDATE meshify.schema_version SET version = 17, applied_at = now() WHERE version < 17;

@@ -141,6 +141,7 @@ BEGIN
         run_after = now(), worked = '0', cancel_requested_at = NULL
     WHERE x.id = p_job;
     UPDATE public.mesh_assets x SET status = 'pending' WHERE x.id = j.asset_id;
+    PERFORM meshify.retried(p_job);
     PERFORM meshify.note(p_job, 'retried', CASE WHEN v_back > 0 THEN jsonb_build_object('credits', v_back) END);
     PERFORM pg_catalog.pg_notify('meshify_jobs', '');
     RETURN 'ok';

@@ -36,6 +36,8 @@
 #define MSG_JOB_DONE "febc0b64071f41d7aaeed19f8f715f74"     /* a job is done */
 #define MSG_JOB_FAILED "256637ddf9c44204adbecc59d1e7b1e4"   /* a job has failed */
 #define MSG_JOB_CANCELED "aa79d34e0f4e4c57bbaa61982bca96ee" /* a job was canceled */
+#define MSG_JOB_PARKED \
+    "9025d116515d400f80e41347d511b925" /* a closing was refused, and is tried again */
 #define MSG_JOB_LOST "e9a5dfe3f12946b2b0fd0e6bb223cbff"     /* a job is another worker's now */
 #define MSG_JOB_BUG "75760d0bd9a544138f65c597f4550e35"      /* a move that the grid does not know */
 #define MSG_METRICS_UP "ecc5fa4e410848ff9e3c8dd28dfd9380"   /* metrics are served */

@@ -74,6 +74,7 @@ typedef enum LaneName {
     LANE_FILE,    /* downloads */
     LANE_STORE,   /* uploads and signatures */
     LANE_CLOSE,   /* closings and hand-backs: they wait for nothing but the lease */
+    LANE_AGAIN, /* the same once more, where somebody held a row: so many a second, whatever there is */
     _LANE_MAX,
 } LaneName;
 
@@ -144,18 +145,20 @@ struct Worker {
     Sample sample;
     NotifyPlan plan;
     Taking claimed_rows, compared_rows;
-    bool only_bought;      /* the claim under way asks for bought jobs only */
-    uint64_t no_room_usec; /* when it was last said that downloads wait for room; 0: never */
-    bool starved;          /* a job can't go on for want of memory; said once */
-    bool claim_refused;    /* by the database; said once */
-    bool waits_changed;    /* whose jobs wait for long: the database does not know yet */
+    const Task *lock_waiter;   /* the one closing that waits for a row's lock; NULL: none */
+    uint64_t lock_waited_usec; /* when one last did */
+    bool only_bought;          /* the claim under way asks for bought jobs only */
+    uint64_t no_room_usec;     /* when it was last said that downloads wait for room; 0: never */
+    bool starved;              /* a job can't go on for want of memory; said once */
+    bool claim_refused;        /* by the database; said once */
+    bool waits_changed;        /* whose jobs wait for long: the database does not know yet */
     uint64_t waits_told_usec;
     bool schema_fits;
     char trouble[300];  /* what keeps us from being ready; "": nothing */
     NotReady not_ready; /* the same from a closed list, for those who may not read all */
     char pages[200];    /* where metrics are served, or why not; "": they are off */
     bool draining, hurried, stop_asked;
-    sd_event_source *claim_timer, *tick, *prune_timer;
+    sd_event_source *claim_timer, *tick, *prune_timer, *finish_timer;
     uint64_t down_since_usec;
     TAILQ_HEAD(, Task) tasks;
     unsigned n_tasks;

@@ -6,17 +6,24 @@
 #include "core/job.h"
 
 /* What the answer of a fenced call means for the job: EV_OK for "ok"; EV_LOST for "lost" and
- * "closed"; EV_CANCEL for "cancel" and "gone"; EV_RETRY with a fault for what is none of them. */
+ * "closed"; EV_CANCEL for "cancel" and "gone"; EV_WAIT with a fault for "busy": somebody else holds one of its
+ * rows; EV_RETRY with a fault for what is none of them. */
 JobEvent complete_answer(const char *answer, Fault *reterr);
 
 int complete_done_ask(const char *worker, const Job *j, DbRequest *ret);
 int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret);
 int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret);
 
+/* The object is stored: what its closing needs is written down before it is tried. */
+int complete_stored_ask(const char *worker, const Job *j, DbRequest *ret);
+
+/* The closing was refused, and is tried again by whoever comes by (meshify.finish): the job is ours no more. */
+bool complete_is_parked(const PGresult *res);
+
 /* Did done() find that another job's row names an object of this name? Then it stays. */
 bool complete_keeps(const PGresult *res);
 
-/* Closing calls: EV_OK (also when closed already), EV_ELSE (done only: a cancel came first, or the
+/* Closing calls: EV_OK (also when closed already, or parked), EV_ELSE (done only: a cancel came first, or the
  * job is gone), EV_LOST. */
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr);
 

@@ -42,6 +42,7 @@ typedef enum Recorded {
     RECORDED_CANCEL,  /* written; the job is to be cancelled, or was ended under us */
     RECORDED_LOST,    /* written; the job is another's */
     RECORDED_GONE,    /* written; the job's row was deleted */
+    RECORDED_BUSY,    /* not written: somebody else holds the job's row */
 } Recorded;
 
 Recorded predict_record_hear(const PGresult *res);

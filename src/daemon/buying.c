@@ -240,6 +240,12 @@ static void recorded(void *userdata, DbEnd end, const PGresult *res) {
     }
     Recorded answer = predict_record_hear(res);
 
+    if (answer == RECORDED_BUSY) {
+        fault_set(&j->fault, FAULT_DATABASE_BUSY, "somebody else has locked the job's row");
+        worker_tell(t, EV_WAIT);
+        return;
+    }
+
     if (answer == RECORDED_TAKEN) {
         (void) look_refuse(j);
         worker_tell(t, EV_ELSE);

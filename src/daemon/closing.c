@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/retry.h"
+#include "daemon/finishing.h"
 #include "daemon/lease.h"
 #include "daemon/patience.h"
 #include "daemon/stage.h"
@@ -16,6 +17,8 @@
 #include "io/dir.h"
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
+#define STARVED_USEC (60 * USEC_PER_SEC)
+#define LOCK_PAUSE_USEC (3 * USEC_PER_SEC) /* between two closings that wait for a lock */
 #define STOP_TRIES 8 /* then the audit goes on, and Cancel-After ends what can't be cancelled */
 
 /* --- closing ------------------------------------------------------------------------------- */
@@ -28,8 +31,21 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
     Fault trouble = { 0 }; /* not the job's, whose fault is what is being written down */
     JobEvent ev;
 
+    if (w->lock_waiter == t) {
+        w->lock_waiter = NULL;
+        w->lock_waited_usec = clock_now_usec();
+    }
     if (!stage_db_refused(t, end, res, &ev, &trouble))
         ev = complete_hear(res, state == JOB_COMPLETING, &trouble);
+    if (end == DB_OK && complete_is_parked(res)) {
+        log_job(LOG_NOTICE, JOB_PARKED, j,
+                "Job %s can't be closed now, a trigger of the project refuses it: it is tried "
+                "again later, its slot is free",
+                j->id);
+        finishing_soon(w);
+        worker_tell(t, EV_OK);
+        return;
+    }
     if (ev == EV_RETRY)
         ev = EV_FINAL;
     if (ev == EV_FINAL && state == JOB_COMPLETING)
@@ -59,6 +75,27 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
 
 static int on_close(sd_event_source *source, uint64_t usec, void *userdata);
 
+/* Written before the closing, in its transaction where that succeeds, else by itself. */
+static void write_stored(Task *t) {
+    DbRequest request;
+
+    if (complete_stored_ask(t->worker->id, t->job, &request) == 0)
+        worker_call(t->worker, &request, "write down what is stored");
+}
+
+/* Where others hold the job's rows one after the other, it would never find them free: after a minute one closing
+ * at a time stands in line for them, for a moment and alone in its transaction. */
+static unsigned how_to_send(Task *t) {
+    Worker *w = t->worker;
+    uint64_t now = clock_now_usec();
+
+    if (t->job->tries == 0 || now < t->waits.since_usec + STARVED_USEC || w->lock_waiter ||
+        now < w->lock_waited_usec + LOCK_PAUSE_USEC)
+        return 0;
+    w->lock_waiter = t;
+    return DB_WAIT;
+}
+
 static void close_now(void *userdata) {
     Task *t = userdata;
     Worker *w = t->worker;
@@ -67,6 +104,8 @@ static void close_now(void *userdata) {
 
     switch (t->job->at.state) {
     case JOB_COMPLETING:
+        if (t->job->tries == 0)
+            write_stored(t);
         r = complete_done_ask(w->id, t->job, &request);
         break;
     case JOB_FAILING:
@@ -87,16 +126,20 @@ static void close_now(void *userdata) {
         r = complete_release_ask(w->id, t->job, &how, &request);
     }
     }
-    if (r < 0 || stage_send_db(t, &request, closed) < 0) {
+    if (r < 0 || stage_send_db_as(t, how_to_send(t), &request, closed) < 0) {
+        if (w->lock_waiter == t)
+            w->lock_waiter = NULL;
         stage_unqueue(t);
         (void) stage_pause_for(t, USEC_PER_SEC, on_close);
     }
 }
 
 static int on_close(sd_event_source *source, uint64_t usec, void *userdata) {
+    Task *t = userdata;
+
     (void) source;
     (void) usec;
-    stage_queue(userdata, LANE_CLOSE, close_now);
+    stage_queue(t, t->job->tries > 0 ? LANE_AGAIN : LANE_CLOSE, close_now);
     return 0;
 }
 

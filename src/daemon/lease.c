@@ -515,7 +515,7 @@ void lease_end(Worker *w) {
 }
 
 int lease_init(Worker *w) {
-    static const LaneName guarded[] = { LANE_CREATE, LANE_STORE, LANE_CLOSE };
+    static const LaneName guarded[] = { LANE_CREATE, LANE_STORE, LANE_CLOSE, LANE_AGAIN };
     int r = sd_event_add_time(w->event, &w->lease.timer, CLOCK_BOOTTIME, 0, 1, on_timer, w);
 
     for (size_t i = 0; i < sizeof guarded / sizeof *guarded; i++)

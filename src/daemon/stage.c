@@ -63,7 +63,11 @@ int stage_send_http(Task *t, HttpRequest *request, HttpDone heard) {
 }
 
 int stage_send_db(Task *t, DbRequest *request, DbDone heard) {
-    int r = db_call(t->worker->db, 0, request->sql, (const char *const *) request->params,
+    return stage_send_db_as(t, 0, request, heard);
+}
+
+int stage_send_db_as(Task *t, unsigned flags, DbRequest *request, DbDone heard) {
+    int r = db_call(t->worker->db, flags, request->sql, (const char *const *) request->params,
                     request->n_params, heard, t, &t->db);
 
     t->sent_usec = clock_now_usec();

@@ -32,6 +32,8 @@ void stages_leave(Task *t) {
     t->db = db_op_cancel(t->db);
     t->dir = dir_op_cancel(t->dir);
     looking_leave(t);
+    if (t->worker->lock_waiter == t)
+        t->worker->lock_waiter = NULL;
     t->timer = sd_event_source_disable_unref(t->timer);
     t->glb = glb_free(t->glb);
     /* The place in the queue is kept from the intent to the purchase: one token, one purchase. */

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/audit.h"
+#include "daemon/finishing.h"
 #include "daemon/lease.h"
 #include "daemon/patience.h"
 #include "daemon/prune.h"
@@ -31,6 +32,7 @@
 #define CLAIM_MAX 100 /* jobs at once; more follow at once */
 #define FILES_MAX 16  /* downloads, and uploads, at once */
 #define REQUESTS_MAX 64
+#define AGAIN_A_MINUTE 1200 /* closings that met a lock, tried again */
 
 /* --- moves --------------------------------------------------------------------------------- */
 
@@ -486,12 +488,14 @@ static int init_lanes(Worker *w) {
         [LANE_CREATE] = { "create", REQUESTS_MAX },   [LANE_POLL] = { "poll", REQUESTS_MAX },
         [LANE_REQUEST] = { "request", REQUESTS_MAX }, [LANE_FILE] = { "download", FILES_MAX },
         [LANE_STORE] = { "store", FILES_MAX },        [LANE_CLOSE] = { "close", UINT_MAX },
+        [LANE_AGAIN] = { "again", UINT_MAX },
     };
     int r = 0;
 
     for (int i = 0; i < _LANE_MAX && r >= 0; i++)
         r = lane_init(&w->lanes[i], w->event, lanes[i].name, lanes[i].max, on_lane, w);
     lane_guard(&w->lanes[LANE_FILE], stage_room_guard, w);
+    bucket_set(&w->lanes[LANE_AGAIN].bucket, AGAIN_A_MINUTE, 1, clock_now_usec());
     return r;
 }
 
@@ -552,8 +556,8 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
         (r = sd_event_source_set_enabled(w->tick, SD_EVENT_OFF)) < 0 || (r = lease_init(w)) < 0 ||
         (r = db_new(&w->db, event, w->resolver, config->database_url.text, "meshifyd", &events,
                     w)) < 0 ||
-        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = looking_init(w)) < 0 ||
-        (r = audit_init(w)) < 0 || (r = sample_init(w)) < 0)
+        (r = wakeup_init(w)) < 0 || (r = prune_init(w)) < 0 || (r = finishing_init(w)) < 0 ||
+        (r = looking_init(w)) < 0 || (r = audit_init(w)) < 0 || (r = sample_init(w)) < 0)
         goto fail;
     share_descriptors(w);
     *ret = w;
@@ -581,6 +585,7 @@ Worker *worker_free(Worker *w) {
     audit_done(w);
     looking_done(w);
     prune_done(w);
+    finishing_done(w);
     wakeup_done(w);
     lease_done(w);
     w->db = db_free(w->db);

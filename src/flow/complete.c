@@ -25,6 +25,10 @@ JobEvent complete_answer(const char *answer, Fault *reterr) {
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strcmp(answer, words[i].word) == 0)
             return words[i].ev;
+    if (strcmp(answer, "busy") == 0) {
+        fault_set(reterr, FAULT_DATABASE_BUSY, "somebody else has locked a row of the job");
+        return EV_WAIT;
+    }
     fault_set(reterr, FAULT_DATABASE, "an answer that is not known: '%.50s'", answer);
     return EV_RETRY;
 }
@@ -94,7 +98,8 @@ static json_t *result_meta(const Job *j) {
     return NULL;
 }
 
-int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {
+/* What the rows of a job that is done say of its mesh: the parameters behind those that name the job. */
+static int add_mesh(const Job *j, DbRequest *ret) {
     _cleanup_(json_unrefp) json_t *meta = result_meta(j);
     _cleanup_(json_unrefp) json_t *data =
         json_pack("{s:s, s:I, s:s}", "storage_path", j->object, "file_size",
@@ -102,12 +107,30 @@ int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {
     _cleanup_free_ char *meta_text = meta ? json_write(meta) : NULL;
     _cleanup_free_ char *data_text = data ? json_write(data) : NULL;
 
+    return !meta_text || !data_text || db_request_add(ret, j->object) < 0 ||
+                   db_request_addf(ret, "%llu", (unsigned long long) j->size_bytes) < 0 ||
+                   db_request_add(ret, MIME) < 0 || db_request_add(ret, data_text) < 0 ||
+                   db_request_add(ret, meta_text) < 0
+               ? -ENOMEM
+               : 0;
+}
+
+int complete_stored_ask(const char *worker, const Job *j, DbRequest *ret) {
+    const Purchase *p = job_purchase(j);
+
+    *ret = (DbRequest){ .sql = "SELECT meshify.stored($1, $2, $3, $4, $5, $6, $7, $8, $9)" };
+    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
+        db_request_add(ret, p->step) < 0 || db_request_addf(ret, "%u", p->number) < 0 ||
+        add_mesh(j, ret) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {
     *ret = (DbRequest){ .sql = "SELECT meshify.done($1, $2, $3, $4, $5, $6, $7)" };
-    if (!meta_text || !data_text || db_request_add(ret, worker) < 0 ||
-        db_request_add(ret, j->id) < 0 || db_request_add(ret, j->object) < 0 ||
-        db_request_addf(ret, "%llu", (unsigned long long) j->size_bytes) < 0 ||
-        db_request_add(ret, MIME) < 0 || db_request_add(ret, data_text) < 0 ||
-        db_request_add(ret, meta_text) < 0) {
+    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 || add_mesh(j, ret) < 0) {
         db_request_done(ret);
         return -ENOMEM;
     }
@@ -140,11 +163,15 @@ bool complete_keeps(const PGresult *res) {
     return PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "keep") == 0;
 }
 
+bool complete_is_parked(const PGresult *res) {
+    return PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "parked") == 0;
+}
+
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
 
     /* Closed by us already: the answer of the first sending was lost. */
-    if (strcmp(answer, "closed") == 0)
+    if (strcmp(answer, "closed") == 0 || complete_is_parked(res))
         return EV_OK;
     if (is_done &&
         (strcmp(answer, "cancel") == 0 || strcmp(answer, "gone") == 0 || complete_keeps(res)))

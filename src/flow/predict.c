@@ -321,6 +321,7 @@ Recorded predict_record_hear(const PGresult *res) {
         { "cancel", RECORDED_CANCEL },
         { "closed", RECORDED_CANCEL }, /* not by us, who were buying: its asset was deleted */
         { "gone", RECORDED_GONE },
+        { "busy", RECORDED_BUSY },
     };
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
 

@@ -72,7 +72,109 @@ def a_claim_that_takes_its_time():
     lab.sim.stop()
 
 
-TESTS = [claims_of_others, a_claim_that_takes_its_time]
+def due(lab):
+    """What was put off is tried now."""
+    lab.query("UPDATE meshify.closings SET due = now() WHERE due IS NOT NULL")
+
+
+def three_hundred_that_are_refused():
+    """Stored meshes whose closing a trigger refuses: they hold no slot, cost nothing more, and are done when it lets them."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=20)
+    trigger(lab, "refuse", "jobs", "NEW.status = 'done' AND NEW.input_data ->> 'prompt' = 'refused'", "RAISE EXCEPTION 'not done';")
+    daemon = lab.daemon(**{"worker.max_jobs": "20"})
+    bad = [lab.insert_job("refused", f"{IMAGE}?{i}")[0] for i in range(300)]
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.closings WHERE due IS NOT NULL") >= 40, 60, "more of them than there are slots")
+    good = [lab.insert_job(f"good {i}", f"{IMAGE}?good{i}")[0] for i in range(10)]
+    lab.query("UPDATE public.jobs SET priority = 1 WHERE id = ANY (%s::uuid[])", good)
+    for job in good:
+        lab.wait_status(job, "done", seconds=30)
+    ok(True, "300 refused: others are done beside them")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.closings WHERE due IS NOT NULL") == 300, 120, "all of them to wait for their closing")
+    is_(lab.query("SELECT status, count(*) FROM public.jobs GROUP BY 1 ORDER BY 1"), [("done", 10), ("pending", 300)], "300 refused: no worker holds them")
+    job, _ = lab.insert_job("one more", f"{IMAGE}?more")
+    begun = time.monotonic()
+    lab.wait_status(job, "done", seconds=60)
+    ok(time.monotonic() - begun < 10, "300 refused: one more is done in its time", time.monotonic() - begun)
+    is_(lab.value("SELECT count(*) FROM meshify.predictions WHERE object_name IS NOT NULL AND object_size > 0 AND length(object_sha256) = 64 "
+                  "AND job_id = ANY (%s::uuid[])", bad), 300, "300 refused: what is stored stands with each purchase")
+    # The output has expired long ago, and another instance does it.
+    lab.query("UPDATE meshify.predictions SET finished_at = now() - interval '3 h', intent_at = now() - interval '3 h'")
+    daemon.stop()
+    drop(lab, "refuse")
+    again = lab.daemon("two", **{"worker.max_jobs": "20"})
+    due(lab)
+    wait_for(lambda: lab.count("done") == 311, 60, "all of them to be done")
+    stats = lab.sim.stats()
+    is_((len(lab.sim.predictions()), lab.value("SELECT count(*) FROM meshify.predictions")), (311, 311), "300 refused: nothing is bought twice")
+    is_(lab.value("SELECT count(*) FROM meshify.refunds"), 0, "300 refused: nothing is given back")
+    is_(lab.value("SELECT count(*) FROM public.notifications WHERE type = 'success'"), 311, "300 refused: each user is told once")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "300 refused: no attempt is counted")
+    is_(daemon.said("The database is away") + again.said("The database is away"), 0, f"300 refused: the connection is kept {len(stats) > 0}")
+    lab.sim.stop()
+
+
+def notifications():
+    """As a hook whose extension is gone; then one that does not come back."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=20)
+    trigger(lab, "push", "notifications", "true", "PERFORM net.http_post('http://hook.example/', '{}'::jsonb);", timing="AFTER INSERT")
+    daemon = lab.daemon()
+    for i in range(10):
+        lab.insert_job("a chair", f"{IMAGE}?{i}")
+    lab.wait_all_ended(60)
+    is_((lab.count("done"), len(lab.sim.predictions()), lab.value("SELECT count(*) FROM meshify.refunds")), (10, 10, 0), "a broken hook: all are done, bought once")
+    is_(lab.value("SELECT count(*) FROM meshify.events WHERE event = 'unnotified'"), 10, "a broken hook: each history says so")
+    is_(daemon.said("could not be notified"), 1, "a broken hook: the log says it once")
+    job = lab.value("SELECT job_id FROM meshify.enqueue(%s, %s, 'a stool', NULL)", lab.user, lab.project)
+    ok(job, "a broken hook: users can still ask for more")
+    drop(lab, "push")
+    lab.wait_status(job, "done")
+    trigger(lab, "push", "notifications", "true", "PERFORM pg_sleep(300);", timing="AFTER INSERT")
+    for i in range(5):
+        lab.insert_job("a chair", f"{IMAGE}?slow{i}")
+    lab.wait_all_ended(60)
+    is_((lab.count("done"), daemon.said("The database is away|The lease is lost")), (16, 0), "a slow hook: all are done")
+    lab.sim.stop()
+
+
+def every_state_in_every_table():
+    """Each closing is refused in its own way, some when their transaction ends; a good one beside them; when it is mended,
+    all end as they were to."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=20)
+    trigger(lab, "jobs_now", "jobs", "NEW.status = 'done'", raising(r"replace(NEW.input_data ->> 'prompt', 'jobs ', '')"))
+    trigger(lab, "jobs_later", "jobs", "NEW.status = 'done'", raising(r"replace(NEW.input_data ->> 'prompt', 'later ', '')"), timing="AFTER UPDATE", constraint=True)
+    trigger(lab, "assets", "mesh_assets", "NEW.status = 'done'", raising(r"replace(NEW.prompt, 'assets ', '')"))
+    trigger(lab, "profiles", "profiles", "NEW.credits_remaining > OLD.credits_remaining", "RAISE EXCEPTION 'nothing back' USING ERRCODE = '40001';")
+    trigger(lab, "told", "notifications", "NEW.type = 'success'", raising(r"substring(NEW.message FROM 'raise .....')"), timing="BEFORE INSERT")
+    daemon = lab.daemon(**{"worker.max_jobs": "8"})
+    bad = [lab.insert_job(f"{where} raise {state}", f"{IMAGE}?{where}{state}")[0] for where in ("jobs", "later", "assets", "told") for state in STATES]
+    failing, _ = lab.insert_job(input_data="7")
+    lab.query("UPDATE public.jobs SET priority = 1 WHERE id = ANY (%s::uuid[])", bad)
+    lab.query("UPDATE public.jobs SET priority = 2 WHERE id = %s", failing)
+    good = [lab.insert_job(f"good {i}", f"{IMAGE}?{i}")[0] for i in range(10)]
+    for job in good:
+        lab.wait_status(job, "done", seconds=60)
+    ok(True, "every state: the good ones are done")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.closings WHERE due IS NOT NULL AND job_id = ANY (%s::uuid[])", [*bad, failing])
+             + lab.value("SELECT count(*) FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[])", bad) == len(bad) + 1, 60, "the others to be put off")
+    is_(lab.query("SELECT input_data ->> 'prompt' FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[]) AND input_data ->> 'prompt' !~ '^told'", bad),
+        [], "every state: nothing is swallowed")
+    is_(lab.value("SELECT count(*) FROM public.jobs WHERE status NOT IN ('done', 'pending')"), 0, "every state: none fails")
+    is_(daemon.said("The database is away|The lease is lost"), 0, "every state: the connection is kept")
+    for name in ("jobs_now", "jobs_later", "assets", "profiles", "told"):
+        drop(lab, name)
+    due(lab)
+    for job in bad:
+        lab.wait_status(job, "done", seconds=60)
+    lab.wait_status(failing, "error", seconds=60)
+    is_(len(lab.sim.predictions()), len(bad) + len(good), "every state: nothing is bought twice")
+    is_(lab.query("SELECT job_id::text, credits FROM meshify.refunds"), [(failing, 25)], "every state: one refund, to the one that failed")
+    lab.sim.stop()
+
+
+TESTS = [claims_of_others, a_claim_that_takes_its_time, notifications, every_state_in_every_table, three_hundred_that_are_refused]
 
 if __name__ == "__main__":
     testing.main(*TESTS)

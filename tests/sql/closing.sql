@@ -118,7 +118,7 @@ CREATE TEMP TABLE g AS SELECT t.claimed(1, 'gone') AS id;
 ALTER TABLE public.mesh_assets DISABLE TRIGGER meshify_asset_deleted;
 DELETE FROM public.mesh_assets WHERE prompt = 'gone';
 ALTER TABLE public.mesh_assets ENABLE TRIGGER meshify_asset_deleted;
-SELECT throws_ok($$SELECT t.done(1, (SELECT id FROM g))$$, '23503', NULL, 'done without an asset is refused');
+SELECT is(t.done(1, (SELECT id FROM g)), 'refused', 'done without an asset is refused');
 SELECT is(meshify.fail(t.w(1), (SELECT id FROM g), 'It broke down.', 'word'), 'ok', 'but it can fail');
 
 -- The asset is deleted while the closing is on its way: the object is to be removed again, and nothing is told twice.
@@ -155,6 +155,38 @@ SELECT dblink_exec('holder', 'ROLLBACK');
 SELECT dblink_exec('holder', 'BEGIN');
 SELECT * FROM dblink('holder', 'SELECT credits_used FROM public.profiles WHERE id = ''00000000-0000-0000-0000-00000000000a'' FOR KEY SHARE') AS x (used numeric);
 SELECT is(meshify.fail(t.w(1), (SELECT id FROM waited), 'It broke down.', 'word'), 'ok', 'but asked for again');
+SELECT dblink_exec('holder', 'ROLLBACK');
+
+-- In a batch of ours it is an answer, and the batch stays whole.
+SELECT set_config('meshify.sent_as', 'batch', false);
+CREATE TEMP TABLE busy AS SELECT t.claimed(1, 'locked') AS id;
+CREATE FUNCTION pg_temp.hold(what text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM dblink_exec('holder', 'ROLLBACK; BEGIN');
+    PERFORM FROM dblink('holder', what) AS x (a text);
+END $$;
+CREATE FUNCTION pg_temp.all_of(j uuid) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', t.done(1, j), meshify.fail(t.w(1), j, 'It broke down.', 'word'), meshify.hand_back(t.w(1), j, '0', false, '0', 'x')) $$;
+SELECT dblink_exec('holder', 'BEGIN');
+SELECT pg_temp.hold($$SELECT prompt FROM public.mesh_assets WHERE prompt = 'locked' FOR UPDATE$$);
+SELECT is(pg_temp.all_of(id), 'busy busy busy', 'an asset that somebody holds') FROM busy;
+SELECT pg_temp.hold($$SELECT status FROM public.jobs WHERE input_data ->> 'prompt' = 'locked' FOR UPDATE$$);
+SELECT is(pg_temp.all_of(id), 'busy busy busy', 'a job') FROM busy;
+SELECT is(t.intend(1, id), 'busy', 'nothing is bought meanwhile') FROM busy;
+SELECT pg_temp.hold('SELECT 1');
+SELECT is(t.intend(1, id), 'ok', 'then it is') FROM busy;
+SELECT pg_temp.hold($$SELECT status FROM public.jobs WHERE input_data ->> 'prompt' = 'locked' FOR UPDATE$$);
+SELECT is(meshify.record(t.w(1), t.row_of(id), 'busy', 'starting'), 'busy', 'nor is what was bought written down') FROM busy;
+SELECT lives_ok(format('SELECT meshify.further(t.w(1), %L), meshify.settle(t.row_of(%L), NULL, ''refused'', NULL, NULL, NULL, false)', id, id), 'what is nobody''s decision does not wait') FROM busy;
+SELECT pg_temp.hold($$SELECT id FROM public.profiles FOR UPDATE$$);
+SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'busy', 'a profile') FROM busy;
+SELECT set_config('meshify.sent_as', 'wait', false);
+SELECT throws_ok($$SELECT meshify.fail(t.w(1), (SELECT id FROM busy), 'It broke down.', 'word')$$, '55P03', NULL, 'who waits, waits for a moment');
+SELECT set_config('meshify.sent_as', 'batch', false);
+SELECT pg_temp.hold('SELECT 1');
+SELECT is(meshify.fail(t.w(1), t.w(98), 'It broke down.', 'word'), 'gone', 'what is gone is not busy');
+SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'ok', 'and what is free is closed') FROM busy;
+SELECT set_config('meshify.sent_as', '', false);
 SELECT dblink_exec('holder', 'ROLLBACK');
 SELECT dblink_disconnect('holder');
 SELECT * FROM finish();

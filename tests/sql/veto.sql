@@ -28,26 +28,125 @@ CREATE TRIGGER hostile_after AFTER UPDATE ON public.jobs FOR EACH ROW EXECUTE FU
 
 CREATE TEMP TABLE h AS SELECT p AS prompt, t.claimed(1, p) AS id FROM unnest(ARRAY['raises', 'skips', 'keeps', 'undoes']) p;
 SELECT is(count(*)::int, 4, 'jobs are claimed as ever') FROM public.jobs WHERE status = 'running';
-SELECT throws_ok(format('SELECT t.done(1, %L)', id), NULL, NULL, prompt || ': done is refused') FROM h;
 CREATE TEMP TABLE before AS SELECT pg_temp.counts() AS counts;
-SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'refused', prompt || ': so is the failing') FROM h;
+SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'parked', prompt || ': the failing is refused, and put off') FROM h;
 SELECT is(pg_temp.counts(), (SELECT counts FROM before), 'nothing was given, nobody was told');
 SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unended' AND detail ? 'error'), 4, 'it is written down');
-SELECT is(meshify.hand_back(t.w(1), id, '0', false, '0', 'word'), 'ok', prompt || ': it goes back') FROM h;
-SELECT is((SELECT bool_and(run_after > now() + interval '50 s') FROM public.jobs WHERE status = 'pending'), true, 'for a minute');
+SELECT results_eq('SELECT DISTINCT status, worker_id FROM public.jobs WHERE id IN (SELECT id FROM h)', $$VALUES ('pending', NULL::uuid)$$, 'no worker holds it');
 UPDATE public.jobs SET run_after = now();
-SELECT is((SELECT min(crashes) FROM meshify.claim(t.w(1), 9, 0, false) WHERE job_id IS NOT NULL), 1000, 'then a worker is told to do no more than end it');
-UPDATE public.jobs SET cancel_requested_at = now() WHERE id IN (SELECT id FROM h);
-SELECT is((SELECT string_agg(meshify.canceled(t.w(1), id), ' ') FROM h), 'refused refused refused refused', 'nor can it be canceled');
+SELECT is_empty('SELECT t.claim(1)', 'none gets it');
+SELECT is(t.done(1, id), 'lost', prompt || ': nor closes it in another way') FROM h;
+UPDATE meshify.closings SET due = now();
+SELECT results_eq('SELECT DISTINCT answer FROM meshify.finish(t.w(1), 9)', $$VALUES ('parked')$$, 'it is tried again, and put off again');
+SELECT results_eq('SELECT DISTINCT tries, due BETWEEN now() + interval ''7 s'' AND now() + interval ''10 s'' FROM meshify.closings', 'VALUES (2, true)', 'for longer');
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unended'), 4, 'that is written down once');
+UPDATE meshify.closings SET due = now(), tries = 20;
+SELECT meshify.finish(t.w(1), 9);
+SELECT is((SELECT max(due) BETWEEN now() + interval '6 min' AND now() + interval '10 min' FROM meshify.closings), true, 'but for ten minutes at most');
 SELECT is(pg_temp.counts(), (SELECT counts FROM before), 'with nothing given, and nobody told');
-UPDATE public.jobs SET cancel_requested_at = NULL WHERE id IN (SELECT id FROM h);
 -- As soon as the trigger lets it.
 DROP TRIGGER hostile ON public.jobs;
 ALTER TABLE public.jobs DISABLE TRIGGER hostile_after;
-SELECT is((SELECT string_agg(meshify.fail(t.w(1), id, 'It broke down.', 'word'), ' ') FROM h), 'ok ok ok ok', 'without the trigger it ends');
+UPDATE meshify.closings SET due = now();
+SELECT is_empty('SELECT * FROM meshify.finish(t.w(99), 9)', 'who is no worker closes nothing');
+SELECT results_eq('SELECT DISTINCT answer, detail FROM meshify.finish(t.w(1), 9)', $$VALUES ('error', 'word')$$, 'without the trigger it ends');
+SELECT results_eq('SELECT DISTINCT status, error FROM public.jobs WHERE id IN (SELECT id FROM h)', $$VALUES ('error', 'It broke down.')$$, 'as it was to');
 SELECT is((SELECT count(*)::int FROM meshify.refunds), 4, 'with one refund each');
+SELECT is_empty('SELECT * FROM meshify.closings', 'and nothing is left to do');
 SELECT is(meshify.retry(id), 'ok', 'a retry') FROM h LIMIT 1;
-SELECT is((SELECT max(crashes) FROM meshify.claim(t.w(1), 9, 0, false) WHERE job_id IS NOT NULL), 0, 'begins anew');
+SELECT is((SELECT max(age_usec) < 60000000 FROM meshify.claim(t.w(1), 9, 0, false) WHERE job_id IS NOT NULL), true, 'begins anew');
+UPDATE public.jobs SET created_at = now() - interval '1 day' WHERE status = 'running';
+DELETE FROM meshify.events;
+SELECT is((SELECT max(age_usec) < 60000000 FROM meshify.compare(t.w(1), '{}') WHERE job_id IS NOT NULL), true, 'also where its history is pruned');
+SELECT meshify.hand_back(t.w(1), id, '0', false, '0', 'word') FROM h;
+
+-- A done: the record is kept, whatever happens to the worker and to the output.
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+CREATE TRIGGER hostile BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.hostile();
+CREATE FUNCTION pg_temp.stored(j uuid) RETURNS void LANGUAGE sql AS $$ SELECT meshify.stored(t.w(1), j, 'paint', 1, 'u/p/mesh.glb', 3000000000, 'model/gltf-binary', '{"storage_path":"u/p/mesh.glb"}', '{"sha256":"x"}') $$;
+CREATE TEMP TABLE s AS SELECT p AS prompt, t.claimed(1, p) AS id FROM unnest(ARRAY['raises', 'good', 'cancels']) p;
+SELECT t.intend(1, id) FROM s;
+UPDATE meshify.predictions SET state = 'bought', prediction_id = job_id::text, finished_at = now() WHERE job_id IN (SELECT id FROM s);
+SELECT pg_temp.stored(id) FROM s;
+SELECT results_eq($$SELECT DISTINCT object_name, object_size, object_sha256 FROM meshify.predictions WHERE job_id IN (SELECT id FROM s)$$,
+    $$VALUES ('u/p/mesh.glb', 3000000000, 'x')$$, 'what is stored stands with its purchase');
+SELECT set_config('meshify.sent_as', 'batch', false);
+SELECT throws_ok($$SELECT t.done(1, id) FROM s WHERE prompt = 'raises'$$, 'P0001', 'no end for you', 'in a batch a refusal is an error');
+SELECT set_config('meshify.sent_as', 'alone', false);
+SELECT is(t.done(1, id), 'parked', 'alone it is put off') FROM s WHERE prompt = 'raises';
+SELECT is(t.done(1, id), 'lost', 'its worker has nothing more to say') FROM s WHERE prompt = 'raises';
+-- Its worker dies with two that are stored, and one was to be canceled.
+UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (SELECT id FROM s WHERE prompt = 'cancels');
+SELECT t.worker(3);
+SELECT is((SELECT taken FROM meshify.reap(t.w(3), ARRAY[t.w(1)], '1 hour')), 2, 'jobs of a dead worker are taken over');
+SELECT is_empty('SELECT t.claim(3)', 'but those with a mesh are not worked on again');
+UPDATE meshify.predictions SET finished_at = now() - interval '2 hours' WHERE job_id IN (SELECT id FROM s);
+SELECT results_eq($$SELECT s.prompt, f.answer FROM meshify.finish(t.w(3), 9) f JOIN s ON s.id = f.job ORDER BY 1$$,
+    $$VALUES ('cancels', 'canceled'), ('good', 'done')$$, 'they are closed from what was written down');
+SELECT results_eq($$SELECT j.status, j.output_data ->> 'storage_path', a.status, a.output_path, a.size FROM public.jobs j JOIN public.mesh_assets a ON a.id = j.asset_id
+    WHERE j.id = (SELECT id FROM s WHERE prompt = 'good')$$, $$VALUES ('done', 'u/p/mesh.glb', 'done', 'u/p/mesh.glb', 3000000000)$$, 'done, as it would have been');
+UPDATE meshify.closings SET due = now();
+SELECT dblink_connect_u('holder', :'dsn');
+SELECT dblink_exec('holder', 'BEGIN');
+SELECT * FROM dblink('holder', (SELECT format('SELECT a.prompt FROM public.mesh_assets a JOIN public.jobs j ON j.asset_id = a.id WHERE j.id = %L FOR UPDATE OF a', id)
+                                FROM s WHERE prompt = 'raises')) AS x (prompt text);
+SELECT is_empty('SELECT * FROM meshify.finish(t.w(3), 9)', 'a row that somebody holds is not waited for');
+SELECT results_eq('SELECT tries, due > now() FROM meshify.closings', 'VALUES (1, true)', 'nor counted');
+SELECT dblink_exec('holder', 'ROLLBACK');
+SELECT dblink_disconnect('holder');
+DROP TRIGGER hostile ON public.jobs;
+UPDATE meshify.closings SET due = now();
+SELECT results_eq($$SELECT answer, detail FROM meshify.finish(t.w(3), 9)$$, $$VALUES ('done', 'u/p/mesh.glb')$$, 'done, when the trigger is gone');
+CREATE CONSTRAINT TRIGGER later AFTER UPDATE ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.hostile();
+UPDATE meshify.settings SET value = 'on' WHERE key = 'refund';
+SELECT t.worker(1);
+CREATE TEMP TABLE def AS SELECT t.claimed(1, 'raises') AS id;
+SELECT is(t.done(1, id), 'parked', 'a deferred trigger is asked at once') FROM def;
+DROP TRIGGER later ON public.jobs;
+DELETE FROM public.mesh_assets a USING public.jobs j WHERE a.id = j.asset_id AND j.id = (SELECT id FROM def);
+SELECT is_empty('SELECT * FROM meshify.closings', 'what somebody ended is not closed any more');
+SELECT set_config('meshify.sent_as', '', false);
+
+-- Notifications: refused, in every way, they keep nothing from closing; and it is said once.
+CREATE FUNCTION public.mute() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.message ~ 'asserts' THEN
+        ASSERT false, 'no word';
+    ELSIF NEW.message ~ 'sleeps' THEN
+        PERFORM pg_sleep(60);
+    END IF;
+    RAISE EXCEPTION 'no word' USING ERRCODE = substring(NEW.message FROM '"raise (.....)"');
+END $$;
+CREATE TRIGGER mute BEFORE INSERT ON public.notifications FOR EACH ROW EXECUTE FUNCTION public.mute();
+SELECT set_config('meshify.sent_as', 'alone', false);
+CREATE TEMP TABLE m AS SELECT p AS prompt, t.claimed(1, p) AS id FROM unnest(ARRAY['raise 3F000', 'raise 42883', 'raise XX000', 'raise P0001', 'raise 25006', 'asserts']) p;
+SELECT is(t.done(1, id), 'ok', prompt || ': a notification that is refused') FROM m;
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unnotified' AND job_id IN (SELECT id FROM m)), 6, 'is an event');
+CREATE TEMP TABLE p AS SELECT p AS prompt, t.claimed(1, p) AS id FROM unnest(ARRAY['raise 40001', 'raise 40P01', 'raise 53100', 'raise 55P03', 'raise 57014', 'raise 58030']) p;
+SELECT is(t.done(1, id), 'parked', prompt || ': what may pass is tried again') FROM p;
+UPDATE meshify.closings SET due = now(), tries = 4;
+SELECT is((SELECT count(*)::int FROM meshify.finish(t.w(1), 9) WHERE answer = 'done'), 6, 'but not for ever');
+SELECT set_config('meshify.sent_as', '', false);
+SELECT isnt((SELECT job_id FROM meshify.enqueue('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-0000000000aa', 'raise 55P03', NULL)), NULL, 'nor does an enqueue fail for it');
+UPDATE meshify.settings SET value = 'on' WHERE key = 'paused';
+SELECT is(meshify.cancel((SELECT id FROM public.jobs WHERE status = 'pending')), 'canceled', 'nor a cancel');
+CREATE TEMP TABLE del AS SELECT t.job('raise 3F000') AS id;
+SELECT lives_ok($$DELETE FROM public.mesh_assets a USING public.jobs j WHERE a.id = j.asset_id AND j.id = (SELECT id FROM del)$$, 'nor a deletion');
+UPDATE meshify.settings SET value = 'off' WHERE key = 'paused';
+SELECT set_config('meshify.sent_as', 'alone', false);
+CREATE TEMP TABLE sleeps AS SELECT t.claimed(1, 'sleeps') AS id UNION ALL SELECT t.claimed(1, 'sleeps too');
+SET statement_timeout = '3s';
+SELECT is(t.done(1, (SELECT id FROM sleeps LIMIT 1)), 'ok', 'one that takes its time is cut off');
+SET statement_timeout = '1s';
+SELECT is(t.done(1, (SELECT id FROM sleeps OFFSET 1)), 'ok', 'and for a minute none is tried');
+RESET statement_timeout;
+DROP TRIGGER mute ON public.notifications;
+UPDATE meshify.troubles SET until = now();
+CREATE CONSTRAINT TRIGGER mute AFTER INSERT ON public.notifications DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.mute();
+CREATE TEMP TABLE late AS SELECT t.claimed(1, 'raise P0001') AS id;
+SELECT is(t.done(1, id), 'ok', 'a deferred trigger of theirs is asked at once, too') FROM late;
+SELECT set_config('meshify.sent_as', '', false);
+DROP TRIGGER mute ON public.notifications;
 ALTER TABLE public.jobs ENABLE TRIGGER hostile_after;
 CREATE TEMP TABLE d AS SELECT t.claimed(1, 'deletes') AS id;
 SELECT is(t.done(1, id), 'ok', 'a job that a trigger deletes as it ends') FROM d;

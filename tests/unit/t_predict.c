@@ -521,7 +521,7 @@ static void test_record(void **state) {
         /* clang-format off */
         { "ok", RECORDED }, { "taken", RECORDED_TAKEN }, { "surplus", RECORDED_SURPLUS },
         { "cancel", RECORDED_CANCEL }, { "lost", RECORDED_LOST }, { "closed", RECORDED_CANCEL },
-        { "gone", RECORDED_GONE },
+        { "gone", RECORDED_GONE }, { "busy", RECORDED_BUSY },
         /* clang-format on */
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);

@@ -1,0 +1,77 @@
+/* Closes the jobs that could not be closed when their worker tried: see meshify.finish(). No task stands for them, so
+ * that any number of them keeps no other job from a slot. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/message.h"
+#include "daemon/finishing.h"
+
+#define EVERY_USEC (15 * USEC_PER_SEC)
+#define SOON_USEC (2 * USEC_PER_SEC) /* while there are any */
+#define FULL_USEC (USEC_PER_SEC / 2) /* while more are due than one call takes */
+#define BATCH 50
+
+static void next_in(Worker *w, uint64_t usec) {
+    (void) sd_event_source_set_time_relative(w->finish_timer, usec);
+    (void) sd_event_source_set_enabled(w->finish_timer, SD_EVENT_ONESHOT);
+}
+
+static void say(Worker *w, const char *id, const char *answer, const char *detail) {
+    struct {
+        LogContext log;
+    } job = { .log = { .job_id = id } };
+
+    if (strcmp(answer, "done") == 0) {
+        w->done++;
+        w->metrics.finished[JOB_COMPLETING][FAULT_NONE]++;
+        log_job(LOG_NOTICE, JOB_DONE, &job, "Job %s is done, at last: %s", id, detail);
+    } else if (strcmp(answer, "error") == 0) {
+        w->failed++;
+        w->metrics.finished[JOB_FAILING][FAULT_NONE]++;
+        log_job(LOG_NOTICE, JOB_FAILED, &job, "Job %s has failed (%s), and is closed at last", id,
+                detail);
+    } else if (strcmp(answer, "canceled") == 0) {
+        w->canceled++;
+        w->metrics.finished[JOB_CANCELLING][FAULT_NONE]++;
+        log_job(LOG_NOTICE, JOB_CANCELED, &job, "Job %s is canceled, at last", id);
+    }
+}
+
+static void finished(void *userdata, DbEnd end, const PGresult *res) {
+    Worker *w = userdata;
+    int n = end == DB_OK ? PQntuples(res) : 0;
+
+    for (int i = 0; i < n; i++)
+        say(w, PQgetvalue(res, i, 0), PQgetvalue(res, i, 1), PQgetvalue(res, i, 2));
+    next_in(w, n >= BATCH ? FULL_USEC : n > 0 ? SOON_USEC : EVERY_USEC);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+    Worker *w = userdata;
+    DbRequest request = { .sql = "SELECT job, answer, detail FROM meshify.finish($1, $2)" };
+
+    (void) source;
+    (void) usec;
+    next_in(w, EVERY_USEC); /* should no answer come */
+    if (w->lease.registered && db_is_up(w->db) && db_request_add(&request, w->id) == 0 &&
+        db_request_addf(&request, "%d", BATCH) == 0)
+        (void) db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
+                       request.n_params, finished, w, NULL);
+    db_request_done(&request);
+    return 0;
+}
+
+void finishing_soon(Worker *w) {
+    next_in(w, SOON_USEC);
+}
+
+int finishing_init(Worker *w) {
+    return sd_event_add_time_relative(w->event, &w->finish_timer, CLOCK_MONOTONIC, SOON_USEC,
+                                      USEC_PER_SEC / 2, on_timer, w);
+}
+
+void finishing_done(Worker *w) {
+    w->finish_timer = sd_event_source_disable_unref(w->finish_timer);
+}

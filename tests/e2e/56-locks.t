@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+"""Rows and tables that somebody else has locked: nobody waits for them but who needs them."""
+
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import lab as testing
+from lab import Lab, is_, ok, wait_for
+
+IMAGE = "https://images.example/x.png"
+QUERIES = {
+    "assets": "SELECT FROM public.mesh_assets WHERE prompt = 'locked' FOR UPDATE",
+    "jobs": "SELECT FROM public.jobs WHERE input_data ->> 'prompt' = 'locked' FOR UPDATE",
+    "profiles": "SELECT FROM public.profiles p WHERE EXISTS (SELECT FROM public.jobs j WHERE j.user_id = p.id AND j.input_data ->> 'prompt' = 'locked') FOR UPDATE",
+}
+
+
+def unrelated(lab, name, n=50):
+    """How long some jobs take that nobody has locked."""
+    begun = time.monotonic()
+    jobs = [lab.insert_job(f"free {i}", f"{IMAGE}?{name}{i}")[0] for i in range(n)]
+    wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[])", jobs) == n, 90, "the end of the others")
+    return time.monotonic() - begun
+
+
+def beside_locked(lab, daemon, what, n, usual):
+    lab.sim.config(starting_ms=0, processing_ms=4000)
+    user, project = lab.add_user()
+    locked = [lab.insert_job("locked", f"{IMAGE}?{what}{n}-{i}", user=user, project=project)[0] for i in range(n)]
+    # A locked asset keeps nobody from buying.
+    wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE status = 'running' AND id = ANY (%s::uuid[])", locked) == n if what == "assets" else
+             lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'bought' AND job_id = ANY (%s::uuid[])", locked) == n, 60, "their purchases")
+    holder = lab.postgres.connect(autocommit=False)
+    holder.cursor().execute(QUERIES[what])
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    # Until all of them want to be closed.
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE finished_at IS NOT NULL AND job_id = ANY (%s::uuid[])", locked) == n, 60,
+             "their meshes")
+    took = unrelated(lab, f"{what}{n}")
+    ok(took < 2 * usual + 1, f"{n} locked {what}: the others are done in their time", f"{took:.1f} s, usually {usual:.1f} s")
+    if what != "profiles":
+        is_(lab.value("SELECT count(*) FROM public.jobs WHERE status = 'running' AND id = ANY (%s::uuid[])", locked), n, f"{n} locked {what}: they wait")
+    holder.rollback()
+    holder.close()
+    wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[])", locked) == n, 60, "the end of the locked")
+    is_(lab.value("SELECT max(attempts) FROM public.jobs WHERE id = ANY (%s::uuid[])", locked), 1, f"{n} locked {what}: then they are done, at the first attempt")
+    is_(daemon.said("The database is away|was refused|The lease is lost|not sent"), 0, f"{n} locked {what}: nothing was given up")
+
+
+def rows():
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon = lab.daemon(**{"worker.max_jobs": "300"})
+    unrelated(lab, "warm", 10)
+    usual = max(unrelated(lab, "usual"), unrelated(lab, "again"))
+    for what, n in (("assets", 40), ("jobs", 40), ("profiles", 40), ("assets", 200)):
+        beside_locked(lab, daemon, what, n, usual)
+    lab.sim.stop()
+
+
+TESTS = [rows]
+
+if __name__ == "__main__":
+    testing.main(*TESTS)
