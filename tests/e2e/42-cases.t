@@ -169,15 +169,6 @@ def unknown_purchase():
     return {"make": make}
 
 
-REFUSES = """CREATE FUNCTION public.refuses() RETURNS trigger LANGUAGE plpgsql AS
-    $f$ BEGIN IF NEW.prompt LIKE '%refused by a trigger%' AND NEW.status = 'done' THEN RAISE 'not that one'; END IF; RETURN NEW; END $f$;
-    CREATE TRIGGER refuses BEFORE UPDATE ON public.mesh_assets FOR EACH ROW EXECUTE FUNCTION public.refuses()"""
-
-
-def refused_by_trigger():
-    return {"make": lambda lab, tag: lab.insert_job("refused by a trigger " + tag, f"{IMAGE}?{tag}")}
-
-
 # --- what its user reads -----------------------------------------------------------------------
 
 TOO_LARGE = "The request is too large. Please shorten the prompt."
@@ -334,7 +325,6 @@ TABLE = [Case(*row) for row in [
     ("together", "store: 413", storage(413, "EntityTooLarge"), "store_too_large", "failed", STORE_TOO_LARGE, 1, 1, 25),
     ("together", "store: a name it does not take", storage(400, "InvalidKey"), "store_refused", "failed", NOT_STORED, 1, 1, 25),
     # The database, for this row alone.
-    ("together", "a trigger refuses the mesh", refused_by_trigger(), "database", "failed", NO_WORK, 1, 1, 25),
     ("together", "the asset is locked for a while", locked(), None, "done", None, 1, 1, 0),
     # max_size is 600 KiB here.
     ("small", "larger than max_size", prompt("large "), "asset_too_large", "failed", LARGE, 1, {"paint": 1, "large": 1}, 25),
@@ -460,7 +450,6 @@ class Row:
 def run_group(name, result):
     lab = Lab()
     lab.other = lab.add_user()
-    lab.postgres.execute(REFUSES, SUPERUSER)
     lab.sim.config(starting_ms=0, processing_ms=100, model_bytes={"tencent/hunyuan3d-2": 900000} if name == "small" else None or {})
     cases = [(i, c) for i, c in enumerate(TABLE) if c.group == name]
     rows = []

@@ -26,13 +26,19 @@ def unrelated(lab, name, n=50):
 
 
 def beside_locked(lab, daemon, what, n, usual):
-    lab.sim.config(starting_ms=0, processing_ms=4000)
+    lab.sim.config(starting_ms=0, processing_ms=50 if what == "assets" else 4000)
     user, project = lab.add_user()
-    locked = [lab.insert_job("locked", f"{IMAGE}?{what}{n}-{i}", user=user, project=project)[0] for i in range(n)]
-    # A locked asset keeps nobody from buying.
-    wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE status = 'running' AND id = ANY (%s::uuid[])", locked) == n if what == "assets" else
-             lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'bought' AND job_id = ANY (%s::uuid[])", locked) == n, 60, "their purchases")
+    lab.query("WITH a AS (INSERT INTO public.mesh_assets (project_id, owner_id, prompt, credits_cost) SELECT %s, %s, 'locked', 25 FROM generate_series(1, %s) RETURNING id) "
+              "INSERT INTO public.jobs (type, user_id, project_id, asset_id, run_after, input_data) "
+              "SELECT 'meshify', %s, %s, a.id, now() + interval '1 h', jsonb_build_object('prompt', 'locked', 'input_image_url', %s || a.id) FROM a",
+              project, user, n, user, project, f"{IMAGE}?")
+    locked = [j for (j,) in lab.query("SELECT id FROM public.jobs WHERE user_id = %s", user)]
     holder = lab.postgres.connect(autocommit=False)
+    if what == "assets": # keeps nobody from buying
+        holder.cursor().execute(QUERIES[what])
+    lab.query("UPDATE public.jobs SET run_after = now() WHERE user_id = %s; NOTIFY meshify_jobs", user)
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'bought' AND job_id = ANY (%s::uuid[])", locked) == n, 60,
+             "their purchases")
     holder.cursor().execute(QUERIES[what])
     lab.sim.config(starting_ms=0, processing_ms=50)
     # Until all of them want to be closed.

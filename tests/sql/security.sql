@@ -9,7 +9,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
                   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)$$,
     ARRAY(SELECT 'meshify.' || f FROM unnest(ARRAY[
         'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes', 'waits',
-        'intend', 'record', 'settle', 'further', 'progress', 'done', 'fail', 'canceled', 'hand_back', 'hand_back_unbought',
+        'intend', 'record', 'settle', 'further', 'progress', 'stored', 'done', 'fail', 'canceled', 'finish', 'hand_back', 'hand_back_unbought',
         'audit', 'audited', 'audit_lost', 'surplus',
         'intend_purchase', 'record_purchase', 'settle_purchase', 'hand_back_without', 'audit_unknown', 'found_surplus', 'audit_running', 'audit_ended',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
