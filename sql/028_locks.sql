@@ -144,7 +144,8 @@ CREATE OR REPLACE FUNCTION meshify.stored(
     RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 BEGIN
     UPDATE meshify.predictions p SET object_name = p_path, object_size = p_size, object_sha256 = p_result_meta ->> 'sha256'
-    WHERE p.job_id = p_job AND p.step = p_step AND p.purchase = p_purchase;
+    WHERE p.job_id = p_job AND p.step = p_step AND p.purchase = p_purchase
+      AND NOT EXISTS (SELECT FROM meshify.predictions o WHERE o.object_name = p_path AND o.id <> p.id); -- an index
     INSERT INTO meshify.closings AS c (job_id, how, args)
     SELECT p_job, 'done', jsonb_build_object('path', p_path, 'size', p_size, 'mime', p_mime, 'output_data', p_output_data, 'result_meta', p_result_meta)
     FROM meshify.jobs j WHERE j.id = p_job AND j.worker_id = p_worker AND j.status = 'running'

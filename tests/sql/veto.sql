@@ -63,13 +63,13 @@ SELECT meshify.hand_back(t.w(1), id, '0', false, '0', 'word') FROM h;
 -- A done: the record is kept, whatever happens to the worker and to the output.
 UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
 CREATE TRIGGER hostile BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.hostile();
-CREATE FUNCTION pg_temp.stored(j uuid) RETURNS void LANGUAGE sql AS $$ SELECT meshify.stored(t.w(1), j, 'paint', 1, 'u/p/mesh.glb', 3000000000, 'model/gltf-binary', '{"storage_path":"u/p/mesh.glb"}', '{"sha256":"x"}') $$;
+CREATE FUNCTION pg_temp.stored(j uuid) RETURNS void LANGUAGE sql AS $$ SELECT meshify.stored(t.w(1), j, 'paint', 1, 'u/p/' || j || '.glb', 3000000000, 'model/gltf-binary', '{"storage_path":"u/p/mesh.glb"}', '{"sha256":"x"}') $$;
 CREATE TEMP TABLE s AS SELECT p AS prompt, t.claimed(1, p) AS id FROM unnest(ARRAY['raises', 'good', 'cancels']) p;
 SELECT t.intend(1, id) FROM s;
 UPDATE meshify.predictions SET state = 'bought', prediction_id = job_id::text, finished_at = now() WHERE job_id IN (SELECT id FROM s);
 SELECT pg_temp.stored(id) FROM s;
-SELECT results_eq($$SELECT DISTINCT object_name, object_size, object_sha256 FROM meshify.predictions WHERE job_id IN (SELECT id FROM s)$$,
-    $$VALUES ('u/p/mesh.glb', 3000000000, 'x')$$, 'what is stored stands with its purchase');
+SELECT results_eq($$SELECT DISTINCT object_name = 'u/p/' || job_id || '.glb', object_size, object_sha256 FROM meshify.predictions WHERE job_id IN (SELECT id FROM s)$$,
+    $$VALUES (true, 3000000000, 'x')$$, 'what is stored stands with its purchase');
 SELECT set_config('meshify.sent_as', 'batch', false);
 SELECT throws_ok($$SELECT t.done(1, id) FROM s WHERE prompt = 'raises'$$, 'P0001', 'no end for you', 'in a batch a refusal is an error');
 SELECT set_config('meshify.sent_as', 'alone', false);
@@ -83,8 +83,8 @@ SELECT is_empty('SELECT t.claim(3)', 'but those with a mesh are not worked on ag
 UPDATE meshify.predictions SET finished_at = now() - interval '2 hours' WHERE job_id IN (SELECT id FROM s);
 SELECT results_eq($$SELECT s.prompt, f.answer FROM meshify.finish(t.w(3), 9) f JOIN s ON s.id = f.job ORDER BY 1$$,
     $$VALUES ('cancels', 'canceled'), ('good', 'done')$$, 'they are closed from what was written down');
-SELECT results_eq($$SELECT j.status, j.output_data ->> 'storage_path', a.status, a.output_path, a.size FROM public.jobs j JOIN public.mesh_assets a ON a.id = j.asset_id
-    WHERE j.id = (SELECT id FROM s WHERE prompt = 'good')$$, $$VALUES ('done', 'u/p/mesh.glb', 'done', 'u/p/mesh.glb', 3000000000)$$, 'done, as it would have been');
+SELECT results_eq($$SELECT j.status, j.output_data ->> 'storage_path', a.status, a.output_path = 'u/p/' || j.id || '.glb', a.size FROM public.jobs j JOIN public.mesh_assets a ON a.id = j.asset_id
+    WHERE j.id = (SELECT id FROM s WHERE prompt = 'good')$$, $$VALUES ('done', 'u/p/mesh.glb', 'done', true, 3000000000)$$, 'done, as it would have been');
 UPDATE meshify.closings SET due = now();
 SELECT dblink_connect_u('holder', :'dsn');
 SELECT dblink_exec('holder', 'BEGIN');
