@@ -421,8 +421,7 @@ bool worker_is_idle(const Worker *w) {
 
 void worker_dump(const Worker *w) {
     uint64_t now = clock_now_usec();
-    char turns[500];
-    char what[300];
+    char turns[500], what[300];
     const Task *t;
 
     log_line(
