@@ -42,6 +42,7 @@ typedef enum FaultCode {
     FAULT_STORE_TOO_LARGE,  /* over the bucket's limit */
     FAULT_SPOOL_FULL,       /* no room on the local disk */
     FAULT_PURCHASE_UNKNOWN, /* bought or not? never found out, and not bought again */
+    FAULT_STEP_GONE,        /* bought for a step that the configuration does not have any more */
     FAULT_TIMEOUT,          /* job_timeout is over */
     FAULT_CRASHED,          /* workers died over it too often */
     FAULT_DATABASE,         /* a call was refused by the database */

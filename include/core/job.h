@@ -152,8 +152,16 @@ void purchase_done(Purchase *p);
 Job *job_free(Job *j);
 DEFINE_CLEANUP(Job *, job_free)
 
+/* Is it a purchase of this step (an index), whatever configuration it was bought with? One of a last step is the
+ * mesh, whatever that step is called now; any other serves the step of its name, unless that is the last one. */
+bool job_serves(const Job *j, const Purchase *p, size_t step);
+
+/* Does it run, or may it, for a step that the configuration does not have any more? */
+bool job_is_stray(const Job *j, const Purchase *p);
+
 /* Where a claimed job begins: finds its step, its live purchase and its state, from its purchases. What
- * runs or may run comes first; then what follows the last output that is there. */
+ * runs or may run comes first; then what follows the last output that is there. JOB_RELEASING: a stray is the
+ * live purchase. */
 JobPos job_start(Job *j, uint64_t now_usec);
 
 /* The current step is about to be bought: when the output it needs is not there any more, goes back to

@@ -48,6 +48,9 @@ void stage_settle(Task *t, const char *status, const json_t *output, const json_
 /* The live purchase was never sent, or was refused: nothing was bought. */
 void stage_not_bought(Task *t, const char *status);
 
+/* Cancels a prediction that no job waits for. What fails here is the audit's, which names it. */
+void stage_cancel(Worker *w, const char *prediction_id);
+
 /* What is begun in each state; 0 or a negative errno. buying.c: */
 int enter_signing(Task *t);
 int enter_intending(Task *t);

@@ -31,6 +31,10 @@ typedef enum PollWants {
     POLL_WANTS_IMAGE
 } PollWants;
 
+/* Where the purchase's output is, by the configuration that it was bought with; `now` is its step as it is
+ * configured now, for one of a version that wrote nothing of it down. */
+const char *poll_pointer(const Purchase *p, const Step *now);
+
 /* The file in an output: by JSON pointer, or found by itself. NULL: none. Borrowed. */
 const char *poll_output(const json_t *output, const char *pointer, PollWants wants);
 

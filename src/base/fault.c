@@ -50,6 +50,7 @@ static const FaultInfo infos[_FAULT_MAX] = {
     [FAULT_STORE_TOO_LARGE]  = { "store_too_large", VERDICT_FINAL, "The mesh is larger than the store takes.", "Raise the bucket's file size limit.", 0, 0 },
     [FAULT_SPOOL_FULL]       = { "spool_full", VERDICT_WAIT, "The mesh could not be fetched at the moment.", "Make room in [worker] spool_dir.", 0, 0 },
     [FAULT_PURCHASE_UNKNOWN] = { "purchase_unknown", VERDICT_FINAL, "The mesh service did not say whether it took the request.", "Compare `meshifyctl show JOB` with the predictions at replicate.com.", 0, 0 },
+    [FAULT_STEP_GONE]        = { "step_gone", VERDICT_RETRY, "The request could not be worked on.", "A step was renamed or removed while its prediction ran; it is canceled, and bought as the pipeline is now.", 0, 0 },
     [FAULT_TIMEOUT]          = { "timeout", VERDICT_FINAL, "The request took too long and was stopped.", "Raise [worker] job_timeout if jobs need longer.", 0, 0 },
     [FAULT_CRASHED]          = { "crashed", VERDICT_FINAL, "The request could not be worked on.", "Workers died while they worked on it: see the journal.", 0, 0 },
     [FAULT_DATABASE]         = { "database", VERDICT_RETRY, "The request could not be worked on.", "See the error of the database in the journal.", 0, 0 },

@@ -149,15 +149,33 @@ Purchase *job_purchase(const Job *j) {
     return j->has_purchase ? &j->purchases[j->purchase] : NULL;
 }
 
+/* By its name, which its purchases are numbered under. */
 static bool of_step(const Job *j, const Purchase *p, size_t step) {
     return strcmp(p->step, j->pipeline->steps[step].name) == 0;
+}
+
+bool job_serves(const Job *j, const Purchase *p, size_t step) {
+    bool last = step + 1 == j->pipeline->n_steps;
+
+    if (!p->pipeline) /* of a version that wrote nothing of it down */
+        return of_step(j, p, step);
+    return p->is_last ? last : !last && of_step(j, p, step);
+}
+
+bool job_is_stray(const Job *j, const Purchase *p) {
+    if (p->finished || (p->state != PURCHASE_INTENDED && p->state != PURCHASE_BOUGHT))
+        return false;
+    for (size_t i = 0; i < j->pipeline->n_steps; i++)
+        if (job_serves(j, p, i))
+            return false;
+    return true;
 }
 
 void job_use_purchase(Job *j, Purchase *p) {
     j->purchase = (size_t) (p - j->purchases);
     j->has_purchase = true;
     for (size_t i = 0; i < j->pipeline->n_steps; i++)
-        if (of_step(j, p, i))
+        if (job_serves(j, p, i))
             j->step = i;
 }
 
@@ -184,21 +202,23 @@ unsigned job_given_up(const Job *j) {
     unsigned n = 0;
 
     for (size_t i = 0; i < j->n_purchases; i++)
-        n += of_step(j, &j->purchases[i], j->step) && j->purchases[i].state == PURCHASE_GIVEN_UP;
+        n += job_serves(j, &j->purchases[i], j->step) && j->purchases[i].state == PURCHASE_GIVEN_UP;
     return n;
 }
 
 /* Makes the newest purchase of the current step the live one, if it is one that still matters. */
 static void find_purchase(Job *j) {
-    unsigned newest = 0;
+    const Purchase *newest = NULL;
 
     j->has_purchase = false;
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        if (!of_step(j, p, j->step) || p->number < newest)
+        /* Numbers are a name's; of two names the database has told the newer one last. */
+        if (!job_serves(j, p, j->step) ||
+            (newest && strcmp(newest->step, p->step) == 0 && p->number < newest->number))
             continue;
-        newest = p->number;
+        newest = p;
         j->purchase = i;
         j->has_purchase = p->state == PURCHASE_INTENDED || p->state == PURCHASE_BOUGHT;
     }
@@ -229,6 +249,13 @@ JobPos job_start(Job *j, uint64_t now_usec) {
     size_t n = j->pipeline->n_steps;
     const Purchase *p;
 
+    /* Another configuration's, that nothing can be done with: the job goes back without it. */
+    for (size_t i = 0; i < j->n_purchases; i++)
+        if (job_is_stray(j, &j->purchases[i])) {
+            j->purchase = i;
+            j->has_purchase = true;
+            return (JobPos){ .state = JOB_RELEASING };
+        }
     /* A later step's prediction that runs, or may run, needs nothing of the steps before it. */
     for (j->step = n; j->step-- > 0;) {
         find_purchase(j);

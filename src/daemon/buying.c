@@ -199,33 +199,13 @@ int enter_looking(Task *t) {
     return stage_pause_for(t, look_delay_usec(t->job, clock_now_usec(), clock_chance()), on_look);
 }
 
-/* The purchase had been given up by another worker, who has the job: what we bought is cancelled. What fails
- * here is the audit's, which names it. */
-static void cancelled_surplus(void *userdata, HttpReply *reply) {
-    Worker *w = userdata;
-    Fault fault;
-
-    metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
-    if (service_cancel_hear(reply, &fault) != EV_OK)
-        log_line(LOG_WARNING, CANCEL_FAILED,
-                 "A surplus prediction could not be cancelled, the audit goes on trying: %s",
-                 fault.detail);
-}
-
-static void send_cancel(Worker *w, const char *prediction_id) {
-    HttpRequest request;
-    HttpOp *op;
-
-    if (service_cancel_ask(w->config, prediction_id, &request) == 0)
-        (void) http_send(w->http, &request, cancelled_surplus, w, &op);
-}
-
+/* The purchase had been given up by another worker, who has the job, or has no row: what we bought is cancelled. */
 static void cancel_surplus(Task *t) {
     t->worker->surplus++;
     log_job(LOG_WARNING, JOB_SURPLUS, t->job,
             "Job %s: prediction %s came too late and is cancelled", t->job->id,
             t->job->prediction_id);
-    send_cancel(t->worker, t->job->prediction_id);
+    stage_cancel(t->worker, t->job->prediction_id);
 }
 
 static void recorded(void *userdata, DbEnd end, const PGresult *res) {
@@ -311,7 +291,7 @@ static void polled(void *userdata, HttpReply *reply) {
         lane_open(stage_lane(t, LANE_POLL));
     else if (j->fault.code == FAULT_PREDICTION_GONE) {
         /* Should it turn up again, nobody waits for it any more. */
-        send_cancel(t->worker, job_purchase(j)->prediction_id);
+        stage_cancel(t->worker, job_purchase(j)->prediction_id);
         stage_settle(t, "gone", NULL, NULL, j->fault.detail, false);
         j->has_purchase = false;
     } else if (reply->code != 404 && reply->code != 410)

@@ -23,6 +23,22 @@
 
 /* --- closing ------------------------------------------------------------------------------- */
 
+/* The job went back without them, and they are surplus now. */
+static void cancel_strays(Task *t) {
+    for (size_t i = 0; i < t->job->n_purchases; i++) {
+        const Purchase *p = &t->job->purchases[i];
+
+        if (!job_is_stray(t->job, p) || p->state != PURCHASE_BOUGHT)
+            continue;
+        t->worker->surplus++;
+        log_job(LOG_WARNING, JOB_SURPLUS, t->job,
+                "Job %s: prediction %s was made for step %s, which is not in the configuration, "
+                "and is cancelled",
+                t->job->id, p->prediction_id, p->step);
+        stage_cancel(t->worker, p->prediction_id);
+    }
+}
+
 static void closed(void *userdata, DbEnd end, const PGresult *res) {
     Task *t = userdata;
     Job *j = t->job;
@@ -64,6 +80,8 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
         w->canceled++;
         log_job(LOG_NOTICE, JOB_CANCELED, j, "Job %s is canceled", j->id);
     } else if (ev == EV_OK && state == JOB_RELEASING) {
+        if (j->fault.code == FAULT_STEP_GONE)
+            cancel_strays(t);
         if (t->back_usec < w->plan.due_usec) /* nobody else will tell us when */
             w->plan.due_usec = t->back_usec;
     } else if (ev == EV_LOST && state != JOB_RELEASING)

@@ -35,14 +35,16 @@ JobEvent complete_answer(const char *answer, Fault *reterr) {
 
 /* --- closing ------------------------------------------------------------------------------- */
 
-/* The purchase whose result a step used: its newest success. */
+/* The purchase whose result a step used: its newest success; of the last one, the live purchase. */
 static const Purchase *used_of(const Job *j, size_t step) {
     const Purchase *used = NULL;
 
+    if (step + 1 == j->pipeline->n_steps)
+        return job_purchase(j);
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        if (strcmp(p->step, j->pipeline->steps[step].name) == 0 && p->finished && p->usable &&
+        if (job_serves(j, p, step) && p->finished && p->usable &&
             (!used || p->number > used->number))
             used = p;
     }
@@ -218,15 +220,45 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
     return h;
 }
 
+/* The purchases that the job goes back without: one that was surely not made, or the strays. `*ret` stays NULL when
+ * there are none. */
+static int without_what(const Job *j, json_t **ret) {
+    _cleanup_(json_unrefp) json_t *all = NULL;
+
+    for (size_t i = 0; i < j->n_purchases; i++) {
+        const Purchase *p = &j->purchases[i];
+        json_t *of;
+
+        if (j->fault.code == FAULT_STEP_GONE ? !job_is_stray(j, p) : i + 1 != j->give_up)
+            continue;
+        if (!(of = predict_identity(j, p)) ||
+            json_object_set_new(of, "state",
+                                json_string(p->state == PURCHASE_BOUGHT ? "bought" : "intended")) <
+                0) {
+            json_decref(of);
+            return -ENOMEM;
+        }
+        if ((!all && !(all = json_array())) || json_array_append(all, of) < 0) {
+            json_decref(of);
+            return -ENOMEM;
+        }
+        json_decref(of);
+    }
+    *ret = TAKE(all);
+    return 0;
+}
+
 int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret) {
     _cleanup_(json_unrefp) json_t *without = NULL;
     _cleanup_free_ char *text = NULL;
+    int r;
 
     *ret = (DbRequest){ .sql = "SELECT meshify.hand_back($1, $2, $3, $4, $5, $6)" };
-    if (j->give_up) {
+    if ((r = without_what(j, &without)) < 0)
+        return r;
+    if (without) {
         ret->sql = "SELECT meshify.hand_back_without($1, $2, $3, $4, $5, $6, $7)";
-        without = json_pack("[o]", predict_identity(j, &j->purchases[j->give_up - 1]));
-        if (!without || !(text = json_write(without)))
+        if (!(text = json_write(without)))
             return -ENOMEM;
     }
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||

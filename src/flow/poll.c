@@ -75,6 +75,10 @@ static const char *find(const json_t *value, const char *const *endings, int dep
     return NULL;
 }
 
+const char *poll_pointer(const Purchase *p, const Step *now) {
+    return p->pipeline ? p->pointer : now->output;
+}
+
 const char *poll_output(const json_t *output, const char *pointer, PollWants wants) {
     static const char *const members[] = { "model_file", "mesh", "mesh_paint", "glb", "model" };
     static const char *const glb[] = { ".glb", NULL };
@@ -262,8 +266,8 @@ static bool is_too_large(const json_t *root, const char *name) {
 
 static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     bool last = job_at_last_step(j);
-    const char *url =
-        poll_output(a->output, job_step_now(j)->output, last ? POLL_WANTS_MESH : POLL_WANTS_IMAGE);
+    const char *url = poll_output(a->output, poll_pointer(job_purchase(j), job_step_now(j)),
+                                  last ? POLL_WANTS_MESH : POLL_WANTS_IMAGE);
 
     if (json_is_true(json_object_get(a->root, "data_removed")) && !url) {
         fault_set(reterr, FAULT_OUTPUT_GONE, "the prediction's data was removed");

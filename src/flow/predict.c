@@ -24,8 +24,8 @@ static const Purchase *success_of(const Job *j, size_t step, uint64_t now_usec) 
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        if (strcmp(p->step, j->pipeline->steps[step].name) == 0 && p->state == PURCHASE_BOUGHT &&
-            p->usable && p->output && now_usec < p->finished_usec + JOB_OUTPUT_LIVES_USEC)
+        if (job_serves(j, p, step) && p->state == PURCHASE_BOUGHT && p->usable && p->output &&
+            now_usec < p->finished_usec + JOB_OUTPUT_LIVES_USEC)
             found = p;
     }
     return found;
@@ -73,7 +73,8 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
         const Purchase *before = success_of(j, j->step - 1, now_usec);
         const Step *its = &j->pipeline->steps[j->step - 1];
         const char *url =
-            before ? poll_output(before->output, its->output, POLL_WANTS_IMAGE) : NULL;
+            before ? poll_output(before->output, poll_pointer(before, its), POLL_WANTS_IMAGE)
+                   : NULL;
 
         if (!before) {
             fault_set(reterr, FAULT_OUTPUT_GONE, "step %s has no output any more", its->name);

@@ -104,6 +104,12 @@ __attribute__((unused)) static Job *job_of(const Config *c, const ClaimedRow *ro
     ",\"input_hash\":\"00\",\"input_keys\":[\"prompt\"],\"intent_age_usec\":2000000,"   \
     "\"give_up_in_usec\":100000000" more "}"
 
+/* `more` of a purchase that says what it was bought with. */
+#define OF_t "true"
+#define OF_f "false"
+#define OF(last, pointer) \
+    ",\"pipeline\":\"text\",\"last_step\":" OF_##last ",\"output_pointer\":" pointer
+
 /* What HTTP brought. The body is the reply's own; http_reply_done() frees it. */
 __attribute__((unused)) static HttpReply reply_of(int code, const char *body) {
     HttpReply r = { .end = HTTP_ANSWERED, .code = code };

@@ -275,7 +275,7 @@ static void test_where_it_begins(void **state) {
               "\"output\":[\"https://x/1.png\"]") "]",
           JOB_SIGNING, 0, false },
         /* a step of another pipeline, before the configuration was changed */
-        { "[" PURCHASE("older", 1, "bought", BOUGHT, "") "]", JOB_SIGNING, 0, false },
+        { "[" PURCHASE("older", 1, "bought", BOUGHT, "") "]", JOB_RELEASING, 0, true },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
 
@@ -367,6 +367,34 @@ static void test_unreadable_rows(void **state) {
     assert_null(j);
 }
 
+/* A prediction for a step that is not there any more: the job goes back without it, as an attempt. */
+static void test_step_gone(void **state) {
+    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
+    ClaimedRow row = claimed_row;
+    Job *j;
+
+    (void) state;
+    row.purchases = "[" PURCHASE("draw", 3, "bought", BOUGHT, OF(f, "null")) "]";
+    j = job_of(c, &row);
+    assert_int_equal(j->fault.code, FAULT_STEP_GONE);
+    assert_int_equal(j->at.state, JOB_RELEASING);
+    j = job_free(j);
+    row.attempts = "5"; /* the last one: it is cancelled, and the job fails */
+    j = job_of(c, &row);
+    assert_int_equal(j->fault.code, FAULT_STEP_GONE);
+    assert_int_equal(j->at.state, JOB_STOPPING);
+    assert_int_equal(j->at.resume, JOB_FAILING);
+    assert_string_equal(job_purchase(j)->prediction_id, PREDICTION);
+    j = job_free(j);
+    row.purchases = "[" PURCHASE("draw", 3, "bought", BOUGHT, OF(t, "\"/mesh\"")) "]";
+    j = job_of(c, &row); /* it is the mesh */
+    assert_int_equal(j->fault.code, FAULT_NONE);
+    assert_int_equal(j->at.state, JOB_POLLING);
+    assert_string_equal(job_purchase(j)->pipeline, "text");
+    assert_string_equal(job_purchase(j)->pointer, "/mesh");
+    j = job_free(j);
+}
+
 /* Numbers that no clock and no sequence gives. */
 static void test_numbers(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
@@ -444,6 +472,7 @@ int main(void) {
         cmocka_unit_test(test_unreadable_purchases),
         cmocka_unit_test(test_unreadable_rows),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_step_gone),
         cmocka_unit_test(test_usable),
         cmocka_unit_test(test_no_memory),
     };

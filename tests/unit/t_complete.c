@@ -331,6 +331,51 @@ static void test_release(void **state) {
     }
 }
 
+/* What the job goes back without, and what its worker knew of it. */
+static void test_hand_back_without(void **state) {
+    static const char *const keys[] = { "a", "b", "c" };
+    Step step = { .name = (char *) "carve" };
+    const Pipeline one = { .steps = &step, .n_steps = 1 };
+    Purchase all[3];
+    Job j = { .id = JOB_ID, .pipeline = &one, .purchases = all, .n_purchases = 3 };
+    HandBack h = { .reason = "x" };
+    DbRequest r;
+
+    (void) state;
+    for (size_t i = 0; i < 3; i++) {
+        all[i] = (Purchase){ .step = (char *) (i < 2 ? "draw" : "carve"),
+                             .number = (unsigned) i + 1,
+                             .state = i ? PURCHASE_BOUGHT : PURCHASE_INTENDED };
+        strcpy(all[i].key, keys[i]);
+    }
+    for (int gone = 0; gone < 2; gone++) {
+        json_t *without, *of;
+
+        j.give_up = gone ? 0 : 1;
+        j.fault.code = gone ? FAULT_STEP_GONE : FAULT_NONE;
+        assert_int_equal(complete_release_ask(WORKER, &j, &h, &r), 0);
+        assert_non_null(strstr(r.sql, "meshify.hand_back_without("));
+        assert_int_equal(r.n_params, 7);
+        without = json_parse(r.params[6], strlen(r.params[6]));
+        assert_int_equal(json_array_size(without), gone ? 2 : 1);
+        for (size_t i = 0; i < json_array_size(without); i++) {
+            of = json_array_get(without, i);
+            assert_string_equal(json_text(of, "key"), keys[i]);
+            assert_string_equal(json_text(of, "job"), JOB_ID);
+            assert_string_equal(json_text(of, "state"), i ? "bought" : "intended");
+        }
+        json_decref(without);
+        db_request_done(&r);
+    }
+    torture(n) {
+        int e = complete_release_ask(WORKER, &j, &h, &r);
+
+        assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
+        if (e == 0)
+            db_request_done(&r);
+    }
+}
+
 static void test_last_attempt(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD "[worker]\nmax_attempts = 3\n");
 
@@ -378,6 +423,7 @@ int main(void) {
         cmocka_unit_test(test_hand_back),
         cmocka_unit_test(test_release),
         cmocka_unit_test(test_last_attempt),
+        cmocka_unit_test(test_hand_back_without),
         cmocka_unit_test(test_no_memory),
     };
 

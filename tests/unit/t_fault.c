@@ -69,6 +69,7 @@ static void test_rows(void **state) {
         { FAULT_STORE_TOO_LARGE, "store_too_large", VERDICT_FINAL, 0, 0, "The mesh is larger than the store takes." },
         { FAULT_SPOOL_FULL, "spool_full", VERDICT_WAIT, 0, 0, "The mesh could not be fetched at the moment." },
         { FAULT_PURCHASE_UNKNOWN, "purchase_unknown", VERDICT_FINAL, 0, 0, "The mesh service did not say whether it took the request." },
+        { FAULT_STEP_GONE, "step_gone", VERDICT_RETRY, 0, 0, "The request could not be worked on." },
         { FAULT_TIMEOUT, "timeout", VERDICT_FINAL, 0, 0, "The request took too long and was stopped." },
         { FAULT_CRASHED, "crashed", VERDICT_FINAL, 0, 0, "The request could not be worked on." },
         { FAULT_DATABASE, "database", VERDICT_RETRY, 0, 0, "The request could not be worked on." },

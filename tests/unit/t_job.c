@@ -274,6 +274,7 @@ typedef struct Start {
         PurchaseState state;
         bool finished, usable;
         uint64_t ago;
+        char of; /* 'm': was the mesh's step, 'i': another, of a configuration that is known */
     } purchases[4];
     JobState state;
     size_t step;
@@ -282,24 +283,36 @@ typedef struct Start {
 
 /* clang-format off */
 static const Start start_cases[] = {
-    { "nothing bought yet", { { NULL, 0, 0, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
-    { "an intent", { { "paint", 1, PURCHASE_INTENDED, 0, 0, 0 } }, JOB_LOOKING, 0, 1 },
-    { "a known prediction", { { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_POLLING, 0, 1 },
-    { "an ended purchase", { { "paint", 1, PURCHASE_ENDED, 1, 0, 0 } }, JOB_SIGNING, 0, 0 },
-    { "given up, then intended again", { { "paint", 1, PURCHASE_GIVEN_UP, 0, 0, 0 }, { "paint", 2, PURCHASE_INTENDED, 0, 0, 0 } }, JOB_LOOKING, 0, 2 },
-    { "the first step is done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 } }, JOB_SIGNING, 1, 0 },
-    { "the first step is done, the second runs", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_POLLING, 1, 1 },
-    { "the first step's output is gone, the second still runs", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_POLLING, 1, 1 },
-    { "the first step's output is gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR } }, JOB_SIGNING, 0, 0 },
-    { "the first step's output is nearly gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR - 1 } }, JOB_SIGNING, 1, 0 },
-    { "both are done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1 } }, JOB_POLLING, 1, 1 },
-    { "the mesh is gone, the image is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR } }, JOB_SIGNING, 1, 0 },
-    { "the image is gone, the mesh made of it is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1 } }, JOB_POLLING, 1, 1 },
-    { "both are gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR } }, JOB_SIGNING, 0, 0 },
-    { "a step that the pipeline does not have any more", { { "draw", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
-    { "over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 0, 0 } }, JOB_SIGNING, 0, 0 },
-    { "the mesh is over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 0, 1 } }, JOB_SIGNING, 1, 0 },
-    { "the newest purchase counts", { { "paint", 2, PURCHASE_ENDED, 1, 0, 0 }, { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
+    { "nothing bought yet", { { NULL, 0, 0, 0, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
+    { "an intent", { { "paint", 1, PURCHASE_INTENDED, 0, 0, 0, 0 } }, JOB_LOOKING, 0, 1 },
+    { "a known prediction", { { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_POLLING, 0, 1 },
+    { "an ended purchase", { { "paint", 1, PURCHASE_ENDED, 1, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
+    { "given up, then intended again", { { "paint", 1, PURCHASE_GIVEN_UP, 0, 0, 0, 0 }, { "paint", 2, PURCHASE_INTENDED, 0, 0, 0, 0 } }, JOB_LOOKING, 0, 2 },
+    { "the first step is done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 } }, JOB_SIGNING, 1, 0 },
+    { "the first step is done, the second runs", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_POLLING, 1, 1 },
+    { "the first step's output is gone, the second still runs", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_POLLING, 1, 1 },
+    { "the first step's output is gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 0, 0 },
+    { "the first step's output is nearly gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR - 1, 0 } }, JOB_SIGNING, 1, 0 },
+    { "both are done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 } }, JOB_POLLING, 1, 1 },
+    { "the mesh is gone, the image is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 1, 0 },
+    { "the image is gone, the mesh made of it is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 } }, JOB_POLLING, 1, 1 },
+    { "both are gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 0, 0 },
+    { "a step that the pipeline does not have any more", { { "draw", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_RELEASING, 0, 1 },
+    { "the same, it is over", { { "draw", 1, PURCHASE_BOUGHT, 1, 1, 1, 'i' } }, JOB_SIGNING, 0, 0 },
+    { "the same, it is surplus by now", { { "draw", 1, PURCHASE_SURPLUS, 0, 0, 0, 'i' } }, JOB_SIGNING, 0, 0 },
+    { "the same, perhaps bought", { { "draw", 3, PURCHASE_INTENDED, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 3 },
+    { "the same, beside the mesh", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' }, { "draw", 2, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 2 },
+    { "the last step was renamed", { { "carve", 4, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 4 },
+    { "the same, perhaps bought", { { "carve", 4, PURCHASE_INTENDED, 0, 0, 0, 'm' } }, JOB_LOOKING, 1, 4 },
+    { "the same, it is over", { { "carve", 4, PURCHASE_BOUGHT, 1, 1, 1, 'm' } }, JOB_POLLING, 1, 4 },
+    { "the same, it failed", { { "carve", 4, PURCHASE_ENDED, 1, 0, 0, 'm' } }, JOB_SIGNING, 0, 0 },
+    { "the last step was renamed, and bought again", { { "carve", 4, PURCHASE_GIVEN_UP, 0, 0, 0, 'm' }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
+    { "the last step was another's name", { { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
+    { "the last step was not the last", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 1 },
+    { "steps that are the same", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 'i' }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
+    { "over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
+    { "the mesh is over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 0, 1, 0 } }, JOB_SIGNING, 1, 0 },
+    { "the newest purchase counts", { { "paint", 2, PURCHASE_ENDED, 1, 0, 0, 0 }, { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
 };
 /* clang-format on */
 
@@ -318,6 +331,8 @@ static void a_job_begins_where_its_purchases_say(void **state) {
                            .state = c->purchases[k].state,
                            .finished = c->purchases[k].finished,
                            .usable = c->purchases[k].usable,
+                           .pipeline = c->purchases[k].of ? strdup("text") : NULL,
+                           .is_last = c->purchases[k].of == 'm',
                            .finished_usec = NOW - c->purchases[k].ago,
                            .output = c->purchases[k].usable ? json_string("x") : NULL };
 

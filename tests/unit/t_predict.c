@@ -123,6 +123,10 @@ static void test_image_of_the_step_before(void **state) {
         { "[" PURCHASE("paint", 1, "bought", BOUGHT, "") "]", 0, EV_RETRY, FAULT_OUTPUT_GONE },
         { "[" PURCHASE("paint", 1, "surplus", BOUGHT, DONE "[\"" PNG "\"]") "]", 0, EV_RETRY, FAULT_OUTPUT_GONE },
         { "[" PURCHASE("older", 1, "bought", BOUGHT, DONE "[\"" PNG "\"]") "]", 0, EV_RETRY, FAULT_OUTPUT_GONE },
+        /* Where another configuration found it, it is; and what was the mesh then is no image now. */
+        { "[" PURCHASE("paint", 1, "bought", BOUGHT, OF(f, "\"/a\"") DONE "{\"a\":\"" PNG "\"}") "]", 0, EV_OK, FAULT_NONE },
+        { "[" PURCHASE("paint", 1, "bought", BOUGHT, OF(f, "null") DONE "{\"b\":\"" PNG "\"}") "]", 0, EV_OK, FAULT_NONE },
+        { "[" PURCHASE("paint", 1, "bought", BOUGHT, OF(t, "\"/0\"") DONE "[\"" PNG "\"]") "]", 0, EV_RETRY, FAULT_OUTPUT_GONE },
         { "[" PURCHASE("paint", 1, "bought", BOUGHT, DONE "[5]") "]", 0, EV_FINAL, FAULT_OUTPUT_MISSING },
         /* clang-format on */
     };
