@@ -70,6 +70,11 @@ BEGIN
         RETURN NEXT 'there is no table public.notifications: users are not notified. It may be added at any time';
     END IF;
 
+    IF meshify.project_owner_columns() IS NULL THEN
+        RETURN NEXT 'no column of public.projects says whose a project is: meshify.enqueue() takes any project of any user. '
+            'To have it say so, then migrate again: ALTER TABLE public.projects ADD COLUMN owner_id uuid;';
+    END IF;
+
     -- What an insert of ours leaves out.
     FOR c IN SELECT n.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS typ,
                     CASE WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ''''''

@@ -240,10 +240,13 @@ static void check_users(Doctor *d, PGconn *conn) {
         "SELECT r.rolname, k.relname, a.attname, w.word, coalesce(g.grantee, "
         "quote_ident(r.rolname))"
         " FROM pg_roles r"
-        " CROSS JOIN (VALUES ('mesh_assets', 'credits_cost'), ('jobs', 'status'), ('jobs', "
-        "'priority'),"
-        "                    ('jobs', 'worker_id'), ('jobs', 'run_after')) c (tab, col)"
-        " CROSS JOIN (VALUES ('UPDATE', 'w'), ('INSERT', 'a')) w (word, cmd)"
+        " CROSS JOIN (VALUES ('mesh_assets', 'credits_cost', true), ('jobs', 'status', true),"
+        "  ('jobs', 'priority', true), ('jobs', 'worker_id', true), ('jobs', 'run_after', true),"
+        "  ('mesh_assets', 'status', false), ('mesh_assets', 'output_path', false),"
+        "  ('mesh_assets', 'owner_id', false), ('jobs', 'input_data', false),"
+        "  ('jobs', 'asset_id', false), ('jobs', 'attempts', false), ('jobs', 'crashes', false),"
+        "  ('jobs', 'worked', false)) c (tab, col, new_too)" /* what whoever inserts has to write */
+        " JOIN (VALUES ('UPDATE', 'w'), ('INSERT', 'a')) w (word, cmd) ON cmd = 'w' OR new_too"
         " JOIN pg_class k ON k.oid = to_regclass('public.' || c.tab)"
         " JOIN pg_attribute a ON a.attrelid = k.oid AND a.attname = c.col AND NOT a.attisdropped"
         " LEFT JOIN LATERAL (" /* as whom: itself, a role it is in, PUBLIC */
@@ -273,6 +276,63 @@ static void check_users(Doctor *d, PGconn *conn) {
     if (PQntuples(res) == 0)
         doctor_say(d, GRADE_OK, "users", NULL,
                    "anon and authenticated can't write what jobs cost or how they run");
+    PQclear(res);
+}
+
+/* Rows that users insert were paid by nobody: a mesh is made for them all the same. */
+static void check_inserts(Doctor *d, PGconn *conn) {
+    static const char sql[] =
+        "SELECT CASE WHEN p.polname IS NULL THEN 'row security, which is off,'"
+        "  ELSE 'policy ' || quote_ident(p.polname) END, k.relname, string_agg(r.rolname, ', '"
+        "  ORDER BY r.rolname)"
+        " FROM pg_roles r"
+        " JOIN pg_class k ON k.oid IN (to_regclass('public.mesh_assets'), "
+        "to_regclass('public.jobs'))"
+        " LEFT JOIN pg_policy p ON p.polrelid = k.oid AND k.relrowsecurity AND p.polpermissive"
+        "   AND p.polcmd IN ('*', 'a')"
+        "   AND (p.polroles = '{0}' OR EXISTS (SELECT FROM unnest(p.polroles) o"
+        "        WHERE o <> 0 AND pg_has_role(r.oid, o, 'usage')))"
+        " WHERE r.rolname IN ('anon', 'authenticated')"
+        "   AND has_any_column_privilege(r.oid, k.oid, 'INSERT')"
+        "   AND (p.oid IS NOT NULL OR NOT k.relrowsecurity)"
+        " GROUP BY 1, 2 ORDER BY 2, 1";
+    PGresult *res = ask(d, conn, "users", sql);
+    char advice[200];
+
+    for (int i = 0; res && i < PQntuples(res); i++) {
+        (void) snprintf(advice, sizeof advice,
+                        "If only the edge function should: REVOKE INSERT ON public.%s FROM %s;",
+                        text(res, i, 1), text(res, i, 2));
+        doctor_say(d, GRADE_WARN, "users", advice,
+                   "%s lets %s insert rows of public.%s: they cost nothing, and nothing is given "
+                   "back for them",
+                   text(res, i, 0), text(res, i, 2), text(res, i, 1));
+    }
+    PQclear(res);
+}
+
+/* What was charged, and could not be given back as it was taken. */
+static void check_charges(Doctor *d, PGconn *conn) {
+    PGresult *res = ask(d, conn, "price",
+                        "SELECT price, other, other_cost, by_users FROM meshify.odd_charges()");
+    char advice[200];
+
+    if (res && PQntuples(res) == 1 && strcmp(text(res, 0, 1), "0") != 0) {
+        (void) snprintf(advice, sizeof advice,
+                        "If that is what the edge function takes: meshifyctl settings price %s",
+                        text(res, 0, 2));
+        doctor_say(d, GRADE_WARN, "price", advice,
+                   "%s assets of the last week cost something else than the price, %s, most often "
+                   "%s: of what they cost, at most the price is given back",
+                   text(res, 0, 1), text(res, 0, 0), text(res, 0, 2));
+    }
+    if (res && PQntuples(res) == 1 && strcmp(text(res, 0, 3), "0") != 0)
+        doctor_say(d, GRADE_WARN, "price",
+                   "If they were paid for, let the edge function insert them with the service role "
+                   "key.",
+                   "%s assets of the last week were inserted by users themselves (the role "
+                   "authenticated or anon): nothing is given back for them",
+                   text(res, 0, 3));
     PQclear(res);
 }
 
@@ -392,11 +452,13 @@ void doctor_database(Doctor *d) {
         if (check_schema(d, conn)) {
             check_others(d, conn);
             check_columns(d, conn);
+            check_charges(d, conn);
             check_room(d, conn);
         }
         check_row_security(d, conn);
         check_listen(d, conn);
         check_users(d, conn);
+        check_inserts(d, conn);
     }
     PQfinish(conn);
 }
