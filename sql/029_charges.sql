@@ -56,7 +56,7 @@ END $$;
 -- Gives back what was charged for an asset, if p_job was its last job. Answers what was given. The caller has locked
 -- the asset; where there is none any more, the charge is what calls wait for each other at.
 CREATE OR REPLACE FUNCTION meshify.refund(p_job uuid, p_user uuid, p_asset uuid) RETURNS numeric
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c meshify.charges;
     a record;
@@ -172,6 +172,7 @@ BEGIN
             END IF;
             UPDATE meshify.predictions p SET state = 'surplus', audited_at = NULL
             WHERE p.job_id = OLD.id AND p.state = 'bought' AND p.finished_at IS NULL;
+            DELETE FROM meshify.closings c WHERE c.job_id = OLD.id;
             PERFORM meshify.notify_user(OLD.user_id, 'info', 'Mesh Generation Canceled', 'Your 3D mesh generation was canceled.', OLD.id);
             PERFORM meshify.note(OLD.id, 'canceled', jsonb_build_object(
                 'reason', 'job deleted', 'refund', meshify.refund(OLD.id, OLD.user_id, OLD.asset_id)));
