@@ -14,9 +14,9 @@ PYTHON     ?= /usr/bin/python3
 # The sources in reading order: this list is the table of contents.
 BASE   := fault redact str proxy json message db_failure hash prom clock log_out log say
 CORE   := job config config_errors config_table config_ini config_names config_doubts config_steps config_value database_url pipeline retry hold scan sift glb glb_json
-FLOW   := notify claim answer service predict wanted listing look audit poll download validate bucket store store_supabase store_sign complete
-IO     := descriptors aside resolve hosts_list hosts db_errors db_login db_session db_connect db address http_body http_route http httpd spool dir
-DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying filing finishing closing stages lease wakeup prune audit sample metrics pages status
+FLOW   := notify claim answer service predict wanted listing look audit poll download validate bucket object store store_supabase store_sign complete
+IO     := descriptors aside resolve hosts_list hosts db_errors db_login db_session db_connect db address http_body http_route http httpd spool dir dir_sweep
+DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying filing finishing closing stages lease wakeup prune audit sweep sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := login doctor doctor_db doctor_hosts doctor_http
 CTL_IO := db_login db_session aside resolve address http_route http_body http # what the doctor asks with
@@ -114,6 +114,8 @@ $(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o $(BUILD)/base/log_
 $(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o $(BUILD)/base/log_out.o
 $(BUILD)/tests/t_hosts: EXTRA = $(BUILD)/io/hosts_list.o
 $(BUILD)/tests/t_hosts: $(BUILD)/io/hosts_list.o
+$(BUILD)/tests/t_dir_sweep: EXTRA = $(BUILD)/io/dir_sweep.o
+$(BUILD)/tests/t_dir_sweep: $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_address: EXTRA = $(BUILD)/io/address.o
 $(BUILD)/tests/t_address: $(BUILD)/io/address.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o

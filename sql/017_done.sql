@@ -40,6 +40,7 @@ BEGIN
         size = CASE WHEN pg_typeof(a.size) = 'integer'::regtype THEN least(v_size, 2147483647) ELSE v_size END
     WHERE a.id = j.asset_id;
     PERFORM meshify.spend(p_job, j.asset_id);
+    PERFORM meshify.stored_for_good(p_job, p_args ->> 'path');
     PERFORM meshify.notify_user(j.user_id, 'success', 'Mesh Generation Complete',
         'Your 3D mesh "' || meshify.prompt_of(j.input_data) || '" has been generated successfully and is ready for download.', p_job);
     PERFORM meshify.note(p_job, 'done', jsonb_build_object('path', p_args ->> 'path', 'size', v_size));

@@ -136,6 +136,8 @@ BEGIN
     -- Nothing can be found out any more about a purchase this old: the operator has decided.
     UPDATE meshify.predictions p SET state = 'given_up'
     WHERE p.job_id = p_job AND p.state = 'intended' AND p.intent_at < now() - interval '1 hour';
+    -- What still runs for an ended job is being cancelled: polled again, it would cost this try an attempt.
+    UPDATE meshify.predictions p SET state = 'surplus' WHERE p.job_id = p_job AND p.state = 'bought' AND p.finished_at IS NULL;
     UPDATE meshify.jobs x
     SET status = 'pending', error = meshify.fit('public.jobs', 'error', NULL), completed_at = NULL, attempts = 0, crashes = 0, progress = NULL, worker_id = NULL,
         run_after = now(), worked = '0', cancel_requested_at = NULL
@@ -201,7 +203,7 @@ DROP TRIGGER IF EXISTS meshify_purchase_asset ON meshify.predictions;
 CREATE TRIGGER meshify_purchase_asset BEFORE INSERT ON meshify.predictions
     FOR EACH ROW EXECUTE FUNCTION meshify.purchase_asset();
 
--- The name that the file of a purchase is stored under, which is this purchase's for ever, so that no name is ever
+-- The name that the file of a purchase is stored under, which is this purchase's until a DELETE is sent for it, so that no name is ever
 -- written with other bytes: p_path, or p_path with _2, _3 … before its extension, counted over all jobs of the
 -- asset. A purchase counts that was stored, or that went well before this one: an older program may be storing it,
 -- and writes no name down. NULL: there is no such purchase.
@@ -215,7 +217,7 @@ DECLARE
 BEGIN
     SELECT o.asset_id, o.object_name, o.intent_at INTO p FROM meshify.predictions o
     WHERE o.job_id = p_job AND o.step = p_step AND o.purchase = p_purchase FOR UPDATE;
-    IF NOT FOUND OR p.object_name IS NOT NULL THEN
+    IF NOT FOUND OR (p.object_name IS NOT NULL AND NOT meshify.is_orphan(p.object_name)) THEN
         RETURN p.object_name;
     END IF;
     v_asset := coalesce(p.asset_id, (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job));
@@ -228,7 +230,7 @@ BEGIN
     LOOP
         v_number := v_number + 1;
         v_name := CASE v_number WHEN 1 THEN p_path ELSE regexp_replace(p_path, '(\.[^./]*)?$', '_' || v_number || '\1') END;
-        CONTINUE WHEN EXISTS (SELECT FROM meshify.predictions o WHERE o.object_name = v_name)
+        CONTINUE WHEN meshify.is_orphan(v_name) OR EXISTS (SELECT FROM meshify.predictions o WHERE o.object_name = v_name)
                    OR EXISTS (SELECT FROM public.mesh_assets a WHERE a.id = v_asset AND a.output_path = v_name);
         BEGIN
             UPDATE meshify.predictions o SET object_name = v_name

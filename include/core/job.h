@@ -135,8 +135,8 @@ typedef struct Job {
     char *output_url; /* of the mesh */
     char sha256[HASH_HEX_SIZE];
     uint64_t size_bytes, meshes, triangles;
-    char *object; /* its name in the store */
-    bool stored;
+    char *object;  /* its name in the store, which is written down; NULL: not yet in this claim */
+    bool stored;   /* something may be there under this name, or come */
     bool unproven; /* an upload of it went out whole, and Storage did not say what became of it */
 
     double progress, progress_written;

@@ -17,6 +17,7 @@
 #include "flow/audit.h"
 #include "flow/download.h"
 #include "flow/notify.h"
+#include "io/aside.h"
 #include "io/db.h"
 #include "io/descriptors.h"
 #include "io/dir.h"
@@ -127,6 +128,19 @@ typedef struct Audit { /* one thing after the other; they have time */
     } rows[AUDIT_MAX];
 } Audit;
 
+#define SWEEP_MAX 20 /* objects that one sweep removes */
+
+typedef struct Sweep {
+    sd_event_source *timer;
+    bool busy;
+    Aside *aside;           /* where directories are read */
+    struct SweepCall *call; /* the reading under way */
+    uint64_t files_usec;    /* of the next one */
+    HttpOp *http;           /* the removal under way */
+    unsigned n, at;         /* names, and the one whose turn it is */
+    char *names[SWEEP_MAX];
+} Sweep;
+
 struct Worker {
     const Config *config;
     sd_event *event;
@@ -140,6 +154,7 @@ struct Worker {
     Listening listening;
     Looking looking;
     Audit audit;
+    Sweep sweep;
     Metrics metrics;
     DescriptorShares shares;
     Sample sample;

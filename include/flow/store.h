@@ -3,10 +3,6 @@
 #include "core/config.h"
 #include "core/job.h"
 
-/* The object's name for the mesh of the job's live purchase: a function of the purchase, so that
- * another worker can only write the same bytes under it. Sets j->object. */
-int store_name(const Config *c, Job *j);
-
 /* POST of `size` bytes of `fd` as j->object, over what may be there (storage: supabase). The object
  * carries x-metadata: sha256, job and prediction. */
 int store_ask(const Config *c, const Job *j, int fd, HttpRequest *ret);
@@ -38,6 +34,6 @@ JobEvent store_sign_bucket_hear(const HttpReply *reply, Fault *reterr);
 int store_bucket_ask(const Config *c, HttpRequest *ret);
 JobEvent store_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr);
 
-/* DELETE of j->object. EV_OK: it is not there any more; else EV_WAIT. */
-int store_remove_ask(const Config *c, const Job *j, HttpRequest *ret);
+/* DELETE of an object. EV_OK: it is not there any more; else EV_WAIT. */
+int store_remove_ask(const Config *c, const char *object, HttpRequest *ret);
 JobEvent store_remove_hear(const HttpReply *reply, Fault *reterr);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/audit.h"
+#include "daemon/sweep.h"
 #include "flow/service.h"
 
 #define FIRST_USEC (5 * USEC_PER_SEC)
@@ -201,11 +202,14 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 int audit_init(Worker *w) {
-    return sd_event_add_time_relative(w->event, &w->audit.timer, CLOCK_MONOTONIC, FIRST_USEC,
-                                      USEC_PER_SEC, on_timer, w);
+    int r = sd_event_add_time_relative(w->event, &w->audit.timer, CLOCK_MONOTONIC, FIRST_USEC,
+                                       USEC_PER_SEC, on_timer, w);
+
+    return r < 0 ? r : sweep_init(w);
 }
 
 void audit_done(Worker *w) {
+    sweep_done(w);
     w->audit.timer = sd_event_source_disable_unref(w->audit.timer);
     w->audit.http = http_op_cancel(w->audit.http);
     ended(w);

@@ -11,6 +11,7 @@
 #include "daemon/patience.h"
 #include "daemon/stage.h"
 #include "flow/complete.h"
+#include "flow/object.h"
 #include "flow/poll.h"
 #include "flow/service.h"
 #include "flow/store.h"
@@ -242,6 +243,12 @@ static void stop_bought(void *userdata) {
         worker_tell(t, EV_FINAL);
 }
 
+/* The object is gone, or left to the sweep, which looks after it in any case. */
+static void dropped(Task *t) {
+    t->job->stored = false;
+    worker_tell(t, EV_OK);
+}
+
 static void removed(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     Fault trouble = { 0 }; /* not the job's, which ends for a reason of its own */
@@ -249,39 +256,51 @@ static void removed(void *userdata, HttpReply *reply) {
 
     t->http = NULL;
     metrics_storage(&t->worker->metrics, reply);
-    if (ev == EV_WAIT && t->job->tries >= STOP_TRIES) { /* it is named by no row */
-        log_job(LOG_WARNING, JOB_LEFT_BEHIND, t->job,
-                "Job %s ends, but its object %s can't be deleted: %s", t->job->id, t->job->object,
-                trouble.detail);
-        ev = EV_OK;
+    if (ev == EV_WAIT && t->job->tries < STOP_TRIES) {
+        worker_tell(t, ev);
+        return;
     }
-    if (ev == EV_OK)
-        t->job->stored = false;
-    worker_tell(t, ev);
+    if (ev == EV_WAIT)
+        log_job(LOG_WARNING, JOB_LEFT_BEHIND, t->job,
+                "Job %s ends, but its object %s can't be deleted: %s; the sweep goes on trying",
+                t->job->id, t->job->object, trouble.detail);
+    dropped(t);
+}
+
+/* The name is written down as one that nobody needs: no later upload gets it, which this DELETE might hit. */
+static void may_remove(void *userdata, DbEnd end, const PGresult *res) {
+    Task *t = userdata;
+    const Config *c = t->worker->config;
+    HttpRequest request;
+    Fault trouble = { 0 };
+    JobEvent ev;
+
+    if (!stage_db_refused(t, end, res, &ev, &trouble))
+        ev = object_drop_hear(res);
+    if (ev == EV_WAIT)
+        worker_tell(t, EV_WAIT);
+    else if (ev != EV_OK)
+        dropped(t);
+    else if (c->storage_driver == STORAGE_DIR) {
+        (void) dir_remove(c->storage_url, t->job->object);
+        dropped(t);
+    } else if (store_remove_ask(c, t->job->object, &request) < 0 ||
+               stage_send_http(t, &request, removed) < 0)
+        dropped(t);
 }
 
 static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {
     Task *t = userdata;
-    const Config *c = t->worker->config;
     const Purchase *p = job_purchase(t->job);
-    HttpRequest request;
+    DbRequest request;
 
     (void) source;
     (void) usec;
-    if (p && p->state == PURCHASE_BOUGHT && !p->finished) {
+    if (p && p->state == PURCHASE_BOUGHT && !p->finished)
         stage_queue(t, LANE_REQUEST, stop_bought);
-        return 0;
-    }
-    /* The same name may be what a row names by now, once the lease is in doubt. */
-    if (t->job->stored && lease_is_trusted(t->worker)) {
-        if (c->storage_driver == STORAGE_DIR) {
-            t->job->stored = false;
-            (void) dir_remove(c->storage_url, t->job->object);
-        } else if (store_remove_ask(c, t->job, &request) == 0 &&
-                   stage_send_http(t, &request, removed) == 0)
-            return 0;
-    }
-    worker_tell(t, EV_OK);
+    else if (!t->job->stored || object_drop_ask(t->worker->id, t->job, &request) < 0 ||
+             stage_send_db(t, &request, may_remove) < 0)
+        worker_tell(t, EV_OK);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/patience.h"
 #include "daemon/stage.h"
 #include "flow/download.h"
+#include "flow/object.h"
 #include "flow/store.h"
 #include "flow/validate.h"
 
@@ -207,7 +208,6 @@ static void store_ended(Task *t, JobEvent ev) {
 
     if (ev == EV_OK) {
         lane_open(stage_lane(t, LANE_STORE));
-        j->stored = true;
         t->worker->metrics.stored_bytes += j->size_bytes;
         log_job(LOG_INFO, JOB_STORED, j, "Job %s: %s, %llu bytes", j->id, j->object,
                 (unsigned long long) j->size_bytes);
@@ -274,19 +274,16 @@ static void upload(Task *t) {
         stage_give_up(t, r);
 }
 
-static void store(void *userdata) {
-    Task *t = userdata;
+/* Its name is written down: from here on something may be there, whatever becomes of the job. */
+static void send_file(Task *t) {
     const Config *c = t->worker->config;
     HttpRequest request;
-    int r = store_name(c, t->job), fd = spool_file_fd(t->file);
+    int r;
 
-    if (r < 0) {
-        stage_give_up(t, r);
-        return;
-    }
+    t->job->stored = true;
     if (c->storage_driver == STORAGE_DIR) {
-        r = dir_put(t->worker->event, c->storage_url, t->job->object, fd, t->job->size_bytes,
-                    stored_dir, t, &t->dir);
+        r = dir_put(t->worker->event, c->storage_url, t->job->object, spool_file_fd(t->file),
+                    t->job->size_bytes, stored_dir, t, &t->dir);
         if (r < 0)
             stored_dir(t, r);
         return;
@@ -296,6 +293,31 @@ static void store(void *userdata) {
     else if ((r = store_info_ask(c, t->job, &request)) < 0 ||
              (r = stage_send_http(t, &request, found)) < 0)
         stage_give_up(t, r);
+}
+
+static void named(void *userdata, DbEnd end, const PGresult *res) {
+    Task *t = userdata;
+    JobEvent ev;
+
+    if (!stage_db_refused(t, end, res, &ev, &t->job->fault))
+        ev = object_name_hear(res, t->job, &t->job->fault);
+    if (ev == EV_OK)
+        send_file(t);
+    else if (ev == EV_RETRY || ev == EV_FINAL)
+        worker_tell_fault(t, EV_RETRY);
+    else
+        worker_tell(t, ev);
+}
+
+static void store(void *userdata) {
+    Task *t = userdata;
+    DbRequest request;
+
+    if (t->job->object)
+        send_file(t);
+    else if (object_name_ask(t->worker->config, t->worker->id, t->job, &request) < 0 ||
+             stage_send_db(t, &request, named) < 0)
+        stage_give_up(t, -ENOMEM);
 }
 
 int enter_storing(Task *t) {

@@ -1,4 +1,4 @@
-/* Stage 7: the name of a mesh in the store, its upload, and the proof that it is there. */
+/* Stage 7: the upload of a mesh into the store, and the proof that it is there. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,74 +15,6 @@
 #define UPLOAD_BYTES_A_SECOND (64 * 1024)
 #define UPLOAD_STALL_SECONDS 120
 #define UPLOAD_STALL_BYTES (1024 * 1024) /* a second more for each */
-
-/* --- names --------------------------------------------------------------------------------- */
-
-/* How many purchases of the last step had succeeded before the live one. Also those whose output is gone
- * by now: a worker that lost the job may be storing it still. */
-static unsigned successes_before(const Job *j) {
-    const Purchase *live = job_purchase(j);
-    unsigned n = 0;
-
-    for (size_t i = 0; i < j->n_purchases; i++) {
-        const Purchase *p = &j->purchases[i];
-
-        n += strcmp(p->step, live->step) == 0 && p->number < live->number && p->succeeded;
-    }
-    return n;
-}
-
-static const char *variable(const Job *j, const char *name, size_t n) {
-    const struct {
-        const char *name, *value;
-    } all[] = {
-        { "{user_id}", j->user_id },
-        { "{project_id}", j->project_id },
-        { "{asset_id}", j->asset_id },
-        { "{job_id}", j->id },
-    };
-
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (strlen(all[i].name) == n && strncmp(name, all[i].name, n) == 0)
-            return all[i].value;
-    return NULL;
-}
-
-int store_name(const Config *c, Job *j) {
-    StrBuf name = { 0 };
-    unsigned again = successes_before(j);
-    char *dot, *slash;
-    int r = 0;
-
-    for (const char *p = c->storage_path; *p && r == 0;) {
-        size_t n = *p == '{' ? strcspn(p, "}") + 1 : strcspn(p, "{");
-        const char *value = *p == '{' ? variable(j, p, n) : NULL;
-
-        r = value ? strbuf_add(&name, value, strlen(value)) : strbuf_add(&name, p, n);
-        p += n;
-    }
-    if (r == 0 && again > 0 && name.text) {
-        char *suffix = str_printf("_%u", again + 1), *whole = NULL;
-
-        dot = strrchr(name.text, '.');
-        slash = strrchr(name.text, '/');
-        if (!dot || (slash && dot < slash))
-            dot = name.text + name.size;
-        whole =
-            suffix ? str_printf("%.*s%s%s", (int) (dot - name.text), name.text, suffix, dot) : NULL;
-        free(suffix);
-        free(name.text);
-        name.text = whole;
-        r = whole ? 0 : -ENOMEM;
-    }
-    if (r < 0) {
-        strbuf_done(&name);
-        return r;
-    }
-    free(j->object);
-    j->object = name.text;
-    return 0;
-}
 
 /* --- storing ------------------------------------------------------------------------------- */
 
@@ -197,8 +129,8 @@ JobEvent store_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reter
     return EV_ELSE;
 }
 
-int store_remove_ask(const Config *c, const Job *j, HttpRequest *ret) {
-    return store_request(c, "DELETE", "object", j->object, ret);
+int store_remove_ask(const Config *c, const char *object, HttpRequest *ret) {
+    return store_request(c, "DELETE", "object", object, ret);
 }
 
 JobEvent store_remove_hear(const HttpReply *reply, Fault *reterr) {

@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include "fixtures.h"
+#include "flow/object.h"
 #include "flow/store.h"
 #include "torture.h"
 
@@ -28,71 +29,87 @@ static Job *storing(const Config *c, const char *purchases) {
 #define RUNS(n) PURCHASE("sculpt", n, "bought", BOUGHT, "")
 #define WAS(n, state, more) PURCHASE("sculpt", n, state, BOUGHT, more)
 
-static void test_name(void **state) {
+static void name(const Config *c, Job *j) {
+    free(j->object);
+    j->object = object_path(c, j);
+    assert_non_null(j->object);
+}
+
+static void test_path(void **state) {
     static const struct {
-        const char *path, *purchases, *name;
+        const char *path, *name;
     } cases[] = {
-        { NULL, RUNS(1), NAME ".glb" },
-        { NULL, RUNS(7), NAME ".glb" },
-        { "{job_id}", RUNS(1), JOB_ID },
-        { "a.b/{job_id}", RUNS(1), "a.b/" JOB_ID },
-        { "{asset_id}{asset_id}/{project_id}_x.glb", RUNS(1),
-          ASSET_ID ASSET_ID "/" PROJECT_ID "_x.glb" },
-        /* bought again after a success: beside it, not over it */
-        { NULL, WAS(1, "bought", GONE) "," RUNS(2), NAME "_2.glb" },
-        { NULL, WAS(1, "bought", GONE) "," WAS(2, "bought", GONE) "," RUNS(3), NAME "_3.glb" },
-        { NULL, RUNS(4) "," WAS(2, "bought", GONE), NAME "_2.glb" },
-        { "{job_id}", WAS(1, "bought", GONE) "," RUNS(2), JOB_ID "_2" },
-        { NULL, WAS(1, "ended", ",\"finished\":true,\"status\":\"succeeded\"") "," RUNS(2),
-          NAME "_2.glb" },
-        { "a.b/{job_id}", WAS(1, "bought", GONE) "," RUNS(2), "a.b/" JOB_ID "_2" },
-        { "{job_id}.tar.gz", WAS(1, "bought", GONE) "," RUNS(2), JOB_ID ".tar_2.gz" },
-        /* not after a purchase that gave no mesh */
-        { NULL, WAS(1, "ended", FAILED) "," RUNS(2), NAME ".glb" },
-        { NULL, PURCHASE("sculpt", 1, "given_up", "null", "") "," RUNS(2), NAME ".glb" },
-        { NULL, WAS(1, "surplus", ",\"finished\":true,\"status\":\"canceled\"") "," RUNS(2),
-          NAME ".glb" },
-        { NULL, PURCHASE("sculpt", 1, "ended", "null", "") "," WAS(2, "bought", GONE) "," RUNS(3),
-          NAME "_2.glb" },
-        /* nor after another step's success */
-        { NULL, PURCHASE("paint", 1, "bought", BOUGHT, GONE) "," RUNS(2), NAME ".glb" },
+        { NULL, NAME ".glb" },
+        { "{job_id}", JOB_ID },
+        { "a.b/{job_id}", "a.b/" JOB_ID },
+        { "{asset_id}{asset_id}/{project_id}_x.glb", ASSET_ID ASSET_ID "/" PROJECT_ID "_x.glb" },
     };
 
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *text = cases[i].path ? str_printf(GOOD "path = %s\n", cases[i].path) : strdup(GOOD);
-        char *purchases = str_printf("[%s]", cases[i].purchases);
         _cleanup_(config_freep) Config *c = good(&nothing, text);
-        _cleanup_(job_freep) Job *j = storing(c, purchases);
+        _cleanup_(job_freep) Job *j = storing(c, "[" RUNS(1) "]");
 
-        print_message("# name %zu\n", i);
-        assert_int_equal(store_name(c, j), 0);
+        print_message("# path %zu\n", i);
+        name(c, j);
         assert_string_equal(j->object, cases[i].name);
-        assert_int_equal(store_name(c, j), 0); /* asked again, it is the same */
-        assert_string_equal(j->object, cases[i].name);
-        free(purchases);
         free(text);
     }
 }
 
-/* A worker that was left behind knows less, but writes its purchase's bytes under the same name. */
-static void test_name_of_a_zombie(void **state) {
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
-    _cleanup_(job_freep) Job *zombie = storing(c, "[" WAS(1, "bought", GONE) "," RUNS(2) "]");
-    _cleanup_(job_freep) Job *other =
-        storing(c, "[" WAS(1, "bought", GONE) "," WAS(2, "bought", GONE) "," RUNS(3) "]");
+/* The database gives the name, before the first byte goes up. */
+static void test_naming(void **state) {
+    static const struct {
+        const char *answer, *name;
+        JobEvent ev;
+        const char *object;
+    } cases[] = {
+        { "ok", "a/b_2.glb", EV_OK, "a/b_2.glb" },
+        { "ok", NULL, EV_RETRY, NULL },
+        { "lost", NULL, EV_LOST, NULL },
+        { "closed", NULL, EV_LOST, NULL },
+        { "cancel", NULL, EV_CANCEL, NULL },
+        { "gone", NULL, EV_CANCEL, NULL },
+        { "something", "a/b.glb", EV_RETRY, NULL },
+    };
+    _cleanup_(config_freep) Config *c =
+        good(&nothing, GOOD "bucket = b\n[worker]\njob_timeout = 2min\n");
+    _cleanup_(job_freep) Job *j = storing(c, "[" RUNS(3) "]");
+    static const char *const names[] = { "answer", "name" };
+    DbRequest r;
 
     (void) state;
-    assert_int_equal(store_name(c, zombie), 0);
-    assert_int_equal(store_name(c, other), 0);
-    assert_string_not_equal(zombie->object, other->object);
-    other->purchase = 1;
-    assert_int_equal(store_name(c, other), 0);
-    assert_string_equal(zombie->object, other->object);
-    other->purchase = zombie->purchase = 0;
-    assert_int_equal(store_name(c, other), 0);
-    assert_int_equal(store_name(c, zombie), 0);
-    assert_string_equal(zombie->object, other->object);
+    torture(n) if (object_name_ask(c, USER_ID, j, &r) == 0) {
+        const char *const params[] = { USER_ID,
+                                       JOB_ID,
+                                       "sculpt",
+                                       "3",
+                                       NAME ".glb",
+                                       "supabase https://p.supabase.co b",
+                                       "3720000000 microseconds" };
+
+        assert_non_null(strstr(r.sql, "meshify.storing("));
+        assert_int_equal(r.n_params, 7);
+        for (int i = 0; i < 7; i++)
+            assert_string_equal(r.params[i], params[i]);
+        db_request_done(&r);
+    }
+    else assert_true(torture_failed());
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        PGresult *res =
+            rows_of(2, names, 1, (const char *const[]){ cases[i].answer, cases[i].name });
+        Fault f = { 0 };
+
+        free(TAKE(j->object));
+        assert_int_equal(object_name_hear(res, j, &f), cases[i].ev);
+        assert_int_equal(f.code != FAULT_NONE, cases[i].ev == EV_RETRY);
+        if (cases[i].object)
+            assert_string_equal(j->object, cases[i].object);
+        else
+            assert_null(j->object);
+        PQclear(res);
+    }
 }
 
 /* A JWT stands in both headers; the newer keys are none, and stand in one. */
@@ -143,9 +160,10 @@ static void test_ask(void **state) {
         _cleanup_(config_freep) Config *c = good(&nothing, cases[i].text);
         _cleanup_(job_freep) Job *j = storing(c, "[" RUNS(1) "]");
         HttpRequest r;
+        char *other;
 
         j->size_bytes = UINT64_C(5) << 32;
-        assert_int_equal(store_name(c, j), 0);
+        name(c, j);
         torture(n) if (store_ask(c, j, 7, &r) == 0) {
             assert_string_equal(r.method, "POST");
             assert_string_equal(r.url, OWN "object/user_assets/" NAME ".glb");
@@ -160,7 +178,7 @@ static void test_ask(void **state) {
             http_request_done(&r);
         }
         else assert_true(torture_failed());
-        torture(n) if (store_remove_ask(c, j, &r) == 0) {
+        torture(n) if (store_remove_ask(c, j->object, &r) == 0) {
             assert_string_equal(r.method, "DELETE");
             assert_string_equal(r.url, OWN "object/user_assets/" NAME ".glb");
             check_keys(&r, cases[i].key, cases[i].bearer);
@@ -170,7 +188,8 @@ static void test_ask(void **state) {
             http_request_done(&r);
         }
         else assert_true(torture_failed());
-        torture(n) if (store_name(c, j) < 0) assert_true(torture_failed());
+        torture(n) if (!(other = object_path(c, j))) assert_true(torture_failed());
+        else free(other);
     }
 }
 
@@ -250,7 +269,7 @@ static void test_hear(void **state) {
     Fault f = { 0 };
 
     (void) state;
-    assert_int_equal(store_name(c, j), 0);
+    name(c, j);
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         FaultCode signing = refusals[i].signing ? refusals[i].signing : refusals[i].fault;
         HttpReply r = reply_of(refusals[i].code, refusals[i].body);
@@ -301,7 +320,7 @@ static void test_receipt(void **state) {
     _cleanup_(job_freep) Job *j = storing(c, "[" RUNS(1) "]");
 
     (void) state;
-    assert_int_equal(store_name(c, j), 0);
+    name(c, j);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         HttpReply r = reply_of(cases[i].code, cases[i].body);
         Fault f = { 0 };
@@ -344,7 +363,7 @@ static void test_info(void **state) {
     HttpRequest ask;
 
     (void) state;
-    assert_int_equal(store_name(c, j), 0);
+    name(c, j);
     j->size_bytes = 12345;
     (void) strcpy(j->sha256, "abc");
     assert_int_equal(store_info_ask(c, j, &ask), 0);
@@ -442,7 +461,7 @@ static void test_bucket(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_name),        cmocka_unit_test(test_name_of_a_zombie),
+        cmocka_unit_test(test_path),        cmocka_unit_test(test_naming),
         cmocka_unit_test(test_ask),         cmocka_unit_test(test_hear),
         cmocka_unit_test(test_receipt),     cmocka_unit_test(test_info),
         cmocka_unit_test(test_remove_hear), cmocka_unit_test(test_bucket),

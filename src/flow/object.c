@@ -1,0 +1,98 @@
+/* Names of objects, and what the database is asked and told of them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "flow/complete.h"
+#include "flow/object.h"
+
+static const char *variable(const Job *j, const char *name, size_t n) {
+    const struct {
+        const char *name, *value;
+    } all[] = {
+        { "{user_id}", j->user_id },
+        { "{project_id}", j->project_id },
+        { "{asset_id}", j->asset_id },
+        { "{job_id}", j->id },
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strlen(all[i].name) == n && strncmp(name, all[i].name, n) == 0)
+            return all[i].value;
+    return NULL;
+}
+
+char *object_path(const Config *c, const Job *j) {
+    StrBuf name = { 0 };
+    int r = 0;
+
+    for (const char *p = c->storage_path; *p && r == 0;) {
+        size_t n = *p == '{' ? strcspn(p, "}") + 1 : strcspn(p, "{");
+        const char *value = *p == '{' ? variable(j, p, n) : NULL;
+
+        r = value ? strbuf_add(&name, value, strlen(value)) : strbuf_add(&name, p, n);
+        p += n;
+    }
+    if (r == 0)
+        return name.text;
+    strbuf_done(&name);
+    return NULL;
+}
+
+char *object_place(const Config *c) {
+    if (c->storage_driver == STORAGE_DIR)
+        return str_printf("dir %s", c->storage_url);
+    return str_printf("supabase %s %s", c->storage_url, c->bucket);
+}
+
+int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest *ret) {
+    _cleanup_free_ char *path = object_path(c, j), *place = object_place(c);
+    const Purchase *p = job_purchase(j);
+
+    *ret = (DbRequest){ .sql = "SELECT * FROM meshify.storing($1, $2, $3, $4, $5, $6, $7)" };
+    if (!path || !place || db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
+        db_request_add(ret, p->step) < 0 || db_request_addf(ret, "%u", p->number) < 0 ||
+        db_request_add(ret, path) < 0 || db_request_add(ret, place) < 0 ||
+        db_request_addf(ret, "%llu microseconds",
+                        (unsigned long long) (c->job_timeout_usec + OBJECT_GRACE_USEC)) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+JobEvent object_name_hear(const PGresult *res, Job *j, Fault *reterr) {
+    bool whole = PQntuples(res) == 1 && PQnfields(res) == 2;
+    JobEvent ev = complete_answer(whole ? PQgetvalue(res, 0, 0) : "", reterr);
+    char *name;
+
+    if (ev != EV_OK)
+        return ev;
+    name = strdup(PQgetvalue(res, 0, 1));
+    if (!name || !*name) {
+        fault_set(reterr, FAULT_INTERNAL, name ? "the database gave no name" : "out of memory");
+        free(name);
+        return EV_RETRY;
+    }
+    free(j->object);
+    j->object = name;
+    return EV_OK;
+}
+
+int object_drop_ask(const char *worker, const Job *j, DbRequest *ret) {
+    *ret = (DbRequest){ .sql = "SELECT meshify.unstoring($1, $2, $3)" };
+    if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
+        db_request_add(ret, j->object) < 0) {
+        db_request_done(ret);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+JobEvent object_drop_hear(const PGresult *res) {
+    const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
+
+    return strcmp(answer, "ok") == 0 ? EV_OK : strcmp(answer, "busy") == 0 ? EV_WAIT : EV_ELSE;
+}
