@@ -176,7 +176,7 @@ fuzz-run: $(FUZZ:$(BUILD)/fuzz/%=$(BUILD)/fuzz/%)
 $(BUILD)/fuzz/fuzz_hosts: EXTRA = $(BUILD)/io/hosts_list.o $(BUILD)/io/address.o
 $(BUILD)/fuzz/fuzz_hosts: $(BUILD)/io/hosts_list.o $(BUILD)/io/address.o
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libpure.a
+$(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/libpure.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC    $@")
 	$(Q)$(COMPILE) -fsanitize=fuzzer -o $@ $< $(EXTRA) $(BUILD)/libpure.a $(LIBS)
@@ -255,7 +255,7 @@ uninstall:                                   ## removes what install put there, 
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $m))/$m)
 
 format:                                      ## clang-format on all C
-	clang-format -i $(wildcard src/*.c src/*/*.c include/*/*.h tests/sim/*.[ch] tests/unit/*.[ch] tests/fuzz/*.c)
+	clang-format -i $(wildcard src/*.c src/*/*.c include/*/*.h tests/sim/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 
 clean:                                       ## removes what was built
 	rm -rf $(BUILD)

@@ -4,7 +4,7 @@
 
 /* To be called when the working connection comes up. */
 void lease_connected(Worker *w);
-void lease_disconnected(Worker *w, const char *why);
+void lease_disconnected(Worker *w, const char *why, uint64_t retry_usec);
 
 /* When the next heartbeat goes out; it depends on whether notifications arrive. */
 void lease_plan(Worker *w);

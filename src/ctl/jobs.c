@@ -260,9 +260,12 @@ int ctl_status(Ctl *c) {
         say_json(root);
         return 0;
     }
-    say(stdout, "queue    %.0f pending, %.0f running, the oldest pending for %s",
-        json_number(queue, "pending", 0), json_number(queue, "running", 0),
-        ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
+    say_part(stdout, "queue    %.0f pending, %.0f running", json_number(queue, "pending", 0),
+             json_number(queue, "running", 0));
+    if (json_number(queue, "pending", 0) > 0)
+        say_part(stdout, ", the oldest pending for %s",
+                 ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
+    say_end(stdout);
     if (json_number(queue, "running_without_worker", 0) > 0)
         say(stdout, "         %.0f running without a worker: left by another program",
             json_number(queue, "running_without_worker", 0));

@@ -59,20 +59,21 @@ static const char *missing_table(Ctl *c, int *ret_exit) {
 /* clang-format off */
 static const char rights[] =
     "WITH us AS (SELECT r.* FROM pg_roles r WHERE r.rolname = current_user AND to_regclass('public.jobs') IS NOT NULL),"
-    " theirs (what, owner) AS ("
+    " known (what, owner) AS ("
     "  SELECT 'public.jobs', k.relowner FROM pg_class k WHERE k.oid = to_regclass('public.jobs')"
-    "  UNION ALL SELECT 'the schema meshify', n.nspowner FROM pg_namespace n WHERE n.nspname = 'meshify')"
+    "  UNION ALL SELECT 'the schema meshify', n.nspowner FROM pg_namespace n WHERE n.nspname = 'meshify'),"
+    " theirs AS (SELECT k.* FROM known k WHERE NOT pg_has_role(k.owner, 'usage'))" /* what the owner may is said to the owner */
     " SELECT format('migrate needs the owner of %s, which is %s; this login is %s', t.what, pg_get_userbyid(t.owner), us.rolname),"
     "        format('Give that role''s URL to this command alone: DATABASE_URL=postgresql://%s:... meshifyctl migrate',"
     "               pg_get_userbyid(t.owner))"
-    " FROM theirs t, us WHERE NOT pg_has_role(t.owner, 'usage')"
+    " FROM theirs t, us"
     " UNION ALL SELECT format('migrate makes the role meshify_worker, which %s may not', us.rolname),"
     "                  'Let a role that may run: CREATE ROLE meshify_worker NOLOGIN;'"
-    " FROM us WHERE NOT us.rolsuper AND NOT us.rolcreaterole"
+    " FROM us WHERE NOT EXISTS (SELECT FROM theirs) AND NOT us.rolsuper AND NOT us.rolcreaterole"
     "   AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'meshify_worker')"
     " UNION ALL SELECT format('migrate makes the schema meshify, which %s may not', us.rolname),"
     "                  format('Let the owner of the database run: GRANT CREATE ON DATABASE %I TO %I;', current_database(), us.rolname)"
-    " FROM us WHERE to_regnamespace('meshify') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')";
+    " FROM us WHERE NOT EXISTS (SELECT FROM theirs) AND to_regnamespace('meshify') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')";
 /* clang-format on */
 
 static int check_rights(Ctl *c) {

@@ -471,9 +471,14 @@ void lease_connected(Worker *w) {
     check_schema(w);
 }
 
-void lease_disconnected(Worker *w, const char *why) {
-    char what[sizeof w->trouble];
+void lease_disconnected(Worker *w, const char *why, uint64_t retry_usec) {
+    char what[sizeof w->trouble], then[40] = "retrying";
 
+    if (retry_usec >= USEC_PER_SEC)
+        (void) snprintf(then, sizeof then, "trying again in %llu s",
+                        (unsigned long long) (retry_usec / USEC_PER_SEC));
+    log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, %s. %s", why, then,
+             db_failure_advice(db_failure(w->db)));
     worker_drop_rows(w);
     w->not_ready = NOT_READY_YET;
     w->lease.beating = w->lease.comparing = w->lease.reaping = false;

@@ -451,15 +451,7 @@ static void on_up(void *userdata) {
 }
 
 static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
-    Worker *w = userdata;
-    const char *advice = db_failure_advice(db_failure(w->db));
-
-    if (retry_usec < USEC_PER_SEC)
-        log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, retrying. %s", why, advice);
-    else
-        log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, trying again in %llu s. %s", why,
-                 (unsigned long long) (retry_usec / USEC_PER_SEC), advice);
-    lease_disconnected(w, why);
+    lease_disconnected(userdata, why, retry_usec);
 }
 
 static void on_lane(void *userdata) {

@@ -182,7 +182,7 @@ def a_service_and_many_hosts():
                                         **{"database.url": url, "database.listen_url": None})))
     for _, (daemon, _) in running:
         daemon.wait_line("its name is not found in time|is not ready", 60)
-    time.sleep(3) # attempts follow each other
+    wait_for(lambda: all(len(probe.took) > 20 for _, (_, probe) in running), 60, "twenty questions to each") # attempts follow each other
     for instance, (_, probe) in running:
         usual, slowest = probe.end()
         ok(usual < 0.1 and slowest < 1, f"{instance}: the loop turns while the name hangs", (usual, slowest))

@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 """What Replicate shows, however large, is read as it comes: no turn of the loop is long, and nobody waits for another's."""
 
+import contextlib
+import http.server
 import json
 import os
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -189,8 +192,77 @@ def a_large_listing():
     lab.sim.stop()
 
 
+class Drip:
+    """A lab whose API sends the first page of its listing a byte at a time, without an end."""
+
+    def __init__(self):
+        self.lab, self.began, self.cut = Lab(), None, threading.Event()
+        self.lab.sim.config(starting_ms=0, processing_ms=50)
+        drip = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                if self.path.startswith("/v1/predictions?") and not drip.began:
+                    drip.began = time.monotonic()
+                    drip.send(self)
+                else:
+                    self.pass_on(None)
+
+            def do_POST(self):
+                self.pass_on(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+            def pass_on(self, body):
+                request = urllib.request.Request(drip.lab.sim.url + self.path, body, dict(self.headers), method=self.command)
+                opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                try:
+                    with opener.open(request, timeout=60) as reply:
+                        answer = reply.status, reply.read()
+                except urllib.error.HTTPError as error:
+                    answer = error.code, error.read()
+                except OSError:  # the answer is lost, here as there
+                    self.close_connection = True
+                    return
+                self.send_response(answer[0])
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer[1])))
+                self.end_headers()
+                self.wfile.write(answer[1])
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.daemon = self.lab.daemon(**{"replicate.url": f"http://127.0.0.1:{self.server.server_port}/v1"})
+        self.job = lost(self.lab, "drips", 1000, self.daemon)
+
+    def send(self, handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            while time.monotonic() < self.began + 290:
+                handler.wfile.write(b" ")
+                time.sleep(0.1)
+            return
+        self.cut.set()
+
+    def end(self):
+        wait_for(lambda: self.began, 60, "a page of the listing")
+        ok(self.cut.wait(max(1, self.began + 150 - time.monotonic())), "a page that drips: it is given up like one that stalls")
+        self.lab.wait_status(self.job, "done", seconds=90)
+        is_(self.lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", self.job), 1, "a page that drips: then the purchase is found")
+        self.server.shutdown()
+        self.lab.sim.stop()
+
+
 def what_is_waited_for():
-    """A purchase that the listing shows after more than a minute: said once in the log, and in status until it is over."""
+    """A purchase that the listing shows after more than a minute: said once in the log, and in status until it is over.
+    In the same minute, a page of another listing that drips."""
+    drip = Drip()
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
     daemon, at, watch = watched(lab, **{"replicate.create_timeout": "90s"})  # it gives up later than it finds
@@ -210,6 +282,7 @@ def what_is_waited_for():
     is_(json.loads(lab.ctl("status", "--json").stdout)["waits"], [], "it waits: status forgets it when it is over")
     watch.stop()
     lab.sim.stop()
+    drip.end()
 
 
 testing.main(a_large_prediction, a_large_answer_to_a_purchase, two_hundred_lost, an_outage, a_gateway_of_another_name, a_large_listing, what_is_waited_for)

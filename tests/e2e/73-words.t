@@ -34,12 +34,12 @@ def migrations():
              "DATABASE_URL=postgresql://postgres:", args=args, never=(wrong, "permission denied"), **{"database.url": worker})
     lab.query("DROP SCHEMA meshify CASCADE")
     says(lab, "and where there is no schema yet", 1, "needs the owner of public.jobs, which is postgres; this login is meshifyd",
-         "makes the schema meshify, which meshifyd may not", "GRANT CREATE ON DATABASE meshify TO meshifyd;",
-         args=["meshifyctl", "migrate"], never=(wrong, "permission denied"), **{"database.url": worker})
-    lab.postgres.execute("DROP OWNED BY meshify_worker; DROP ROLE meshify_worker; ALTER ROLE postgres NOCREATEROLE", SUPERUSER)
+         args=["meshifyctl", "migrate"], never=(wrong, "permission denied", "GRANT", "CREATE"), **{"database.url": worker})
+    lab.postgres.execute("DROP OWNED BY meshify_worker; DROP ROLE meshify_worker; ALTER ROLE postgres NOCREATEROLE; REVOKE CREATE ON DATABASE meshify FROM postgres", SUPERUSER)
     says(lab, "the owner, who may make no role", 1, "makes the role meshify_worker, which postgres may not",
-         "CREATE ROLE meshify_worker NOLOGIN;", args=["meshifyctl", "migrate"], never=("permission denied",), **{"database.url": owner})
-    lab.postgres.execute("CREATE ROLE meshify_worker NOLOGIN; ALTER ROLE postgres CREATEROLE", SUPERUSER)
+         "CREATE ROLE meshify_worker NOLOGIN;", "makes the schema meshify, which postgres may not", "GRANT CREATE ON DATABASE meshify TO postgres;",
+         args=["meshifyctl", "migrate"], never=("permission denied",), **{"database.url": owner})
+    lab.postgres.execute("CREATE ROLE meshify_worker NOLOGIN; ALTER ROLE postgres CREATEROLE; GRANT CREATE ON DATABASE meshify TO postgres", SUPERUSER)
     says(lab, "once it is there, the owner migrates", 0, "the schema is version", args=["meshifyctl", "migrate"], **{"database.url": owner})
     says(lab, "a login that may not work is told by its name", 1, "GRANT meshify_worker TO meshifyd;", args=["meshifyctl", "status"],
          **{"database.url": worker})

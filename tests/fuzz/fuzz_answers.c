@@ -18,6 +18,7 @@
 #include "flow/predict.h"
 #include "flow/service.h"
 #include "flow/store.h"
+#include "fuzz.h"
 
 #define NOW UINT64_C(1000000000000)
 #define SECOND UINT64_C(1000000)
@@ -25,8 +26,6 @@
 #define STORE "https://p.supabase.co/storage/v1/"
 #define MINE "mine0123456789abcdefghjkmn"   /* of another purchase of the job */
 #define REFUSED "refused0123456789abcdefgh" /* stands in another row */
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static const struct {
     HttpEnd end;
@@ -41,20 +40,6 @@ static const struct {
     { HTTP_ANSWERED, 503 }, { HTTP_ANSWERED, 540 }, { HTTP_ANSWERED, 999 },  { HTTP_UNSENT, 0 },
     { HTTP_LOST, 0 },       { HTTP_LOST, 200 },     { HTTP_TOO_LARGE, 200 }, { HTTP_PRIVATE, 0 },
 };
-
-static Config *config(void) {
-    static const char text[] = "[replicate]\ntoken = r8_test\n[storage]\n"
-                               "url = https://p.supabase.co\nkey = sb_secret_x\n";
-    static Config *c;
-    ConfigSource src = { .file = { "f", text, sizeof text - 1 },
-                         .host = "h",
-                         .needs = CONFIG_FOR_DAEMON };
-    ConfigErrors e = { 0 };
-
-    if (!c && config_parse(&src, &c, &e) < 0)
-        abort();
-    return c;
-}
 
 /* --- what every answer owes ------------------------------------------------------------------ */
 

@@ -7,31 +7,16 @@
 #include "base/json.h"
 #include "flow/listing.h"
 #include "flow/service.h"
+#include "fuzz.h"
 
 #define API "https://api.replicate.com/v1/predictions?created_after=2001-09-09T01:43:20Z"
 #define PART 0x1e
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 typedef struct Tally {
     unsigned shown, pages;
     size_t bytes; /* of all inputs */
     int end;
 } Tally;
-
-static Config *config(void) {
-    static const char text[] = "[replicate]\ntoken = r8_test\n[storage]\n"
-                               "url = https://p.supabase.co\nkey = sb_secret_x\n";
-    static Config *c;
-    ConfigSource src = { .file = { "f", text, sizeof text - 1 },
-                         .host = "h",
-                         .needs = CONFIG_FOR_DAEMON };
-    ConfigErrors e = { 0 };
-
-    if (!c && config_parse(&src, &c, &e) < 0)
-        abort();
-    return c;
-}
 
 static int told(void *userdata, const char *id, const json_t *input) {
     Tally *t = userdata;

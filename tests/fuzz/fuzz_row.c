@@ -13,6 +13,7 @@
 #include "flow/predict.h"
 #include "flow/service.h"
 #include "flow/store.h"
+#include "fuzz.h"
 
 #define NOW UINT64_C(1000000000000)
 #define JOB_ID "11111111-1111-4111-8111-111111111111"
@@ -21,22 +22,6 @@
 enum {
     COLUMNS = 15
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static Config *config(void) {
-    static const char text[] = "[replicate]\ntoken = r8_test\n[storage]\n"
-                               "url = https://p.supabase.co\nkey = sb_secret_x\n";
-    static Config *c;
-    ConfigSource src = { .file = { "f", text, sizeof text - 1 },
-                         .host = "h",
-                         .needs = CONFIG_FOR_DAEMON };
-    ConfigErrors e = { 0 };
-
-    if (!c && config_parse(&src, &c, &e) < 0)
-        abort();
-    return c;
-}
 
 /* As meshify.claimed: row 0 is about the queue, row 1 the job. */
 static PGresult *row_of(const char *input, const char *purchases) {
