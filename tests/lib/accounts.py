@@ -31,6 +31,8 @@ def check(lab, jobs, label=""):
     is_(len(objects), n, f"{label}as many objects as jobs")
     is_(lab.value("SELECT count(*) FROM public.notifications WHERE type <> 'info'"), n, f"{label}one notification a job")
     is_(lab.value("SELECT count(*) FROM meshify.refunds"), 0, f"{label}no refund")
+    is_(lab.value("SELECT count(*) FROM meshify.charges WHERE made_at IS NOT NULL AND asset_id = ANY (%s::uuid[])", [a for _, a in jobs]), n,
+        f"{label}what was charged is spent")
     check_purchases(lab, label)
 
 

@@ -21,6 +21,8 @@ class Balance:
         self.purchases = self.grouped("SELECT job_id, to_jsonb(p) FROM meshify.predictions p ORDER BY n")
         self.events = self.grouped("SELECT job_id, to_jsonb(e) FROM meshify.events e ORDER BY id")
         self.refunds = self.grouped("SELECT job_id, to_jsonb(r) FROM meshify.refunds r ORDER BY n")
+        self.charges = self.keyed("SELECT asset_id, to_jsonb(c) FROM meshify.charges c")
+        self.price = int(lab.value("SELECT value FROM meshify.settings WHERE key = 'price'"))
         self.told = self.grouped("SELECT user_id, to_jsonb(n) FROM public.notifications n ORDER BY created_at")
         self.profiles = self.keyed("SELECT id, to_jsonb(p) FROM public.profiles p")
         self.predictions = {p["id"]: p for p in lab.sim.predictions()}
@@ -47,16 +49,18 @@ class Balance:
 
     def check_job(self, job):
         row = self.rows.get(job.id)
-        self.expect(row, job, "its row is gone")
-        if not row:
-            return
-        status = row["status"]
+        self.expect(row or job.unwanted == "job deleted", job, "its row is gone")
+        status = self.status(job)
         self.expect(status in ENDS, job, f"it has not ended: {status}")
         ended = [e["event"] for e in self.events[job.id] if e["event"] in ENDS]
         self.expect(ended == [status], job, f"it is {status}, and its history ends with {ended}")
+        self.check_charge(job, status)
         self.check_refund(job, status)
         self.check_purchases(job, status)
         asset = self.assets.get(job.asset)
+        if not row:
+            self.expect(asset and asset["status"] == ("done" if status == "done" else "error"), job, f"its row was deleted, its asset is {asset}")
+            return
         self.expect(asset or job.unwanted == "asset deleted", job, "its asset is gone")
         if status == "done" and asset:
             self.check_object(job, row, asset)
@@ -68,9 +72,15 @@ class Balance:
         if status != "done" and asset:
             self.expect(asset["status"] == "error", job, f"its asset is {asset['status']}")
 
+    def status(self, job):
+        """What its row says; of one that was deleted, its history."""
+        if job.id in self.rows:
+            return self.rows[job.id]["status"]
+        return next((e["event"] for e in reversed(self.events[job.id]) if e["event"] in ENDS), None)
+
     def is_fateful(self, job):
         """Five workers died with it since it last got further: it may be what they died of."""
-        return self.rows[job.id]["crashes"] >= 5 and sum(e["event"] == "taken_over" for e in self.events[job.id]) >= 5
+        return job.id in self.rows and self.rows[job.id]["crashes"] >= 5 and sum(e["event"] == "taken_over" for e in self.events[job.id]) >= 5
 
     def bought(self, job):
         return [self.predictions[p["prediction_id"]] for p in self.purchases[job.id] if p["prediction_id"] in self.predictions]
@@ -101,10 +111,22 @@ class Balance:
             self.expect(found["sha256"] == served.get("sha256"), job, "the object is not what was bought")
             self.expect(found["changes"] == 0, job, f"the object was overwritten by other bytes {found['changes']} times")
 
+    def charge(self, job):
+        """What goes back of what it cost."""
+        return min(job.cost, self.price)
+
+    def check_charge(self, job, status):
+        charge = self.charges.get(job.asset, {})
+        self.expect((charge.get("credits"), charge.get("user_id")) == (self.charge(job), job.user), job, f"it cost {job.cost}, and its charge is {charge}")
+        self.expect((charge.get("made_at") is not None) == (status == "done"), job, f"it is {status}, and its charge was spent at {charge.get('made_at')}")
+
     def check_refund(self, job, status):
         given = [r["credits"] for r in self.refunds[job.id]]
-        self.expect(given == ([job.cost] if status in ("error", "canceled") and job.cost else []), job,
+        due = self.charge(job)
+        self.expect(given == ([due] if status in ("error", "canceled") and due else []), job,
                     f"it is {status}, cost {job.cost}, and was given back {given}")
+        self.expect(all((r["asset_id"], r["user_id"]) == (job.asset, job.user) for r in self.refunds[job.id]), job,
+                    f"a refund went astray: {self.refunds[job.id]}")
 
     # --- all together ---
 
@@ -117,13 +139,17 @@ class Balance:
             self.expect(p["status"] in TERMINAL, job, f"prediction {p['id']} was left running")
         for prediction, row in rows.items():
             self.expect(prediction in self.predictions, self.jobs.get(row["job_id"]), f"prediction {prediction} does not exist")
+        for job in self.refunds.keys() - self.jobs.keys():
+            self.expect(False, None, f"a refund for a job that nobody ordered: {self.refunds[job]}")
+        for o in self.objects.values():
+            self.expect(o["changes"] == 0, None, f"object {o['path']} was overwritten by other bytes {o['changes']} times")
         for row in self.others:
             self.expect(self.rows.get(row["id"]) == row, None, f"another's job was touched: {row} is now {self.rows.get(row['id'])}")
         for user, profile in self.profiles.items():
             self.check_user(user, profile, [job for job in self.jobs.values() if job.user == user])
 
     def check_user(self, user, profile, jobs):
-        ends = Counter(self.rows[job.id]["status"] for job in jobs if job.id in self.rows)
+        ends = Counter(self.status(job) for job in jobs)
         kinds = Counter({"success": "done", "error": "error", "info": "canceled"}[n["type"]] for n in self.told[user]
                         if n["title"] != "Mesh Generation Started")
         first = jobs[0] if jobs else None
@@ -137,7 +163,7 @@ class Balance:
 
     def table(self):
         """Rows of two columns."""
-        ends = Counter(self.rows[j]["status"] if j in self.rows else "gone" for j in self.jobs)
+        ends = Counter(self.status(job) for job in self.jobs.values())
         purchases = [p for j in self.purchases.values() for p in j]
         states = Counter(p["state"] for p in purchases)
         used = sum(len(self.used(job, step)) for job in self.jobs.values() for step in STEPS[job.pipeline])
