@@ -94,22 +94,23 @@ def a_step_that_is_gone():
 def two_at_once():
     """Two instances of different configurations, killed again and again: each uses what the other has bought."""
     lab = Lab()
-    lab.sim.config(starting_ms=100, processing_ms=1500)
+    lab.sim.config(starting_ms=100, processing_ms=2500)
     lab.sim.fault("create", {"lose_answer": True}, count=10, percent=20)
-    names = ("sculpt", "carve")
+    names = ["sculpt", "carve"]
     daemons = [lab.daemon(name, **{**mesh(name), "worker.max_jobs": "20"}) for name in names]
     jobs = [lab.insert_job(f"job {n}", f"{IMAGE}?{n:03}") for n in range(100)]
     for turn in range(6):
         done = lab.count("done")
         wait_for(lambda: lab.count("done") >= min(done + 8, 100), 60, "some more")
         kill(daemons[turn % 2])
-        daemons[turn % 2] = lab.daemon(names[turn % 2], **{**mesh(names[turn % 2]), "worker.max_jobs": "20"})
+        names[turn % 2] = "carve" if names[turn % 2] == "sculpt" else "sculpt" # so that it takes up what the other has bought
+        daemons[turn % 2] = lab.daemon(f"turn{turn}", **{**mesh(names[turn % 2]), "worker.max_jobs": "20"})
     lab.wait_all_ended(120)
     is_(lab.query("SELECT status, count(*) FROM public.jobs GROUP BY 1"), [("done", 100)], "two at once: all are done")
     of = collections.Counter(p["input"]["images"][0] for p in lab.sim.predictions())
     ok(len(of) == 100 and max(of.values()) <= 2, "two at once: at most two purchases a job", of.most_common(5))
     is_(len(lab.query("SELECT DISTINCT step FROM meshify.predictions")), 2, "two at once: both have bought")
-    is_(lab.value("SELECT count(*) FROM (SELECT job_id FROM meshify.predictions GROUP BY 1 HAVING count(*) > 2) x"), 0, "two at once: and in the rows")
+    ok(sum(of.values()) <= 110, "two at once: and hardly ever a second", sum(of.values()))
     accounts.check(lab, jobs, "two at once: ")
     lab.sim.stop()
 

@@ -149,7 +149,9 @@ static void test_image_of_the_step_before(void **state) {
     }
 }
 
-/* A member of what a purchase is told by. */
+static const char *const own[] = { KEY, JOB_ID, "paint", "7", BUYER, "00" };
+
+/* A member of it. */
 static const char *told(const DbRequest *r, int param, const char *name) {
     static char texts[4][128];
     static unsigned next;
@@ -162,11 +164,9 @@ static const char *told(const DbRequest *r, int param, const char *name) {
     value = json_object_get(of, name);
 
     assert_non_null(of);
-    if (json_is_integer(value))
-        (void) snprintf(text, sizeof *texts, "%d", (int) json_integer_value(value));
-    else
-        (void) snprintf(text, sizeof *texts, "%s",
-                        json_is_string(value) ? json_string_value(value) : "none");
+    (void) snprintf(text, sizeof *texts, "%d", (int) json_integer_value(value));
+    if (!json_is_integer(value))
+        strcpy(text, json_is_string(value) ? json_string_value(value) : "none");
     json_decref(of);
     torture_left = left;
     return text;
@@ -221,7 +221,7 @@ static void test_intend_asks(void **state) {
     assert_int_equal(predict_intend_ask(c, "w-1", again, &r), 0);
     assert_string_equal(told(&r, 1, "purchase"), "8"); /* numbers are not used twice */
     assert_string_not_equal(told(&r, 1, "hash"), first);
-    check_told(&r, 9, (const char *const[]){ KEY, JOB_ID, "paint", "7", BUYER, "00" });
+    check_told(&r, 9, own);
     db_request_done(&r);
     again->give_up = 0;
     again->step = 1; /* the last one */
@@ -530,7 +530,6 @@ static void test_record(void **state) {
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = job_with(c, INTENDED);
-    const char *const own[] = { KEY, JOB_ID, "paint", "7", BUYER, "00" };
     const char *expected[] = { "w-1", ANY, PREDICTION, ANY, "t" };
     DbRequest r;
 
@@ -562,7 +561,6 @@ static void test_settle(void **state) {
         ANY, PREDICTION, "succeeded", "[\"" PNG "\"]", "{\"predict_time\":1.5}", NULL, "t"
     };
     const char *const refused[] = { ANY, NULL, "refused", NULL, NULL, "no\nmore", "f" };
-    const char *const own[] = { KEY, JOB_ID, "paint", "7", BUYER, "00" };
     const char *const another[] = { NEW, JOB_ID, "x", "2", "none", "none" };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = job_with(c, "[" PURCHASE("paint", 7, "bought", BOUGHT, "") "]");
@@ -572,8 +570,7 @@ static void test_settle(void **state) {
 
     (void) state;
     torture(n) {
-        int e =
-            predict_settle_ask(j, job_purchase(j), "succeeded", output, metrics, NULL, true, &r);
+        int e = predict_settle_ask(j, job_purchase(j), "succeeded", output, metrics, NULL, 1, &r);
 
         assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
         if (e == 0) {
@@ -581,8 +578,7 @@ static void test_settle(void **state) {
             check_call(&r, "meshify.settle_purchase(", 7, done);
         }
     }
-    assert_int_equal(predict_settle_ask(j, &unsent, "refused", NULL, NULL, "no\nmore", false, &r),
-                     0);
+    assert_int_equal(predict_settle_ask(j, &unsent, "refused", NULL, NULL, "no\nmore", 0, &r), 0);
     check_told(&r, 0, another);
     check_call(&r, "meshify.settle_purchase(", 7, refused);
     json_decref(output);
