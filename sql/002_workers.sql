@@ -23,6 +23,7 @@ BEGIN
     RETURN CASE WHEN FOUND THEN 'ok' ELSE 'lost' END;
 END $$;
 
+-- For programs older than meshify.beat().
 CREATE OR REPLACE FUNCTION meshify.heartbeat(p_worker uuid, p_lease interval, p_running int, p_draining boolean)
     RETURNS TABLE (answer text, held int, workers int, running_all int, cancels uuid[], paused boolean)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -42,6 +43,23 @@ BEGIN
     SELECT count(*), coalesce(sum(w.running), 0) INTO workers, running_all
     FROM meshify.workers w WHERE NOT w.dead AND w.expires_at > now();
     paused := meshify.setting('paused') = 'on';
+    RETURN NEXT;
+END $$;
+
+-- The same for programs of today. It reads no table of the project: a lock on one must not cost a lease.
+CREATE OR REPLACE FUNCTION meshify.beat(p_worker uuid, p_lease interval, p_running int, p_draining boolean, p_max_jobs int)
+    RETURNS TABLE (answer text, workers int, running_all int, paused boolean, to_drain boolean, epoch bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
+BEGIN
+    epoch := extract(epoch FROM now())::bigint;
+    UPDATE meshify.workers w
+    SET heartbeat_at = now(), expires_at = now() + p_lease, running = p_running, draining = p_draining, max_jobs = p_max_jobs
+    WHERE w.id = p_worker AND NOT w.dead;
+    answer := CASE WHEN FOUND THEN 'ok' ELSE 'lost' END;
+    SELECT count(*), coalesce(sum(w.running), 0) INTO workers, running_all
+    FROM meshify.workers w WHERE NOT w.dead AND w.expires_at > now();
+    paused := meshify.setting('paused') = 'on';
+    to_drain := meshify.is_to_drain(p_worker);
     RETURN NEXT;
 END $$;
 
@@ -94,7 +112,7 @@ END $$;
 -- 500 a call. Within a lease of the server's start nobody has had the chance to be heard, nor within
 -- one of the caller's return, p_heard ago: others may have been cut off with it.
 CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[], p_heard interval) RETURNS TABLE (dead int, taken int)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     v_lease interval;
     v_left uuid[];
@@ -111,13 +129,21 @@ BEGIN
         RETURN;
     END IF;
 
-    UPDATE meshify.workers w SET dead = true
-    WHERE w.id <> p_worker AND NOT w.dead
-      AND (w.id = ANY (p_proven)
-           OR (w.expires_at < now()
-               AND greatest(v_lease, w.expires_at - w.heartbeat_at)
-                   < least(p_heard, now() - pg_catalog.pg_postmaster_start_time())));
+    -- Whoever claims just now holds his row, and is not waited for.
+    UPDATE meshify.workers d SET dead = true
+    WHERE d.id IN (
+        SELECT w.id FROM meshify.workers w
+        WHERE w.id <> p_worker AND NOT w.dead
+          AND (w.id = ANY (p_proven)
+               OR (w.expires_at < now()
+                   AND greatest(v_lease, w.expires_at - w.heartbeat_at)
+                       < least(p_heard, now() - pg_catalog.pg_postmaster_start_time())))
+        FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS dead = ROW_COUNT;
+    IF NOT meshify.tables_are_free(true) THEN
+        RETURN NEXT; -- their jobs are taken over when it is over
+        RETURN;
+    END IF;
 
     v_left := ARRAY(
         SELECT j.id FROM meshify.jobs j LEFT JOIN meshify.workers w ON w.id = j.worker_id
@@ -147,9 +173,11 @@ BEGIN
         END LOOP;
     END IF;
 
-    DELETE FROM meshify.workers w
-    WHERE w.dead AND NOT EXISTS (SELECT FROM meshify.jobs j
-                                 WHERE j.worker_id = w.id AND j.status = 'running');
+    DELETE FROM meshify.workers d
+    WHERE d.id IN (SELECT w.id FROM meshify.workers w
+                   WHERE w.dead AND NOT EXISTS (SELECT FROM meshify.jobs j
+                                                WHERE j.worker_id = w.id AND j.status = 'running' AND NOT meshify.is_parked(j.id))
+                   FOR UPDATE SKIP LOCKED);
     IF taken > 0 THEN
         PERFORM pg_catalog.pg_notify('meshify_jobs', '');
     END IF;
@@ -179,6 +207,7 @@ END $$;
 SELECT meshify.only_for('meshify.register(uuid, text, text, text, text, text, int, text, int, interval)', 'meshify_worker');
 SELECT meshify.only_for('meshify.unregister(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.heartbeat(uuid, interval, int, boolean)', 'meshify_worker');
+SELECT meshify.only_for('meshify.beat(uuid, interval, int, boolean, int)', 'meshify_worker');
 SELECT meshify.only_for('meshify.predecessors(uuid)', 'meshify_worker');
 SELECT meshify.only_for('meshify.take_over(uuid, uuid[])');
 SELECT meshify.only_for('meshify.reap(uuid, uuid[])', 'meshify_worker');

@@ -36,6 +36,9 @@ DECLARE
     v_cancel timestamptz;
     v_asset uuid;
 BEGIN
+    IF NOT meshify.tables_are_free() THEN
+        RETURN meshify.busy();
+    END IF;
     IF meshify.sent_as() = 'wait' THEN
         PERFORM FROM meshify.jobs j WHERE j.id = p_job FOR UPDATE;
     END IF;
@@ -270,7 +273,7 @@ BEGIN
     END IF;
     PERFORM meshify.note(v_row.job_id, 'settled', jsonb_strip_nulls(jsonb_build_object(
         'step', v_row.step, 'prediction', p_prediction, 'status', left(p_status, 50), 'error', left(p_error, 200))));
-    IF p_usable AND v_row.finished_at IS NULL THEN -- told again, it says nothing of what comes after
+    IF p_usable AND v_row.finished_at IS NULL AND meshify.tables_are_free() THEN -- told again, it says nothing of what comes after
         UPDATE meshify.jobs j SET crashes = 0
         WHERE j.id = (SELECT x.id FROM meshify.jobs x WHERE x.id = v_row.job_id AND x.crashes <> 0 FOR UPDATE SKIP LOCKED);
     END IF;
@@ -321,6 +324,9 @@ END $$;
 CREATE OR REPLACE FUNCTION meshify.further(p_worker uuid, p_job uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
+    IF NOT meshify.tables_are_free() THEN
+        RETURN;
+    END IF;
     UPDATE meshify.jobs j SET crashes = 0
     WHERE j.id = (SELECT x.id FROM meshify.jobs x
                   WHERE x.id = p_job AND x.worker_id = p_worker AND x.status = 'running' AND x.crashes <> 0 FOR UPDATE SKIP LOCKED);
@@ -331,6 +337,9 @@ CREATE OR REPLACE FUNCTION meshify.progress(p_worker uuid, p_jobs uuid[], p_valu
 DECLARE
     v_n int;
 BEGIN
+    IF NOT meshify.tables_are_free(true) THEN
+        RETURN 0;
+    END IF;
     WITH news AS (
         SELECT j.id, least(n.value, 1) AS value
         FROM unnest(p_jobs, p_values) AS n (job, value)

@@ -90,14 +90,30 @@ DECLARE
     v_cut boolean := false; -- more would have been too much for one answer
     v_paused boolean := meshify.setting('paused') IS NOT DISTINCT FROM 'on';
     v_info meshify.claimed;
+    v_free int;
 BEGIN
     -- The intent's commit makes the claim durable too; a claim alone is worth no wait for the disk.
     PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
+    IF NOT meshify.tables_are_free(true) THEN -- nothing of a claim waits for a table, while it holds rows
+        v_info.next_usec := 1000000;
+        RETURN NEXT v_info;
+        RETURN;
+    END IF;
     IF p_max_per_user > 0 THEN
         PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('meshify.claim'));
     END IF;
-    PERFORM FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR SHARE;
+    -- Nobody declares this worker dead while it claims, but its heart may beat. It gets no more than the database
+    -- counts, whatever became of the answers to its claims before.
+    SELECT least(p_free, w.max_jobs - (SELECT count(*) FROM meshify.jobs j WHERE j.worker_id = w.id AND j.status = 'running'
+                                       AND NOT meshify.is_parked(j.id))) INTO v_free
+    FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead FOR KEY SHARE SKIP LOCKED;
+    IF FOUND AND v_free <= 0 AND p_free > 0 THEN
+        v_info.next_usec := 1000000;
+        RETURN NEXT v_info;
+        RETURN;
+    END IF;
     IF FOUND THEN
+        p_free := v_free;
         v_picked := meshify.pick_begun(p_free, v_paused);
         v_more := meshify.fitting(v_picked);
         v_cut := cardinality(v_more) < cardinality(v_picked);

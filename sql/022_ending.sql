@@ -6,9 +6,13 @@
 CREATE OR REPLACE FUNCTION meshify.fence_closing(p_worker uuid, p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
-    v_asset uuid := (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job);
+    v_asset uuid;
     v_answer text;
 BEGIN
+    IF NOT meshify.tables_are_free() THEN
+        RETURN meshify.busy();
+    END IF;
+    v_asset := (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job);
     IF meshify.sent_as() = 'wait' THEN
         PERFORM FROM public.mesh_assets a WHERE a.id = v_asset FOR UPDATE;
     END IF;
@@ -80,8 +84,15 @@ BEGIN
 END $$;
 
 -- These travel with closings.
-ALTER FUNCTION meshify.intend(uuid, uuid, text, int, int, text, text, jsonb, interval, bigint) SET lock_timeout = '200ms';
-ALTER FUNCTION meshify.record(uuid, bigint, text, text) SET lock_timeout = '200ms';
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT p.oid FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'meshify'::regnamespace
+             AND p.proname IN ('intend', 'intend_purchase', 'record', 'record_purchase', 'settle', 'settle_purchase', 'further', 'progress') LOOP
+        EXECUTE format('ALTER FUNCTION %s SET lock_timeout = %L', f, '200ms');
+    END LOOP;
+END $$;
 
 DROP FUNCTION IF EXISTS meshify.try_end(uuid, text, text, text);
 SELECT meshify.only_for('meshify.lock_profile(uuid, boolean)');

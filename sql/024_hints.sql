@@ -15,5 +15,16 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+-- The same for programs of today, with how many jobs the database counts as this worker's.
+CREATE OR REPLACE FUNCTION meshify.news(p_worker uuid) RETURNS TABLE (cancels uuid[], to_drain boolean, held int)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
+BEGIN
+    SELECT coalesce(array_agg(j.id) FILTER (WHERE j.cancel_requested_at IS NOT NULL), '{}'), count(*) INTO cancels, held
+    FROM meshify.jobs j WHERE j.worker_id = p_worker AND j.status = 'running' AND NOT meshify.is_parked(j.id);
+    to_drain := meshify.is_to_drain(p_worker);
+    RETURN NEXT;
+END $$;
+
 SELECT meshify.only_for('meshify.asked(uuid)', 'meshify_worker');
+SELECT meshify.only_for('meshify.news(uuid)', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 24, applied_at = now() WHERE version < 24;

@@ -111,6 +111,23 @@ CREATE OR REPLACE FUNCTION meshify.tries() RETURNS int
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT coalesce(nullif(current_setting('meshify.tries', true), ''), '0')::int $$;
 
+-- May the tables of the project be written to, or does somebody hold one, to build an index, say? That is asked without
+-- waiting, but not in a batch, where it would need a transaction within the transaction: a batch that meets such a lock
+-- is sent again, one call at a time.
+CREATE OR REPLACE FUNCTION meshify.tables_are_free(p_always boolean DEFAULT false) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT p_always AND meshify.sent_as() = 'batch' THEN
+        RETURN true;
+    END IF;
+    BEGIN
+        LOCK TABLE public.jobs, public.mesh_assets, public.profiles IN ROW EXCLUSIVE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    RETURN true;
+END $$;
+
 -- The answer for a row that somebody else holds. Programs of before know it as an error.
 CREATE OR REPLACE FUNCTION meshify.busy() RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -228,7 +245,7 @@ DECLARE
     v_cancel timestamptz;
     v_there boolean;
 BEGIN
-    IF NOT EXISTS (SELECT FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead) THEN
+    IF NOT EXISTS (SELECT FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead) OR NOT meshify.tables_are_free(true) THEN
         RETURN;
     END IF;
     FOR c IN SELECT x.* FROM meshify.closings x WHERE x.due <= now() ORDER BY x.due LIMIT p_max FOR UPDATE SKIP LOCKED LOOP
@@ -276,7 +293,7 @@ DO $$
 DECLARE
     f text;
 BEGIN
-    FOREACH f IN ARRAY ARRAY['is_troubled(text)', 'trouble(text, text, interval)', 'is_late()', 'may_pass(text)', 'sent_as()', 'tries()', 'busy()',
+    FOREACH f IN ARRAY ARRAY['is_troubled(text)', 'trouble(text, text, interval)', 'is_late()', 'may_pass(text)', 'sent_as()', 'tries()', 'busy()', 'tables_are_free(boolean)',
                              'retried(uuid)', 'is_parked(uuid)', 'notification_locks_profile()', 'end_as(uuid, text, jsonb)',
                              'end_or_park(uuid, text, jsonb)', 'park(uuid, text, jsonb, text, text)'] LOOP
         PERFORM meshify.only_for(('meshify.' || f)::regprocedure);

@@ -9,6 +9,9 @@ void lease_disconnected(Worker *w, const char *why, uint64_t retry_usec);
 /* When the next heartbeat goes out; it depends on whether notifications arrive. */
 void lease_plan(Worker *w);
 
+/* The database counts `held` jobs of ours: where we count others, it is asked which. */
+void lease_compare(Worker *w, unsigned held);
+
 /* May something be begun that costs money or writes an object? */
 bool lease_is_trusted(Worker *w);
 

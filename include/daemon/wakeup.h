@@ -7,3 +7,6 @@ void wakeup_done(Worker *w);
 
 /* The working connection is there: a ping may be sent through it. */
 void wakeup_prove(Worker *w);
+
+/* Asks which cancels there are, how many jobs the database counts as ours, and whether we are to stop. */
+void wakeup_ask(Worker *w);

@@ -108,9 +108,12 @@ static unsigned how_to_send(Task *t) {
     Worker *w = t->worker;
     uint64_t now = clock_now_usec();
 
-    if (t->job->tries == 0 || now < t->waits.since_usec + STARVED_USEC || w->lock_waiter ||
-        now < w->lock_waited_usec + LOCK_PAUSE_USEC)
+    if (t->job->tries == 0)
         return 0;
+    /* Alone, it finds a table that is locked without waiting for it. */
+    if (now < t->waits.since_usec + STARVED_USEC || w->lock_waiter ||
+        now < w->lock_waited_usec + LOCK_PAUSE_USEC)
+        return DB_ALONE;
     w->lock_waiter = t;
     return DB_WAIT;
 }

@@ -12,6 +12,7 @@
 #define SOON_USEC (2 * USEC_PER_SEC) /* while there are any */
 #define FULL_USEC (USEC_PER_SEC / 2) /* while more are due than one call takes */
 #define BATCH 50
+#define AGAIN_A_MINUTE 1200 /* closings that met a lock, tried again by their tasks */
 
 static void next_in(Worker *w, uint64_t usec) {
     (void) sd_event_source_set_time_relative(w->finish_timer, usec);
@@ -68,6 +69,7 @@ void finishing_soon(Worker *w) {
 }
 
 int finishing_init(Worker *w) {
+    bucket_set(&w->lanes[LANE_AGAIN].bucket, AGAIN_A_MINUTE, 1, clock_now_usec());
     return sd_event_add_time_relative(w->event, &w->finish_timer, CLOCK_MONOTONIC, SOON_USEC,
                                       USEC_PER_SEC / 2, on_timer, w);
 }

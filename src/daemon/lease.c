@@ -192,6 +192,11 @@ static void compare(Worker *w) {
         w->lease.comparing = true;
 }
 
+void lease_compare(Worker *w, unsigned held) {
+    if (held != w->n_tasks && !taking_is_under_way(&w->claimed_rows))
+        compare(w);
+}
+
 /* --- dead workers -------------------------------------------------------------------------- */
 
 static void reap(Worker *w, const char *proven);
@@ -300,33 +305,31 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
         lost(w);
         return;
     }
-    acknowledged(w, number(res, 6));
+    acknowledged(w, number(res, 5));
     if (!w->lease.rejoining)
         trouble(w, NOT_READY_YET, "");
-    w->lease.workers = (unsigned) number(res, 2);
-    w->lease.running_all = (unsigned) number(res, 3);
+    w->lease.workers = (unsigned) number(res, 1);
+    w->lease.running_all = (unsigned) number(res, 2);
     share_limits(w);
-    paused = value(res, 5)[0] == 't';
+    paused = value(res, 3)[0] == 't';
     if (w->lease.paused && !paused)
         worker_wake(w);
     w->lease.paused = paused;
-    worker_take_cancels(w, value(res, 4));
-    if (w->lease.rejoining ||
-        (number(res, 1) != w->n_tasks && !taking_is_under_way(&w->claimed_rows)))
+    if (w->lease.rejoining)
         compare(w);
+    wakeup_ask(w); /* what the project's tables say of our jobs, which may be locked */
     if (clock_now_usec() >= w->lease.reaped_usec + w->config->lease_usec / 3)
         reap(w, "{}");
     lease_plan(w);
-    if (value(res, 7)[0] == 't')
+    if (value(res, 4)[0] == 't')
         worker_asked_to_stop(w);
     worker_plan(w); /* a claim that came due while the lease was in doubt was not made */
     worker_changed(w);
 }
 
 static void beat(Worker *w) {
-    DbRequest request = { .sql = "SELECT *, extract(epoch FROM now())::bigint, "
-                                 "meshify.is_to_drain($1) "
-                                 "FROM meshify.heartbeat($1, $2, $3, $4)" };
+    DbRequest request = { .sql = "SELECT answer, workers, running_all, paused, to_drain, epoch "
+                                 "FROM meshify.beat($1, $2, $3, $4, $5)" };
 
     if (w->lease.beating || !db_is_up(w->db))
         return;
@@ -335,7 +338,9 @@ static void beat(Worker *w) {
         db_request_addf(&request, "%llu microseconds",
                         (unsigned long long) w->config->lease_usec) == 0 &&
         db_request_addf(&request, "%u", w->n_tasks) == 0 &&
-        db_request_add(&request, w->draining ? "t" : "f") == 0 && call(w, 0, &request, beaten) == 0)
+        db_request_add(&request, w->draining ? "t" : "f") == 0 &&
+        db_request_addf(&request, "%u", w->config->max_jobs) == 0 &&
+        call(w, 0, &request, beaten) == 0)
         w->lease.beating = true;
     db_request_done(&request);
 }

@@ -45,12 +45,13 @@ static void answered(void *userdata, DbEnd end, const PGresult *res) {
     if (end != DB_OK || PQntuples(res) != 1) /* the next heartbeat asks too */
         return;
     worker_take_cancels(w, PQgetvalue(res, 0, 0));
+    lease_compare(w, (unsigned) strtoul(PQgetvalue(res, 0, 2), NULL, 10));
     if (PQgetvalue(res, 0, 1)[0] == 't')
         worker_asked_to_stop(w);
 }
 
-static void ask(Worker *w) {
-    DbRequest request = { .sql = "SELECT cancels, to_drain FROM meshify.asked($1)" };
+void wakeup_ask(Worker *w) {
+    DbRequest request = { .sql = "SELECT cancels, to_drain, held FROM meshify.news($1)" };
 
     if (w->listening.asking || !db_is_up(w->db) || !w->lease.registered)
         return;
@@ -89,7 +90,7 @@ static int on_hint_timer(sd_event_source *source, uint64_t usec, void *userdata)
     (void) usec;
     w->listening.asked_usec = clock_now_usec();
     if (w->listening.hinted)
-        ask(w);
+        wakeup_ask(w);
     if (w->listening.n_predictions > 0)
         poll_hinted(w);
     return 0;

@@ -32,7 +32,6 @@
 #define CLAIM_MAX 100 /* jobs at once; more follow at once */
 #define FILES_MAX 16  /* downloads, and uploads, at once */
 #define REQUESTS_MAX 64
-#define AGAIN_A_MINUTE 1200 /* closings that met a lock, tried again */
 
 /* --- moves --------------------------------------------------------------------------------- */
 
@@ -486,7 +485,6 @@ static int init_lanes(Worker *w) {
     for (int i = 0; i < _LANE_MAX && r >= 0; i++)
         r = lane_init(&w->lanes[i], w->event, lanes[i].name, lanes[i].max, on_lane, w);
     lane_guard(&w->lanes[LANE_FILE], stage_room_guard, w);
-    bucket_set(&w->lanes[LANE_AGAIN].bucket, AGAIN_A_MINUTE, 1, clock_now_usec());
     return r;
 }
 

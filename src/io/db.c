@@ -17,8 +17,7 @@
 #define DB_STATEMENT_TIMEOUT "5s"
 #define DB_SLOW_TIMEOUT "20s"
 #define DB_TRANSACTION_TIMEOUT "25s"
-#define DB_LOCK_TIMEOUT \
-    "3s" /* than a heartbeat waits for its answer; functions that travel with others set less */
+#define DB_LOCK_TIMEOUT "1s" /* functions that travel with others set less */
 #define DB_RETRY_MIN (50 * USEC_PER_MSEC)
 #define DB_RETRY_MAX (5 * USEC_PER_SEC)
 #define DB_RETRY_AUTH (300 * USEC_PER_SEC)   /* hosts ban addresses that guess passwords */

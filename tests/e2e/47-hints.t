@@ -110,7 +110,7 @@ def floods():
     job, prediction = running(lab, "victim")
     worker = lab.value("SELECT id FROM meshify.workers")
     time.sleep(1) # pg_stat_user_functions is told once a second
-    names = ("claim", "asked", "heartbeat")
+    names = ("claim", "news", "beat")
     before, polls = {n: calls(lab, n) for n in names}, lab.sim.stats()["received"].get("get", 0)
     stop = threading.Event()
     kinds = ["SELECT pg_notify('meshify_jobs', i::text) FROM generate_series(1, 200) i",
@@ -142,9 +142,9 @@ def floods():
     time.sleep(1.5)
     made = {n: calls(lab, n) - before[n] for n in names}
     print(f"# {lasted_all:.1f} s of it: {made}, {polled} polls in {lasted:.1f} s")
-    for n in ("claim", "asked"):
+    for n in ("claim", "news"):
         ok(made[n] <= 11 * lasted_all + 20, f"at most ten {n} queries a second", made)
-    ok(made["asked"] > 0, "a hint is looked after")
+    ok(made["news"] > 0, "a hint is looked after")
     ok(polled <= lasted + 4, f"a prediction is read no oftener than poll_min: {polled} times in {lasted:.1f} s")
     ok(daemon.alive() and daemon.state(10), "the daemon answers")
     is_(lab.job(job)["status"], "running", "and the job that all of it was about runs on")

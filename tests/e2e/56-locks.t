@@ -66,7 +66,63 @@ def rows():
     lab.sim.stop()
 
 
-TESTS = [rows]
+def sessions(lab):
+    return lab.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd'")
+
+
+def behind_a_lock(mode, table="jobs"):
+    """As an index is built, for several times what the lease lasts: heartbeats go on, no session is left behind, and when
+    it is over no more than max_jobs run."""
+    label = f"{table} locked, {mode.lower()}"
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=1500)
+    keys = {"worker.max_jobs": "20", "database.lease": "6s", "database.poll_interval": "1s"}
+    daemon, other = lab.daemon(**keys), lab.daemon("two", **keys)
+    first = [lab.insert_job("under way", f"{IMAGE}?first{i}")[0] for i in range(10)]
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'bought'") == 10, 60, "their purchases")
+    before = sessions(lab)
+    for i in range(80):
+        lab.insert_job("behind", f"{IMAGE}?{i}")
+    holder = lab.postgres.connect(autocommit=False)
+    holder.cursor().execute(f"LOCK TABLE public.{table} IN {mode} MODE")
+    watch = lab.postgres.connect()
+    most, begun, beats = 0, time.monotonic(), set()
+    while time.monotonic() < begun + 20:
+        cursor = watch.cursor()
+        cursor.execute("SELECT (SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd'), max(heartbeat_at) FROM meshify.workers")
+        n, beat = cursor.fetchone()
+        most = max(most, n)
+        beats.add(beat)
+        time.sleep(0.2)
+    holder.rollback()
+    running = 0
+    while lab.unended() > 0 and time.monotonic() < begun + 100:
+        running = max(running, lab.value("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM public.jobs WHERE status = 'running' GROUP BY worker_id) x"))
+        time.sleep(0.02)
+    ok(most <= before, f"{label}: no session more than before", f"{most}, before {before}")
+    ok(len(beats) >= 8, f"{label}: heartbeats go on", f"{len(beats)} in 20 s")
+    is_(daemon.said("The lease is lost|The database is away|holding still|No heartbeat") + other.said("The lease is lost|The database is away|No heartbeat"), 0,
+        f"{label}: no lease is in doubt")
+    ok(running <= 20, f"{label}: no more than max_jobs run at once in an instance", running)
+    is_(lab.query("SELECT status, count(*), max(attempts) FROM public.jobs GROUP BY 1"), [("done", 90, 1)], f"{label}: all are done, {len(first)} that were under way too")
+    is_(len(lab.sim.predictions()), 90, f"{label}: nothing is bought twice")
+    ok(time.monotonic() - begun < 60, f"{label}: soon after", time.monotonic() - begun)
+    lab.sim.stop()
+
+
+def an_index_is_built():
+    behind_a_lock("SHARE")
+
+
+def a_table_is_altered():
+    behind_a_lock("ACCESS EXCLUSIVE")
+
+
+def assets_are_altered():
+    behind_a_lock("ACCESS EXCLUSIVE", "mesh_assets")
+
+
+TESTS = [rows, an_index_is_built, a_table_is_altered, assets_are_altered]
 
 if __name__ == "__main__":
     testing.main(*TESTS)

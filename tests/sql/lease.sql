@@ -62,6 +62,52 @@ SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(4), ''{}'', ''300 ms
 SELECT is((SELECT count(*)::int FROM meshify.workers WHERE id = t.w(5)), 0, 'and its row goes');
 DELETE FROM public.jobs WHERE asset_id IS NULL;
 
+-- Locks. A heartbeat reads no table of the project; nobody waits for the row of another worker, nor for a table.
+SELECT t.worker(6), t.worker(7);
+CREATE TEMP TABLE k AS SELECT t.claimed(6, 'locked') AS id;
+SELECT dblink_connect_u('holder', :'dsn');
+SELECT dblink_exec('holder', 'BEGIN; LOCK TABLE public.jobs, public.mesh_assets, public.profiles, public.projects IN ACCESS EXCLUSIVE MODE');
+SET statement_timeout = '1s';
+SELECT results_eq($$SELECT answer, workers, running_all, paused, to_drain FROM meshify.beat(t.w(6), '60 s', 1, false, 7)$$, 'VALUES (''ok'', 3, 1, false, false)', 'a heart beats behind a locked table');
+SELECT is((SELECT max_jobs FROM meshify.workers WHERE id = t.w(6)), 7, 'and says how many jobs it may have by now');
+SELECT is((SELECT answer FROM meshify.beat(t.w(99), '60 s', 1, false, 7)), 'lost', 'who has no row is lost');
+SELECT results_eq('SELECT job_id, next_usec FROM meshify.claim(t.w(6), 5, 0, false)', 'VALUES (NULL::uuid, 1000000::bigint)', 'a claim does not wait, it comes again');
+SELECT is((SELECT dead FROM meshify.reap(t.w(7), ARRAY[t.w(6)], '1 hour')), 1, 'the dead are declared dead');
+UPDATE meshify.workers SET dead = false WHERE id = t.w(6);
+SELECT is_empty('SELECT * FROM meshify.finish(t.w(7), 9)', 'nothing is closed');
+SELECT is(meshify.progress(t.w(6), ARRAY[(SELECT id FROM k)], ARRAY[0.5]::real[]), 0, 'no progress is told');
+SELECT set_config('meshify.sent_as', 'alone', false);
+SELECT is((SELECT meshify.hand_back(t.w(6), id, '0', false, '0', 'x') || ' ' || t.intend(6, id) || ' ' || meshify.fail(t.w(6), id, 'It broke down.', 'word') FROM k), 'busy busy busy',
+    'what is sent alone does not wait, either');
+SELECT set_config('meshify.sent_as', '', false);
+RESET statement_timeout;
+SELECT dblink_exec('holder', 'ROLLBACK; BEGIN');
+SELECT results_eq('SELECT cancels, to_drain, held FROM meshify.news(t.w(6))',
+    $$SELECT '{}'::uuid[], false, count(*)::int FROM public.jobs WHERE status = 'running' AND worker_id = t.w(6)$$, 'what the tables say is asked apart');
+-- A claim holds its worker's row against being declared dead; the heart beats meanwhile.
+SELECT * FROM dblink('holder', format('SELECT next_usec FROM meshify.claim(%L, 1, 0, false)', t.w(6))) AS x (n bigint);
+SET statement_timeout = '1s';
+SELECT is((SELECT answer FROM meshify.beat(t.w(6), '60 s', 1, false, 7)), 'ok', 'a heart beats beside its own claim');
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(7), ARRAY[t.w(6)], ''1 hour'')', 'VALUES (0, 0)', 'who claims is not declared dead, nor waited for');
+SELECT dblink_exec('holder', 'ROLLBACK; BEGIN');
+SELECT * FROM dblink('holder', format('SELECT pid FROM meshify.workers WHERE id = %L FOR UPDATE', t.w(6))) AS x (pid int);
+SELECT results_eq('SELECT job_id, next_usec FROM meshify.claim(t.w(6), 5, 0, false)', 'VALUES (NULL::uuid, NULL::bigint)', 'who is being declared dead claims nothing');
+RESET statement_timeout;
+SELECT dblink_exec('holder', 'ROLLBACK');
+SELECT dblink_disconnect('holder');
+-- What the database counts as this worker's.
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+UPDATE meshify.workers SET max_jobs = 3 WHERE id = t.w(6);
+CREATE TEMP TABLE many AS SELECT t.job('many') AS id FROM generate_series(1, 6);
+SELECT is((SELECT count(*)::int FROM t.claim(6, 2)), 2, 'a claim takes what is asked for');
+SELECT is((SELECT count(*)::int FROM t.claim(6, 9)), 1, 'but no more than max_jobs less what it holds');
+SELECT results_eq('SELECT job_id, next_usec FROM meshify.claim(t.w(6), 9, 0, false)', 'VALUES (NULL::uuid, 1000000::bigint)', 'then it comes again');
+UPDATE public.jobs SET status = 'done' WHERE id IN (SELECT id FROM many LIMIT 1);
+SELECT is((SELECT count(*)::int FROM t.claim(6, 9)) <= 1, true, 'a slot is free when a job is done');
+SELECT is((SELECT count(*)::int FROM public.jobs WHERE status = 'running' AND worker_id = t.w(6)) <= 3, true, 'never more than max_jobs');
+DELETE FROM meshify.workers WHERE id IN (t.w(6), t.w(7));
+UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
+
 SELECT is(meshify.unregister(t.w(4)), 'ok', 'a clean stop');
 SELECT is(meshify.unregister(t.w(4)), 'lost', 'happens once');
 

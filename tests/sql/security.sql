@@ -8,7 +8,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
                 WHERE has_function_privilege('meshify_worker', p.oid, 'execute') AND p.pronamespace <> 'pg_catalog'::regnamespace
                   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)$$,
     ARRAY(SELECT 'meshify.' || f FROM unnest(ARRAY[
-        'register', 'unregister', 'heartbeat', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes', 'waits',
+        'register', 'unregister', 'heartbeat', 'beat', 'news', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes', 'waits',
         'intend', 'record', 'settle', 'further', 'progress', 'stored', 'done', 'fail', 'canceled', 'finish', 'hand_back', 'hand_back_unbought',
         'audit', 'audited', 'audit_lost', 'surplus',
         'intend_purchase', 'record_purchase', 'settle_purchase', 'hand_back_without', 'audit_unknown', 'found_surplus', 'audit_running', 'audit_ended',
