@@ -36,7 +36,7 @@ static const struct {
     [DB_FAILURE_SILENT]      = { "no answer in time", "Check host and port in [database] url, and firewalls between; a packet filter that drops looks like this.", DB_RETRY_SOON },
     [DB_FAILURE_CLOSED]      = { "the connection is refused, nothing listens there", "Check host and port in [database] url, and that the server runs; Supabase refuses addresses that it banned for wrong passwords.", DB_RETRY_SOON },
     [DB_FAILURE_STRANGE]     = { "what answers is no PostgreSQL server", "Check host and port in [database] url.", DB_RETRY_SOON },
-    [DB_FAILURE_SOCKET]      = { "its socket is not there, or not ours to use", "Set host in [database] url, and check that the server runs; without a host, or without a URL, a server on this machine is looked for.", DB_RETRY_SOON },
+    [DB_FAILURE_SOCKET]      = { "its socket is not there, or not ours to use", "Set host= in [database] url, and check that the server runs; without a host, or without a URL, a server on this machine is looked for.", DB_RETRY_SOON },
     [DB_FAILURE_TIMEOUT]     = { "a time-out of its own cuts off what begins each transaction", "ALTER ROLE ... RESET statement_timeout; for the login, and the same for the database (with 17, also transaction_timeout): each transaction sets its own.", DB_RETRY_SOON },
     [DB_FAILURE_LANGUAGE]    = { "the login may not use the language plpgsql", "As a superuser: GRANT USAGE ON LANGUAGE plpgsql TO the login's role.", DB_RETRY_RARER },
     [DB_FAILURE_MEMORY]      = { "memory is short on this side", "Give this program more memory (MemoryMax= in its unit, ulimit -v), or lower [worker] max_jobs.", DB_RETRY_SOON },
