@@ -20,8 +20,16 @@ static bool begins(const char *text, const char *with) {
     return strncasecmp(text, with, strlen(with)) == 0;
 }
 
-/* "<your password>", "[YOUR-PASSWORD]", "${TOKEN}": words in brackets. Digits may be a real password's. */
+static bool holds(const char *text, const char *word) {
+    for (; *text; text++)
+        if (begins(text, word))
+            return true;
+    return false;
+}
+
+/* "<your password>", "[YOUR-PASSWORD]", "${TOKEN}". Other words in brackets, and digits, may be a real password. */
 static bool is_bracketed(const char *text) {
+    static const char *const words[] = { "your", "password", "token", "secret", "key", "project" };
     size_t n = strlen(text), from = *text == '$' ? 1 : 0;
     const char *open = strchr("<[{", text[from] ? text[from] : 'x');
 
@@ -30,8 +38,10 @@ static bool is_bracketed(const char *text) {
     for (size_t i = from + 1; i < n - 1; i++)
         if (!isalpha((unsigned char) text[i]) && !strchr(" _-", text[i]))
             return false;
-    return *open != '[' || begins(text + 1, "your") || begins(text + 1, "project") ||
-           begins(text + 1, "password");
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (holds(text, words[i]))
+            return true;
+    return from == 1;
 }
 
 /* What the sample, the README, the manual and Supabase's dashboard write where a value belongs. */

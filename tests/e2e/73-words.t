@@ -163,7 +163,7 @@ def placeholders():
         "the README's block as it stands: each key is named")
     at = "@aws-0-eu.pooler.example:5432/postgres?sslmode=verify-full"
     for key, value, what in (
-            ("replicate.token", "YOUR_REPLICATE_TOKEN", ""), ("replicate.token", "<your-token>", ""), ("replicate.token", "${REPLICATE_API_TOKEN}", ""),
+            ("replicate.token", "YOUR_REPLICATE_TOKEN", ""), ("replicate.token", "<your-token>", ""), ("replicate.token", "${REPLICATE_API_TOKEN}", ""), ("replicate.token", "{api-key}", ""),
             ("replicate.token", "...", ""), ("storage.key", "[YOUR-SERVICE-ROLE-KEY]", ""), ("storage.key", "your-service-role-key", ""),
             ("storage.url", "https://PROJECT.supabase.co", " for the host"), ("storage.url", "https://your-project.supabase.co", " for the host"),
             ("database.url", "postgresql://postgres.abc:PASSWORD" + at, " for the password"), ("database.url", "postgresql://postgres.abc:[YOUR-PASSWORD]" + at, " for the password"),
@@ -176,7 +176,7 @@ def placeholders():
              **{**more, key: value})
     says(lab, "one in the environment", 78, "environment DATABASE_URL: [database] url: still holds a placeholder for the password", args=["meshifyctl", "status"],
          environment={"DATABASE_URL": "postgresql://w:PASSWORD@db.example.org/x"})
-    for key, value in (("replicate.token", "r8_PASSWORD"), ("replicate.token", "<k7x1>"), ("database.url", "postgresql://w:[AAABBB]@127.0.0.1/x"),
+    for key, value in (("replicate.token", "r8_PASSWORD"), ("replicate.token", "<k7x1>"), ("replicate.token", "{correcthorse}"), ("database.url", "postgresql://w:[AAABBB]@127.0.0.1/x"),
                        ("database.url", "postgresql://w:YOURS@127.0.0.1/PROJECT"), ("database.url", "postgresql://user:password@127.0.0.1/x")):
         says(lab, f"{key} = {value} may be meant", 0, "is good", args=test, never=("placeholder",), **{key: value})
     lab.sim.stop()
