@@ -121,7 +121,6 @@ BEGIN
         LEFT JOIN meshify.workers w ON w.id = p.object_worker
         WHERE p.object_name IS NOT NULL AND p.object_state IS NULL
           AND (j.id IS NULL OR j.status NOT IN ('pending', 'running'))
-          AND NOT EXISTS (SELECT FROM meshify.closings c WHERE c.job_id = p.job_id AND c.how = 'done') -- which will name it
           AND (w.id IS NULL OR w.dead OR w.expires_at < now() OR j.worker_id = w.id)
         LIMIT p_max FOR UPDATE OF p SKIP LOCKED
     LOOP
