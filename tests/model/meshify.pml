@@ -22,6 +22,7 @@
  *  NO_TAKING_UP     a job whose claim's answer was lost is not taken up
  *  TIMEOUT_ANYWAY   a worker that may have lost its jobs acts on their time-out
  *  FIRST_MISSING    a job begins with its first step without an output, whatever is there of a later one
+ *  RETRY_POLLS      a retry goes on with what is being cancelled
  *  IMAGELESS        a step that is bought again does not ask whether what it is made of is still there
  */
 #ifndef STEPS
@@ -221,7 +222,7 @@ polling:
 #endif
   atomic { if :: is[k] == RUNS -> is[k] = SUCCEEDED :: else fi };
   if :: atomic { is[k] == STOPPED ->            /* nobody but the user, or the audit of an ended job, may */
-          assert(cancel_req || ENDED || retries > 0 || !MINE);
+          assert(cancel_req || ENDED || !MINE);
           finished[r] = true; row[r] = OVER; goto hand_back }
      :: else fi;
   CRASH;
@@ -366,7 +367,12 @@ proctype User() {
 #endif
 #ifdef RETRY
   if :: atomic { (status == ERROR || status == CANCELED) && retries == 0 -> retries = 1;
-          if :: skip :: status = PENDING; owner = 0; cancel_req = false; closes--; refunds-- fi }
+          if :: skip
+             :: status = PENDING; owner = 0; cancel_req = false; closes--; refunds--;
+#ifndef RETRY_POLLS
+                i = 0; do :: i < R -> if :: row[i] == BOUGHT && !finished[i] -> row[i] = SURPLUS :: else fi; i++ :: else -> break od; i = 0
+#endif
+          fi }
      :: status == DONE fi;
 #endif
 }
@@ -393,7 +399,7 @@ proctype Audit() {
   if
   :: atomic { pn > 0 -> f = NONE; r = 0;
        do :: r < R -> if :: IS_LOST(r) && id_of[r] == NONE -> find(r, f); if :: f != NONE -> break :: else -> r++ fi :: else -> r++ fi :: else -> break od };
-     if :: f != NONE -> atomic { adopt(r, f) }; if :: id_of[r] == f -> atomic { cancel(f) } :: else fi; f = NONE :: else fi;
+     if :: f != NONE -> atomic { adopt(r, f) }; if :: atomic { id_of[r] == f && row[r] == SURPLUS -> cancel(f) } :: else fi; f = NONE :: else fi;
 #ifndef AUDIT_LISTS_ONLY
      atomic { r = 0; do :: r < R -> if :: NOBODYS(r) -> break :: else -> r++ fi :: else -> break od };
      if :: r < R -> atomic { cancel(id_of[r]) }; atomic { finished[r] = true } :: else fi;
