@@ -63,8 +63,9 @@ int stage_send_http(Task *t, HttpRequest *request, HttpDone heard) {
     return http_send(t->worker->http, request, heard, t, &t->http);
 }
 
+/* What met a lock before is sent alone: there it finds a table that is locked without waiting for it. */
 int stage_send_db(Task *t, DbRequest *request, DbDone heard) {
-    return stage_send_db_as(t, 0, request, heard);
+    return stage_send_db_as(t, t->job->tries > 0 ? DB_ALONE : 0, request, heard);
 }
 
 int stage_send_db_as(Task *t, unsigned flags, DbRequest *request, DbDone heard) {

@@ -153,6 +153,30 @@ static void test_done_names_what_was_bought(void **state) {
     }
 }
 
+/* What is written down before the closing is what the closing needs, with the purchase's name. */
+static void test_stored(void **state) {
+    _cleanup_(config_freep) Config *c =
+        good(&nothing,
+             GOOD "[pipeline text]\nsteps = mesh\n[step mesh]\nmodel = tencent/hunyuan-3d-3.1\n"
+                  "input.prompt = ${prompt}\n");
+    _cleanup_(job_freep) Job *j =
+        completing(c, "[" PURCHASE("mesh", 3, "bought", BOUGHT, TOOK("1")) "]");
+    DbRequest stored, done;
+
+    (void) state;
+    assert_int_equal(complete_stored_ask(WORKER, j, &stored), 0);
+    assert_int_equal(complete_done_ask(WORKER, j, &done), 0);
+    assert_int_equal(stored.n_params, 9);
+    assert_string_equal(stored.params[2], "mesh");
+    assert_string_equal(stored.params[3], "3");
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(stored.params[i], done.params[i]);
+    for (int i = 2; i < 7; i++)
+        assert_string_equal(stored.params[i + 2], done.params[i]);
+    db_request_done(&stored);
+    db_request_done(&done);
+}
+
 /* Where a model gave no time, there is none; where it has no version, its name stands for it. */
 static void test_done_knows_little(void **state) {
     _cleanup_(config_freep) Config *c =
@@ -213,10 +237,8 @@ static void test_hear(void **state) {
         const char *answer;
         JobEvent done, other; /* after done(), and after fail() and canceled() */
     } cases[] = {
-        { "ok", EV_OK, EV_OK },
-        { "closed", EV_OK, EV_OK },
-        { "lost", EV_LOST, EV_LOST },
-        { "gone", EV_ELSE, EV_LOST },
+        { "ok", EV_OK, EV_OK },       { "closed", EV_OK, EV_OK },   { "parked", EV_OK, EV_OK },
+        { "lost", EV_LOST, EV_LOST }, { "gone", EV_ELSE, EV_LOST },
     };
     PGresult *res = answer_of("cancel");
     Fault f = { 0 };
@@ -234,8 +256,15 @@ static void test_hear(void **state) {
         assert_int_equal(complete_hear(res, true, &f), cases[i].done);
         assert_int_equal(complete_hear(res, false, &f), cases[i].other);
         assert_int_equal(f.code, FAULT_NONE);
+        assert_true(complete_is_parked(res) == (strcmp(cases[i].answer, "parked") == 0));
         PQclear(res);
     }
+    res = answer_of("busy");
+    assert_int_equal(complete_hear(res, true, &f), EV_WAIT);
+    assert_int_equal(complete_hear(res, false, &f), EV_WAIT);
+    assert_int_equal(f.code, FAULT_DATABASE_BUSY);
+    f = (Fault){ 0 };
+    PQclear(res);
     /* What nobody understands does not end a job. */
     for (int i = 0; i < 3; i++) {
         static const char *const names[] = { "answer" }, *const two[] = { "ok", "ok" };
@@ -419,6 +448,7 @@ int main(void) {
         cmocka_unit_test(test_done_names_what_was_bought),
         cmocka_unit_test(test_done_knows_little),
         cmocka_unit_test(test_fail),
+        cmocka_unit_test(test_stored),
         cmocka_unit_test(test_hear),
         cmocka_unit_test(test_hand_back),
         cmocka_unit_test(test_release),
