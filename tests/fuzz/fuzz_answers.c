@@ -24,8 +24,9 @@
 #define SECOND UINT64_C(1000000)
 #define API "https://api.replicate.com/v1/"
 #define STORE "https://p.supabase.co/storage/v1/"
-#define MINE "mine0123456789abcdefghjkmn"   /* of another purchase of the job */
-#define REFUSED "refused0123456789abcdefgh" /* stands in another row */
+#define MINE "mine0123456789abcdefghjkmn"          /* of another purchase of the job */
+#define KEY "00000000-0000-7000-8000-000000000007" /* of a purchase that is looked for */
+#define REFUSED "refused0123456789abcdefgh"        /* stands in another row */
 
 static const struct {
     HttpEnd end;
@@ -476,7 +477,7 @@ static void audit(const HttpReply *r, unsigned how) {
     if (!list.rows || pipeline_keys(input, &list.rows->keys) < 0 ||
         pipeline_hash(input, list.rows->keys, list.rows->hash) < 0)
         abort();
-    strcpy(list.rows->key, "00000000-0000-7000-8000-000000000007");
+    strcpy(list.rows->key, KEY);
     list.rows->list = &list;
     json_decref(input);
     if (wanted_add(&table, &list.rows->wanted, list.rows->hash, list.rows->keys, audit_found) < 0)
@@ -485,8 +486,8 @@ static void audit(const HttpReply *r, unsigned how) {
     audit_page(&list, rc >= 0);
     if (audit_surplus_ask("w", &list, &wrote) < 0 || (rc < 0 && wrote.sql))
         abort();
-    if (wrote.sql &&
-        (strncmp(wrote.params[1], "{7", 2) != 0 || strpbrk(wrote.params[2], "\"\\ '()")))
+    if (wrote.sql && (strncmp(wrote.params[1], "{" KEY, strlen("{" KEY)) != 0 ||
+                      strpbrk(wrote.params[2], "\"\\ '()")))
         abort();
     db_request_done(&wrote);
     wanted_remove(&table, &list.rows->wanted);
