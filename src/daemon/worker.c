@@ -17,6 +17,7 @@
 #include "daemon/patience.h"
 #include "daemon/prune.h"
 #include "daemon/stage.h"
+#include "daemon/retelling.h"
 #include "daemon/stages.h"
 #include "daemon/waits.h"
 #include "daemon/wakeup.h"
@@ -446,6 +447,7 @@ static void on_up(void *userdata) {
     Worker *w = userdata;
 
     w->metrics.connects++;
+    retelling_start(w);
     lease_connected(w);
 }
 

@@ -89,4 +89,40 @@ def an_answer_that_comes_after_it():
     lab.sim.stop()
 
 
-testing.main(an_answer_that_comes_after_it)
+def what_runs_when_it_comes():
+    """Predictions that the daemon polls, and of which the new primary knows nothing, not even that they were begun."""
+    lab = Lab(bouncer="")
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    lab.sim.fault("create", {"processing_ms": 20000}, match="known", count=1)
+    standby, in_step = lagging(lab)
+    url = f"postgresql://meshifyd@127.0.0.1:{lab.postgres.port},127.0.0.1:{standby.port}/meshify"
+    known, _ = lab.insert_job("known", f"{IMAGE}?known")
+    daemon = lab.daemon("one", **LONG, **{"database.url": url})
+    bought = lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
+    wait_for(lambda: bought() == 1, 60, "a purchase")
+    lab.query("UPDATE meshify.settings SET value = 'on' WHERE key = 'paused'")
+    lost = [lab.insert_job(f"lost {n}", f"{IMAGE}?lost{n}")[0] for n in range(5)]
+    wait_for(in_step, 60, "all that on the standby")
+    hold_back(lab, standby)
+    lab.query("UPDATE meshify.settings SET value = 'off' WHERE key = 'paused'")
+    lab.query("SELECT pg_notify('meshify_jobs', '')")
+    wait_for(lambda: bought() == 6, 60, "five purchases more")
+    fail_over(lab, standby)
+    is_((lab.value("SELECT count(*) FROM meshify.predictions WHERE state <> 'surplus'"), lab.count("pending")), (1, 5), "five purchases and their claims are lost with their primary")
+    wait_for(lambda: [p["status"] for p in of(lab, "lost")] == ["canceled"] * 5, 60, "the cancel of what runs for nobody")
+    is_(daemon.said("is in no row any more after a fail-over"), 5, "what was paid and is in no row is cancelled, which is said")
+    is_(sorted(lab.query("SELECT job_id::text, state, purchase FROM meshify.predictions WHERE state = 'surplus'")),
+        sorted((j, "surplus", None) for j in lost), "and written down")
+    lab.wait_status(known, "done", "error", seconds=60)
+    is_((lab.job(known)["status"], len(of(lab, "known"))), ("done", 1), "what the new primary knows goes on")
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    lab.query("UPDATE meshify.settings SET value = 'off' WHERE key = 'paused'")
+    lab.query("SELECT pg_notify('meshify_jobs', '')")
+    lab.wait_all_ended(60)
+    is_((lab.count("done"), len(of(lab, "lost"))), (6, 10), "the others are bought for again")
+    rows = {i for (i,) in lab.query("SELECT prediction_id FROM meshify.predictions")}
+    is_({p["id"] for p in lab.sim.predictions()} - rows, set(), "each prediction has its row")
+    lab.sim.stop()
+
+
+testing.main(an_answer_that_comes_after_it, what_runs_when_it_comes)

@@ -138,6 +138,15 @@ SELECT results_eq('SELECT state, prediction_id, output FROM meshify.predictions 
 SELECT is(meshify.settle_purchase((SELECT of FROM wrong WHERE what = 'key'), 'ran', 'succeeded', '["u"]', '{}', NULL, true), 'lost', 'what has no row');
 SELECT results_eq($$SELECT state, purchase, finished_at IS NOT NULL FROM meshify.predictions WHERE prediction_id = 'ran'$$, $$VALUES ('surplus', NULL::int, true)$$, 'gets one');
 
+-- Told again after a fail-over.
+CREATE TEMP TABLE q AS SELECT t.claimed(1, 'told again') AS id;
+SELECT t.intend(1, id, 'paint', 1), t.intend(1, id, 'paint', 2) FROM q;
+SELECT meshify.record_purchase(t.w(1), t.of(id, 1), 'q1', 'starting', true) FROM q;
+SELECT results_eq($$SELECT job_id, prediction_id FROM q, meshify.tell_again(t.w(1), jsonb_build_array(t.of(id, 1) || '{"prediction": "q1"}', t.of(id, 2) || '{"prediction": "q2"}',
+    t.of(id, 2) || jsonb_build_object('key', t.w(9), 'prediction', 'q3')))$$, $$SELECT id, 'q3' FROM q$$, 'what is not in its row is surplus when it has none');
+SELECT results_eq($$SELECT state, prediction_id FROM meshify.predictions WHERE prediction_id IN ('q1', 'q2', 'q3') ORDER BY 2$$,
+    $$VALUES ('bought', 'q1'), ('bought', 'q2'), ('surplus', 'q3')$$, 'a row gets its prediction back');
+
 -- A job goes back without what its configuration has no step for.
 CREATE TEMP TABLE h AS SELECT t.claimed(1, 'renamed') AS id;
 SELECT t.intend(1, id, 'old', 1), t.intend(1, id, 'old', 2), t.intend(1, id, 'old', 3) FROM h;

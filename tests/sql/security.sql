@@ -12,6 +12,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
         'intend', 'record', 'settle', 'further', 'progress', 'stored', 'done', 'fail', 'canceled', 'finish', 'hand_back', 'hand_back_unbought',
         'audit', 'audited', 'audit_lost', 'surplus',
         'intend_purchase', 'record_purchase', 'settle_purchase', 'hand_back_without', 'audit_unknown', 'found_surplus', 'audit_running', 'audit_ended',
+        'tell_again',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
         'advice', 'zoneless', 'odd_charges', 'unfit_columns', 'setting_takes', 'seconds_between',
