@@ -301,6 +301,8 @@ static void named(void *userdata, DbEnd end, const PGresult *res) {
 
     if (!stage_db_refused(t, end, res, &ev, &t->job->fault))
         ev = object_name_hear(res, t->job, &t->job->fault);
+    if (ev == EV_LOST)
+        t->worker->zombies++;
     if (ev == EV_OK)
         send_file(t);
     else if (ev == EV_RETRY || ev == EV_FINAL)

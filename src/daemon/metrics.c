@@ -226,7 +226,7 @@ static void write_worker(Prom *p, const Worker *w) {
     counter(p, "meshify_leases_lost_total", "Times that others declared this worker dead.",
             w->lease.lost);
     counter(p, "meshify_zombie_writes_total",
-            "Closings that were refused since the job is another worker's.", w->zombies);
+            "Writes that were refused since the job is another worker's.", w->zombies);
     counter(p, "meshify_takeovers_total",
             "Jobs of dead workers that were put into the queue again.", w->lease.takeovers);
     counter(p, "meshify_predictions_adopted_total",

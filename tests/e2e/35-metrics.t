@@ -212,14 +212,14 @@ def who_was_taken_for_dead():
     first.stop()
     second.stop()
 
-    # A closing that comes when the job is another's: refused, and counted.
+    # A write that comes when the job is another's: refused, and counted.
     lab.sim.config(processing_ms=1500)
     lone, at = watched(lab, "lone")
     job, _ = lab.insert_job("zombie", f"{IMAGE}?zombie")
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s AND prediction_id IS NOT NULL", job), 30, "a purchase")
     other = lab.postgres.connect(autocommit=False)
     other.cursor().execute("SELECT FROM public.jobs WHERE id = %s FOR UPDATE", (job,))
-    wait_for(lambda: lab.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, 30, "the closing, which waits for the row")
+    wait_for(lambda: scrape(at).value("meshify_jobs_running", state="resting") == 1, 30, "the write, which finds the row locked")
     other.cursor().execute("UPDATE public.jobs SET worker_id = gen_random_uuid() WHERE id = %s", (job,))
     other.commit()
     m = wait_for(lambda: (m := scrape(at)).value("meshify_zombie_writes_total") == 1 and m, 30, "the refusal")
