@@ -333,7 +333,10 @@ CREATE OR REPLACE FUNCTION meshify.spend(p_job uuid, p_asset uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE meshify.charges c SET made_at = now()
-    WHERE c.asset_id IN (SELECT p_asset UNION SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job) AND c.made_at IS NULL;
+    WHERE c.made_at IS NULL
+      AND (c.asset_id = p_asset
+           OR c.asset_id IN (SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job)
+              AND c.user_id = (SELECT j.user_id FROM meshify.jobs j WHERE j.id = p_job)); -- or it would spend what others paid
 END $$;
 SELECT meshify.only_for('meshify.is_refunded(uuid)');
 SELECT meshify.only_for('meshify.has_other_job(uuid, uuid)');

@@ -87,7 +87,7 @@ END $$;
 -- status, or inserted it again. meshify.retry() takes the credits again. An asset that is locked is not waited for,
 -- nor is its job tried again before a minute has passed.
 CREATE OR REPLACE FUNCTION meshify.paid(p_jobs uuid[]) RETURNS uuid[]
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_not uuid[] := ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.id = ANY (p_jobs) AND meshify.is_refunded(j.asset_id));
     v_job uuid;

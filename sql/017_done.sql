@@ -1,4 +1,14 @@
 -- Closing a job that got its mesh: asset, job, notification and event, all or none.
+
+-- Is the asset there that this job's mesh is for, and may it have it? Its user's own may, and one that its user was
+-- charged for. A job's row may name another asset than when it was claimed: somebody else's is not written over.
+CREATE OR REPLACE FUNCTION meshify.may_have_mesh(p_job uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs x ON x.asset_id = a.id
+                     LEFT JOIN meshify.charges c ON c.asset_id = a.id
+                     WHERE x.id = p_job AND x.user_id IN (a.owner_id, c.user_id));
+END $$;
+
 CREATE OR REPLACE FUNCTION meshify.done(
     p_worker uuid, p_job uuid, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
     RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
@@ -16,7 +26,7 @@ BEGIN
     END IF;
     IF v_answer <> 'ok' THEN
         RETURN v_answer;
-    ELSIF NOT EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs x ON x.asset_id = a.id WHERE x.id = p_job) THEN
+    ELSIF NOT meshify.may_have_mesh(p_job) THEN
         RETURN 'refused';
     ELSIF meshify.notification_locks_profile() AND NOT meshify.lock_profile(p_job, true) THEN
         RETURN meshify.busy();
@@ -49,5 +59,6 @@ BEGIN
 END $$;
 
 SELECT meshify.only_for('meshify.done(uuid, uuid, text, bigint, text, jsonb, jsonb)', 'meshify_worker');
+SELECT meshify.only_for('meshify.may_have_mesh(uuid)');
 SELECT meshify.only_for('meshify.end_with(uuid, jsonb)');
 UPDATE meshify.schema_version SET version = 17, applied_at = now() WHERE version < 17;

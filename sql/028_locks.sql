@@ -276,7 +276,7 @@ BEGIN
         ELSIF v_cancel IS NOT NULL AND c.how IN ('done', 'error') THEN
             c.how := 'canceled';
             c.args := '{"reason": "canceled"}';
-        ELSIF c.how = 'done' AND NOT v_there THEN
+        ELSIF c.how = 'done' AND NOT meshify.may_have_mesh(job) THEN
             c.how := 'error';
             c.args := '{"sentence": "The asset of this request does not exist.", "reason": "asset_missing"}';
         END IF;

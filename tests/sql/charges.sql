@@ -153,6 +153,37 @@ INSERT INTO public.mesh_assets (id, project_id, owner_id) VALUES ((TABLE was), :
 INSERT INTO public.jobs (type, user_id, project_id, asset_id, input_data) VALUES ('meshify', :a, :project, (TABLE was), '{"prompt": "x"}');
 SELECT is((SELECT meshify.cancel(id) FROM public.jobs WHERE status = 'pending' AND asset_id = (TABLE was)), 'canceled', 'a new job for the first');
 SELECT is(pg_temp.credits(), 1000::numeric, 'gives nothing back: what was charged for it is spent');
+
+-- A job that names somebody else's asset by the time it is done, or named it for a while.
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions;
+INSERT INTO public.projects VALUES (t.w(78), :b);
+CREATE FUNCTION pg_temp.theft(p_prompt text, p_job uuid) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    v_hers uuid := t.claimed(1, p_prompt);
+    v_his uuid;
+BEGIN
+    INSERT INTO public.mesh_assets (project_id, owner_id) VALUES (t.w(78), '00000000-0000-0000-0000-00000000000b') RETURNING id INTO v_his;
+    INSERT INTO public.jobs (id, type, user_id, project_id, asset_id, input_data)
+    VALUES (p_job, 'meshify', '00000000-0000-0000-0000-00000000000b', t.w(78), v_his, '{"prompt": "x"}');
+    PERFORM t.claim(1);
+    UPDATE public.jobs SET asset_id = pg_temp.asset(v_hers) WHERE id = p_job;
+    PERFORM t.intend(1, p_job);
+    IF p_prompt = 'lent' THEN
+        UPDATE public.jobs SET asset_id = v_his WHERE id = p_job;
+    END IF;
+    RETURN v_hers;
+END $$;
+CREATE TEMP TABLE hers AS SELECT pg_temp.theft('stolen', t.w(79)) AS id, pg_temp.theft('lent', t.w(80)) AS lent;
+SELECT is(t.done(1, t.w(79)), 'refused', 'another user''s mesh is not written over hers');
+SELECT results_eq('SELECT status, output_path FROM public.mesh_assets WHERE prompt = ''stolen''', $$VALUES ('running', NULL::text)$$, 'which is made as before');
+SELECT meshify.stored(t.w(1), t.w(79), 'paint', 1, 'u/p/his.glb', 5, 'm', '{"storage_path":"u/p/his.glb"}', '{"sha256":"x"}');
+UPDATE meshify.closings SET due = now();
+SELECT results_eq('SELECT answer, detail FROM meshify.finish(t.w(1), 9)', $$VALUES ('error', 'asset_missing')$$, 'nor when its closing comes later');
+SELECT is(t.done(1, t.w(80)), 'ok', 'his own gets its mesh');
+SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word') || meshify.fail(t.w(1), lent, 'It broke down.', 'word'), 'okok', 'her jobs fail') FROM hers;
+SELECT is(pg_temp.credits(), 1050::numeric, 'and what she paid comes back, since he could not spend it');
+DELETE FROM public.projects WHERE id = t.w(78);
+UPDATE public.profiles SET credits_remaining = 1000 WHERE id = :a;
 TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
 
 -- A job's row is deleted by hand.
