@@ -58,7 +58,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- A purchase's file is nobody's: its name goes to the orphans. The caller holds the job's row, if there is one.
+-- A purchase's file is nobody's: its name goes to the orphans, and no closing that was left for later names it any more,
+-- should the job be tried again. The caller holds the job's row, if there is one.
 CREATE OR REPLACE FUNCTION meshify.to_orphans(p_job uuid, p_name text, p_since timestamptz) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -67,6 +68,7 @@ BEGIN
     FROM meshify.predictions p WHERE p.object_name = p_name AND p.job_id = p_job
     ON CONFLICT DO NOTHING;
     UPDATE meshify.predictions p SET object_state = 'orphan' WHERE p.object_name = p_name AND p.job_id = p_job;
+    DELETE FROM meshify.closings c WHERE c.job_id = p_job AND c.how = 'done' AND c.args ->> 'path' = p_name;
     PERFORM meshify.note(p_job, 'orphan', jsonb_build_object('name', p_name));
 END $$;
 

@@ -119,6 +119,19 @@ SELECT is(meshify.retry(id), 'ok', 'a retry') FROM m;
 SELECT t.due(1);
 SELECT is((SELECT t.state_of(id) FROM m), NULL, 'a job that is tried again keeps its file');
 
+-- Ended by hand before its closing, its file removed, and tried again: nobody closes it with what is not there.
+CREATE TEMP TABLE gone AS SELECT t.bought(1, 'removed') AS id;
+SELECT t.named(1, id) FROM gone;
+SELECT meshify.stored(t.w(1), p.job_id, p.step, p.purchase, p.object_name, 5, 'm', '{}', '{"sha256": "x"}') FROM meshify.predictions p, gone WHERE p.job_id = gone.id;
+UPDATE public.jobs SET status = 'error', completed_at = now() WHERE id = (TABLE gone);
+SELECT is((SELECT meshify.unstoring(t.w(1), p.job_id, p.object_name) FROM meshify.predictions p WHERE p.job_id = (TABLE gone)), 'ok', 'a file that is to be removed');
+SELECT meshify.orphan_removed(p.object_name) FROM meshify.predictions p WHERE p.job_id = (TABLE gone);
+SELECT is(meshify.retry(id), 'ok', 'a retry') FROM gone;
+SELECT t.claim(1);
+SELECT is(meshify.hand_back(t.w(1), id, '0', false, '0', 'drain'), 'ok', 'handed back before it is stored again') FROM gone;
+SELECT is_empty('SELECT * FROM meshify.finish(t.w(1), 9)', 'no closing is left of before');
+SELECT is(status, 'pending', 'it is worked on') FROM public.jobs WHERE id = (TABLE gone);
+
 -- What was bought and still runs for an ended job is being cancelled: a retry does not wait for it.
 CREATE TEMP TABLE r AS SELECT t.claimed(1, 'seven') AS id;
 SELECT t.intend(1, (TABLE r));
