@@ -92,4 +92,7 @@ typedef struct DbRequest {
 /* Adds the next parameter: NULL, a copy of `text`, a formatted one. -ENOMEM. */
 int db_request_add(DbRequest *r, const char *text);
 int db_request_addf(DbRequest *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* An interval. In seconds, since PostgreSQL before 15 reads no more than 2^31 microseconds (35 minutes). */
+int db_request_add_usec(DbRequest *r, uint64_t usec);
 void db_request_done(DbRequest *r);

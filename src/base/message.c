@@ -68,6 +68,11 @@ int db_request_addf(DbRequest *r, const char *format, ...) {
     return 0;
 }
 
+int db_request_add_usec(DbRequest *r, uint64_t usec) {
+    return db_request_addf(r, "%llu.%06u seconds", (unsigned long long) (usec / 1000000),
+                           (unsigned) (usec % 1000000));
+}
+
 void db_request_done(DbRequest *r) {
     for (int i = 0; i < r->n_params; i++)
         free(r->params[i]);

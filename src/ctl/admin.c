@@ -228,7 +228,8 @@ int ctl_stats(Ctl *c) {
 
     if (!config_read_duration(params[0], &usec) || usec == 0)
         return ctl_usage("--since is a duration, as 24h or 7d");
-    (void) snprintf(interval, sizeof interval, "%llu microseconds", (unsigned long long) usec);
+    (void) snprintf(interval, sizeof interval, "%llu.%06llu seconds", /* as db_request_add_usec() */
+                    (unsigned long long) usec / 1000000, (unsigned long long) usec % 1000000);
     params[0] = interval;
     _cleanup_free_ char *text = ctl_value(c, "SELECT meshify.summary($1)", params, 1, &status);
     _cleanup_(json_unrefp) json_t *root = text ? json_parse(text, strlen(text)) : NULL;

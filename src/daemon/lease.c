@@ -226,8 +226,7 @@ static void reap(Worker *w, const char *proven) {
 
     /* Whoever came back just now can't tell the dead from those who were cut off with it. */
     if (!w->lease.reaping && db_request_add(&request, w->id) == 0 &&
-        db_request_add(&request, proven) == 0 &&
-        db_request_addf(&request, "%llu microseconds", (unsigned long long) heard_usec) == 0 &&
+        db_request_add(&request, proven) == 0 && db_request_add_usec(&request, heard_usec) == 0 &&
         call(w, DB_SLOW, &request, reaped) == 0) {
         w->lease.reaping = true;
         w->lease.reaped_usec = clock_now_usec();
@@ -335,8 +334,7 @@ static void beat(Worker *w) {
         return;
     w->lease.beat_usec = clock_now_usec();
     if (db_request_add(&request, w->id) == 0 &&
-        db_request_addf(&request, "%llu microseconds",
-                        (unsigned long long) w->config->lease_usec) == 0 &&
+        db_request_add_usec(&request, w->config->lease_usec) == 0 &&
         db_request_addf(&request, "%u", w->n_tasks) == 0 &&
         db_request_add(&request, w->draining ? "t" : "f") == 0 &&
         db_request_addf(&request, "%u", w->config->max_jobs) == 0 &&
@@ -400,7 +398,7 @@ static void enrol(Worker *w) {
         db_request_add(&r, boot) == 0 && db_request_add(&r, pid_ns) == 0 &&
         db_request_addf(&r, "%ld", (long) getpid()) == 0 && db_request_add(&r, VERSION) == 0 &&
         db_request_addf(&r, "%u", w->config->max_jobs) == 0 &&
-        db_request_addf(&r, "%llu microseconds", (unsigned long long) w->config->lease_usec) == 0)
+        db_request_add_usec(&r, w->config->lease_usec) == 0)
         (void) call(w, 0, &r, enrolled);
     db_request_done(&r);
 }

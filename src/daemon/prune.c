@@ -34,8 +34,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     next_in(w, EVERY_USEC);
     if (w->lease.registered && db_is_up(w->db) &&
-        db_request_addf(&request, "%llu microseconds",
-                        (unsigned long long) w->config->event_retention_usec) == 0 &&
+        db_request_add_usec(&request, w->config->event_retention_usec) == 0 &&
         db_request_addf(&request, "%d", BATCH) == 0)
         (void) db_call(w->db, DB_SLOW | DB_ONCE, request.sql, (const char *const *) request.params,
                        request.n_params, pruned, w, NULL);

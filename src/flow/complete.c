@@ -262,10 +262,10 @@ int complete_release_ask(const char *worker, const Job *j, const HandBack *how, 
             return -ENOMEM;
     }
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
-        db_request_addf(ret, "%llu microseconds", (unsigned long long) how->delay_usec) < 0 ||
+        db_request_add_usec(ret, how->delay_usec) < 0 ||
         db_request_add(ret, how->counted ? "t" : "f") < 0 ||
-        db_request_addf(ret, "%llu microseconds", (unsigned long long) how->worked_usec) < 0 ||
-        db_request_add(ret, how->reason) < 0 || (text && db_request_add(ret, text) < 0)) {
+        db_request_add_usec(ret, how->worked_usec) < 0 || db_request_add(ret, how->reason) < 0 ||
+        (text && db_request_add(ret, text) < 0)) {
         db_request_done(ret);
         return -ENOMEM;
     }

@@ -55,8 +55,7 @@ int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest
     if (!path || !place || db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_add(ret, p->step) < 0 || db_request_addf(ret, "%u", p->number) < 0 ||
         db_request_add(ret, path) < 0 || db_request_add(ret, place) < 0 ||
-        db_request_addf(ret, "%llu microseconds",
-                        (unsigned long long) (c->job_timeout_usec + OBJECT_GRACE_USEC)) < 0) {
+        db_request_add_usec(ret, c->job_timeout_usec + OBJECT_GRACE_USEC) < 0) {
         db_request_done(ret);
         return -ENOMEM;
     }

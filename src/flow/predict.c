@@ -160,10 +160,8 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
         add_json(ret, keys) < 0 || db_request_add(ret, j->pipeline->name) < 0 ||
         db_request_add(ret, job_at_last_step(j) ? "t" : "f") < 0 ||
         db_request_add(ret, step->output) < 0 ||
-        db_request_addf(
-            ret, "%llu microseconds",
-            (unsigned long long) (c->create_timeout_usec +
-                                  (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL)) < 0 ||
+        db_request_add_usec(ret, c->create_timeout_usec +
+                                     (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL) < 0 ||
         (j->give_up ? add_identity(ret, j, &j->purchases[j->give_up - 1])
                     : db_request_add(ret, NULL)) < 0) {
         db_request_done(ret);

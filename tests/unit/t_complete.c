@@ -352,9 +352,9 @@ static void test_release(void **state) {
         assert_int_equal(r.n_params, 6);
         assert_string_equal(r.params[0], WORKER);
         assert_string_equal(r.params[1], JOB_ID);
-        assert_string_equal(r.params[2], "1500000 microseconds");
+        assert_string_equal(r.params[2], "1.500000 seconds");
         assert_string_equal(r.params[3], counted ? "t" : "f");
-        assert_string_equal(r.params[4], "7 microseconds");
+        assert_string_equal(r.params[4], "0.000007 seconds");
         assert_string_equal(r.params[5], "model_busy");
         db_request_done(&r);
     }

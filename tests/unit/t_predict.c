@@ -192,7 +192,7 @@ static void test_intend_asks(void **state) {
                                             "text",
                                             "f",
                                             "/0",
-                                            "35000000 microseconds",
+                                            "35.000000 seconds",
                                             NULL };
     char first[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
     DbRequest r;

@@ -87,7 +87,7 @@ static void test_naming(void **state) {
                                        "3",
                                        NAME ".glb",
                                        "supabase https://p.supabase.co b",
-                                       "3720000000 microseconds" };
+                                       "3720.000000 seconds" };
 
         assert_non_null(strstr(r.sql, "meshify.storing("));
         assert_int_equal(r.n_params, 7);
