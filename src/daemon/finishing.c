@@ -65,7 +65,12 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 }
 
 void finishing_soon(Worker *w) {
-    next_in(w, SOON_USEC);
+    uint64_t now = 0, then = 0;
+
+    /* Where one is put off after the other, the next call is not. */
+    if (sd_event_now(w->event, CLOCK_MONOTONIC, &now) < 0 ||
+        sd_event_source_get_time(w->finish_timer, &then) < 0 || then > now + SOON_USEC)
+        next_in(w, SOON_USEC);
 }
 
 int finishing_init(Worker *w) {

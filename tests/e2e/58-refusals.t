@@ -114,6 +114,25 @@ def three_hundred_that_are_refused():
     lab.sim.stop()
 
 
+def one_after_the_other_is_put_off():
+    """What is put off keeps coming, and does not keep what is due from being tried again."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=20)
+    trigger(lab, "refuse", "jobs", "NEW.status = 'done' AND NEW.input_data ->> 'prompt' = 'refused'", "RAISE EXCEPTION 'not done';")
+    lab.daemon()
+    mended, _ = lab.insert_job("refused", IMAGE)
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.closings WHERE due IS NOT NULL") == 1, 60, "it to be put off")
+    lab.query("UPDATE public.jobs SET input_data = input_data || '{\"prompt\": \"mended\"}' WHERE id = %s", mended)
+    begun, n = time.monotonic(), 0
+    while lab.job(mended)["status"] != "done" and time.monotonic() - begun < 60:
+        n += 1
+        lab.insert_job("refused", f"{IMAGE}?{n}")
+        lab.query("UPDATE meshify.closings SET due = now() + CASE WHEN job_id = %s THEN '0' ELSE '1 h' END::interval WHERE due IS NOT NULL", mended)
+        time.sleep(0.5)
+    is_(lab.job(mended)["status"], "done", f"one after the other: what is due is done, while {n} more are put off")
+    lab.sim.stop()
+
+
 def notifications():
     """As a hook whose extension is gone; then one that does not come back."""
     lab = Lab()
@@ -174,7 +193,7 @@ def every_state_in_every_table():
     lab.sim.stop()
 
 
-TESTS = [claims_of_others, a_claim_that_takes_its_time, notifications, every_state_in_every_table, three_hundred_that_are_refused]
+TESTS = [claims_of_others, a_claim_that_takes_its_time, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
 
 if __name__ == "__main__":
     testing.main(*TESTS)
