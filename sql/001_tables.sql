@@ -328,7 +328,8 @@ BEGIN RETURN EXISTS (SELECT FROM meshify.jobs j JOIN public.mesh_assets a ON a.i
 END $$;
 
 -- A job has made its mesh: what was charged for it is spent. So is what was charged for the asset that its purchases
--- were made for, should the job's row name another by now. The caller has locked asset and job.
+-- were made for, should the job's row name another by now; but not what other users paid. The caller has locked asset
+-- and job.
 CREATE OR REPLACE FUNCTION meshify.spend(p_job uuid, p_asset uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -336,7 +337,7 @@ BEGIN
     WHERE c.made_at IS NULL
       AND (c.asset_id = p_asset
            OR c.asset_id IN (SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job)
-              AND c.user_id = (SELECT j.user_id FROM meshify.jobs j WHERE j.id = p_job)); -- or it would spend what others paid
+              AND c.user_id = (SELECT j.user_id FROM meshify.jobs j WHERE j.id = p_job));
 END $$;
 SELECT meshify.only_for('meshify.is_refunded(uuid)');
 SELECT meshify.only_for('meshify.has_other_job(uuid, uuid)');
