@@ -217,7 +217,7 @@ def text_from_outside():
               job, NASTY, NASTY, json.dumps([NASTY]), "../account?" + NASTY, NASTY, NASTY, json.dumps({"model_file": NASTY}))
     jobs["a purchase by hand"] = job, "error"
     good = lab.insert_job("good", f"{IMAGE}?good")[0]
-    daemon = lab.daemon(**{"log.level": "debug", "worker.retry_base": "100ms", "worker.retry_max": "200ms", "replicate.create_timeout": "2s",
+    daemon = lab.daemon(**{"log.level": "debug", "worker.retry_base": "100ms", "worker.retry_max": "200ms", "replicate.create_timeout": "8s",
                            "worker.max_attempts": "3"})
     for channel in ("meshify_jobs", "meshify_control"):
         for payload in (NASTY, "x" * 7999, "{" * 7999, json.dumps({"cancel": NASTY}), json.dumps({"prediction": "../" + NASTY}), json.dumps({"ping": NUL}),
