@@ -252,7 +252,26 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+
+-- The same for tables of ours: their rows are read and written by functions alone.
+CREATE OR REPLACE FUNCTION meshify.hide(VARIADIC p_tables regclass[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t regclass;
+    r text;
+BEGIN
+    FOREACH t IN ARRAY p_tables LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t);
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', t);
+        FOREACH r IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
+            IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
+                EXECUTE format('REVOKE ALL ON %s FROM %I', t, r);
+            END IF;
+        END LOOP;
+    END LOOP;
+END $$;
 SELECT meshify.only_for('meshify.only_for(regprocedure, text[])');
+SELECT meshify.only_for('meshify.hide(regclass[])');
 SELECT meshify.only_for('meshify.setting(text)');
 SELECT meshify.only_for('meshify.note(uuid, text, jsonb)');
 SELECT meshify.only_for('meshify.unclaimable_now()');

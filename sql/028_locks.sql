@@ -45,21 +45,7 @@ BEGIN
     END IF;
 END $$;
 
-DO $$
-DECLARE
-    t text;
-    r text;
-BEGIN
-    FOREACH t IN ARRAY ARRAY['troubles', 'retries', 'closings'] LOOP
-        EXECUTE format('ALTER TABLE meshify.%I ENABLE ROW LEVEL SECURITY', t);
-        EXECUTE format('REVOKE ALL ON meshify.%I FROM PUBLIC', t);
-        FOREACH r IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
-            IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
-                EXECUTE format('REVOKE ALL ON meshify.%I FROM %I', t, r);
-            END IF;
-        END LOOP;
-    END LOOP;
-END $$;
+SELECT meshify.hide('meshify.troubles', 'meshify.retries', 'meshify.closings');
 
 -- --- troubles -----------------------------------------------------------------------------------
 

@@ -24,8 +24,7 @@ CREATE TABLE IF NOT EXISTS meshify.orphans (
     removed_at timestamptz
 );
 CREATE INDEX IF NOT EXISTS orphans_left ON meshify.orphans (tried_at NULLS FIRST) WHERE removed_at IS NULL;
-ALTER TABLE meshify.orphans ENABLE ROW LEVEL SECURITY;
-REVOKE ALL ON meshify.orphans FROM PUBLIC;
+SELECT meshify.hide('meshify.orphans');
 
 CREATE OR REPLACE FUNCTION meshify.is_orphan(p_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS

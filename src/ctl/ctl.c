@@ -88,9 +88,12 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
               stderr);
     else {
         const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+        const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
 
         say(stderr, "meshifyctl: %.1500s", message ? message : PQresultErrorMessage(res));
-        say_lines(stderr, "", PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+        if (hint && state &&
+            !strncmp(state, "MF", 2)) /* ours: a trigger of the project says anything */
+            say(stderr, "%s", hint);
         if (state && !strcmp(state, "57014") && ctl_is_hurried(c->conn))
             say(stderr, "%s", db_failure_advice(DB_FAILURE_TIMEOUT));
         else if (state && !strcmp(state, "42501"))

@@ -82,7 +82,8 @@ static int check_rights(Ctl *c) {
 
     for (int i = 0; res && i < PQntuples(res); i++) {
         say(stderr, "meshifyctl: %s", PQgetvalue(res, i, 0));
-        if (i + 1 == PQntuples(res) || strcmp(PQgetvalue(res, i, 1), PQgetvalue(res, i + 1, 1)))
+        if (i + 1 == PQntuples(res) ||
+            strcmp(PQgetvalue(res, i, 1), PQgetvalue(res, i + 1, 1)) != 0)
             say(stderr, "%s", PQgetvalue(res, i, 1));
         status = CTL_REFUSED;
     }

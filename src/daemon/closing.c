@@ -280,16 +280,16 @@ static void may_remove(void *userdata, DbEnd end, const PGresult *res) {
 
     if (!stage_db_refused(t, end, res, &ev, &trouble))
         ev = object_drop_hear(res);
-    if (ev == EV_WAIT)
+    if (ev == EV_WAIT) {
         worker_tell(t, EV_WAIT);
-    else if (ev != EV_OK)
-        dropped(t);
-    else if (c->storage_driver == STORAGE_DIR) {
+        return;
+    }
+    if (ev == EV_OK && c->storage_driver == STORAGE_DIR)
         (void) dir_remove(c->storage_url, t->job->object);
-        dropped(t);
-    } else if (store_remove_ask(c, t->job->object, &request) < 0 ||
-               stage_send_http(t, &request, removed) < 0)
-        dropped(t);
+    else if (ev == EV_OK && store_remove_ask(c, t->job->object, &request) == 0 &&
+             stage_send_http(t, &request, removed) >= 0)
+        return;
+    dropped(t);
 }
 
 static int on_stop(sd_event_source *source, uint64_t usec, void *userdata) {

@@ -110,8 +110,8 @@ def silent_name_servers():
     wait_for(tried, 90, "five heartbeats") # one every five seconds: lookups end, and others begin
     usual, slowest = probe.end()
     turns_are_short(probe.at, "silent name servers")
-    ok(usual < 0.1, "silent name servers: 95 % of probes are answered within 100 ms", usual)
-    ok(slowest < 1, "silent name servers: the slowest within a second", slowest)
+    ok(usual < 0.5, "silent name servers: 95 % of probes are answered within half a second", usual)
+    ok(slowest < 2, "silent name servers: the slowest within two", slowest)
     is_(probe.metric("meshify_leases_lost_total"), 0, "silent name servers: the lease is kept")
     is_(lab.count("error"), 0, "silent name servers: no job is an error")
     began = time.monotonic()
@@ -152,7 +152,7 @@ def a_name_beside_good_ones():
     is_(lab.value("SELECT count(*) FROM public.jobs WHERE id = ANY(%s::uuid[]) AND status IN ('error', 'done')", dead), 0,
         "names that hang: theirs wait")
     usual, slowest = probe.end()
-    ok(usual < 0.1 and slowest < 1, "names that hang: the loop turns", (usual, slowest))
+    ok(usual < 0.5 and slowest < 2, "names that hang: the loop turns", (usual, slowest))
     turns_are_short(probe.at, "names that hang")
     # /etc/hosts is mended: what hung goes on.
     names.write("hosts", "".join(f"127.0.0.1 h{i}.dead.example\n" for i in range(8)) + "127.0.0.1 good.example\n")
@@ -185,7 +185,7 @@ def a_service_and_many_hosts():
     wait_for(lambda: all(len(probe.took) > 20 for _, (_, probe) in running), 60, "twenty questions to each") # attempts follow each other
     for instance, (_, probe) in running:
         usual, slowest = probe.end()
-        ok(usual < 0.1 and slowest < 1, f"{instance}: the loop turns while the name hangs", (usual, slowest))
+        ok(usual < 0.5 and slowest < 2, f"{instance}: the loop turns while the name hangs", (usual, slowest))
     many = lab.daemon("too-many", wait=False, **{"database.url": f"host={','.join(['127.0.0.1'] * 33)} user=meshifyd dbname=meshify",
                                                  "database.listen_url": None})
     many.wait_line("the URL names more than 32 hosts", 30)
@@ -284,7 +284,7 @@ def behind_a_proxy():
     proxy.login = login
     is_(lab.wait_status(job, "done", "error", seconds=90)["status"], "done", "a proxy that refuses for a while: the job waits")
     usual, slowest = probe.end()
-    ok(usual < 0.1 and slowest < 1, "a proxy: the loop turns", (usual, slowest))
+    ok(usual < 0.5 and slowest < 2, "a proxy: the loop turns", (usual, slowest))
     path = lab.write_config("doctor", **keys)
     doctor = testing.Process([testing.program("meshifyd"), "--check", "-c", path], testing.clean_environment(**environment),
                              names.wrapper)

@@ -351,7 +351,7 @@ def time_limits():
     lab.postgres.execute("ALTER ROLE meshifyd SET lock_timeout = 0", SUPERUSER)
     jobs, daemon = in_flight(lab, 10, processing_ms=500, **{"database.lease": "6s"})
     other = lab.postgres.connect(autocommit=False)
-    other.cursor().execute("LOCK TABLE public.jobs IN ACCESS EXCLUSIVE MODE")
+    other.cursor().execute("LOCK TABLE meshify.workers IN ACCESS EXCLUSIVE MODE")
     daemon.wait_line("Not ready: the database refuses the heartbeat: .*lock timeout", 30)
     ok("not ready: the database refuses the heartbeat" in daemon.state(), "lock time-out: not ready, and why")
     wait_for(lambda: daemon.said("nothing new is begun") == 1, 20, "holding still")

@@ -111,7 +111,7 @@ def a_daemon_and_its_operator():
 
     # What others wrote into our tables.
     lab.query("UPDATE meshify.workers SET instance = %s, host = %s WHERE instance = 'two'", ALL, ALL)
-    lab.query("UPDATE meshify.predictions SET model = %s, step = %s, error = %s WHERE id = (SELECT max(id) FROM meshify.predictions)", ALL, ALL, ALL)
+    lab.query("UPDATE meshify.predictions SET model = %s, step = %s, error = %s WHERE id = (SELECT id FROM meshify.predictions ORDER BY n DESC LIMIT 1)", ALL, ALL, ALL)
     lab.query("INSERT INTO meshify.settings (key, value) VALUES (%s, %s)", ALL, ALL)
     lab.query("UPDATE public.jobs SET error = %s WHERE id = %s", ALL, failed[0])
     lab.query("INSERT INTO meshify.events (job_id, event, detail) VALUES (%s, 'error', jsonb_build_object('reason', %s::text))", failed[0], ALL)
