@@ -27,13 +27,13 @@ static void told(void *userdata, DbEnd end, const PGresult *res) {
     for (int i = 0; end == DB_OK && i < PQntuples(res); i++) {
         const char *id = PQgetvalue(res, i, 1);
         Task *t = worker_find(w, PQgetvalue(res, i, 0));
+        const Purchase *p = t && t->job->at.state == JOB_POLLING ? polled(t) : NULL;
 
         w->surplus++;
         log_line(LOG_WARNING, JOB_SURPLUS,
                  "Prediction %s is in no row any more after a fail-over, and is cancelled", id);
         stage_cancel(w, id);
-        if (t && t->job->at.state == JOB_POLLING && polled(t) &&
-            strcmp(polled(t)->prediction_id, id) == 0)
+        if (p && strcmp(p->prediction_id, id) == 0)
             worker_tell(t, EV_LOST); /* whoever has the job buys for it again */
     }
 }
