@@ -267,7 +267,7 @@ static void enrol(Worker *w);
 
 static bool is_fenced_write(const Task *t) {
     return t->db && t->job->at.state != JOB_RELEASING &&
-           (is_closing(t) || t->job->at.state == JOB_INTENDING);
+           (is_closing(t) || t->job->at.state == JOB_INTENDING || t->job->at.state == JOB_STORING);
 }
 
 /* Our row is gone or marked dead: whatever we held is another's. We begin again as somebody new. */

@@ -341,8 +341,8 @@ def a_zombie():
     failing = lab.insert_job("too late", f"{IMAGE}?late")
     wait_for(lambda: bought(lab) == 13, 30, "all bought")
     proxy.pause(keep=True) # what it says from here on arrives late
-    wait_for(lambda: len(lab.sim.objects()) >= 12, 20, "the uploads")
-    for _ in range(2): # it has heard of them by the second answer, and closed what it could
+    wait_for(lambda: sum(p["status"] == "succeeded" for p in lab.sim.predictions()) >= 12, 20, "the meshes")
+    for _ in range(2): # it has heard of them by the second answer, and would store what it could
         first.state()
     first.signal(signal.SIGSTOP)
     stopped = time.monotonic()
