@@ -166,6 +166,13 @@ CREATE TABLE IF NOT EXISTS meshify.charges (
 CREATE UNIQUE INDEX IF NOT EXISTS charges_request ON meshify.charges (user_id, request_id) WHERE request_id IS NOT NULL;
 ALTER TABLE meshify.predictions ADD COLUMN IF NOT EXISTS asset_id uuid; -- whose mesh it was bought for; a job's row may go, or change
 
+-- Jobs that only a retry lets in again, whatever is written to their rows: their asset's credits went back, or were
+-- spent, when they had ended. Nobody prunes it.
+CREATE TABLE IF NOT EXISTS meshify.barred (
+    job_id uuid PRIMARY KEY,
+    at     timestamptz NOT NULL DEFAULT now()
+);
+
 -- Jobs that a trigger of the project keeps from being claimed, or taken over: left alone for a minute.
 CREATE TABLE IF NOT EXISTS meshify.unclaimable (
     job_id uuid PRIMARY KEY,
@@ -207,6 +214,7 @@ ALTER TABLE meshify.predictions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.refunds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.charges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE meshify.barred ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.unclaimable ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS worker_reads ON meshify.schema_version;
@@ -332,10 +340,25 @@ END $$;
 
 -- What closings and claims ask of the ledger, whose rules stand in 029_charges.sql.
 
--- Were the credits of an asset given back, and not taken again? Then nobody works on a job of it.
+-- Were the credits of an asset given back, and not taken again?
 CREATE OR REPLACE FUNCTION meshify.is_refunded(p_asset uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN coalesce((SELECT sum(r.credits) > 0 FROM meshify.refunds r WHERE r.asset_id = p_asset), false);
+END $$;
+
+-- Is nobody to work on this job? Where an asset was refunded, on none of its jobs, new ones included.
+CREATE OR REPLACE FUNCTION meshify.is_barred(p_job uuid, p_asset uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN meshify.is_refunded(p_asset) OR EXISTS (SELECT FROM meshify.barred b WHERE b.job_id = p_job);
+END $$;
+
+-- Bars the jobs of an asset that have ended, and one more. What ends later, or is inserted later, is another matter.
+CREATE OR REPLACE FUNCTION meshify.bar(p_job uuid, p_asset uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO meshify.barred (job_id)
+    SELECT p_job UNION SELECT j.id FROM meshify.jobs j WHERE j.asset_id = p_asset AND j.status NOT IN ('pending', 'running')
+    ON CONFLICT DO NOTHING;
 END $$;
 
 -- May another job still make the asset's mesh? Only its owner's may: one that somebody else inserted keeps nobody's
@@ -357,8 +380,13 @@ BEGIN
       AND (c.asset_id = p_asset
            OR c.asset_id IN (SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job)
               AND c.user_id = (SELECT j.user_id FROM meshify.jobs j WHERE j.id = p_job));
+    IF EXISTS (SELECT FROM meshify.charges c WHERE c.asset_id = p_asset AND c.credits > 0) THEN -- for one mesh
+        PERFORM meshify.bar(p_job, p_asset);
+    END IF;
 END $$;
 SELECT meshify.only_for('meshify.is_refunded(uuid)');
+SELECT meshify.only_for('meshify.is_barred(uuid, uuid)');
+SELECT meshify.only_for('meshify.bar(uuid, uuid)');
 SELECT meshify.only_for('meshify.has_other_job(uuid, uuid)');
 SELECT meshify.only_for('meshify.spend(uuid, uuid)');
 

@@ -83,13 +83,13 @@ BEGIN
                                 WHEN jsonb_typeof(v_image) <> 'null' THEN 'true' END);
 END $$;
 
--- Those of these jobs that may be worked on. Where the credits were given back, the job ends: somebody wrote its
--- status, or inserted it again. meshify.retry() takes the credits again. An asset that is locked is not waited for,
+-- Those of these jobs that may be worked on. Where the credits were given back, or spent on a mesh, the job ends: somebody
+-- wrote its status, or inserted it again. meshify.retry() takes the credits again. An asset that is locked is not waited for,
 -- nor is its job tried again before a minute has passed.
 CREATE OR REPLACE FUNCTION meshify.paid(p_jobs uuid[]) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
-    v_not uuid[] := ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.id = ANY (p_jobs) AND meshify.is_refunded(j.asset_id));
+    v_not uuid[] := ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.id = ANY (p_jobs) AND meshify.is_barred(j.id, j.asset_id));
     v_job uuid;
 BEGIN
     FOREACH v_job IN ARRAY v_not LOOP
@@ -97,9 +97,9 @@ BEGIN
         BEGIN
             PERFORM FROM public.mesh_assets a WHERE a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = v_job) FOR UPDATE SKIP LOCKED;
             IF FOUND OR NOT EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs j ON j.asset_id = a.id WHERE j.id = v_job) THEN
-                PERFORM meshify.end_without(v_job, 'error', 'The credits for this mesh were given back, so it was not made.', 'refunded');
+                PERFORM meshify.end_as(v_job, 'error', meshify.why_barred(v_job));
             ELSE
-                PERFORM meshify.leave_alone(v_job, 'its credits were given back, and its asset is locked');
+                PERFORM meshify.leave_alone(v_job, 'nothing is paid for it, and its asset is locked');
             END IF;
         EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
             PERFORM meshify.leave_alone(v_job, SQLERRM);

@@ -13,6 +13,15 @@ CREATE OR REPLACE FUNCTION meshify.retype(p_table text, p_column text, p_to text
            ELSE format('ALTER TABLE public.%I ALTER COLUMN %I TYPE %s;', p_table, p_column, p_to) END
 $$;
 
+-- How many characters a column takes, or a domain over it; NULL: any number.
+CREATE OR REPLACE FUNCTION meshify.room(p_table regclass, p_column text) RETURNS int
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN coalesce(nullif(t.typbasetype, 0), t.oid) IN ('varchar'::regtype, 'bpchar'::regtype)
+                THEN nullif(greatest(a.atttypmod, t.typtypmod), -1) - 4 END
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = p_table AND a.attname = p_column
+$$;
+
 -- Columns of theirs without a time zone, and what gives them one.
 CREATE OR REPLACE FUNCTION meshify.zoneless() RETURNS TABLE (col text, mend text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -25,5 +34,6 @@ CREATE OR REPLACE FUNCTION meshify.zoneless() RETURNS TABLE (col text, mend text
 $$;
 
 SELECT meshify.only_for('meshify.retype(text, text, text)');
+SELECT meshify.only_for('meshify.room(regclass, text)');
 SELECT meshify.only_for('meshify.zoneless()', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 23, applied_at = now() WHERE version < 23;

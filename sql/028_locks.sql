@@ -252,9 +252,9 @@ BEGIN
         ELSIF v_status IS NULL OR v_status NOT IN ('pending', 'running') THEN -- somebody ended it
             DELETE FROM meshify.closings x WHERE x.job_id = job;
             CONTINUE;
-        ELSIF c.how = 'done' AND meshify.is_refunded(v_asset) THEN -- nothing is made for it
-            UPDATE meshify.closings x SET due = now() + interval '10 min' WHERE x.job_id = job;
-            CONTINUE;
+        ELSIF c.how = 'done' AND meshify.is_barred(job, v_asset) THEN -- somebody wrote its status meanwhile
+            c.how := 'error';
+            c.args := meshify.why_barred(job);
         ELSIF v_cancel IS NOT NULL AND c.how IN ('done', 'error') AND meshify.may_run(job) THEN
             c.how := 'back'; -- to a worker, who cancels the purchase first
             c.args := '{"reason": "canceled", "counted": false, "delay": "0", "worked": 0}';

@@ -72,6 +72,9 @@ BEGIN
     END IF;
     SELECT coalesce(sum(r.credits), 0), coalesce(sum(r.credits) FILTER (WHERE r.job_id = p_job), 0)
     INTO v_back, v_own FROM meshify.refunds r WHERE r.asset_id = p_asset;
+    IF v_back > 0 OR c.made_at IS NOT NULL THEN
+        PERFORM meshify.bar(p_job, p_asset);
+    END IF;
     IF v_back <> 0 OR c.made_at IS NOT NULL OR a.status = 'done' THEN
         IF v_own <= 0 THEN
             PERFORM meshify.note(p_job, 'refund_refused', jsonb_build_object('credits', c.credits, 'reason',
@@ -90,6 +93,7 @@ BEGIN
     v_given := CASE WHEN FOUND THEN c.credits ELSE 0 END; -- the profile was deleted: that is written down, too
     INSERT INTO meshify.refunds (job_id, n, asset_id, user_id, credits)
     SELECT p_job, coalesce(max(r.n), 0) + 1, p_asset, p_user, v_given FROM meshify.refunds r WHERE r.job_id = p_job;
+    PERFORM meshify.bar(p_job, p_asset) WHERE v_given > 0;
     RETURN v_given;
 END $$;
 
@@ -109,7 +113,7 @@ BEGIN
         RETURN 'gone';
     ELSIF j.status = 'done' THEN
         RETURN 'done';
-    ELSIF j.status IN ('pending', 'running') AND NOT meshify.is_refunded(j.asset_id) THEN
+    ELSIF j.status IN ('pending', 'running') AND NOT meshify.is_barred(p_job, j.asset_id) THEN
         RETURN 'unfinished';
     END IF;
     SELECT x.status::text AS status, x.owner_id INTO a FROM public.mesh_assets x WHERE x.id = j.asset_id;
@@ -144,12 +148,22 @@ BEGIN
     WHERE x.id = p_job;
     UPDATE public.mesh_assets x SET status = 'pending' WHERE x.id = j.asset_id;
     PERFORM meshify.retried(p_job);
+    DELETE FROM meshify.barred b WHERE b.job_id = p_job;
     PERFORM meshify.note(p_job, 'retried', CASE WHEN v_back > 0 THEN jsonb_build_object('credits', v_back) END);
     PERFORM pg_catalog.pg_notify('meshify_jobs', '');
     RETURN 'ok';
 END $$;
 
+-- What a job that nobody is to work on ends with.
+CREATE OR REPLACE FUNCTION meshify.why_barred(p_job uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM meshify.charges c JOIN meshify.jobs j ON j.asset_id = c.asset_id WHERE j.id = p_job AND c.made_at IS NOT NULL)
+           THEN jsonb_build_object('sentence', 'This mesh was made before.', 'reason', 'made_before')
+           ELSE jsonb_build_object('sentence', 'The credits for this mesh were given back, so it was not made.', 'reason', 'refunded') END
+$$;
+
 DROP FUNCTION IF EXISTS meshify.ledger(uuid, uuid);
+SELECT meshify.only_for('meshify.why_barred(uuid)');
 SELECT meshify.only_for('meshify.refund(uuid, uuid, uuid)');
 SELECT meshify.only_for('meshify.retry(uuid)', 'meshify_worker');
 
@@ -292,7 +306,8 @@ DROP FUNCTION IF EXISTS public.meshify_enqueue(uuid, uuid, text, text, boolean);
 DROP FUNCTION IF EXISTS meshify.enqueue(uuid, uuid, text, text, boolean);
 
 -- A call with a request_id is answered with what the first call of this user with it was answered, as long as the
--- asset is there: a caller whose time ran out calls again, and nothing is charged twice.
+-- asset is there: a caller whose time ran out calls again, and nothing is charged twice. Where its job's row was deleted
+-- alone, the id is used up.
 CREATE OR REPLACE FUNCTION meshify.enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false, request_id uuid DEFAULT NULL,
     OUT asset_id uuid, OUT job_id uuid)
@@ -313,6 +328,7 @@ DECLARE
     v_job uuid;
     v_whose text;
     v_same boolean;
+    r record;
 BEGIN
     IF octet_length(enqueue.prompt) > v_max_prompt THEN
         RAISE EXCEPTION 'the prompt has % bytes, at most % are taken', octet_length(enqueue.prompt), v_max_prompt
@@ -328,6 +344,12 @@ BEGIN
                 || CASE WHEN concat(enqueue.prompt, enqueue.image_url) <> '' THEN ' (what was given holds only blanks)' ELSE '' END END)
             USING ERRCODE = 'MF400';
     END IF;
+
+    FOR r IN SELECT * FROM (VALUES ('the prompt', 'prompt', v_prompt), ('image_url', 'input_image_path', v_image)) AS w (what, col, value)
+             WHERE char_length(w.value) > meshify.room('public.mesh_assets', w.col) LOOP
+        RAISE EXCEPTION '% has % characters, at most % fit into mesh_assets.%', r.what, char_length(r.value), meshify.room('public.mesh_assets', r.col), r.col
+            USING ERRCODE = 'MF400', HINT = 'An operator can widen the column: meshifyctl doctor says how.';
+    END LOOP;
 
     -- The project, then the profile, then what is counted and looked for: each call of a user waits for the one before.
     v_whose := meshify.lock_project(v_project, v_user);
@@ -345,6 +367,9 @@ BEGIN
             IF NOT v_same THEN
                 RAISE EXCEPTION 'request_id % was used before, for another project, prompt or image', v_request USING ERRCODE = 'MF400',
                     HINT = 'A request that is not a repetition needs a request_id of its own.';
+            ELSIF NOT EXISTS (SELECT FROM meshify.jobs j WHERE j.id = v_job) THEN
+                RAISE EXCEPTION 'request_id % was used before, and its job was deleted', v_request USING ERRCODE = 'MF400',
+                    HINT = format('What became of it stands in asset %s. To have another mesh made, call with a request_id of its own.', v_asset);
             END IF;
             enqueue.asset_id := v_asset;
             enqueue.job_id := v_job;

@@ -1,5 +1,5 @@
--- Columns of the project that can't take what is written into them when a job ends, that is after it was paid for: said
--- while it costs nothing, with what mends it.
+-- Columns of the project that can't take what is written into them, most of them when a job ends, that is after it was
+-- paid for: said while it costs nothing, with what mends it.
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 -- Does a CHECK on one column let this word through? One that can't be asked so is taken to.
@@ -51,9 +51,12 @@ CREATE OR REPLACE FUNCTION meshify.unfit_columns(p_path int) RETURNS TABLE (col 
 DECLARE
     c record;
     r record;
+    v_prompt int := coalesce(nullif(meshify.setting('max_prompt')::int, 0), meshify.most_prompt());
 BEGIN
     FOR c IN SELECT w.*, to_regclass('public.' || w.tab) AS id, s.room
              FROM (VALUES
+                 ('mesh_assets', 'prompt', '{}', v_prompt, false, 'longer prompts are refused'),
+                 ('mesh_assets', 'input_image_path', '{}', 8192, false, 'longer image addresses are refused'),
                  ('jobs', 'status', ARRAY['pending', 'running', 'done', 'error'], 7, true, 'a job can''t be taken, or not be ended'),
                  ('jobs', 'status', '{}', 8, false, 'canceled jobs become error'),
                  ('jobs', 'error', '{}', 200, true, 'a job that fails can''t be ended'),
@@ -64,13 +67,11 @@ BEGIN
                  ('notifications', 'title', '{}', 24, false, 'users are not notified'),
                  ('notifications', 'message', '{}', 230, false, 'users are not always notified')) AS w (tab, col, words, size, grave, costs)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass('public.' || w.tab) AND a.attname = w.col
-             JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-             CROSS JOIN LATERAL ( -- of a domain over it, too
-                 SELECT CASE WHEN coalesce(nullif(t.typbasetype, 0), t.oid) IN ('varchar'::regtype, 'bpchar'::regtype)
-                             THEN nullif(greatest(a.atttypmod, t.typtypmod), -1) - 4 END AS room) s LOOP
+             CROSS JOIN LATERAL (SELECT meshify.room(a.attrelid, a.attname)) s (room) LOOP
         IF c.room < c.size THEN
             col := format('%s.%s', c.tab, c.col);
-            why := format('takes %s characters, %s are needed: %s', c.room, c.size, c.costs);
+            why := format(CASE c.col WHEN 'prompt' THEN 'takes %s characters, max_prompt allows %s: %s'
+                                     ELSE 'takes %s characters, %s are needed: %s' END, c.room, c.size, c.costs);
             mend := meshify.retype(c.tab, c.col, 'text');
             grave := c.grave;
             RETURN NEXT;

@@ -186,6 +186,74 @@ DELETE FROM public.projects WHERE id = t.w(78);
 UPDATE public.profiles SET credits_remaining = 1000 WHERE id = :a;
 TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
 
+-- A job that only a retry may let in again: its credits went back, or were spent, while another job of its asset went on.
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
+UPDATE public.profiles SET credits_remaining = 1000, credits_used = 0 WHERE id = :a;
+-- Two jobs of an asset: `first` is tried again after both had failed, `other` is not.
+CREATE FUNCTION pg_temp.tried_again(p_prompt text, OUT first uuid, OUT other uuid) LANGUAGE plpgsql AS $$
+BEGIN
+    first := t.claimed(1, p_prompt);
+    other := pg_temp.second(first);
+    PERFORM t.claim(1);
+    PERFORM meshify.fail(t.w(1), first, 'It broke down.', 'word'), meshify.fail(t.w(1), other, 'It broke down.', 'word');
+    PERFORM meshify.retry(first), t.claim(1);
+END $$;
+CREATE FUNCTION pg_temp.row_of(p_job uuid) RETURNS text LANGUAGE sql AS $$ SELECT concat_ws(': ', status, error) FROM public.jobs WHERE id = p_job $$;
+CREATE TEMP TABLE ta AS SELECT * FROM pg_temp.tried_again('under way');
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''pending'' WHERE id = %L', other)) FROM ta;
+SELECT is_empty('SELECT t.claim(1)', 'not tried again itself, a job is not worked on beside the one that was');
+SELECT is(pg_temp.row_of(other), 'error: The credits for this mesh were given back, so it was not made.', 'it ends, and says why') FROM ta;
+SELECT is(a.status, 'running', 'its asset is still being made') FROM ta JOIN public.mesh_assets a ON a.id = pg_temp.asset(first);
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''running'', worker_id = %L WHERE id = %L', t.w(1), other)) FROM ta;
+SELECT is(t.intend(1, other), 'gone', 'nothing is bought for it, whoever''s it is made') FROM ta;
+SELECT is(meshify.retry(other), 'ok', 'a retry lets it in') FROM ta;
+SELECT set_eq('SELECT t.claim(1)', 'SELECT other FROM ta', 'then it is worked on');
+SELECT is(pg_temp.credits(), 1000::numeric, 'both for one price') FROM ta;
+CREATE TEMP TABLE tb AS SELECT * FROM pg_temp.tried_again('made');
+SELECT is(t.done(1, first), 'ok', 'tried again, one makes the mesh') FROM tb;
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''pending'' WHERE id IN (%L, %L)', first, other)) FROM tb;
+SELECT is_empty('SELECT t.claim(1)', 'then neither is worked on, whatever its status says');
+SELECT is(pg_temp.row_of(first) || '; ' || pg_temp.row_of(other), 'error: This mesh was made before.; error: This mesh was made before.', 'both end, and say why') FROM tb;
+SELECT is(a.status, 'done', 'and the mesh stays') FROM tb JOIN public.mesh_assets a ON a.id = pg_temp.asset(first);
+SELECT is(meshify.retry(first) || meshify.retry(other), 'donedone', 'nor does a retry make it again') FROM tb;
+CREATE TEMP TABLE tc AS SELECT t.claimed(1, 'left') AS id;
+CREATE TEMP TABLE td AS SELECT pg_temp.second((TABLE tc)) AS id;
+SELECT is(meshify.cancel((TABLE td)), 'canceled', 'one of two is canceled');
+SELECT is(t.done(1, (TABLE tc)), 'ok', 'and the other makes the mesh');
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''pending'', cancel_requested_at = NULL WHERE id = %L', (TABLE td)));
+SELECT is_empty('SELECT t.claim(1)', 'the price was for one mesh');
+CREATE TEMP TABLE te AS SELECT pg_temp.second((TABLE tc)) AS id;
+SELECT set_eq('SELECT t.claim(1)', 'TABLE te', 'a new job for it is worked on: who inserted it may have been paid for it');
+CREATE TEMP TABLE tf AS SELECT t.claimed(1, 'free', 0) AS id;
+SELECT is(t.done(1, (TABLE tf)), 'ok', 'what nobody paid for');
+UPDATE public.jobs SET status = 'pending' WHERE id = (TABLE tf);
+SELECT set_eq('SELECT t.claim(1)', 'TABLE tf', 'is made as often as somebody asks');
+CREATE TEMP TABLE tm AS SELECT t.job('moved away') AS id;
+SELECT is(meshify.cancel((TABLE tm)), 'canceled', 'a job whose credits went back');
+INSERT INTO public.mesh_assets (id, project_id, owner_id) VALUES (t.w(76), :project, :a);
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''pending'', cancel_requested_at = NULL, asset_id = %L WHERE id = %L', t.w(76), (TABLE tm)));
+SELECT is_empty('SELECT t.claim(1)', 'is not worked on for another asset either');
+
+-- Its closing was put off, and the credits went back meanwhile.
+SELECT set_config('meshify.sent_as', 'alone', false);
+CREATE FUNCTION public.refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+CREATE TEMP TABLE pk AS SELECT t.claimed(1, 'parked') AS id;
+CREATE TRIGGER refuses BEFORE UPDATE ON public.mesh_assets FOR EACH ROW WHEN (NEW.status = 'done') EXECUTE FUNCTION public.refuses();
+SELECT is(t.done(1, (TABLE pk)), 'parked', 'a mesh whose closing is refused');
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''error'' WHERE id = %L', (TABLE pk)));
+SELECT is(meshify.cancel(pg_temp.second((TABLE pk))), 'canceled', 'the asset''s last job, as far as anybody can see, ends');
+CREATE TEMP TABLE pc AS SELECT pg_temp.credits() AS n;
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET status = ''pending'' WHERE id = %L', (TABLE pk)));
+DROP TRIGGER refuses ON public.mesh_assets;
+UPDATE meshify.closings SET due = now();
+SELECT results_eq('SELECT answer, detail FROM meshify.finish(t.w(1), 9)', $$VALUES ('error', 'refunded')$$, 'what was given back comes to an end without its mesh');
+SELECT is(pg_temp.row_of((TABLE pk)), 'error: The credits for this mesh were given back, so it was not made.', 'and says why');
+SELECT is_empty('TABLE meshify.closings', 'no closing is left of it');
+SELECT is(pg_temp.credits(), (TABLE pc), 'and nothing goes back twice');
+SELECT set_config('meshify.sent_as', '', false);
+UPDATE public.profiles SET credits_remaining = 1000, credits_used = 0 WHERE id = :a;
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
+
 -- A job's row is deleted by hand.
 CREATE TEMP TABLE d AS SELECT t.claimed(1, 'by hand') AS id;
 CREATE TEMP TABLE da AS SELECT pg_temp.asset((TABLE d)) AS id;
@@ -305,9 +373,32 @@ INSERT INTO public.projects VALUES (t.w(50), :b);
 SELECT isnt((SELECT asset_id FROM meshify.enqueue(:b, t.w(50), 'a chair', NULL, true, t.w(1))), (SELECT asset_id FROM q), 'another user''s request may have the same id');
 SELECT meshify.prune('0', 1000000);
 SELECT results_eq(format('SELECT * FROM meshify.enqueue(%L, %L, ''a chair'', NULL, request_id => t.w(1))', :a, :project), 'TABLE q', 'it is kept when history is not');
+CREATE TEMP TABLE paid AS SELECT pg_temp.credits() AS n;
+UPDATE public.jobs SET status = 'done' WHERE id = (SELECT job_id FROM q);
+DELETE FROM public.jobs WHERE id = (SELECT job_id FROM q);
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''a chair'', NULL, request_id => t.w(1))', :a, :project), 'MF400', 'request_id ' || t.w(1) || ' was used before, and its job was deleted', 'no id is answered that does not exist');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''a table'', NULL, request_id => t.w(1))', :a, :project), 'MF400', 'request_id ' || t.w(1) || ' was used before, for another project, prompt or image', 'other arguments are still said first');
+SELECT is(pg_temp.credits(), (TABLE paid), 'and nothing is charged');
 DELETE FROM public.mesh_assets a USING q WHERE a.id = q.asset_id;
 SELECT isnt((SELECT asset_id FROM meshify.enqueue(:a, :project, 'a table', NULL, request_id => t.w(1))), (SELECT asset_id FROM q), 'and forgotten with its asset');
 SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, ''x'', NULL, request_id => NULL)', NULL, :project), 'MF400', NULL, 'no user');
+
+-- A prompt, or an address, that a column of the project has no room for.
+ALTER TABLE public.mesh_assets ALTER COLUMN prompt TYPE varchar(10), ALTER COLUMN input_image_path TYPE varchar(20);
+CREATE TEMP TABLE room AS SELECT pg_temp.credits() AS n;
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, %L, NULL)', :a, :project, repeat('ä', 11)), 'MF400', 'the prompt has 11 characters, at most 10 fit into mesh_assets.prompt', 'a prompt with no room for it');
+SELECT throws_ok(format('SELECT meshify.enqueue(%L, %L, NULL, ''https://example.com/cat.png'')', :a, :project), 'MF400', 'image_url has 27 characters, at most 20 fit into mesh_assets.input_image_path', 'an address with no room for it');
+SELECT is(pg_temp.credits(), (TABLE room), 'and nothing is charged');
+SELECT lives_ok(format('SELECT meshify.enqueue(%L, %L, %L, ''https://a.b/c.png'')', :a, :project, '  ' || repeat('ä', 10)), 'what fits is taken');
+SELECT results_eq('SELECT col, why, grave FROM meshify.unfit_columns(NULL)', $$VALUES
+    ('mesh_assets.prompt', 'takes 10 characters, max_prompt allows 32768: longer prompts are refused', false),
+    ('mesh_assets.input_image_path', 'takes 20 characters, 8192 are needed: longer image addresses are refused', false)$$, 'a doctor is told');
+UPDATE meshify.settings SET value = '10' WHERE key = 'max_prompt';
+SELECT results_eq('SELECT col FROM meshify.unfit_columns(NULL)', $$VALUES ('mesh_assets.input_image_path')$$, 'and max_prompt may say as much');
+UPDATE meshify.settings SET value = '0' WHERE key = 'max_prompt';
+SELECT results_eq('SELECT why FROM meshify.unfit_columns(NULL) WHERE col = ''mesh_assets.prompt''', $$VALUES ('takes 10 characters, max_prompt allows 512000: longer prompts are refused')$$, '0 is the most');
+UPDATE meshify.settings SET value = '32768' WHERE key = 'max_prompt';
+ALTER TABLE public.mesh_assets ALTER COLUMN prompt TYPE text, ALTER COLUMN input_image_path TYPE text;
 
 -- What was taken goes back, whatever the price is when the row is written.
 UPDATE meshify.settings SET value = '7' WHERE key = 'price';
