@@ -109,7 +109,10 @@ class Lane(Lab):
                               "FROM public.jobs j WHERE id = %s", story == "surplus", job)
         mark = 0
         if story == "canceled":
-            wait_for(lambda: met.is_set() or self.sculpting(job), 60, "the second purchase") # a ping may be what kills
+            wait_for(lambda: met.is_set() or self.sculpting(job), 60, "the second purchase")
+            if not self.sculpting(job): # a heartbeat killed, before there is anything to cancel
+                self.start_over(job, way)
+                return None, []
             mark = len(self.tap.keys)
             self.query("SELECT meshify.cancel(%s)", job)
         if key:
@@ -150,6 +153,14 @@ class Lane(Lab):
             wrong += ["events:", *(str(row) for row in self.query("SELECT event, detail FROM meshify.events WHERE job_id = %s ORDER BY id", job)),
                       "messages: " + ", ".join(self.tap.keys), self.logs()]
         return (wrong or [] if met.is_set() or not key else None), keys[mark:]
+
+    def start_over(self, job, way):
+        for daemon in self.daemons:
+            daemon.kill()
+        self.tap.thaw()
+        if way == "late":
+            self.tap.deliver()
+        self.query("DELETE FROM public.jobs WHERE id = %s", job)
 
     def sculpting(self, job):
         return self.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s AND step = 'sculpt' AND prediction_id IS NOT NULL", job)
@@ -258,7 +269,7 @@ def boundaries(lanes, story):
     keys = list(dict.fromkeys(key for those in own for key in those))
     steady = [key for key in keys if all(key in those for those in own)]
     # How many claims and heartbeats there are is a matter of time.
-    return keys if story == "done" else steady, {key for key in steady if not re.search("claim|heartbeat|reap|progress|prune|audit", key)}
+    return keys if story == "done" else steady, {key for key in steady if not re.search("claim|beat|news|reap|progress|prune|audit|finish|orphans", key)}
 
 
 def every_boundary():
