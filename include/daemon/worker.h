@@ -166,6 +166,7 @@ struct Worker {
     uint64_t no_room_usec;     /* when it was last said that downloads wait for room; 0: never */
     bool starved;              /* a job can't go on for want of memory; said once */
     bool claim_refused;        /* by the database; said once */
+    bool finish_refused;       /* the same of closings that were put off */
     bool waits_changed;        /* whose jobs wait for long: the database does not know yet */
     uint64_t waits_told_usec;
     bool schema_fits;

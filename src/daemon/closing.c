@@ -24,7 +24,7 @@
 
 /* --- closing ------------------------------------------------------------------------------- */
 
-/* The job went back without them, and they are surplus now. */
+/* The job went back without them, or will, and they are surplus now. */
 static void cancel_strays(Task *t) {
     for (size_t i = 0; i < t->job->n_purchases; i++) {
         const Purchase *p = &t->job->purchases[i];
@@ -59,6 +59,8 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
                 "Job %s can't be closed now, a trigger of the project refuses it: it is tried "
                 "again later, its slot is free",
                 j->id);
+        if (state == JOB_RELEASING && j->fault.code == FAULT_STEP_GONE)
+            cancel_strays(t);
         finishing_soon(w);
         worker_tell(t, EV_OK);
         return;

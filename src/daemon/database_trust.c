@@ -269,10 +269,28 @@ static int warn_of(const char *at, const char *key, const char *url, ConfigError
                 : 0;
 }
 
+/* libpq would take a server on this host, a database of our user's name: that can be meant, and hardly ever is. */
+static int warn_if_unnamed(const char *url, ConfigErrors *warnings) {
+    static const char *const names[] = { "PGHOST",     "PGHOSTADDR", "PGPORT",
+                                         "PGDATABASE", "PGUSER",     "PGSERVICE" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]) && *getenv(names[i]))
+            return 0;
+    return url ? 0
+               : config_errors_add(
+                     warnings,
+                     "[database] url: it is not set, nor is DATABASE_URL, nor PGHOST or its like in "
+                     "the environment: a database of this user's name is looked for on this host; "
+                     "set url = postgresql://meshifyd:PASSWORD@HOST:5432/postgres");
+}
+
 int database_trust_warn(const Config *c, ConfigErrors *warnings) {
     const char *url = c->database_url.text, *listen_url = c->listen_url.text;
     int r = warn_of(c->database_url_at, "url", url, warnings);
 
+    if (r == 0)
+        r = warn_if_unnamed(url, warnings);
     if (r == 0 && c->listen != CONFIG_LISTEN_OFF && listen_url &&
         (!url || strcmp(url, listen_url) != 0))
         r = warn_of(c->listen_url_at, "listen_url", listen_url, warnings);

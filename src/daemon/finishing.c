@@ -40,10 +40,31 @@ static void say(Worker *w, const char *id, const char *answer, const char *detai
     }
 }
 
+/* Not one closing, which is answered, but all: somebody took a right or a table away. */
+static void say_refused(const PGresult *res) {
+    const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+    log_line(LOG_ERR, DB_REFUSED,
+             "The database refuses to let us close jobs whose closing was put off: %s; trying "
+             "again%s",
+             primary ? primary : PQresultErrorMessage(res),
+             state && strncmp(state, "42", 2) == 0
+                 ? ". Where it is ours that is gone, this makes it anew, as its owner: UPDATE "
+                   "meshify.schema_version SET version = 0; and then meshifyctl migrate"
+                 : "");
+}
+
 static void finished(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
     int n = end == DB_OK ? PQntuples(res) : 0;
 
+    if (end == DB_FAILED && !w->finish_refused)
+        say_refused(res);
+    if (end == DB_OK && w->finish_refused)
+        log_line(LOG_NOTICE, DB_REFUSED, "The database lets us close such jobs again");
+    if (end == DB_OK || end == DB_FAILED)
+        w->finish_refused = end == DB_FAILED;
     for (int i = 0; i < n; i++)
         say(w, PQgetvalue(res, i, 0), PQgetvalue(res, i, 1), PQgetvalue(res, i, 2));
     next_in(w, n >= BATCH ? FULL_USEC : n > 0 ? SOON_USEC : EVERY_USEC);

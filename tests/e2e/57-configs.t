@@ -91,6 +91,32 @@ def a_step_that_is_gone():
     lab.sim.stop()
 
 
+def a_step_that_is_gone_and_a_trigger():
+    """The job can't go back now: what was bought for the step that is gone is cancelled all the same."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    first = lab.daemon("first", **painted("paint"))
+    job, asset = lab.insert_job("a chair")
+    bought(lab, 1)
+    first.stop()
+    lab.query("CREATE FUNCTION public.stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+              "IF OLD.status = 'running' AND NEW.status = 'pending' THEN RAISE 'it stays'; END IF; RETURN NEW; END $$")
+    lab.query("CREATE TRIGGER stay BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.stay()")
+    lab.sim.config(starting_ms=0, processing_ms=100)
+    second = lab.daemon("second", **painted("draw"))
+    second.wait_line("can't be closed now, a trigger of the project refuses it", 60)
+    second.wait_line("was made for step paint, which is not in the configuration, and is cancelled", 30)
+    wait_for(lambda: [p["status"] for p in lab.sim.predictions()] == ["canceled"], 30, "the cancel of what it bought")
+    ok(True, "a step that is gone and a trigger: its prediction is cancelled at once")
+    lab.query("DROP FUNCTION public.stay() CASCADE")
+    lab.query("UPDATE meshify.closings SET due = now()")
+    lab.wait_status(job, "done", seconds=60)
+    is_(lab.query("SELECT step, state FROM meshify.predictions ORDER BY n"), [("paint", "surplus"), ("draw", "bought"), ("sculpt", "bought")],
+        "a step that is gone and a trigger: each step of now is bought once")
+    accounts.check(lab, [(job, asset)], "a step that is gone and a trigger: ")
+    lab.sim.stop()
+
+
 def two_at_once():
     """Two instances of different configurations, killed again and again: each uses what the other has bought."""
     lab = Lab()
@@ -115,4 +141,4 @@ def two_at_once():
     lab.sim.stop()
 
 
-testing.main(another_name_or_pointer, a_step_that_is_gone, two_at_once)
+testing.main(another_name_or_pointer, a_step_that_is_gone, a_step_that_is_gone_and_a_trigger, two_at_once)

@@ -193,7 +193,32 @@ def every_state_in_every_table():
     lab.sim.stop()
 
 
-TESTS = [claims_of_others, a_claim_that_takes_its_time, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
+def no_closing_at_all():
+    """Not a row, but the whole call is refused: it is said once, with what mends it."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=20)
+    trigger(lab, "refuse", "jobs", "NEW.status = 'done'", "RAISE EXCEPTION 'not done';")
+    lab.query("CREATE SEQUENCE public.tries")
+    daemon = lab.daemon()
+    lab.postgres.execute("CREATE OR REPLACE FUNCTION meshify.finish(p_worker uuid, p_max int) RETURNS TABLE (job uuid, answer text, detail text) LANGUAGE plpgsql "
+                         "SECURITY DEFINER AS $$ BEGIN PERFORM nextval('public.tries'); RAISE EXCEPTION 'permission denied for table closings' USING ERRCODE = '42501'; END $$; "
+                         "GRANT ALL ON SEQUENCE public.tries TO PUBLIC", "postgres")
+    job, _ = lab.insert_job("refused", IMAGE)
+    said = "refuses to let us close jobs whose closing was put off: permission denied for table closings; trying again"
+    daemon.wait_line(said + ".*UPDATE meshify.schema_version SET version = 0; and then meshifyctl migrate", 60)
+    drop(lab, "refuse")
+    wait_for(lambda: lab.value("SELECT last_value FROM public.tries") >= 3, 90, "more tries")
+    is_(daemon.said(said), 1, "no closing at all: it is said once")
+    lab.postgres.execute("UPDATE meshify.schema_version SET version = 0", "postgres")
+    is_(lab.ctl("migrate", config=lab.write_config("admin", **{"database.url": lab.postgres.url("postgres")})).returncode, 0, "no closing at all: what it advises")
+    due(lab)
+    lab.wait_status(job, "done", seconds=60)
+    daemon.wait_line("lets us close such jobs again", 10)
+    ok(True, "no closing at all: mends it")
+    lab.sim.stop()
+
+
+TESTS = [no_closing_at_all, claims_of_others, a_claim_that_takes_its_time, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
 
 if __name__ == "__main__":
     testing.main(*TESTS)

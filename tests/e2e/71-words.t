@@ -256,6 +256,19 @@ def tls():
     lab.sim.stop()
 
 
+def no_url():
+    """It is taken, since libpq's environment may name the database; but not in silence."""
+    lab = Lab(migrate=False)
+    warning = "warning: [database] url: it is not set"
+    status, text = run(lab, ["meshifyd", "-t"], **{"database.url": None})
+    ok(status == 0 and warning in text and "set url = postgresql://" in text, "no URL at all: a warning that says what to set", f"{status} {text}")
+    for name, value in (("DATABASE_URL", "postgresql://w@127.0.0.1/app"), ("PGHOST", "127.0.0.1"), ("PGSERVICE", "here")):
+        status, text = run(lab, ["meshifyd", "-t"], {name: value}, **{"database.url": None})
+        ok(status == 0 and warning not in text, f"{name} names one", f"{status} {text}")
+    ok(warning not in run(lab, ["meshifyd", "-t"])[1], "so does the file")
+    lab.sim.stop()
+
+
 def configurations():
     """Quotes around a secret, another API's URL, a key that is not quite one."""
     lab = Lab(migrate=False)
@@ -326,4 +339,4 @@ def before_it_costs():
     lab.sim.stop()
 
 
-testing.main(database_urls, other_urls, tls, configurations, refused_logins, unreachable, before_it_costs)
+testing.main(database_urls, other_urls, tls, no_url, configurations, refused_logins, unreachable, before_it_costs)
