@@ -156,14 +156,30 @@ static void on_up(void *userdata) {
     (void) db_call(w->listening.db, DB_ONCE, "LISTEN meshify_control", NULL, 0, listening, w, NULL);
 }
 
+/* As for the working connection, but it may have a URL of its own. What our own proof has ended is nobody's mistake
+ * yet; the next proof shows that. */
+static void advise(const Worker *w, char *to, size_t room) {
+    static const char url[] = "[database] url";
+    DbFailure failure = db_failure(w->listening.db);
+    const char *advice = failure == DB_FAILURE_OTHER
+                             ? "See whether something between drops connections that are idle."
+                             : db_failure_advice(failure);
+    const char *at = w->config->listen_url.text ? strstr(advice, url) : NULL;
+
+    (void) snprintf(to, room, "%.*s%s%s", at ? (int) (at - advice) : 0, advice,
+                    at ? "[database] listen_url" : "", at ? at + strlen(url) : advice);
+}
+
 static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
     Worker *w = userdata;
+    char advice[300];
 
     (void) retry_usec;
     (void) snprintf(w->listening.why, sizeof w->listening.why, "%s", why);
+    advise(w, advice, sizeof advice);
     if (w->listening.works)
         log_line(LOG_WARNING, LISTEN_DOWN,
-                 "The listening connection is lost: %s, polling until it is back", why);
+                 "The listening connection is lost: %s, polling until it is back. %s", why, advice);
     w->listening.works = w->listening.waiting = false;
     worker_plan(w);
     lease_plan(w);
@@ -205,6 +221,7 @@ void wakeup_prove(Worker *w) {
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Worker *w = userdata;
+    char advice[300];
 
     (void) source;
     (void) usec;
@@ -212,10 +229,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         wakeup_prove(w);
         if (!w->listening.said && w->lease.registered && db_is_up(w->db) &&
             !db_is_up(w->listening.db) && w->listening.why[0]) {
-            log_line(LOG_WARNING, LISTEN_DOWN,
-                     "There is no connection for LISTEN: %s; polling instead. If [database] "
-                     "listen_url is wrong, mend it; or set listen = off.",
-                     w->listening.why);
+            advise(w, advice, sizeof advice);
+            log_line(
+                LOG_WARNING, LISTEN_DOWN,
+                "There is no connection for LISTEN: %s; polling instead. %s Or set listen = off.",
+                w->listening.why, advice);
             w->listening.said = true;
         }
         next_in(w, w->listening.waiting ? PING_WAIT_USEC : PING_EVERY_USEC);

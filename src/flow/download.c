@@ -37,12 +37,12 @@ static bool host_of(const char *url, char host[static 256], unsigned *ret_port, 
     return true;
 }
 
-JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
+static JobEvent check_host(const Config *c, const char *url, Fault *reterr) {
     char host[256];
     unsigned port = 0;
     bool secure = false;
 
-    if (!str_is_graphic(url) || !host_of(url, host, &port, &secure))
+    if (!host_of(url, host, &port, &secure))
         fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "not a URL to fetch: %.100s", url);
     else if (!str_host_matches(c->download_hosts, host, port, secure ? 443 : 80))
         fault_set(reterr, FAULT_OUTPUT_FORBIDDEN,
@@ -52,6 +52,26 @@ JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
     else
         return EV_OK;
     return EV_FINAL;
+}
+
+JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
+    if (str_is_graphic(url))
+        return check_host(c, url, reterr);
+    fault_set(reterr, FAULT_OUTPUT_FORBIDDEN, "not a URL to fetch: %.100s", url);
+    return EV_FINAL;
+}
+
+/* Where a redirect may lead. What libcurl could make no URL of, a later one encodes, leads nowhere: the host
+ * is asked again. */
+static JobEvent check_redirect(const Config *c, const HttpReply *reply, Fault *reterr) {
+    const char *to = reply->redirect;
+
+    if (to[0] != '/' && check_host(c, to, reterr) != EV_OK)
+        return EV_FINAL;
+    if (to[0] != '/' && str_is_graphic(to))
+        return EV_ELSE;
+    fault_set(reterr, FAULT_OUTPUT_UNREACHED, "HTTP %d to what is no URL: %.100s", reply->code, to);
+    return EV_WAIT;
 }
 
 void download_done(Download *d) {
@@ -210,7 +230,7 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fau
                       DOWNLOAD_REDIRECTS_MAX);
             return EV_FINAL;
         }
-        return download_check(c, reply->redirect, reterr) == EV_OK ? EV_ELSE : EV_FINAL;
+        return check_redirect(c, reply, reterr);
     }
     if (reply->code == 403 || reply->code == 404 || reply->code == 410) {
         fault_set(reterr, FAULT_OUTPUT_GONE, "HTTP %d from the file host", reply->code);

@@ -21,7 +21,7 @@ PROMPTS = ("une chaise é", "漢字の椅子 🪑", "a plain one behind")
 # All that a role, a database or a URL may set, and that would change what our statements do.
 SETTINGS = {"client_encoding": "LATIN1", "TimeZone": "America/St_Johns", "DateStyle": "SQL, DMY", "IntervalStyle": "sql_standard",
             "row_security": "off", "default_transaction_isolation": "serializable", "default_transaction_read_only": "on",
-            "default_transaction_deferrable": "on", "statement_timeout": "100ms", "lock_timeout": "1ms",
+            "default_transaction_deferrable": "on", "statement_timeout": "1s", "lock_timeout": "1ms",
             "idle_in_transaction_session_timeout": "20ms", "idle_session_timeout": "1s", "search_path": "nowhere",
             "standard_conforming_strings": "off", "bytea_output": "escape", "extra_float_digits": "-15", "synchronous_commit": "off"}
 
@@ -36,6 +36,10 @@ def set_all(lab, whom):
 
 
 def insert(lab, prompts=PROMPTS):
+    """One of them ends in more time than SETTINGS give a statement, and in less than ours do."""
+    lab.query("CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.pg_sleep(1.5); RETURN NEW; END $$; "
+              "DROP TRIGGER IF EXISTS slow ON public.jobs; CREATE TRIGGER slow BEFORE UPDATE ON public.jobs FOR EACH ROW "
+              f"WHEN (NEW.status = 'done' AND NEW.input_data ->> 'prompt' = '{PROMPTS[-1]}') EXECUTE FUNCTION public.slow()")
     return [lab.insert_job(p)[0] for p in prompts]
 
 

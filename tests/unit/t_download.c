@@ -247,6 +247,10 @@ static void test_redirects(void **state) {
         { 302, "https://169.254.169.254/latest/meta-data/", 0, EV_FINAL },
         { 302, "https://replicate.delivery@evil.com/x", 0, EV_FINAL },
         { 302, "file:///etc/passwd", 0, EV_FINAL },
+        { 302, "https://a.replicate.delivery/\x1b[2J", 0, EV_WAIT }, /* no URL */
+        { 302, "/x\x1b[2J", 1, EV_WAIT },
+        { 302, "//[::1", 0, EV_WAIT },
+        { 302, "https://evil.com/\x1b[2J", 0, EV_FINAL },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
 
@@ -259,7 +263,9 @@ static void test_redirects(void **state) {
         r.redirect = (char *) cases[i].to;
         print_message("# %d to %s\n", r.code, r.redirect);
         assert_int_equal(download_hear(c, &r, &d, &f), cases[i].ev);
-        assert_int_equal(f.code, cases[i].ev == EV_ELSE ? FAULT_NONE : FAULT_OUTPUT_FORBIDDEN);
+        assert_int_equal(f.code, cases[i].ev == EV_ELSE   ? FAULT_NONE
+                                 : cases[i].ev == EV_WAIT ? FAULT_OUTPUT_UNREACHED
+                                                          : FAULT_OUTPUT_FORBIDDEN);
     }
 }
 
