@@ -99,10 +99,13 @@ $$ SELECT coalesce(nullif(current_setting('meshify.tries', true), ''), '0')::int
 
 -- May the tables of the project be written to, or does somebody hold one, to build an index, say? That is asked without
 -- waiting, but not in a batch, where it would need a transaction within the transaction: a batch that meets such a lock
--- is sent again, one call at a time.
+-- is sent again, one call at a time. So is one that takes long, with slow triggers, say: heartbeats wait behind it.
 CREATE OR REPLACE FUNCTION meshify.tables_are_free(p_always boolean DEFAULT false) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF meshify.sent_as() = 'batch' AND clock_timestamp() > transaction_timestamp() + interval '5 s' THEN
+        RAISE EXCEPTION 'this transaction takes too long' USING ERRCODE = 'lock_not_available';
+    END IF;
     IF NOT p_always AND meshify.sent_as() = 'batch' THEN
         RETURN true;
     END IF;

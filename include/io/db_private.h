@@ -48,6 +48,8 @@ struct Db {
     bool turn;   /* of `again`, where there is something in both */
     TAILQ_HEAD(BatchHead, Batch) batches;
     unsigned n_batches, n_pending;
+    unsigned calls_max;  /* in one transaction, as fast as the database is */
+    uint64_t began_usec; /* the first batch's time */
 };
 
 /* db_connect.c */

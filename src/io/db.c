@@ -24,6 +24,8 @@
 #define DB_RETRY_REFUSED (10 * USEC_PER_SEC) /* then doubled each time, up to the former */
 #define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
 #define DB_BATCH_CALLS 200 /* in one transaction */
+#define DB_BATCH_USEC \
+    USEC_PER_SEC /* longer than that no transaction is to take: heartbeats wait behind it */
 #define DB_PARAMS_MAX 12
 
 struct DbOp {
@@ -42,6 +44,7 @@ struct DbOp {
 
 typedef struct Batch {
     DbOps ops;
+    unsigned n_ops;
     unsigned opening; /* statements of ours before the calls, whose results come first */
     DbOp *reading;    /* then the call whose results come next; NULL: the Sync comes next */
     PGresult *at_end; /* the transaction failed when it was to be committed */
@@ -77,7 +80,7 @@ static DbOp *next_op(Db *db, unsigned n) {
     if (!db->held || op->flags & DB_FIRST)
         break;
     if (n > 0)
-        return op && !(op->flags & DB_ALONE) && n < DB_BATCH_CALLS ? op : NULL;
+        return op && !(op->flags & DB_ALONE) && n < db->calls_max ? op : NULL;
     if (again && op && !(op->flags & DB_FIRST))
         db->turn = !db->turn;
     return again && (!op || (db->turn && !(op->flags & DB_FIRST))) ? again : op;
@@ -123,6 +126,7 @@ static int send_batch(Db *db) {
     }
     if (PQpipelineSync(db->conn) != 1)
         goto broken;
+    batch->n_ops = n;
     batch->opening = DB_SESSION_OPENING;
     batch->reading = TAILQ_FIRST(&batch->ops);
     TAILQ_INSERT_TAIL(&db->batches, batch, link);
@@ -135,6 +139,23 @@ broken:
     return -EIO;
 }
 
+/* The time of the first batch begins. */
+static void begin_time(Db *db) {
+    db->began_usec = clock_now_usec();
+    db_set_timer(db, DB_CALL_USEC);
+}
+
+/* A database that takes its time, as a slow trigger of the project makes it, is given less at once, and more again
+ * when it is quick with that. */
+static void pace(Db *db, unsigned n) {
+    uint64_t took = clock_now_usec() - db->began_usec;
+
+    if (took > DB_BATCH_USEC)
+        db->calls_max = n * DB_BATCH_USEC / took > 0 ? (unsigned) (n * DB_BATCH_USEC / took) : 1;
+    else if (n >= db->calls_max && took < DB_BATCH_USEC / 2)
+        db->calls_max = db->calls_max < DB_BATCH_CALLS / 2 ? db->calls_max * 2 : DB_BATCH_CALLS;
+}
+
 static int on_send(sd_event_source *source, void *userdata) {
     Db *db = userdata;
     int n = 1;
@@ -142,11 +163,11 @@ static int on_send(sd_event_source *source, void *userdata) {
     (void) source;
     if (db->state != DB_UP)
         return 0;
-    while (n > 0 && db->n_batches < DB_BATCHES_MAX &&
+    while (n > 0 && db->n_batches < (db->calls_max < DB_BATCH_CALLS ? 1 : DB_BATCHES_MAX) &&
            !(TAILQ_EMPTY(&db->queue) && TAILQ_EMPTY(&db->again))) {
         n = send_batch(db);
         if (n > 0 && db->n_batches == 1)
-            db_set_timer(db, DB_CALL_USEC);
+            begin_time(db);
     }
     if (n == -EIO) {
         db_lose_refused(db, PQerrorMessage(db->conn));
@@ -237,6 +258,8 @@ static void end_batch(Db *db, Batch *batch) {
     TAILQ_REMOVE(&db->batches, batch, link);
     db->n_batches--;
     db->retry_usec = DB_RETRY_MIN;
+    if (!(op->flags & DB_ALONE))
+        pace(db, batch->n_ops);
     if (error && !(op->flags & DB_ALONE))
         replay_alone(db, batch);
     else if (error == batch->at_end &&
@@ -302,7 +325,7 @@ static bool read_results(Db *db) {
         if (TAILQ_EMPTY(&db->batches))
             (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
         else
-            db_set_timer(db, DB_CALL_USEC); /* the next one's time begins */
+            begin_time(db);
     }
     return true;
 }
@@ -438,11 +461,22 @@ int db_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     return 0;
 }
 
+/* What one transaction could not do in its time, would take as long again: its calls are sent one by one. */
+static void part_late(Db *db) {
+    Batch *batch = TAILQ_FIRST(&db->batches);
+    DbOp *op;
+
+    if (batch)
+        TAILQ_FOREACH(op, &batch->ops, link)
+    op->flags |= DB_ALONE;
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Db *db = userdata;
 
     (void) source;
     (void) usec;
+    part_late(db);
     if (db->state == DB_AWAY)
         db_connect(db);
     else
@@ -488,6 +522,7 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
     db->events = *events;
     db->userdata = userdata;
     db->retry_usec = DB_RETRY_MIN;
+    db->calls_max = DB_BATCH_CALLS;
     db->session = (DbSession){ .statement_timeout = DB_STATEMENT_TIMEOUT,
                                .lock_timeout = DB_LOCK_TIMEOUT,
                                .transaction_timeout = DB_TRANSACTION_TIMEOUT };

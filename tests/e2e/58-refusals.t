@@ -218,7 +218,43 @@ def no_closing_at_all():
     lab.sim.stop()
 
 
-TESTS = [no_closing_at_all, claims_of_others, a_claim_that_takes_its_time, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
+def sessions(lab):
+    return lab.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd'")
+
+
+def many_that_take_their_time():
+    """Each closing is slow, and all together outlast what one transaction may take: they get done, a part at a time, and
+    neither heartbeats nor other jobs wait for all of them."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=20)
+    trigger(lab, "slow", "jobs", "NEW.status = 'error'", "PERFORM pg_sleep(0.35);")
+    daemon = lab.daemon(**{"worker.max_jobs": "110", "database.lease": "45s"})
+    before, most, silence = sessions(lab), 0, 0
+    lab.query("UPDATE meshify.settings SET value = 'on' WHERE key = 'paused'")
+    for _ in range(200):
+        lab.insert_job(input_data="7")
+    lab.query("UPDATE meshify.settings SET value = 'off' WHERE key = 'paused'; NOTIFY meshify_jobs") # a hundred are claimed at once
+    wait_for(lambda: lab.count("running") > 0, 60, "their claim")
+    good = [lab.insert_job(f"good {i}", f"{IMAGE}?good{i}")[0] for i in range(10)]
+    lab.query("UPDATE public.jobs SET priority = 1 WHERE id = ANY (%s::uuid[])", good)
+    begun, took = time.monotonic(), None
+    while lab.unended() > 0 and time.monotonic() < begun + 180:
+        most = max(most, sessions(lab))
+        silence = max(silence, lab.value("SELECT extract(epoch FROM now() - heartbeat_at)::float8 FROM meshify.workers WHERE NOT dead"))
+        if took is None and lab.value("SELECT count(*) FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[])", good) == len(good):
+            took = time.monotonic() - begun
+        time.sleep(0.2)
+    is_(lab.query("SELECT status, count(*), max(attempts) FROM public.jobs GROUP BY 1 ORDER BY 1"), [("done", 10, 1), ("error", 200, 1)],
+        "slow closings: all are closed, at the first attempt")
+    is_(lab.value("SELECT count(*) FROM meshify.refunds"), 200, "slow closings: each is given back once")
+    is_(daemon.said("The database is away|The lease is lost|holding still|No heartbeat"), 0, "slow closings: the connection and the lease are kept")
+    ok(most <= before, "slow closings: no session more than before", f"{most}, before {before}")
+    ok(silence < 30, "slow closings: heartbeats go on", f"{silence:.1f} s without one")
+    ok(took is not None and took < (time.monotonic() - begun) * 0.75, "slow closings: good ones are done before the last of them", f"after {took} s of {time.monotonic() - begun:.1f}")
+    lab.sim.stop()
+
+
+TESTS = [no_closing_at_all, claims_of_others, a_claim_that_takes_its_time, many_that_take_their_time, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
 
 if __name__ == "__main__":
     testing.main(*TESTS)
