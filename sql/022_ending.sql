@@ -1,5 +1,6 @@
 -- How a worker closes jobs beside somebody who holds rows, or whose triggers refuse. A row that is locked is an answer,
--- 'busy', and no wait: the transaction may hold what other calls in it locked. A closing that is refused is parked: see
+-- 'busy', and no wait: the transaction may hold what other calls in it locked. Where somebody locks it again and again it
+-- is never found free: then a call is sent alone, to wait for it for a moment, in line with the others. A closing that is refused is parked: see
 -- 028_locks.sql.
 
 -- The asset's row is locked before the job's.
@@ -14,6 +15,7 @@ BEGIN
     END IF;
     v_asset := (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job);
     IF meshify.sent_as() = 'wait' THEN
+        PERFORM pg_catalog.set_config('lock_timeout', '2s', true); -- until this function's end
         PERFORM FROM public.mesh_assets a WHERE a.id = v_asset FOR UPDATE;
     END IF;
     PERFORM FROM public.mesh_assets a WHERE a.id = v_asset FOR UPDATE SKIP LOCKED;
@@ -31,6 +33,12 @@ CREATE OR REPLACE FUNCTION meshify.lock_profile(p_job uuid, p_shared boolean DEF
 DECLARE
     v_user uuid := (SELECT j.user_id FROM meshify.jobs j WHERE j.id = p_job);
 BEGIN
+    IF meshify.sent_as() = 'wait' THEN
+        PERFORM pg_catalog.set_config('lock_timeout', '2s', true);
+    END IF;
+    IF p_shared AND meshify.sent_as() = 'wait' THEN
+        PERFORM FROM public.profiles p WHERE p.id = v_user FOR KEY SHARE;
+    END IF;
     IF p_shared THEN
         PERFORM FROM public.profiles p WHERE p.id = v_user FOR KEY SHARE SKIP LOCKED;
         RETURN FOUND OR NOT EXISTS (SELECT FROM public.profiles p WHERE p.id = v_user);

@@ -224,7 +224,8 @@ BEGIN
     END;
 END $$;
 
--- Tries to close what is due, up to p_max jobs and for half a second. Answers what became of each that was tried.
+-- Tries to close what is due, up to p_max jobs and for half a second. Answers what became of each that was tried, and
+-- 'starved' of one that has met a lock for a minute: who is sent to wait, waits for the first of those.
 CREATE OR REPLACE FUNCTION meshify.finish(p_worker uuid, p_max int) RETURNS TABLE (job uuid, answer text, detail text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -232,7 +233,9 @@ DECLARE
     v_asset uuid;
     v_status text;
     v_cancel timestamptz;
-    v_there boolean;
+    v_busy boolean;
+    v_starves boolean;
+    v_waits boolean := meshify.sent_as() = 'wait';
 BEGIN
     IF NOT EXISTS (SELECT FROM meshify.workers w WHERE w.id = p_worker AND NOT w.dead) OR NOT meshify.tables_are_free(true) THEN
         RETURN;
@@ -242,15 +245,26 @@ BEGIN
         job := c.job_id;
         detail := NULL;
         v_asset := (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = job);
-        PERFORM FROM public.mesh_assets a WHERE a.id = v_asset FOR UPDATE SKIP LOCKED;
-        v_there := EXISTS (SELECT FROM public.mesh_assets a WHERE a.id = v_asset);
-        IF v_there AND NOT FOUND THEN
-            UPDATE meshify.closings x SET due = now() + (1 + random()) * interval '1 s' WHERE x.job_id = job;
+        v_starves := c.since < now() - interval '1 min';
+        IF v_starves AND v_waits THEN
+            PERFORM pg_catalog.set_config('lock_timeout', '2s', true);
+            PERFORM FROM public.mesh_assets a WHERE a.id = v_asset FOR UPDATE;
+            PERFORM FROM meshify.jobs j WHERE j.id = job FOR UPDATE;
+        ELSIF v_waits THEN -- lock_profile() would wait, too
             CONTINUE;
         END IF;
-        SELECT j.status::text, j.cancel_requested_at INTO v_status, v_cancel FROM meshify.jobs j WHERE j.id = job FOR UPDATE SKIP LOCKED;
-        IF NOT FOUND AND EXISTS (SELECT FROM meshify.jobs j WHERE j.id = job) OR NOT meshify.lock_profile(job) THEN
+        PERFORM FROM public.mesh_assets a WHERE a.id = v_asset FOR UPDATE SKIP LOCKED;
+        v_busy := NOT FOUND AND EXISTS (SELECT FROM public.mesh_assets a WHERE a.id = v_asset);
+        IF NOT v_busy THEN
+            SELECT j.status::text, j.cancel_requested_at INTO v_status, v_cancel FROM meshify.jobs j WHERE j.id = job FOR UPDATE SKIP LOCKED;
+            v_busy := NOT FOUND AND EXISTS (SELECT FROM meshify.jobs j WHERE j.id = job) OR NOT meshify.lock_profile(job);
+        END IF;
+        IF v_busy THEN
             UPDATE meshify.closings x SET due = now() + (1 + random()) * interval '1 s' WHERE x.job_id = job;
+            IF v_starves THEN
+                answer := 'starved';
+                RETURN NEXT;
+            END IF;
             CONTINUE;
         ELSIF v_status IS NULL OR v_status NOT IN ('pending', 'running') THEN -- somebody ended it
             DELETE FROM meshify.closings x WHERE x.job_id = job;

@@ -23,7 +23,8 @@ uint64_t stage_short_delay(const Task *t);
 /* Hand the request to an edge; it is done with in any case. */
 int stage_send_http(Task *t, HttpRequest *request, HttpDone heard);
 int stage_send_db(Task *t, DbRequest *request, DbDone heard);
-int stage_send_db_as(Task *t, unsigned flags, DbRequest *request, DbDone heard); /* of DbFlags */
+int stage_send_db_as(Task *t, unsigned flags, DbRequest *request,
+                     DbDone heard); /* of DbFlags; with DB_WAIT the task is in the lock line */
 
 /* The answer of a database call is here. True when it is a refusal, with what that means for the job. */
 bool stage_db_refused(Task *t, DbEnd end, const PGresult *res, JobEvent *ret_ev, Fault *reterr);

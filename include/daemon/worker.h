@@ -141,6 +141,13 @@ typedef struct Sweep {
     char *names[SWEEP_MAX];
 } Sweep;
 
+typedef struct LockLine {
+    Db *db;             /* NULL: not needed now */
+    const void *who;    /* waits for a lock; NULL: nobody */
+    uint64_t left_usec; /* when one last did */
+    sd_event_source *idle;
+} LockLine;
+
 struct Worker {
     const Config *config;
     sd_event *event;
@@ -160,14 +167,13 @@ struct Worker {
     Sample sample;
     NotifyPlan plan;
     Taking claimed_rows, compared_rows;
-    const Task *lock_waiter;   /* the one closing that waits for a row's lock; NULL: none */
-    uint64_t lock_waited_usec; /* when one last did */
-    bool only_bought;          /* the claim under way asks for bought jobs only */
-    uint64_t no_room_usec;     /* when it was last said that downloads wait for room; 0: never */
-    bool starved;              /* a job can't go on for want of memory; said once */
-    bool claim_refused;        /* by the database; said once */
-    bool finish_refused;       /* the same of closings that were put off */
-    bool waits_changed;        /* whose jobs wait for long: the database does not know yet */
+    LockLine line;
+    bool only_bought;      /* the claim under way asks for bought jobs only */
+    uint64_t no_room_usec; /* when it was last said that downloads wait for room; 0: never */
+    bool starved;          /* a job can't go on for want of memory; said once */
+    bool claim_refused;    /* by the database; said once */
+    bool finish_refused;   /* the same of closings that were put off */
+    bool waits_changed;    /* whose jobs wait for long: the database does not know yet */
     uint64_t waits_told_usec;
     bool schema_fits;
     char trouble[300];  /* what keeps us from being ready; "": nothing */
@@ -175,6 +181,7 @@ struct Worker {
     char pages[200];    /* where metrics are served, or why not; "": they are off */
     bool draining, hurried, stop_asked;
     sd_event_source *claim_timer, *tick, *prune_timer, *finish_timer;
+    bool finish_starves; /* a closing that was put off never finds its rows free */
     uint64_t down_since_usec;
     TAILQ_HEAD(, Task) tasks;
     unsigned n_tasks;

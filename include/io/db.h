@@ -22,7 +22,8 @@ typedef enum DbFlags {
     DB_ONCE = 2,  /* not repeated when the connection dies: told DB_LOST */
     DB_FIRST = 4, /* goes out even while others are held (db_hold) */
     DB_SLOW = 8,  /* it may read much: it has more time than others; with DB_ALONE */
-    DB_WAIT = 16, /* alone, and may wait for the lock of a row, where others only look */
+    DB_WAIT =
+        16, /* alone, and may wait for the lock of a row, where others only look: not where others travel */
 } DbFlags;
 
 typedef enum DbEnd {

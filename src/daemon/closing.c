@@ -8,6 +8,7 @@
 #include "core/retry.h"
 #include "daemon/finishing.h"
 #include "daemon/lease.h"
+#include "daemon/lockline.h"
 #include "daemon/patience.h"
 #include "daemon/stage.h"
 #include "flow/complete.h"
@@ -19,7 +20,6 @@
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
 #define STARVED_USEC (60 * USEC_PER_SEC)
-#define LOCK_PAUSE_USEC (3 * USEC_PER_SEC) /* between two closings that wait for a lock */
 #define STOP_TRIES 8 /* then the audit goes on, and Cancel-After ends what can't be cancelled */
 
 /* --- closing ------------------------------------------------------------------------------- */
@@ -48,10 +48,7 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
     Fault trouble = { 0 }; /* not the job's, whose fault is what is being written down */
     JobEvent ev;
 
-    if (w->lock_waiter == t) {
-        w->lock_waiter = NULL;
-        w->lock_waited_usec = clock_now_usec();
-    }
+    lockline_leave(w, t);
     if (!stage_db_refused(t, end, res, &ev, &trouble))
         ev = complete_hear(res, state == JOB_COMPLETING, &trouble);
     if (end == DB_OK && complete_is_parked(res)) {
@@ -105,19 +102,13 @@ static void write_stored(Task *t) {
 }
 
 /* Where others hold the job's rows one after the other, it would never find them free: after a minute one closing
- * at a time stands in line for them, for a moment and alone in its transaction. */
+ * at a time stands in line for them, for a moment and on a connection of its own. */
 static unsigned how_to_send(Task *t) {
-    Worker *w = t->worker;
-    uint64_t now = clock_now_usec();
-
     if (t->job->tries == 0)
         return 0;
-    /* Alone, it finds a table that is locked without waiting for it. */
-    if (now < t->waits.since_usec + STARVED_USEC || w->lock_waiter ||
-        now < w->lock_waited_usec + LOCK_PAUSE_USEC)
-        return DB_ALONE;
-    w->lock_waiter = t;
-    return DB_WAIT;
+    if (clock_now_usec() >= t->waits.since_usec + STARVED_USEC && lockline_enter(t->worker, t))
+        return DB_WAIT | DB_ONCE;
+    return DB_ALONE; /* it finds a table that is locked without waiting for it */
 }
 
 static void close_now(void *userdata) {
@@ -151,8 +142,7 @@ static void close_now(void *userdata) {
     }
     }
     if (r < 0 || stage_send_db_as(t, how_to_send(t), &request, closed) < 0) {
-        if (w->lock_waiter == t)
-            w->lock_waiter = NULL;
+        lockline_leave(w, t);
         stage_unqueue(t);
         (void) stage_pause_for(t, USEC_PER_SEC, on_close);
     }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/message.h"
 #include "daemon/finishing.h"
+#include "daemon/lockline.h"
 
 #define EVERY_USEC (15 * USEC_PER_SEC)
 #define SOON_USEC (2 * USEC_PER_SEC) /* while there are any */
@@ -24,7 +25,9 @@ static void say(Worker *w, const char *id, const char *answer, const char *detai
         LogContext log;
     } job = { .log = { .job_id = id } };
 
-    if (strcmp(answer, "done") == 0) {
+    if (strcmp(answer, "starved") == 0) {
+        w->finish_starves = true;
+    } else if (strcmp(answer, "done") == 0) {
         w->done++;
         w->metrics.finished[JOB_COMPLETING][FAULT_NONE]++;
         log_job(LOG_NOTICE, JOB_DONE, &job, "Job %s is done, at last: %s", id, detail);
@@ -58,7 +61,12 @@ static void say_refused(const PGresult *res) {
 static void finished(void *userdata, DbEnd end, const PGresult *res) {
     Worker *w = userdata;
     int n = end == DB_OK ? PQntuples(res) : 0;
+    bool waited = w->line.who == w->finish_timer;
 
+    lockline_leave(w, w->finish_timer);
+    w->finish_starves = false;
+    if (end == DB_FAILED && waited)
+        end = DB_LOST; /* nothing was free in time */
     if (end == DB_FAILED && !w->finish_refused)
         say_refused(res);
     if (end == DB_OK && w->finish_refused)
@@ -67,7 +75,17 @@ static void finished(void *userdata, DbEnd end, const PGresult *res) {
         w->finish_refused = end == DB_FAILED;
     for (int i = 0; i < n; i++)
         say(w, PQgetvalue(res, i, 0), PQgetvalue(res, i, 1), PQgetvalue(res, i, 2));
-    next_in(w, n >= BATCH ? FULL_USEC : n > 0 ? SOON_USEC : EVERY_USEC);
+    next_in(w, n >= BATCH ? FULL_USEC : n > 0 || waited ? SOON_USEC : EVERY_USEC);
+}
+
+/* Where rows are locked again and again, one of its closings may wait for them, where that holds up nobody else. */
+static void send_call(Worker *w, const DbRequest *r) {
+    bool waits = w->finish_starves && lockline_enter(w, w->finish_timer);
+
+    if (db_call(waits ? w->line.db : w->db, DB_ONCE | (waits ? DB_WAIT : DB_ALONE), r->sql,
+                (const char *const *) r->params, r->n_params, finished, w, NULL) < 0 &&
+        waits)
+        lockline_leave(w, w->finish_timer);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -79,8 +97,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     next_in(w, EVERY_USEC); /* should no answer come */
     if (w->lease.registered && db_is_up(w->db) && db_request_add(&request, w->id) == 0 &&
         db_request_addf(&request, "%d", BATCH) == 0)
-        (void) db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
-                       request.n_params, finished, w, NULL);
+        send_call(w, &request);
     db_request_done(&request);
     return 0;
 }

@@ -69,7 +69,8 @@ int stage_send_db(Task *t, DbRequest *request, DbDone heard) {
 }
 
 int stage_send_db_as(Task *t, unsigned flags, DbRequest *request, DbDone heard) {
-    int r = db_call(t->worker->db, flags, request->sql, (const char *const *) request->params,
+    Db *db = flags & DB_WAIT ? t->worker->line.db : t->worker->db;
+    int r = db_call(db, flags, request->sql, (const char *const *) request->params,
                     request->n_params, heard, t, &t->db);
 
     t->sent_usec = clock_now_usec();

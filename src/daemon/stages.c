@@ -1,5 +1,6 @@
 /* The table of states, and how each is left. */
 #include "daemon/stages.h"
+#include "daemon/lockline.h"
 #include "daemon/stage.h"
 
 /* clang-format off */
@@ -32,8 +33,7 @@ void stages_leave(Task *t) {
     t->db = db_op_cancel(t->db);
     t->dir = dir_op_cancel(t->dir);
     looking_leave(t);
-    if (t->worker->lock_waiter == t)
-        t->worker->lock_waiter = NULL;
+    lockline_leave(t->worker, t);
     t->timer = sd_event_source_disable_unref(t->timer);
     t->glb = glb_free(t->glb);
     /* The place in the queue is kept from the intent to the purchase: one token, one purchase. */

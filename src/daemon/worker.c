@@ -14,6 +14,7 @@
 #include "daemon/audit.h"
 #include "daemon/finishing.h"
 #include "daemon/lease.h"
+#include "daemon/lockline.h"
 #include "daemon/patience.h"
 #include "daemon/prune.h"
 #include "daemon/retelling.h"
@@ -577,6 +578,7 @@ Worker *worker_free(Worker *w) {
     looking_done(w);
     prune_done(w);
     finishing_done(w);
+    lockline_done(w);
     wakeup_done(w);
     lease_done(w);
     w->db = db_free(w->db);

@@ -3,17 +3,26 @@
 
 import os
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
 from lab import Lab, is_, ok, wait_for
+from turns import QUIET
 
 IMAGE = "https://images.example/x.png"
 QUERIES = {
     "assets": "SELECT FROM public.mesh_assets WHERE prompt = 'locked' FOR UPDATE",
     "jobs": "SELECT FROM public.jobs WHERE input_data ->> 'prompt' = 'locked' FOR UPDATE",
     "profiles": "SELECT FROM public.profiles p WHERE EXISTS (SELECT FROM public.jobs j WHERE j.user_id = p.id AND j.input_data ->> 'prompt' = 'locked') FOR UPDATE",
+}
+
+AGAIN = {
+    "assets": "SELECT FROM public.mesh_assets WHERE prompt = 'locked assets' FOR UPDATE",
+    "jobs": "SELECT FROM public.jobs WHERE input_data ->> 'prompt' = 'locked jobs' FOR UPDATE",
+    "profiles": "SELECT FROM public.profiles p WHERE EXISTS (SELECT FROM public.jobs j WHERE j.user_id = p.id AND j.input_data ->> 'prompt' = 'locked profiles') FOR UPDATE",
+    "refused": "SELECT FROM public.mesh_assets WHERE prompt = 'refused' FOR UPDATE",
 }
 
 
@@ -44,8 +53,9 @@ def beside_locked(lab, daemon, what, n, usual):
     # Until all of them want to be closed.
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE finished_at IS NOT NULL AND job_id = ANY (%s::uuid[])", locked) == n, 60,
              "their meshes")
+    if what == "assets": # else it is before their uploads that they wait
+        wait_for(lambda: lab.value("SELECT count(*) FROM meshify.closings WHERE job_id = ANY (%s::uuid[])", locked) == n, 60, "their first try to be closed")
     took = unrelated(lab, f"{what}{n}")
-    ok(took < 2 * usual + 5, f"{n} locked {what}: the others are done in their time", f"{took:.1f} s, usually {usual:.1f} s")
     if what != "profiles":
         is_(lab.value("SELECT count(*) FROM public.jobs WHERE status = 'running' AND id = ANY (%s::uuid[])", locked), n, f"{n} locked {what}: they wait")
     holder.rollback()
@@ -53,6 +63,10 @@ def beside_locked(lab, daemon, what, n, usual):
     wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[])", locked) == n, 60, "the end of the locked")
     is_(lab.value("SELECT max(attempts) FROM public.jobs WHERE id = ANY (%s::uuid[])", locked), 1, f"{n} locked {what}: then they are done, at the first attempt")
     is_(daemon.said("The database is away|was refused|The lease is lost|not sent"), 0, f"{n} locked {what}: nothing was given up")
+    # Where others use this machine, as long as it takes now counts, too.
+    most = 2 * usual if QUIET else 2 * max(usual, unrelated(lab, f"{what}{n}after")) + 2
+    print(f"# {n} locked {what}: {took:.2f} s, usually {usual:.2f} s")
+    ok(took < most, f"{n} locked {what}: the others are done in twice their time", f"{took:.1f} s of {most:.1f} s, usually {usual:.1f} s")
 
 
 def rows():
@@ -63,6 +77,76 @@ def rows():
     usual = max(unrelated(lab, "usual"), unrelated(lab, "again"))
     for what, n in (("assets", 40), ("jobs", 40), ("profiles", 40), ("assets", 200)):
         beside_locked(lab, daemon, what, n, usual)
+    lab.sim.stop()
+
+
+class Blockers:
+    """Sessions that lock these rows one after the other, so that hardly a moment finds them free."""
+
+    def __init__(self, lab, what, n=2):
+        self.over = False
+        self.locked = [0] * n
+        self.threads = [threading.Thread(target=self.go_on, args=(lab.postgres.connect(autocommit=False), what, i), daemon=True) for i in range(n)]
+        for thread in self.threads:
+            thread.start()
+        wait_for(lambda: min(self.locked) > 0, 30, f"the first locks of {what}")
+
+    def go_on(self, db, what, i):
+        cursor = db.cursor()
+        while not self.over:
+            cursor.execute(AGAIN[what])
+            self.locked[i] += 1
+            time.sleep(0.5)
+            db.rollback()
+        db.close()
+
+    def stop(self):
+        self.over = True
+        for thread in self.threads:
+            thread.join(20)
+
+
+def locked_again_and_again():
+    """Rows that are never found free: after a minute a closing waits for them, in line with the others, and nobody waits
+    behind it. So does one that a trigger refused before."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=4000)
+    lab.query("CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.status = 'done' AND NEW.input_data ->> 'prompt' = 'refused' "
+              "THEN RAISE EXCEPTION 'not done'; END IF; RETURN NEW; END $$")
+    lab.query("CREATE TRIGGER refuse BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.refuse()")
+    lab.sim.fault("create", {"final": "failed", "error": "it broke"}, match="profiles", count=1)
+    daemon = lab.daemon(**{"database.lease": "6s"})
+    refused, _ = lab.insert_job("refused", f"{IMAGE}?refused")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.closings WHERE due IS NOT NULL") == 1, 60, "a closing that is refused")
+    jobs = {}
+    for what in ("assets", "jobs", "profiles"):
+        user, project = lab.add_user()
+        jobs[what] = lab.insert_job(f"locked {what}", f"{IMAGE}?{what}", user=user, project=project)[0]
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'bought'") == 4, 60, "the purchases")
+    blockers = [Blockers(lab, what) for what in AGAIN if what != "jobs"]
+    # A job's row is needed before its closing, too: until then somebody keeps it from that.
+    holder = lab.postgres.connect(autocommit=False)
+    holder.cursor().execute("SELECT FROM public.mesh_assets WHERE prompt = 'locked jobs' FOR UPDATE")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.closings WHERE job_id = %s", jobs["jobs"]) == 1, 60, "the job's mesh to be stored")
+    blockers.append(Blockers(lab, "jobs"))
+    holder.close()
+    lab.query("DROP FUNCTION public.refuse() CASCADE")
+    lab.query("UPDATE meshify.closings SET since = now() - interval '2 min', due = now() WHERE job_id = %s", refused)
+    begun, silence = time.monotonic(), 0
+    ends = [*jobs.values(), refused]
+    while lab.value("SELECT count(*) FROM public.jobs WHERE status IN ('done', 'error') AND id = ANY (%s::uuid[])", ends) < 4 and time.monotonic() < begun + 120:
+        silence = max(silence, lab.value("SELECT extract(epoch FROM now() - heartbeat_at)::float8 FROM meshify.workers WHERE NOT dead"))
+        time.sleep(0.1)
+    took = time.monotonic() - begun
+    for what, status in (("assets", "done"), ("jobs", "done"), ("profiles", "error")):
+        is_(lab.job(jobs[what])["status"], status, f"locked again and again, {what}: it is closed beside that ({took:.0f} s)")
+    is_(lab.job(refused)["status"], "done", "locked again and again: so is what was refused before")
+    ok(min(n for b in blockers for n in b.locked) > 3, "locked again and again: they kept locking", [b.locked for b in blockers])
+    ok(silence < 4, "locked again and again: heartbeats wait for nobody", f"{silence:.1f} s without one")
+    is_(daemon.said("The database is away|was refused|The lease is lost|No heartbeat"), 0, "locked again and again: nothing was given up")
+    for blocker in blockers:
+        blocker.stop()
+    is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "locked again and again: all at their first attempt")
     lab.sim.stop()
 
 
@@ -122,7 +206,7 @@ def assets_are_altered():
     behind_a_lock("ACCESS EXCLUSIVE", "mesh_assets")
 
 
-TESTS = [rows, an_index_is_built, a_table_is_altered, assets_are_altered]
+TESTS = [rows, locked_again_and_again, an_index_is_built, a_table_is_altered, assets_are_altered]
 
 if __name__ == "__main__":
     testing.main(*TESTS)

@@ -181,7 +181,9 @@ SELECT lives_ok(format('SELECT meshify.further(t.w(1), %L), meshify.settle_purch
 SELECT pg_temp.hold($$SELECT id FROM public.profiles FOR UPDATE$$);
 SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'busy', 'a profile') FROM busy;
 SELECT set_config('meshify.sent_as', 'wait', false);
+SET statement_timeout = '4s';
 SELECT throws_ok($$SELECT meshify.fail(t.w(1), (SELECT id FROM busy), 'It broke down.', 'word')$$, '55P03', NULL, 'who waits, waits for a moment');
+SET statement_timeout = '1s';
 SELECT set_config('meshify.sent_as', 'batch', false);
 SELECT pg_temp.hold('SELECT 1');
 SELECT is(meshify.fail(t.w(1), t.w(98), 'It broke down.', 'word'), 'gone', 'what is gone is not busy');
