@@ -2,6 +2,13 @@
 #pragma once
 #include "daemon/worker.h"
 
-/* The database is there, perhaps another server: asks whether the predictions that we poll are still in their
- * rows. Those that are not are written down as surplus and cancelled; their tasks are told EV_LOST. */
+void retelling_init(Worker *w);
+void retelling_done(Worker *w);
+
+/* The database is there, perhaps another server: asks whether the predictions that we know are still in their rows.
+ * A row gets back what it lost. What has no row is written down as surplus; where it runs, it is cancelled, and its
+ * task is told EV_LOST. Asks until all is told, also of tasks that are gone by then. */
 void retelling_start(Worker *w);
+
+/* The task is gone. */
+void retelling_leave(Task *t);

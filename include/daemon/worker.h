@@ -25,6 +25,7 @@
 #include "io/spool.h"
 
 typedef struct Worker Worker;
+typedef struct Untold Untold;
 
 /* What keeps us from being ready, as anybody may read it: /readyz shows no other words. */
 typedef enum NotReady {
@@ -65,6 +66,7 @@ typedef struct Task {
         uint64_t since_usec; /* it came there, or got further there */
         bool said;           /* that it waits */
     } waits;
+    Untold *untold; /* what the database may have lost of it; NULL: nothing */
     TAILQ_ENTRY(Task) link;
 } Task;
 
@@ -148,6 +150,14 @@ typedef struct LockLine {
     sd_event_source *idle;
 } LockLine;
 
+typedef struct Retelling {
+    TAILQ_HEAD(, Untold) untold;
+    unsigned at_once;       /* jobs in one call */
+    unsigned pauses;        /* in a row */
+    bool telling;           /* a call is under way */
+    sd_event_source *timer; /* of the next one */
+} Retelling;
+
 struct Worker {
     const Config *config;
     sd_event *event;
@@ -168,6 +178,7 @@ struct Worker {
     NotifyPlan plan;
     Taking claimed_rows, compared_rows;
     LockLine line;
+    Retelling retelling;
     bool only_bought;      /* the claim under way asks for bought jobs only */
     uint64_t no_room_usec; /* when it was last said that downloads wait for room; 0: never */
     bool starved;          /* a job can't go on for want of memory; said once */

@@ -41,6 +41,7 @@ static void forget(Task *t) {
     Worker *w = t->worker;
 
     stages_leave(t);
+    retelling_leave(t);
     spool_file_free(t->file);
     TAILQ_REMOVE(&w->tasks, t, link);
     w->n_tasks--;
@@ -522,6 +523,7 @@ int worker_new(Worker **ret, sd_event *event, const Config *config) {
     if (!w)
         return -ENOMEM;
     TAILQ_INIT(&w->tasks);
+    retelling_init(w);
     w->event = sd_event_ref(event);
     w->config = config;
     w->plan.due_usec = UINT64_MAX;
@@ -578,6 +580,7 @@ Worker *worker_free(Worker *w) {
     looking_done(w);
     prune_done(w);
     finishing_done(w);
+    retelling_done(w);
     lockline_done(w);
     wakeup_done(w);
     lease_done(w);

@@ -3,6 +3,7 @@
 was made for another, and what was paid and has no row of its own is written down and cancelled."""
 
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -125,4 +126,89 @@ def what_runs_when_it_comes():
     lab.sim.stop()
 
 
-testing.main(an_answer_that_comes_after_it, what_runs_when_it_comes)
+def pause(lab, value):
+    lab.query("UPDATE meshify.settings SET value = %s WHERE key = 'paused'", value)
+    lab.query("SELECT pg_notify('meshify_jobs', '')")
+
+
+def about_to_be_lost(lab, tags, whole=()):
+    """A daemon buys for these, and the standby hears of the intents alone; of `whole` it knows just the jobs."""
+    standby, in_step = lagging(lab)
+    url = f"postgresql://meshifyd@127.0.0.1:{lab.postgres.port},127.0.0.1:{standby.port}/meshify"
+    daemon = lab.daemon("one", **{"database.url": url, "database.lease": "45s"})
+    for tag in tags:
+        lab.sim.fault("create", {"stall_ms": 4000}, match=tag, count=1)
+    jobs = {tag: lab.insert_job(tag, f"{IMAGE}?{tag}")[0] for tag in tags}
+    wait_for(lambda: all(len(of(lab, tag)) == 1 for tag in tags), 60, "the purchases")
+    pause(lab, "on")
+    jobs |= {tag: lab.insert_job(tag, f"{IMAGE}?{tag}")[0] for tag in whole}
+    wait_for(in_step, 60, "their intents on the standby")
+    hold_back(lab, standby)
+    pause(lab, "off")
+    return standby, daemon, jobs
+
+
+def purchases(lab, job):
+    return lab.query("SELECT state, prediction_id, finished_at IS NOT NULL, output IS NOT NULL FROM meshify.predictions WHERE job_id = %s", job)
+
+
+def it_is_told_until_it_is_heard():
+    """What the new primary does not know, and can't take at once: somebody holds the job's row, a trigger refuses it. It is told
+    again, and keeps nothing else from being told."""
+    lab = Lab(bouncer="")
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    standby, daemon, jobs = about_to_be_lost(lab, ("held", "refused", "good"))
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") == 3, 60, "all three to be written down")
+    daemon.signal(signal.SIGSTOP)
+    fail_over(lab, standby)
+    is_([purchases(lab, j) for j in jobs.values()], [[("intended", None, False, False)]] * 3, "the ids of three purchases are lost with their primary")
+    holder = standby.connect(autocommit=False)
+    holder.cursor().execute("SELECT FROM public.jobs WHERE id = %s FOR UPDATE", [jobs["held"]])
+    standby.execute("CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$;"
+                    f"CREATE TRIGGER refuse BEFORE UPDATE ON meshify.predictions FOR EACH ROW WHEN (NEW.job_id = '{jobs['refused']}') "
+                    "EXECUTE FUNCTION public.refuse()", SUPERUSER, "meshify")
+    daemon.signal(signal.SIGCONT)
+    known = lambda tag: [("bought", of(lab, tag)[0]["id"], False, False)]
+    wait_for(lambda: purchases(lab, jobs["good"]) == known("good"), 30, "what nothing stands against")
+    ok(True, "what nothing stands against is known again")
+    is_([purchases(lab, jobs[t]) for t in ("held", "refused")], [[("intended", None, False, False)]] * 2, "the others are not yet")
+    holder.close()
+    wait_for(lambda: purchases(lab, jobs["held"]) == known("held"), 30, "the row that was held")
+    ok(True, "a row that was held is told again")
+    standby.execute("DROP FUNCTION public.refuse() CASCADE", SUPERUSER, "meshify")
+    wait_for(lambda: purchases(lab, jobs["refused"]) == known("refused"), 30, "the row that was refused")
+    ok(True, "so is one that was refused")
+    is_((daemon.said("does not take what was bought"), daemon.said("The lease is lost")), (1, 0), "which is said once")
+    is_(len(lab.sim.predictions()), 3, "nothing is bought twice")
+    lab.sim.stop()
+
+
+def how_it_ended_is_told_too():
+    """Predictions that had succeeded, and whose meshes were being fetched."""
+    lab = Lab(bouncer="")
+    lab.sim.config(starting_ms=0, processing_ms=500)
+    lab.sim.fault("file", {"stall_ms": 25000, "after": 1000}, count=2)
+    standby, daemon, jobs = about_to_be_lost(lab, ("known",), ("lost",))
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE finished_at IS NOT NULL") == 2, 60, "the end of both")
+    wait_for(lambda: sum(lab.sim.stats()["requests"]["file"].values()) == 2, 60, "both downloads")
+    daemon.signal(signal.SIGSTOP)
+    fail_over(lab, standby)
+    is_((purchases(lab, jobs["known"]), purchases(lab, jobs["lost"])), ([("intended", None, False, False)], []), "their ends are lost with their primary, and all of one")
+    daemon.signal(signal.SIGCONT)
+    first = of(lab, "known")[0]["id"], of(lab, "lost")[0]["id"]
+    wait_for(lambda: purchases(lab, jobs["known"]) == [("bought", first[0], True, True)], 20, "the row of the one")
+    is_(lab.job(jobs["known"])["status"], "running", "a row knows how its purchase ended, before its job does")
+    wait_for(lambda: ("surplus", first[1], True, False) in purchases(lab, jobs["lost"]), 20, "a row of the other")
+    ok(True, "what has no row gets one, with its end")
+    pause(lab, "off")
+    lab.wait_all_ended(60)
+    is_((lab.count("done"), len(of(lab, "known")), len(of(lab, "lost"))), (2, 1, 2), "both are done, the one that nobody knew was bought again")
+    rows = {i for (i,) in lab.query("SELECT prediction_id FROM meshify.predictions")}
+    is_({p["id"] for p in lab.sim.predictions()} - rows, set(), "each prediction has its row")
+    lab.sim.stop()
+
+
+TESTS = [an_answer_that_comes_after_it, what_runs_when_it_comes, it_is_told_until_it_is_heard, how_it_ended_is_told_too]
+
+if __name__ == "__main__":
+    testing.main(*TESTS)
