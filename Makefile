@@ -116,6 +116,8 @@ $(BUILD)/tests/t_hosts: EXTRA = $(BUILD)/io/hosts_list.o
 $(BUILD)/tests/t_hosts: $(BUILD)/io/hosts_list.o
 $(BUILD)/tests/t_dir_sweep: EXTRA = $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_dir_sweep: $(BUILD)/io/dir_sweep.o
+$(BUILD)/tests/t_db_errors: EXTRA = $(BUILD)/io/db_errors.o
+$(BUILD)/tests/t_db_errors: $(BUILD)/io/db_errors.o
 $(BUILD)/tests/t_address: EXTRA = $(BUILD)/io/address.o
 $(BUILD)/tests/t_address: $(BUILD)/io/address.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
