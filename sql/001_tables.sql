@@ -1,6 +1,6 @@
 -- The schema meshify: the daemon's own tables, the role it works as, and what it needs of public.jobs:
 -- columns, and a view that hides how databases differ. Idempotent. Changes nothing that the edge functions use.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$

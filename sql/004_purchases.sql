@@ -1,5 +1,5 @@
 -- Purchases. A decision is fenced by the worker's id on the job; a fact is written by whoever knows it.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 -- A purchase's key is made by its buyer, before the intent. A number from a sequence comes again when commits are

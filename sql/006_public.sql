@@ -1,5 +1,5 @@
 -- What others call: cancel, prediction_changed (enqueue: 029_charges.sql); and the triggers on jobs.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 -- NULL when nothing of a text would be seen (as str_is_blank() in base/str.c says it); else the text without the

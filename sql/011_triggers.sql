@@ -1,15 +1,6 @@
--- Triggers on mesh_assets: ours, and theirs, which are to work when we are the ones who write.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+-- Triggers of theirs, which are to work when we are the ones who write. Ours: 029_charges.sql.
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
-
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
-                   WHERE t.tgrelid = 'public.mesh_assets'::regclass AND t.tgname = 'meshify_asset_deleted') THEN
-        CREATE TRIGGER meshify_asset_deleted BEFORE DELETE ON public.mesh_assets
-            FOR EACH ROW EXECUTE FUNCTION meshify.asset_deleted();
-    END IF;
-END $$;
 
 -- Trigger functions of theirs, on tables that we write, that have no search_path of their own and yet
 -- name something of public or extensions without its schema. They inherit ours, which has neither: the

@@ -1,6 +1,6 @@
 -- An operator asks an instance to stop. It hears a notification at once; where notifications do not
 -- arrive, its next heartbeat asks. Answers how many were asked.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 ALTER TABLE meshify.workers ADD COLUMN IF NOT EXISTS drain_asked_at timestamptz;
 
 CREATE OR REPLACE FUNCTION meshify.drain(p_instance text) RETURNS int

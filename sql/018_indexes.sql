@@ -1,7 +1,7 @@
 -- What claims walk: unfinished jobs only, so that history costs nothing. The indexes of a small table
 -- are made at once. What this answers for a large one is to be run afterwards, each line by itself
 -- and outside a transaction (meshifyctl migrate does).
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 CREATE OR REPLACE FUNCTION meshify.missing_indexes() RETURNS SETOF text

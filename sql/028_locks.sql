@@ -1,6 +1,6 @@
 -- Locks that others hold, and what triggers of the project refuse. What decides anything is remembered here, in tables
 -- that nobody prunes.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 -- Trouble that concerns more than one job: until when nobody meets it again, and when it was last said.

@@ -1,7 +1,7 @@
 -- The ledger. What an asset's user was charged is written down when the asset is inserted, in meshify.charges; nothing
 -- that users may write later changes it. It goes back once, when the asset's last job ends without a mesh.
 -- All lock the asset, then the job, then the charge, then the profile; meshify.enqueue() the project, then the profile.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 -- --- charges ---------------------------------------------------------------------------------
@@ -167,7 +167,17 @@ SELECT meshify.only_for('meshify.why_barred(uuid)');
 SELECT meshify.only_for('meshify.refund(uuid, uuid, uuid)');
 SELECT meshify.only_for('meshify.retry(uuid)', 'meshify_worker');
 
--- --- jobs that are deleted -------------------------------------------------------------------
+-- --- rows that are deleted -------------------------------------------------------------------
+
+-- The asset's: meshify.asset_deleted(). It begins here, where all that it calls is there: people write meanwhile.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                   WHERE t.tgrelid = 'public.mesh_assets'::regclass AND t.tgname = 'meshify_asset_deleted') THEN
+        CREATE TRIGGER meshify_asset_deleted BEFORE DELETE ON public.mesh_assets
+            FOR EACH ROW EXECUTE FUNCTION meshify.asset_deleted();
+    END IF;
+END $$;
 
 -- Before a job's row is deleted, by hand or with its project: what was charged goes back if it was the asset's last
 -- job, and what was bought is nobody's. The job is locked before its asset here, against the order: so this is what

@@ -1,7 +1,7 @@
 -- Objects that no row names: left by a cancel during an upload, by a kill between upload and closing, by a deletion
 -- that failed. Each name is written down before the first byte goes up, so that the bucket, which others use too, need
 -- never be listed. Names are this purchase's for ever: 029_charges.sql.
-SET LOCAL lock_timeout = '1s'; -- a busy table: once more
+SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock is looked for in others (1 s)
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 -- Who writes it, where, and how long after the writer's lease nothing of it can be under way any more.

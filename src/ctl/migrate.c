@@ -12,7 +12,8 @@
 
 #define LOCK_KEY "7308895150126625899" /* one migration at a time */
 
-#define TRIES 15 /* to get the locks of one file, each a second long, with one in between */
+#define TRIES \
+    20 /* to get the locks of one file, each half a second long, with a second in between */
 
 static int number_of(const Migration *m) {
     return (int) strtol(m->name, NULL, 10);
@@ -221,7 +222,7 @@ int ctl_migrate(Ctl *c) {
         PQuser(c->conn));
     PQsetNoticeReceiver(c->conn, ignore_notices, NULL);
     c->session.statement_timeout = "0"; /* a large table takes what it takes */
-    c->session.lock_timeout = "1s";
+    c->session.lock_timeout = "500ms";
     if ((status = check_rights(c)) != 0 || (status = lock_migrations(c)) != 0)
         return status;
     if ((there = version_there(c, &status)) < 0)

@@ -280,7 +280,8 @@ static int warn_if_unnamed(const char *url, ConfigErrors *warnings) {
     return url ? 0
                : config_errors_add(
                      warnings,
-                     "[database] url: it is not set, nor is DATABASE_URL, nor PGHOST or its like in "
+                     "[database] url: it is not set, nor is DATABASE_URL, nor PGHOST or its like "
+                     "in "
                      "the environment: a database of this user's name is looked for on this host; "
                      "set url = postgresql://meshifyd:PASSWORD@HOST:5432/postgres");
 }
