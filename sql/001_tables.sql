@@ -173,6 +173,14 @@ CREATE TABLE IF NOT EXISTS meshify.barred (
     at     timestamptz NOT NULL DEFAULT now()
 );
 
+-- Assets that jobs named before somebody wrote another into their row.
+CREATE TABLE IF NOT EXISTS meshify.moved (
+    job_id   uuid,
+    asset_id uuid,
+    PRIMARY KEY (job_id, asset_id)
+);
+CREATE INDEX IF NOT EXISTS moved_asset ON meshify.moved (asset_id);
+
 -- Jobs that a trigger of the project keeps from being claimed, or taken over: left alone for a minute.
 CREATE TABLE IF NOT EXISTS meshify.unclaimable (
     job_id uuid PRIMARY KEY,
@@ -215,6 +223,7 @@ ALTER TABLE meshify.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.refunds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.barred ENABLE ROW LEVEL SECURITY;
+ALTER TABLE meshify.moved ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE meshify.unclaimable ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS worker_reads ON meshify.schema_version;
@@ -352,12 +361,14 @@ CREATE OR REPLACE FUNCTION meshify.is_barred(p_job uuid, p_asset uuid) RETURNS b
 BEGIN RETURN meshify.is_refunded(p_asset) OR EXISTS (SELECT FROM meshify.barred b WHERE b.job_id = p_job);
 END $$;
 
--- Bars the jobs of an asset that have ended, and one more. What ends later, or is inserted later, is another matter.
+-- Bars the jobs of an asset that have ended, one more, and those that were its jobs before. What ends later, or is
+-- inserted later, is another matter.
 CREATE OR REPLACE FUNCTION meshify.bar(p_job uuid, p_asset uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO meshify.barred (job_id)
     SELECT p_job UNION SELECT j.id FROM meshify.jobs j WHERE j.asset_id = p_asset AND j.status NOT IN ('pending', 'running')
+    UNION SELECT m.job_id FROM meshify.moved m WHERE m.asset_id = p_asset
     ON CONFLICT DO NOTHING;
 END $$;
 
@@ -369,8 +380,8 @@ BEGIN RETURN EXISTS (SELECT FROM meshify.jobs j JOIN public.mesh_assets a ON a.i
                      WHERE j.asset_id = p_asset AND j.id <> p_job AND j.status IN ('pending', 'running') AND j.user_id = a.owner_id);
 END $$;
 
--- A job has made its mesh: what was charged for it is spent. So is what was charged for the asset that its purchases
--- were made for, should the job's row name another by now; but not what other users paid. The caller has locked asset
+-- A job has made its mesh: what was charged for it is spent. So is what was charged for the assets that it was worked on
+-- for, or named before, should the job's row name another by now; but not what other users paid. The caller has locked asset
 -- and job.
 CREATE OR REPLACE FUNCTION meshify.spend(p_job uuid, p_asset uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -378,7 +389,8 @@ BEGIN
     UPDATE meshify.charges c SET made_at = now()
     WHERE c.made_at IS NULL
       AND (c.asset_id = p_asset
-           OR c.asset_id IN (SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job)
+           OR c.asset_id IN (SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job
+                             UNION SELECT m.asset_id FROM meshify.moved m WHERE m.job_id = p_job)
               AND c.user_id = (SELECT j.user_id FROM meshify.jobs j WHERE j.id = p_job));
     IF EXISTS (SELECT FROM meshify.charges c WHERE c.asset_id = p_asset AND c.credits > 0) THEN -- for one mesh
         PERFORM meshify.bar(p_job, p_asset);

@@ -167,6 +167,47 @@ SELECT meshify.only_for('meshify.why_barred(uuid)');
 SELECT meshify.only_for('meshify.refund(uuid, uuid, uuid)');
 SELECT meshify.only_for('meshify.retry(uuid)', 'meshify_worker');
 
+-- --- rows that change their ids --------------------------------------------------------------
+
+-- What was decided about a job holds for it under another id, and for another asset.
+CREATE OR REPLACE FUNCTION meshify.job_moved() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO meshify.moved (job_id, asset_id)
+    SELECT NEW.id, OLD.asset_id WHERE OLD.asset_id <> NEW.asset_id OR NEW.asset_id IS NULL AND OLD.asset_id IS NOT NULL
+    UNION SELECT NEW.id, m.asset_id FROM meshify.moved m WHERE m.job_id = OLD.id
+    ON CONFLICT DO NOTHING;
+    INSERT INTO meshify.barred (job_id) SELECT NEW.id FROM meshify.barred b WHERE b.job_id = OLD.id ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+
+-- What was charged for an asset, and went back, goes along, unless the new id has a charge of its own.
+CREATE OR REPLACE FUNCTION meshify.asset_renamed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE meshify.charges c SET asset_id = NEW.id
+    WHERE c.asset_id = OLD.id AND NOT EXISTS (SELECT FROM meshify.charges o WHERE o.asset_id = NEW.id);
+    IF FOUND THEN
+        UPDATE meshify.refunds r SET asset_id = NEW.id WHERE r.asset_id = OLD.id;
+    END IF;
+    RETURN NULL;
+END $$;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = 'public.jobs'::regclass AND t.tgname = 'meshify_job_moved') THEN
+        CREATE TRIGGER meshify_job_moved AFTER UPDATE OF id, asset_id ON public.jobs FOR EACH ROW
+            WHEN (OLD.id <> NEW.id OR OLD.asset_id IS DISTINCT FROM NEW.asset_id) EXECUTE FUNCTION meshify.job_moved();
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                   WHERE t.tgrelid = 'public.mesh_assets'::regclass AND t.tgname = 'meshify_asset_renamed') THEN
+        CREATE TRIGGER meshify_asset_renamed AFTER UPDATE OF id ON public.mesh_assets FOR EACH ROW
+            WHEN (OLD.id <> NEW.id) EXECUTE FUNCTION meshify.asset_renamed();
+    END IF;
+END $$;
+SELECT meshify.only_for('meshify.job_moved()');
+SELECT meshify.only_for('meshify.asset_renamed()');
+
 -- --- rows that are deleted -------------------------------------------------------------------
 
 -- The asset's: meshify.asset_deleted(). It begins here, where all that it calls is there: people write meanwhile.

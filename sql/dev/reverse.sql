@@ -20,8 +20,10 @@ BEGIN
     DROP TRIGGER IF EXISTS meshify_notify ON public.jobs;
     DROP TRIGGER IF EXISTS meshify_cancel ON public.jobs;
     DROP TRIGGER IF EXISTS meshify_job_deleted ON public.jobs;
+    DROP TRIGGER IF EXISTS meshify_job_moved ON public.jobs;
     DROP TRIGGER IF EXISTS meshify_asset_deleted ON public.mesh_assets;
     DROP TRIGGER IF EXISTS meshify_charge ON public.mesh_assets;
+    DROP TRIGGER IF EXISTS meshify_asset_renamed ON public.mesh_assets;
     DROP INDEX IF EXISTS public.meshify_jobs_pending, public.meshify_jobs_pending_user, public.meshify_jobs_begun, public.meshify_jobs_running,
         public.meshify_jobs_asset, public.meshify_jobs_due;
     DROP VIEW IF EXISTS meshify.jobs CASCADE; -- and what looks at it

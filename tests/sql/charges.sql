@@ -254,6 +254,48 @@ SELECT set_config('meshify.sent_as', '', false);
 UPDATE public.profiles SET credits_remaining = 1000, credits_used = 0 WHERE id = :a;
 TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
 
+-- A user who may only update: jobs that change places, or their ids.
+CREATE TEMP TABLE u1 AS SELECT t.claimed(1, 'made long ago') AS id;
+SELECT is(t.done(1, (TABLE u1)), 'ok', 'an asset with its mesh');
+CREATE TEMP TABLE u2 AS SELECT t.job('paid') AS id;
+CREATE TEMP TABLE ua AS SELECT pg_temp.asset((TABLE u1)) AS made, pg_temp.asset((TABLE u2)) AS paid;
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %L', made, (TABLE u2))) FROM ua;
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L, status = ''pending'' WHERE id = %L', paid, (TABLE u1))) FROM ua;
+SELECT is(meshify.cancel((TABLE u1)), 'canceled', 'the finished job takes the place of the paid one, and is canceled');
+SELECT is(pg_temp.credits(), 1025::numeric, 'what was paid goes back');
+SELECT is_empty('SELECT t.claim(1)', 'then the job that it was paid for makes no mesh elsewhere');
+SELECT is(pg_temp.row_of((TABLE u2)), 'error: This mesh was made before.', 'but ends');
+CREATE TEMP TABLE u3 AS SELECT t.job('moved first') AS id;
+CREATE TEMP TABLE ub AS SELECT pg_temp.asset((TABLE u3)) AS paid;
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %L', made, (TABLE u3))) FROM ua;
+SELECT set_eq('SELECT t.claim(1)', 'TABLE u3', 'the other way round');
+SELECT is(t.done(1, (TABLE u3)), 'ok', 'it makes its mesh for the old asset');
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L, status = ''pending'', cancel_requested_at = NULL WHERE id = %L', paid, (TABLE u1))) FROM ub;
+SELECT is(meshify.cancel((TABLE u1)), 'canceled', 'and then a job of the one that was paid is canceled');
+SELECT is(pg_temp.credits(), 1025::numeric, 'which gives nothing back');
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET id = %L, status = ''pending'' WHERE id = %L', t.w(91), (TABLE u3)));
+SELECT is_empty('SELECT t.claim(1)', 'a finished job with a new id is not worked on');
+CREATE TEMP TABLE u4 AS SELECT t.claimed(1, 'renamed') AS id;
+SELECT is(meshify.cancel((TABLE u4)) || meshify.canceled(t.w(1), (TABLE u4)), 'askedok', 'a job whose credits went back');
+SELECT pg_temp.as_user(format('UPDATE public.mesh_assets SET id = %L WHERE id = %L', t.w(92), pg_temp.asset((TABLE u4))));
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET id = %L, asset_id = %L, status = ''pending'', cancel_requested_at = NULL WHERE id = %L', t.w(93), t.w(92), (TABLE u4)));
+SELECT is_empty('SELECT t.claim(1)', 'nor is one whose asset has a new id, too');
+CREATE TEMP TABLE u5 AS SELECT t.job('renamed before') AS id;
+SELECT pg_temp.as_user(format('UPDATE public.mesh_assets SET id = %L WHERE id = %L', t.w(94), pg_temp.asset((TABLE u5))));
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %L', t.w(94), (TABLE u5)));
+SELECT set_eq('SELECT t.claim(1)', 'TABLE u5', 'an asset with a new id keeps its charge');
+SELECT is(t.done(1, (TABLE u5)), 'ok', 'its mesh is made');
+UPDATE public.jobs SET status = 'pending' WHERE id = (TABLE u5);
+SELECT is_empty('SELECT t.claim(1)', 'once');
+CREATE TEMP TABLE u6 AS SELECT t.job('renamed, then canceled') AS id;
+SELECT pg_temp.as_user(format('UPDATE public.mesh_assets SET id = %L WHERE id = %L', t.w(95), pg_temp.asset((TABLE u6))));
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %L', t.w(95), (TABLE u6)));
+CREATE TEMP TABLE uc AS SELECT pg_temp.credits() AS n;
+SELECT is(meshify.cancel((TABLE u6)), 'canceled', 'and one that is canceled');
+SELECT is(pg_temp.credits() - n, 25::numeric, 'gives it back') FROM uc;
+UPDATE public.profiles SET credits_remaining = 1000, credits_used = 0 WHERE id = :a;
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
+
 -- A job's row is deleted by hand.
 CREATE TEMP TABLE d AS SELECT t.claimed(1, 'by hand') AS id;
 CREATE TEMP TABLE da AS SELECT pg_temp.asset((TABLE d)) AS id;
