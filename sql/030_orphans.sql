@@ -30,13 +30,14 @@ CREATE OR REPLACE FUNCTION meshify.is_orphan(p_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN RETURN EXISTS (SELECT FROM meshify.orphans o WHERE o.name = p_name); END $$;
 
--- Does a row of the project name the object of this purchase?
+-- Does a row of the project name the object of this purchase? Where the credits went back, no closing wrote that name.
 CREATE OR REPLACE FUNCTION meshify.is_named(p_job uuid, p_asset uuid, p_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN EXISTS (SELECT FROM meshify.jobs j WHERE j.id = p_job AND j.output_data ->> 'storage_path' = p_name)
-        OR EXISTS (SELECT FROM public.mesh_assets a
-                   WHERE a.output_path = p_name AND (a.id = p_asset OR a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job)));
+    RETURN NOT meshify.is_refunded(p_asset)
+       AND (EXISTS (SELECT FROM meshify.jobs j WHERE j.id = p_job AND j.output_data ->> 'storage_path' = p_name)
+            OR EXISTS (SELECT FROM public.mesh_assets a
+                       WHERE a.output_path = p_name AND (a.id = p_asset OR a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job))));
 END $$;
 
 -- Asked before the first byte of a purchase's file goes up: is the job still this worker's, and under which name is the

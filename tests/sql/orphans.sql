@@ -141,5 +141,16 @@ SELECT results_eq('SELECT prediction_id FROM meshify.audit(t.w(1), 9)', $$VALUES
 SELECT is(meshify.retry(id), 'ok', 'its job is tried again') FROM r;
 SELECT is((SELECT state FROM meshify.predictions WHERE prediction_id = 'running'), 'surplus', 'and buys anew');
 
+-- A user names the file before it is there, and cancels: who has the credits does not keep the mesh, too.
+CREATE TEMP TABLE early AS SELECT t.bought(1, 'early') AS paid, t.bought(1, 'free') AS free;
+UPDATE public.mesh_assets a SET credits_cost = 0 FROM early e JOIN public.jobs j ON j.id = e.free WHERE a.id = j.asset_id;
+UPDATE meshify.charges c SET credits = 0 FROM early e JOIN public.jobs j ON j.id = e.free WHERE c.asset_id = j.asset_id;
+SELECT t.named(1, paid), t.named(1, free) FROM early;
+UPDATE public.mesh_assets a SET output_path = p.object_name FROM meshify.predictions p, public.jobs j, early e
+WHERE j.id IN (e.paid, e.free) AND p.job_id = j.id AND a.id = j.asset_id;
+SELECT is(meshify.fail(t.w(1), paid, 'It broke down.', 'word') || meshify.fail(t.w(1), free, 'It broke down.', 'word'), 'okok', 'both end without a mesh') FROM early;
+SELECT t.due(1);
+SELECT results_eq('SELECT t.state_of(paid), t.state_of(free) FROM early', $$VALUES ('orphan', 'used')$$, 'what was given back goes, whoever named it; else what a row names stays');
+
 SELECT ok(NOT has_table_privilege('meshify_worker', 'meshify.orphans', 'SELECT'), 'nobody reads the names');
 SELECT * FROM finish();
