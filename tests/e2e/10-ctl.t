@@ -183,9 +183,9 @@ def by_hand():
     is_(lab.value("SELECT sum(credits) FROM meshify.refunds WHERE job_id = %s", job), 25, "nothing was taken")
     lab.sim.control("DELETE", "faults")
     # What an older program left running.
+    answers(lab.ctl("pause"), 0, "paused = on", "pause, once more")
     left, _ = lab.insert_job("left", "https://images.example/3.png")
     fresh, _ = lab.insert_job("fresh", "https://images.example/4.png")
-    lab.wait_all_ended()
     lab.query("ALTER TABLE public.jobs DISABLE TRIGGER USER")
     lab.query("UPDATE public.jobs SET status = 'running', worker_id = NULL, updated_at = now() - interval '1 hour' WHERE id = %s", left)
     lab.query("UPDATE public.jobs SET status = 'running', worker_id = NULL, updated_at = now() WHERE id = %s", fresh)
@@ -193,6 +193,7 @@ def by_hand():
     is_((lab.job(left)["status"], lab.job(fresh)["status"]), ("canceled", "running"), "the old one is")
     lab.query("UPDATE public.jobs SET updated_at = now() - interval '1 hour' WHERE id = %s", fresh)
     answers(lab.ctl("retry", "--stuck", "--json"), 0, '"jobs": 1', "retry --stuck --json")
+    answers(lab.ctl("resume"), 0, "paused = off", "resume, once more")
     lab.wait_status(fresh, "done")
     # What was bought, and sums.
     rows = json.loads(lab.ctl("purchases", "--json").stdout)

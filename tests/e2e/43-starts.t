@@ -59,7 +59,7 @@ TABLE = [Case(*row) for row in [
     ("-c names a device", None, {"args": ["-c", "/dev/null"]}, 78, "/dev/null: [replicate] token: is not set"),
     ("readable for everybody, with a secret", GOOD, {"mode": 0o644}, 0, "warning: {file} holds a secret and everybody can read it: chmod 600 {file}"),
     ("readable for everybody, without a secret", "[storage]\nurl = https://p.example\n", {"mode": 0o644, "environment": {
-        "REPLICATE_API_TOKEN": "x", "SUPABASE_SERVICE_ROLE_KEY": "x"}, "not_said": "warning"}, 0, "The configuration is good."),
+        "DATABASE_URL": "postgresql:///meshify", "REPLICATE_API_TOKEN": "x", "SUPABASE_SERVICE_ROLE_KEY": "x"}, "not_said": "warning"}, 0, "The configuration is good."),
     ("larger than 1 MiB", "#" * 1048577, {}, 78, "{file}: is larger than 1 MiB; write less"),
     ("with a NUL byte", GOOD + "[worker]\0\n", {}, 78, "{file}: holds NUL bytes; it must be UTF-8 text"),
     ("not UTF-8", (GOOD + "[worker]\n").encode() + b"instance = \xff\n", {}, 78, "{file}:9: is not UTF-8 text"),
