@@ -475,8 +475,10 @@ SELECT meshify.only_for('public.meshify_enqueue(uuid, uuid, text, text, boolean,
 -- --- what a doctor asks ----------------------------------------------------------------------
 
 -- Assets of the last week whose users were charged what would not go back as it was taken: the price was another
--- than ours, or a user's role inserted them.
-CREATE OR REPLACE FUNCTION meshify.odd_charges() RETURNS TABLE (price numeric, other bigint, other_cost numeric, by_users bigint)
+-- than ours, or a user's role inserted them. And those that no job was ever inserted for, or that lost it: who charges
+-- in one request and inserts in others may be broken off between.
+DROP FUNCTION IF EXISTS meshify.odd_charges();
+CREATE FUNCTION meshify.odd_charges() RETURNS TABLE (price numeric, other bigint, other_cost numeric, by_users bigint, jobless bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     price := coalesce(meshify.setting('price')::numeric, 0);
@@ -485,6 +487,9 @@ BEGIN
     INTO other, other_cost, by_users
     FROM (SELECT c.cost, coalesce(c.inserted_by IN ('anon', 'authenticated'), false) AS by_user
           FROM meshify.charges c WHERE c.at > now() - interval '7 days' AND c.cost > 0) w;
+    SELECT count(*) INTO jobless FROM meshify.charges c JOIN public.mesh_assets a ON a.id = c.asset_id
+    WHERE c.at > now() - interval '7 days' AND c.at < now() - interval '10 min' AND c.credits > 0 AND c.made_at IS NULL
+      AND a.status IN ('pending', 'running') AND NOT EXISTS (SELECT FROM public.jobs j WHERE j.asset_id = a.id);
     RETURN NEXT;
 END $$;
 SELECT meshify.only_for('meshify.odd_charges()', 'meshify_worker');

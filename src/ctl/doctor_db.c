@@ -313,8 +313,9 @@ static void check_inserts(Doctor *d, PGconn *conn) {
 
 /* What was charged, and could not be given back as it was taken. */
 static void check_charges(Doctor *d, PGconn *conn) {
-    PGresult *res = ask(d, conn, "price",
-                        "SELECT price, other, other_cost, by_users FROM meshify.odd_charges()");
+    PGresult *res =
+        ask(d, conn, "price",
+            "SELECT price, other, other_cost, by_users, jobless FROM meshify.odd_charges()");
     char advice[200];
 
     if (res && PQntuples(res) == 1 && strcmp(text(res, 0, 1), "0") != 0) {
@@ -333,6 +334,14 @@ static void check_charges(Doctor *d, PGconn *conn) {
                    "%s assets of the last week were inserted by users themselves (the role "
                    "authenticated or anon): nothing is given back for them",
                    text(res, 0, 3));
+    if (res && PQntuples(res) == 1 && strcmp(text(res, 0, 4), "0") != 0)
+        doctor_say(d, GRADE_WARN, "price",
+                   "SELECT * FROM public.mesh_assets a WHERE status IN ('pending', 'running') AND "
+                   "NOT EXISTS (SELECT FROM public.jobs j WHERE j.asset_id = a.id); insert their "
+                   "jobs, or give the credits back. meshify.enqueue() does all in one.",
+                   "%s assets of the last week were paid for and have no job: the edge function "
+                   "was broken off before it inserted one",
+                   text(res, 0, 4));
     PQclear(res);
 }
 

@@ -348,6 +348,12 @@ def what_the_doctor_says():
     said = lab.ctl("doctor").stdout
     ok("2 assets of the last week cost something else than the price, 25, most often 40" in said and "meshifyctl settings price 40" in said, "another price", said)
     ok("1 assets of the last week were inserted by users themselves" in said, "assets that users inserted", said)
+    lab.query("UPDATE meshify.charges SET at = now() - interval '1 hour'")
+    ok("have no job" not in lab.ctl("doctor").stdout, "none is paid for and has no job")
+    lab.query("INSERT INTO public.mesh_assets (project_id, owner_id, credits_cost) VALUES (%s, %s, 25)", lab.project, lab.user)
+    lab.query("UPDATE meshify.charges SET at = now() - interval '1 hour'")
+    said = lab.ctl("doctor").stdout
+    ok("1 assets of the last week were paid for and have no job" in said, "one whose edge function was broken off", said)
     lab.query("REVOKE INSERT, UPDATE ON public.mesh_assets, public.jobs FROM authenticated")
     said = lab.ctl("doctor").stdout
     ok("lets authenticated insert" not in said and "can write" not in said, "after what it advises", said)

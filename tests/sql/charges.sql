@@ -458,6 +458,11 @@ SELECT t.job('x', 40), t.job('x', 40), t.job('x', 30), t.job('x', 25), t.job('x'
 UPDATE meshify.charges SET at = now() - interval '8 days' WHERE cost = 30;
 SELECT pg_temp.as_user(format('INSERT INTO public.mesh_assets (project_id, owner_id, credits_cost) VALUES (%L, %L, 40)', :project, :a));
 SELECT results_eq('SELECT price, other, other_cost, by_users FROM meshify.odd_charges()', 'VALUES (25::numeric, 2::bigint, 40::numeric, 1::bigint)', 'another price, and users who insert');
+INSERT INTO public.mesh_assets (project_id, owner_id, credits_cost, prompt) SELECT :project, :a, 25, 'lost ' || n FROM generate_series(1, 3) n;
+UPDATE public.mesh_assets SET status = 'error' WHERE prompt = 'lost 3';
+SELECT is((SELECT jobless FROM meshify.odd_charges()), 0::bigint, 'a job may still come');
+UPDATE meshify.charges SET at = now() - interval '11 min';
+SELECT is((SELECT jobless FROM meshify.odd_charges()), 2::bigint, 'assets that were paid for, and nobody works on');
 
 -- Whose a project is, by whichever column says so.
 SELECT is(meshify.project_owner_columns(), ARRAY['owner_id'], 'the owner''s column');
