@@ -361,6 +361,12 @@ CREATE OR REPLACE FUNCTION meshify.is_barred(p_job uuid, p_asset uuid) RETURNS b
 BEGIN RETURN meshify.is_refunded(p_asset) OR EXISTS (SELECT FROM meshify.barred b WHERE b.job_id = p_job);
 END $$;
 
+-- Was the mesh that was charged for made?
+CREATE OR REPLACE FUNCTION meshify.is_made(p_asset uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN EXISTS (SELECT FROM meshify.charges c WHERE c.asset_id = p_asset AND c.made_at IS NOT NULL);
+END $$;
+
 -- Bars the jobs of an asset that have ended, one more, and those that were its jobs before. What ends later, or is
 -- inserted later, is another matter.
 CREATE OR REPLACE FUNCTION meshify.bar(p_job uuid, p_asset uuid) RETURNS void
@@ -398,6 +404,7 @@ BEGIN
 END $$;
 SELECT meshify.only_for('meshify.is_refunded(uuid)');
 SELECT meshify.only_for('meshify.is_barred(uuid, uuid)');
+SELECT meshify.only_for('meshify.is_made(uuid)');
 SELECT meshify.only_for('meshify.bar(uuid, uuid)');
 SELECT meshify.only_for('meshify.has_other_job(uuid, uuid)');
 SELECT meshify.only_for('meshify.spend(uuid, uuid)');

@@ -26,7 +26,8 @@ BEGIN
 END $$;
 
 -- Locks the job's row and says whose it is: 'ok', 'cancel' (ours, a cancel was asked for), 'closed'
--- (ended by us), 'lost' (another's), 'gone' (deleted, or barred: nothing is made for it), 'busy'
+-- (ended by us), 'lost' (another's), 'gone' (deleted, or its credits were given back: nothing is made for it; what was made
+-- before does not come this far, it is not claimed), 'busy'
 -- (somebody else holds the row: it is not waited for).
 CREATE OR REPLACE FUNCTION meshify.fence(p_worker uuid, p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -51,7 +52,7 @@ BEGIN
         WHEN v_worker IS DISTINCT FROM p_worker THEN 'lost'
         WHEN v_status IN ('done', 'error', 'canceled') THEN 'closed'
         WHEN v_status <> 'running' THEN 'lost'
-        WHEN meshify.is_barred(p_job, v_asset) THEN 'gone'
+        WHEN meshify.is_barred(p_job, v_asset) AND NOT meshify.is_made(v_asset) THEN 'gone'
         WHEN v_cancel IS NOT NULL THEN 'cancel'
         ELSE 'ok' END;
 END $$;

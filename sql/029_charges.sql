@@ -157,7 +157,7 @@ END $$;
 -- What a job that nobody is to work on ends with.
 CREATE OR REPLACE FUNCTION meshify.why_barred(p_job uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN EXISTS (SELECT FROM meshify.charges c JOIN meshify.jobs j ON j.asset_id = c.asset_id WHERE j.id = p_job AND c.made_at IS NOT NULL)
+    SELECT CASE WHEN meshify.is_made((SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job))
            THEN jsonb_build_object('sentence', 'This mesh was made before.', 'reason', 'made_before')
            ELSE jsonb_build_object('sentence', 'The credits for this mesh were given back, so it was not made.', 'reason', 'refunded') END
 $$;
