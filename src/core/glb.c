@@ -12,16 +12,19 @@
 #define TYPE_BIN 0x004e4942
 #define CHUNKS_MAX 64
 #define JSON_MAX (8 * 1024 * 1024)
+#define TAIL_MAX 4096 /* bytes behind the end that the header says: a page is filled up */
 
 typedef enum Phase {
     AT_HEADER,
     AT_CHUNK,
     IN_JSON,
+    IN_TAIL,
     AT_END
 } Phase;
 
 struct Glb {
-    uint64_t size_bytes; /* of the file */
+    uint64_t file_bytes;
+    uint64_t size_bytes; /* as the header says, once it is read */
     uint64_t at;         /* offset of the next byte to feed */
     GlbLevel level;
     Phase phase;
@@ -39,7 +42,7 @@ int glb_new(Glb **ret, uint64_t size_bytes, GlbLevel level) {
 
     if (!g)
         return -ENOMEM;
-    g->size_bytes = size_bytes;
+    g->file_bytes = g->size_bytes = size_bytes;
     g->level = level;
     g->phase = level == GLB_OFF ? AT_END : AT_HEADER;
     if (level == GLB_STRICT && !(g->json = glb_json_new()))
@@ -78,9 +81,10 @@ static int fail(Glb *g, const char *format, ...) {
 }
 
 bool glb_wants(const Glb *g, uint64_t *ret_offset, size_t *ret_size) {
-    uint64_t left = g->size_bytes - g->at;
+    uint64_t left = (g->phase == IN_TAIL ? g->file_bytes : g->size_bytes) - g->at;
     uint64_t size = g->phase == AT_HEADER          ? 12 - g->have
                     : g->phase == AT_CHUNK         ? 8 - g->have
+                    : g->phase == IN_TAIL          ? left
                     : g->json_left < GLB_SLICE_MAX ? g->json_left
                                                    : GLB_SLICE_MAX;
 
@@ -95,16 +99,21 @@ static uint32_t le32(const unsigned char *p) {
     return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
 }
 
+/* Some writers end the file with a line, or fill up a page: readers of GLB do not look there. */
 static int take_header(Glb *g) {
+    uint32_t size;
+
     if (g->have < 4 || le32(g->head) != MAGIC)
         return fail(g, "does not begin as a GLB file does");
     if (g->have < 12 || g->size_bytes < 20)
         return fail(g, "ends within its header");
     if (le32(g->head + 4) != 2)
         return fail(g, "version %u of the container, not 2", le32(g->head + 4));
-    if (le32(g->head + 8) != g->size_bytes)
-        return fail(g, "says it has %u bytes and has %llu", le32(g->head + 8),
-                    (unsigned long long) g->size_bytes);
+    size = le32(g->head + 8);
+    if (size < 20 || size > g->file_bytes || g->file_bytes - size > TAIL_MAX)
+        return fail(g, "says it has %u bytes and has %llu", size,
+                    (unsigned long long) g->file_bytes);
+    g->size_bytes = size;
     g->phase = AT_CHUNK;
     return 0;
 }
@@ -112,7 +121,7 @@ static int take_header(Glb *g) {
 static int finish(Glb *g) {
     int r;
 
-    g->phase = AT_END;
+    g->phase = g->file_bytes > g->size_bytes ? IN_TAIL : AT_END;
     if (g->level != GLB_STRICT)
         return 0;
     r = glb_json_check(g->json, g->has_bin, g->bin_bytes);
@@ -173,6 +182,16 @@ static int take_json(Glb *g, const void *bytes, size_t size) {
     return r < 0 || g->json_left > 0 ? r : next_chunk(g);
 }
 
+static int take_tail(Glb *g, const char *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != '\0' && bytes[i] != '\n' && bytes[i] != '\r')
+            return fail(g, "says it has %llu bytes, and others stand behind them",
+                        (unsigned long long) g->size_bytes);
+    if (g->at == g->file_bytes)
+        g->phase = AT_END;
+    return 0;
+}
+
 int glb_feed(Glb *g, const void *bytes, size_t size) {
     uint64_t offset;
     size_t wanted;
@@ -185,6 +204,8 @@ int glb_feed(Glb *g, const void *bytes, size_t size) {
     g->at += size;
     if (phase == IN_JSON)
         return take_json(g, bytes, size);
+    if (phase == IN_TAIL)
+        return take_tail(g, bytes, size);
     memcpy(g->head + g->have, bytes, size);
     g->have += size;
     if (size < wanted)

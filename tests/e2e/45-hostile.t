@@ -14,6 +14,7 @@ import psycopg2.errors
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import accounts
 import lab as testing
+from filehost import FileHost, answer as answer_bytes, glb
 from lab import Lab, clean_environment, is_, ok, program, wait_for
 
 IMAGE = "https://images.example/x.png"
@@ -131,6 +132,27 @@ def rows_that_vanish():
     ok(daemon.alive(), "and work goes on")
     lab.sim.stop()
 
+
+
+def files_with_a_tail():
+    """A line's end, or a page filled up, behind the end that a GLB's header says: the mesh is stored, as it came."""
+    mesh = glb(2000)
+    short = mesh[:8] + (len(mesh) + 4).to_bytes(4, "little") + mesh[12:] # says 4 bytes more
+    cases = [("none", mesh, "done"), ("a line's end", mesh + b"\n", "done"), ("four zeros", mesh + bytes(4), "done"), ("a page", mesh + bytes(-len(mesh) % 512), "done"),
+             ("zeros without an end", mesh + bytes(100000), "error"), ("another file", mesh + mesh, "error"), ("cut", mesh[:-8], "error"), ("too short", short, "error")]
+    hosts = [FileHost(lambda at, r, data=data: answer_bytes(200, data)) for _, data, _ in cases]
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    lab.daemon(**{"worker.max_attempts": "1", "replicate.download_hosts": " ".join([lab.sim.files.removeprefix("http://"), *[h.host for h in hosts]])})
+    for i, host in enumerate(hosts):
+        lab.sim.fault("create", {"output": {"model_file": host.url}}, match=f"tail-{i}-", count=-1)
+    jobs = [lab.insert_job("tail", f"{IMAGE}?tail-{i}-") for i in range(len(cases))]
+    for (what, data, status), (job, asset) in zip(cases, jobs):
+        is_(lab.wait_status(job, "done", "error")["status"], status, f"a file's tail, {what}: {status}")
+        is_([o["size"] for o in lab.sim.objects() if str(asset) in o["path"]], [len(data)] if status == "done" else [], f"a file's tail, {what}: what is stored")
+    for host in hosts:
+        host.close()
+    lab.sim.stop()
 
 
 # --- everywhere at once: what may break a line, a terminal, a path, a statement, a format, a bound ----
@@ -275,4 +297,4 @@ def texts_in_rows(lab, job):
     is_clean(r.stdout + r.stderr, "an instance's name")
 
 
-testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, text_from_outside)
+testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, files_with_a_tail, text_from_outside)

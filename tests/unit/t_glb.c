@@ -342,6 +342,26 @@ static void container(void **state) {
     set32(&f, 8, (uint32_t) f.size);
     expect(&f, "more than 64 chunks");
 
+    /* A line's end, or a page filled up, behind the end that the header says; nothing else. */
+    for (size_t n = 1; n <= 4097; n = n < 512 ? n * 2 : n < 4096 ? 4096 : n + 1) {
+        f = make(TRIANGLE, 100);
+        snprintf(says, sizeof says, "says it has %zu bytes and has %zu", f.size, f.size + n);
+        for (size_t i = 0; i < n; i++)
+            put(&f, "", 1);
+        expect(&f, n <= 4096 ? NULL : says);
+    }
+    f = make(TRIANGLE, 100);
+    put(&f, "\r\n", 2);
+    expect(&f, NULL);
+    f = make(TRIANGLE, 100);
+    snprintf(says, sizeof says, "says it has %zu bytes, and others stand behind them", f.size);
+    put(&f, "\r\n<", 3);
+    expect(&f, says);
+    f = make(TRIANGLE, 100);
+    set32(&f, 8, 16);
+    snprintf(says, sizeof says, "says it has 16 bytes and has %zu", f.size);
+    expect(&f, says);
+
     for (size_t size = 1; size < 20; size++) {
         f = make(TRIANGLE, 100);
         f.size = size;
