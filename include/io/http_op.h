@@ -43,6 +43,7 @@ struct Http {
 };
 
 /* The status that came so far; 0: none. */
+int http_op_resume_later(Http *http); /* the bodies that were paused; 0 or a negative errno */
 long http_op_status(const HttpOp *op);
 
 /* Ends the transfer, from within a function below. Answers 0: what curl takes for a write that failed. */

@@ -222,22 +222,36 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-/* One of the bodies that had to wait goes on. */
-static int on_resume(sd_event_source *source, void *userdata) {
+int http_op_resume_later(Http *http) {
+    int r = sd_event_source_set_time_relative(http->resume, 0);
+
+    return r < 0 ? r : sd_event_source_set_enabled(http->resume, SD_EVENT_ONESHOT);
+}
+
+/* One of the bodies that had to wait goes on. Not a deferred event: one that comes again and again counts as the
+ * oldest each time, and others of its priority would wait for its end. */
+static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
     Http *http = userdata;
     HttpOp *op;
+    CURLcode code;
 
+    (void) source;
+    (void) usec;
     TAILQ_FOREACH(op, &http->running, link)
     if (op->paused)
         break;
     if (!op)
         return 0;
-    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    (void) http_op_resume_later(http);
     TAILQ_REMOVE(&http->running, op, link); /* its turn comes again after the others' */
     TAILQ_INSERT_TAIL(&http->running, op, link);
     op->paused = false;
     http->turn_usec = clock_now_usec();
-    (void) curl_easy_pause(op->easy, CURLPAUSE_CONT);
+    if ((code = curl_easy_pause(op->easy, CURLPAUSE_CONT)) != CURLE_OK) {
+        /* A piece was refused; curl would go on with the next one. */
+        (void) curl_multi_remove_handle(http->multi, op->easy);
+        end_op(op, code);
+    }
     act(http, CURL_SOCKET_TIMEOUT, 0);
     return 0;
 }
@@ -259,7 +273,9 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
         http->blind = http->blind || sd_event_source_set_io_events(source, events) < 0;
         return 0;
     }
+    /* Others may send without end: what goes to the database has its turns before that. */
     if (sd_event_add_io(http->event, &source, fd, events, on_socket, http) < 0 ||
+        sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE) < 0 ||
         curl_multi_assign(http->multi, fd, source) != CURLM_OK) {
         sd_event_source_disable_unref(source);
         http->blind = true;
@@ -496,11 +512,13 @@ int http_new(Http **ret, sd_event *event, Resolver *resolver, const Proxies *pro
     if (!http->multi ||
         sd_event_add_time(event, &http->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, http) <
             0 ||
+        sd_event_source_set_priority(http->timer, SD_EVENT_PRIORITY_IDLE) < 0 ||
         sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ||
         sd_event_add_defer(event, &http->defer, on_defer, http) < 0 ||
         sd_event_source_set_priority(http->defer, SD_EVENT_PRIORITY_IDLE) < 0 ||
         sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0 ||
-        sd_event_add_defer(event, &http->resume, on_resume, http) < 0 ||
+        sd_event_add_time_relative(event, &http->resume, CLOCK_MONOTONIC, 0, 1, on_resume, http) <
+            0 ||
         sd_event_source_set_priority(http->resume, SD_EVENT_PRIORITY_IDLE) < 0 ||
         sd_event_source_set_enabled(http->resume, SD_EVENT_OFF) < 0) {
         http_free(http);

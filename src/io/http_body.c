@@ -8,8 +8,10 @@
 #include "base/clock.h"
 #include "io/http_op.h"
 
-#define SIEVE_USEC (2 * USEC_PER_MSEC) /* of one turn; then the body waits for the next */
-#define HTTP_ERROR_PAGE_MAX 65536      /* so much of it is read, for the log */
+/* So much of one turn; then a body waits for the next. */
+#define SIEVE_USEC (2 * USEC_PER_MSEC)
+#define SINK_USEC (5 * USEC_PER_MSEC)
+#define HTTP_ERROR_PAGE_MAX 65536 /* so much of it is read, for the log */
 
 long http_op_status(const HttpOp *op) {
     long code = 0;
@@ -51,10 +53,21 @@ static int sink_begin(HttpOp *op, bool part) {
                : 0;
 }
 
+/* However small the pieces in which it comes: for curl, each is a call of its own. What it has read of them
+ * comes as one piece after the pause. */
+static bool must_pause(HttpOp *op, uint64_t limit_usec) {
+    Http *http = op->http;
+
+    op->paused = clock_now_usec() > http->turn_usec + limit_usec && http_op_resume_later(http) >= 0;
+    return op->paused;
+}
+
 static size_t sink_in(HttpOp *op, const char *bytes, size_t size, bool part) {
     const HttpRequest *r = &op->request;
     int error;
 
+    if (must_pause(op, SINK_USEC))
+        return CURL_WRITEFUNC_PAUSE;
     if (op->reply.body_size == 0 && (error = sink_begin(op, part)) < 0)
         return http_op_end_as(op, HTTP_SINK, -error);
     if (r->body_max && (uint64_t) op->written + size > r->body_max)
@@ -86,14 +99,10 @@ static bool is_announced_too_large(const HttpOp *op) {
 }
 
 static size_t sieve_in(HttpOp *op, const char *bytes, size_t size) {
-    Http *http = op->http;
     int r;
 
-    if (clock_now_usec() > http->turn_usec + SIEVE_USEC &&
-        sd_event_source_set_enabled(http->resume, SD_EVENT_ONESHOT) >= 0) {
-        op->paused = true;
+    if (must_pause(op, SIEVE_USEC))
         return CURL_WRITEFUNC_PAUSE;
-    }
     r = op->request.sieve->feed(op->request.sieve, bytes, size);
     if (r < 0)
         return http_op_end_as(op, HTTP_SINK, -r);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """/metrics, /healthz, /readyz: what is counted is what happened, and nobody who asks disturbs the jobs."""
 
+import contextlib
 import os
 import re
 import resource
@@ -8,6 +9,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -410,6 +412,44 @@ def dripping_clients():
     lab.sim.stop()
 
 
+def who_asks_without_end():
+    """Twelve that send one question after the other, and do not wait for answers: jobs and heartbeats go on."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon, at = watched(lab, **{"database.lease": "6s"})
+    ends, answered = threading.Event(), [0] * 12
+
+    def listen(s, i):
+        with contextlib.suppress(OSError):
+            while s.recv(1 << 20):
+                answered[i] += 1
+
+    def ask_on(i):
+        many = f"GET {('/metrics', '/healthz')[i % 2]} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 500
+        while not ends.is_set():
+            with contextlib.suppress(OSError), connect(at) as s:
+                threading.Thread(target=listen, args=(s, i), daemon=True).start()
+                while not ends.is_set():
+                    s.sendall(many)
+    threads = [threading.Thread(target=ask_on, args=(i,), daemon=True) for i in range(12)]
+    for t in threads:
+        t.start()
+    wait_for(lambda: all(answered), 30, "answers to each")
+    beats = set()
+    for i in range(4):
+        began = time.monotonic()
+        lab.wait_status(lab.insert_job("good", f"{IMAGE}?{i}")[0], "done")
+        ok(time.monotonic() - began < 10, "beside them a job takes its usual time", time.monotonic() - began)
+    wait_for(lambda: beats.add(lab.value("SELECT heartbeat_at FROM meshify.workers")) or len(beats) > 4, 60, "heartbeats")
+    is_(daemon.said("No heartbeat|is away|is lost"), 0, "the database is not kept waiting")
+    ends.set()
+    for t in threads:
+        t.join(30)
+    is_(ask(at, "/healthz").code, 200, "and it is there")
+    is_(daemon.stop(), 0, "it stops cleanly")
+    lab.sim.stop()
+
+
 def readable(s):
     """Has it ended, or something to say?"""
     try:
@@ -421,4 +461,4 @@ def readable(s):
         return True
 
 
-testing.main(what_happened_is_counted, http_is_spoken, the_database_goes_away, who_was_taken_for_dead, the_port_is_taken, slow_clients, dripping_clients)
+testing.main(what_happened_is_counted, http_is_spoken, the_database_goes_away, who_was_taken_for_dead, the_port_is_taken, slow_clients, dripping_clients, who_asks_without_end)

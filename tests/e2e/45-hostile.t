@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 
 import psycopg2
@@ -16,6 +17,7 @@ import accounts
 import lab as testing
 from filehost import FileHost, answer as answer_bytes, glb
 from lab import Lab, clean_environment, is_, ok, program, wait_for
+from turns import turns_are_short
 
 IMAGE = "https://images.example/x.png"
 PROMPTS = {
@@ -151,6 +153,36 @@ def files_with_a_tail():
         is_(lab.wait_status(job, "done", "error")["status"], status, f"a file's tail, {what}: {status}")
         is_([o["size"] for o in lab.sim.objects() if str(asset) in o["path"]], [len(data)] if status == "done" else [], f"a file's tail, {what}: what is stored")
     for host in hosts:
+        host.close()
+    lab.sim.stop()
+
+
+def a_file_in_crumbs():
+    """Chunks of one byte each, of a mesh and without an end: no turn of the loop is long for it, and nobody waits."""
+    mesh = glb(400000)
+    chunked = ("Transfer-Encoding: chunked", )
+    whole = FileHost(lambda at, r: answer_bytes(200, b"".join(b"1\r\n%c\r\n" % byte for byte in mesh) + b"0\r\n\r\n", *chunked, length=-1))
+    endless = FileHost(lambda at, r: answer_bytes(200, b"1\r\nx\r\n" * 8000000, *chunked, length=-1))
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=50)
+    daemon = lab.daemon(**{"metrics.listen": "127.0.0.1:0", "database.lease": "10s",
+                           "replicate.download_hosts": f"{lab.sim.files.removeprefix('http://')} {whole.host} {endless.host}"})
+    at = daemon.wait_line(r"Metrics are served at http://(\S+)/metrics", 20)[1]
+    for host, name in ((whole, "crumbs"), (endless, "endless")):
+        lab.sim.fault("create", {"output": {"model_file": host.url}}, match=name)
+    lab.insert_job("endless", f"{IMAGE}?endless")
+    wait_for(lambda: endless.requests, 30, "a download without an end")
+    job, asset = lab.insert_job("crumbs", f"{IMAGE}?crumbs")
+    wait_for(lambda: whole.requests, 30, "a download")
+    for i in range(3):
+        began = time.monotonic()
+        is_(lab.wait_status(lab.insert_job("good", f"{IMAGE}?{i}")[0], "done")["status"], "done", "crumbs: a job beside them is done")
+        ok(time.monotonic() - began < 10, "crumbs: in its usual time", time.monotonic() - began)
+    is_(lab.wait_status(job, "done", "error")["status"], "done", "crumbs: the mesh is stored")
+    is_([o["size"] for o in lab.sim.objects() if str(asset) in o["path"]], [len(mesh)], "crumbs: all of it")
+    turns_are_short(at, "crumbs")
+    is_(daemon.said("No heartbeat|is away|is lost"), 0, "crumbs: the database is not kept waiting")
+    for host in (whole, endless):
         host.close()
     lab.sim.stop()
 
@@ -297,4 +329,4 @@ def texts_in_rows(lab, job):
     is_clean(r.stdout + r.stderr, "an instance's name")
 
 
-testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, files_with_a_tail, text_from_outside)
+testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, files_with_a_tail, a_file_in_crumbs, text_from_outside)
