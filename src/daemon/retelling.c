@@ -16,6 +16,7 @@
 #include "core/retry.h"
 #include "daemon/retelling.h"
 #include "daemon/stage.h"
+#include "flow/predict.h"
 
 #define AT_ONCE 200 /* jobs in one call */
 #define PAUSE_MAX_USEC (10 * USEC_PER_SEC)
@@ -73,14 +74,38 @@ static int add(StrBuf *text, const Task *t, const Purchase *p) {
     return r < 0 ? r : strbuf_printf(text, ",\"output\":%s}", output ? output : "null");
 }
 
+/* One of which nobody knows yet whether it was bought: whoever looks for it needs all that its row says. */
+static int add_intent(StrBuf *text, const Task *t, const Purchase *p) {
+    _cleanup_(json_unrefp) json_t *all = predict_identity(t->job, p);
+    _cleanup_free_ char *written = NULL;
+    uint64_t now = clock_now_usec();
+    json_t *more =
+        json_pack("{s:i, s:s?, s:O?, s:s?, s:b, s:s?, s:f, s:f}", "attempt", (int) t->job->attempts,
+                  "model", p->model, "input_keys", p->input_keys, "pipeline", p->pipeline,
+                  "last_step", (int) p->is_last, "output_pointer", p->pointer, "age",
+                  (double) (now - p->intent_usec) / USEC_PER_SEC, "give_up_in",
+                  p->give_up_usec > now ? (double) (p->give_up_usec - now) / USEC_PER_SEC : 0.0);
+    int r = all && more ? json_object_update(all, more) : -1;
+
+    json_decref(more);
+    if (r < 0 || !(written = json_write(all)))
+        return -1;
+    return strbuf_printf(text, "%s%s", text->size ? "," : "", written);
+}
+
 /* What there is to tell of a task takes the place of what was to be told of it before. */
 static void note(Worker *w, Task *t) {
     StrBuf text = { 0 };
     int r = 0;
 
-    for (size_t i = 0; i < t->job->n_purchases && r == 0; i++)
-        if (is_known(&t->job->purchases[i]))
-            r = add(&text, t, &t->job->purchases[i]);
+    for (size_t i = 0; i < t->job->n_purchases && r == 0; i++) {
+        const Purchase *p = &t->job->purchases[i];
+
+        if (p->state == PURCHASE_INTENDED)
+            r = add_intent(&text, t, p);
+        else if (is_known(p))
+            r = add(&text, t, p);
+    }
     if (r == 0 && text.size > 0 && !t->untold && (t->untold = calloc(1, sizeof *t->untold))) {
         t->untold->task = t;
         memcpy(t->untold->job_id, t->job->id, sizeof t->untold->job_id);

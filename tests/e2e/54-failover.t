@@ -208,7 +208,29 @@ def how_it_ended_is_told_too():
     lab.sim.stop()
 
 
-TESTS = [an_answer_that_comes_after_it, what_runs_when_it_comes, it_is_told_until_it_is_heard, how_it_ended_is_told_too]
+def what_is_looked_for_goes_on_being():
+    """The answer to a purchase was lost, and then its intent and its claim: nobody else would know that something may run."""
+    lab = Lab(bouncer="")
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    lab.sim.fault("create", {"lose_answer": True, "late_list_ms": 600000}, match="lost", count=1)
+    standby, daemon, jobs = about_to_be_lost(lab, (), ("lost",))
+    daemon.wait_line("the answer to a purchase is lost", 60)
+    fail_over(lab, standby)
+    is_((purchases(lab, jobs["lost"]), lab.job(jobs["lost"])["status"]), ([], "pending"), "the intent and the claim are lost with their primary")
+    wait_for(lambda: purchases(lab, jobs["lost"]) == [("given_up", None, False, False)], 30, "its row")
+    is_(lab.query("SELECT purchase, input_hash IS NOT NULL, input_keys IS NOT NULL, model IS NOT NULL, now() - intent_at < interval '1 min' FROM meshify.predictions"),
+        [(1, True, True, True, True)], "the intent has its row again, and is looked for")
+    pause(lab, "off")
+    wait_for(lambda: len(of(lab, "lost")) == 2, 60, "another purchase")
+    lab.sim.config(list_all=True)
+    first, second = [p["id"] for p in of(lab, "lost")]
+    wait_for(lambda: ("surplus", first) in lab.query("SELECT state, prediction_id FROM meshify.predictions"), 120, "the audit to find it")
+    wait_for(lambda: [p["status"] for p in of(lab, "lost")][0] == "canceled", 30, "its cancel")
+    is_(lab.query("SELECT state, prediction_id FROM meshify.predictions ORDER BY purchase"), [("surplus", first), ("bought", second)], "what was paid has its row, and is cancelled")
+    lab.sim.stop()
+
+
+TESTS = [an_answer_that_comes_after_it, what_runs_when_it_comes, it_is_told_until_it_is_heard, how_it_ended_is_told_too, what_is_looked_for_goes_on_being]
 
 if __name__ == "__main__":
     testing.main(*TESTS)

@@ -146,6 +146,15 @@ SELECT results_eq($$SELECT job_id, prediction_id FROM q, meshify.tell_again(t.w(
     t.of(id, 2) || jsonb_build_object('key', t.w(9), 'prediction', 'q3')))$$, $$SELECT id, 'q3' FROM q$$, 'what is not in its row is surplus when it has none');
 SELECT results_eq($$SELECT state, prediction_id FROM meshify.predictions WHERE prediction_id IN ('q1', 'q2', 'q3') ORDER BY 2$$,
     $$VALUES ('bought', 'q1'), ('bought', 'q2'), ('surplus', 'q3')$$, 'a row gets its prediction back');
+SELECT is_empty($$SELECT * FROM q, meshify.tell_again(t.w(1), jsonb_build_array(t.of(id, 1) || '{"prediction": "q1", "output": ["u"], "metrics": {"predict_time": 2}}'))$$, 'how it ended');
+SELECT results_eq($$SELECT status, output, metrics, finished_at IS NOT NULL FROM meshify.predictions WHERE prediction_id = 'q1'$$,
+    $$VALUES ('succeeded', '["u"]'::jsonb, '{"predict_time": 2}'::jsonb, true)$$, 'is told again, too');
+CREATE FUNCTION pg_temp.intent(key int, number int) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_build_array(t.of(id, 1) || jsonb_build_object('key', t.w(key), 'purchase', number, 'attempt', 1, 'age', 60, 'give_up_in', 30, 'input_keys', NULL, 'last_step', true)) FROM q $$;
+SELECT is_empty('SELECT * FROM meshify.tell_again(t.w(1), pg_temp.intent(101, 4))', 'an intent');
+SELECT is_empty('SELECT * FROM meshify.tell_again(t.w(2), pg_temp.intent(102, 5))', 'one of a worker who does not have the job any more');
+SELECT results_eq($$SELECT purchase, state, now() - intent_at > interval '59 s', input_keys FROM meshify.predictions WHERE id IN (t.w(101), t.w(102)) ORDER BY purchase$$,
+    $$VALUES (4, 'intended', true, NULL::jsonb), (5, 'given_up', true, NULL)$$, 'is looked for by its worker, or by the audit');
 
 -- A job goes back without what its configuration has no step for.
 CREATE TEMP TABLE h AS SELECT t.claimed(1, 'renamed') AS id;
