@@ -2,9 +2,11 @@
  *
  * Calls of one turn of the loop travel as one pipeline and one transaction (group commit), and none
  * is answered before the Sync that ends it. Of a transaction that failed each call is sent again
- * alone, so that one bad call hurts only itself; our functions are told (meshify.sent_as()), and catch only then
- * what triggers of the project raise. What is sent again takes turns with what is new, and waits behind heartbeats. When the connection dies, calls that had not been
- * answered are sent again on the next one: they must be repeatable, or be DB_ONCE. */
+ * alone, so that one bad call hurts only itself; our functions are told (meshify.sent_as()), and
+ * catch only then what triggers of the project raise. What is sent again takes turns with what is
+ * new, and waits behind heartbeats. When the connection dies, calls that had not been answered are
+ * sent again on the next one, those of a transaction that took too long alone: they must be
+ * repeatable, or be DB_ONCE. */
 #pragma once
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -22,8 +24,7 @@ typedef enum DbFlags {
     DB_ONCE = 2,  /* not repeated when the connection dies: told DB_LOST */
     DB_FIRST = 4, /* goes out even while others are held (db_hold) */
     DB_SLOW = 8,  /* it may read much: it has more time than others; with DB_ALONE */
-    DB_WAIT =
-        16, /* alone, and may wait for the lock of a row, where others only look: not where others travel */
+    DB_WAIT = 16, /* alone, and may wait for a row's lock: on a connection that others don't use */
 } DbFlags;
 
 typedef enum DbEnd {

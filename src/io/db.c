@@ -22,10 +22,9 @@
 #define DB_RETRY_MAX (5 * USEC_PER_SEC)
 #define DB_RETRY_AUTH (300 * USEC_PER_SEC)   /* hosts ban addresses that guess passwords */
 #define DB_RETRY_REFUSED (10 * USEC_PER_SEC) /* then doubled each time, up to the former */
-#define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
-#define DB_BATCH_CALLS 200 /* in one transaction */
-#define DB_BATCH_USEC \
-    USEC_PER_SEC /* longer than that no transaction is to take: heartbeats wait behind it */
+#define DB_BATCHES_MAX 4           /* under way at once; what comes meanwhile travels together */
+#define DB_BATCH_CALLS 200         /* in one transaction */
+#define DB_BATCH_USEC USEC_PER_SEC /* what its calls may take, about: heartbeats wait behind them */
 #define DB_PARAMS_MAX 12
 
 struct DbOp {
@@ -145,14 +144,15 @@ static void begin_time(Db *db) {
     db_set_timer(db, DB_CALL_USEC);
 }
 
-/* A database that takes its time, as a slow trigger of the project makes it, is given less at once, and more again
- * when it is quick with that. */
-static void pace(Db *db, unsigned n) {
+/* A transaction ends itself when its calls take long, as slow triggers of the project make them: see
+ * meshify.tables_are_free(). Then less is sent at once, and more again when that is quick. One that only waits for its
+ * commit is as large as ever. */
+static void pace(Db *db, unsigned n, bool failed) {
     uint64_t took = clock_now_usec() - db->began_usec;
 
-    if (took > DB_BATCH_USEC)
+    if (failed && took > DB_BATCH_USEC)
         db->calls_max = n * DB_BATCH_USEC / took > 0 ? (unsigned) (n * DB_BATCH_USEC / took) : 1;
-    else if (n >= db->calls_max && took < DB_BATCH_USEC / 2)
+    else if (!failed && n >= db->calls_max && took < 2 * DB_BATCH_USEC)
         db->calls_max = db->calls_max < DB_BATCH_CALLS / 2 ? db->calls_max * 2 : DB_BATCH_CALLS;
 }
 
@@ -259,7 +259,7 @@ static void end_batch(Db *db, Batch *batch) {
     db->n_batches--;
     db->retry_usec = DB_RETRY_MIN;
     if (!(op->flags & DB_ALONE))
-        pace(db, batch->n_ops);
+        pace(db, batch->n_ops, error != NULL);
     if (error && !(op->flags & DB_ALONE))
         replay_alone(db, batch);
     else if (error == batch->at_end &&
@@ -466,8 +466,10 @@ static void part_late(Db *db) {
     Batch *batch = TAILQ_FIRST(&db->batches);
     DbOp *op;
 
-    if (batch)
-        TAILQ_FOREACH(op, &batch->ops, link)
+    if (!batch)
+        return;
+    db->calls_max = 1;
+    TAILQ_FOREACH(op, &batch->ops, link)
     op->flags |= DB_ALONE;
 }
 

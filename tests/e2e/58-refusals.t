@@ -2,12 +2,14 @@
 """What triggers of the project refuse, in each table that we write: it concerns the job whose row it is, and nobody else."""
 
 import os
+import signal
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lab as testing
 from lab import Lab, is_, ok, wait_for
+from postgres import SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 # What a trigger may raise: deadlock, serialization, disk full, lock not available, canceled, assertion, the server's own words.
@@ -254,7 +256,33 @@ def many_that_take_their_time():
     lab.sim.stop()
 
 
-TESTS = [no_closing_at_all, claims_of_others, a_claim_that_takes_its_time, many_that_take_their_time, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
+def a_transaction_that_is_never_done():
+    """As above, where nothing in the database ends it in time: what was lost with its connection is not sent again as it was."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=600000)
+    trigger(lab, "slow", "jobs", "NEW.status = 'pending'", "PERFORM pg_sleep(1.5);")
+    lab.postgres.execute("CREATE OR REPLACE FUNCTION meshify.tables_are_free(p_always boolean DEFAULT false) RETURNS boolean LANGUAGE sql AS 'SELECT true'", "postgres")
+    daemon = lab.daemon(**{"database.lease": "5min", "worker.drain_timeout": "5min"})
+    for i in range(30):
+        lab.insert_job("a chair", f"{IMAGE}?{i}")
+    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'bought'") == 30, 60, "their purchases")
+    lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT 0", SUPERUSER) # until what it locked is free again
+    daemon.signal(signal.SIGTERM) # they go back, all in one turn
+    daemon.wait_line("The database is away: no answer in time", 60)
+    watch = lab.postgres.connect(SUPERUSER).cursor()
+
+    def is_over():
+        watch.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd' AND xact_start < now() - interval '10 s'")
+        return watch.fetchone() == (0,)
+    wait_for(is_over, 60, "the end of what was lost")
+    lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT -1", SUPERUSER)
+    is_(daemon.wait(150), 0, "never done: it ends as it should")
+    is_(lab.query("SELECT status, count(*) FROM public.jobs GROUP BY 1"), [("pending", 30)], "never done: call by call they are")
+    is_(daemon.said("The database is away: no answer in time"), 1, "never done: the connection is lost once")
+    lab.sim.stop()
+
+
+TESTS = [no_closing_at_all, claims_of_others, a_claim_that_takes_its_time, many_that_take_their_time, a_transaction_that_is_never_done, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
 
 if __name__ == "__main__":
     testing.main(*TESTS)
