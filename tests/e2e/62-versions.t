@@ -23,14 +23,14 @@ def rows(cursor):
     return jobs, [a for (a,) in cursor.fetchall()]
 
 
-def from_every_version(*variant):
+def from_versions(versions, *variant):
     label = " and ".join(variant) or "main"
     lab = Lab(variant=variant, migrate=False)
     kind = ", ".join(lab.types)
     lab.postgres.create_database("fresh", variant=variant)
     migrated(lab, f"{label}: a new one", "fresh")
     fresh = listing(lab.postgres, "fresh")
-    for version in range(1, LAST):
+    for version in versions:
         name = f"v{version}"
         lab.postgres.create_database(name, variant=variant)
         for path in FILES[:version]:
@@ -67,7 +67,7 @@ def from_every_version(*variant):
         cursor.execute("SELECT count(job_id) FROM meshify.claim(%s, 9, 0, false)", (worker,))
         is_(cursor.fetchone(), (1,), f"{label}: from version {version}, and claims what waited")
         db.close()
-    ok(LAST > 10, f"{label}: all of them", LAST)
+    ok(len(versions) > 5, f"{label}: all of them", versions)
     lab.sim.stop()
 
 
@@ -175,14 +175,16 @@ def again_while_all_goes_on():
 
 
 def the_main_form():
-    from_every_version()
+    from_versions(range(1, LAST))
 
 
 def other_forms():
-    from_every_version("job_type", "enum", "integers", "not_null")
-    from_every_version("both_types")
-    from_every_version("both_types", "check", "not_null")
-    from_every_version("triggers", "integers", "no_notifications")
+    """The forms differ in the project's tables, of which a version changes little: some versions do."""
+    some = sorted({*range(1, LAST, 6), LAST - 1})
+    from_versions(some, "job_type", "enum", "integers", "not_null")
+    from_versions(some, "both_types")
+    from_versions(some, "both_types", "check", "not_null")
+    from_versions(some, "triggers", "integers", "no_notifications")
 
 
 testing.main(between_two_files, again_while_all_goes_on, numbers_for_keys, the_main_form, other_forms)
