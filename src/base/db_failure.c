@@ -12,7 +12,7 @@ static const struct {
     DbRetry retry;
 } infos[_DB_FAILURE_MAX] = {
     [DB_FAILURE_NONE]        = { "it does not answer", "Check [database] url, or DATABASE_URL.", DB_RETRY_SOON },
-    [DB_FAILURE_PASSWORD]    = { "the password is wrong", "Put the right password into [database] url, percent-encoded; Supabase's dashboard can set a new one.", DB_RETRY_RARELY },
+    [DB_FAILURE_PASSWORD]    = { "the user or the password is wrong", "Check the user in [database] url, and put the right password there, percent-encoded; Supabase's dashboard can set a new one.", DB_RETRY_RARELY },
     [DB_FAILURE_ROLE]        = { "the user is refused", "Check the user in [database] url: it has to exist and be allowed to log in; behind Supabase's pooler it is USER.PROJECT.", DB_RETRY_RARELY },
     [DB_FAILURE_TENANT]      = { "the pooler does not know the project or the user", "Check user and host in [database] url: behind Supabase's pooler the user is USER.PROJECT, and the host that of the project's region; a paused project is not known either.", DB_RETRY_RARELY },
     [DB_FAILURE_BLOCKED]     = { "the pooler blocks logins after too many wrong passwords", "Stop every program with the wrong password, mend it in [database] url, and wait some minutes.", DB_RETRY_RARELY },

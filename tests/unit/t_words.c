@@ -90,7 +90,8 @@ static void failure_texts(void **state) {
         db_failure_text(AT
                         "FATAL:  28P01: password authentication failed for user \"w\"\nLOCATION: x",
                         "h", "1", text, sizeof text),
-        "the password is wrong (h port 1): password authentication failed for user \"w\"");
+        "the user or the password is wrong (h port 1): password authentication failed for user "
+        "\"w\"");
     assert_string_equal(
         db_failure_text(AT "FATAL:  Circuit breaker open.\n", NULL, NULL, text, sizeof text),
         "the pooler blocks logins after too many wrong passwords: Circuit breaker open");
