@@ -227,7 +227,7 @@ int ctl_stats(Ctl *c) {
     size_t i;
 
     if (!config_read_duration(params[0], &usec) || usec == 0)
-        return ctl_usage("--since is a duration, as 24h or 7d");
+        return ctl_usage("--since is a duration in ms, s, min, h or d, as 90min or 7d");
     (void) snprintf(interval, sizeof interval, "%llu.%06llu seconds", /* as db_request_add_usec() */
                     (unsigned long long) usec / 1000000, (unsigned long long) usec % 1000000);
     params[0] = interval;
