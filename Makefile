@@ -263,7 +263,7 @@ clean:                                       ## removes what was built
 	rm -rf $(BUILD)
 
 help:                                        ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## *\(.*\)/\1\t\2/p' Makefile | expand -t 20
 
 .PHONY: check check-unit check-sql check-e2e check-postgres check-pgbouncer check-supabase check-kill check-model check-model-quick check-mutants check-fuzz check-boot check-sanitized check-valgrind check-compilers check-variants
 .PHONY: FORCE all fuzz-run coverage tidy analyze units $(TIDY) $(ANALYZE) lint demo bench chaos install uninstall format clean help
