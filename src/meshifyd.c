@@ -45,7 +45,7 @@ static const char help[] =
     "  -c, --config FILE    read FILE, not $MESHIFY_CONFIG or " SYSCONFDIR "/meshify.ini\n"
     "  -t, --test-config    read the configuration, print every error, and exit\n"
     "      --check          try every outside system once, and say what to do about it\n"
-    "      --instance NAME  the name of this instance in logs and status\n"
+    "      --instance NAME  call it HOST@NAME in logs; read meshify.d/NAME.ini too\n"
     "      --version        print the version\n"
     "      --help           print this\n\n"
     "Signals: TERM or INT drains and stops, a second one stops at once; USR1 logs every job in "
