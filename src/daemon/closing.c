@@ -53,8 +53,8 @@ static void closed(void *userdata, DbEnd end, const PGresult *res) {
         ev = complete_hear(res, state == JOB_COMPLETING, &trouble);
     if (end == DB_OK && complete_is_parked(res)) {
         log_job(LOG_NOTICE, JOB_PARKED, j,
-                "Job %s can't be closed now, a trigger of the project refuses it: it is tried "
-                "again later, its slot is free",
+                "Job %s can't be closed now, the project's tables refuse it: it is tried again "
+                "later, its slot is free",
                 j->id);
         if (state == JOB_RELEASING && j->fault.code == FAULT_STEP_GONE)
             cancel_strays(t);

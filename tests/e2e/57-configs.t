@@ -104,7 +104,7 @@ def a_step_that_is_gone_and_a_trigger():
     lab.query("CREATE TRIGGER stay BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.stay()")
     lab.sim.config(starting_ms=0, processing_ms=100)
     second = lab.daemon("second", **painted("draw"))
-    second.wait_line("can't be closed now, a trigger of the project refuses it", 60)
+    second.wait_line("can't be closed now, the project's tables refuse it", 60)
     second.wait_line("was made for step paint, which is not in the configuration, and is cancelled", 30)
     wait_for(lambda: [p["status"] for p in lab.sim.predictions()] == ["canceled"], 30, "the cancel of what it bought")
     ok(True, "a step that is gone and a trigger: its prediction is cancelled at once")
