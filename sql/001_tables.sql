@@ -395,8 +395,8 @@ BEGIN
     UPDATE meshify.charges c SET made_at = now()
     WHERE c.made_at IS NULL
       AND (c.asset_id = p_asset
-           OR c.asset_id IN (SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job
-                             UNION SELECT m.asset_id FROM meshify.moved m WHERE m.job_id = p_job)
+           OR c.asset_id = ANY (ARRAY(SELECT p.asset_id FROM meshify.predictions p WHERE p.job_id = p_job -- an array: indexes
+                                      UNION SELECT m.asset_id FROM meshify.moved m WHERE m.job_id = p_job))
               AND c.user_id = (SELECT j.user_id FROM meshify.jobs j WHERE j.id = p_job));
     IF EXISTS (SELECT FROM meshify.charges c WHERE c.asset_id = p_asset AND c.credits > 0) THEN -- for one mesh
         PERFORM meshify.bar(p_job, p_asset);

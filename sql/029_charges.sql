@@ -287,7 +287,7 @@ BEGIN
     END IF;
     v_asset := coalesce(p.asset_id, (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job));
     SELECT count(*) INTO v_number FROM meshify.predictions o
-    WHERE (o.asset_id = v_asset OR o.job_id = p_job OR o.job_id IN (SELECT j.id FROM meshify.jobs j WHERE j.asset_id = v_asset))
+    WHERE (o.asset_id = v_asset OR o.job_id = p_job OR o.job_id = ANY (ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.asset_id = v_asset))) -- an array: indexes
       AND NOT (o.job_id = p_job AND o.step = p_step AND o.purchase = p_purchase)
       AND (o.object_name IS NOT NULL
            OR o.step = p_step AND o.status = 'succeeded'
