@@ -181,7 +181,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- What was charged for an asset, and went back, goes along, unless the new id has a charge of its own.
+-- What was charged for an asset, and went back, goes along, unless the new id has a charge of its own; and so does
+-- which jobs it was worked on by, or named by before.
 CREATE OR REPLACE FUNCTION meshify.asset_renamed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -189,6 +190,12 @@ BEGIN
     WHERE c.asset_id = OLD.id AND NOT EXISTS (SELECT FROM meshify.charges o WHERE o.asset_id = NEW.id);
     IF FOUND THEN
         UPDATE meshify.refunds r SET asset_id = NEW.id WHERE r.asset_id = OLD.id;
+        UPDATE meshify.predictions p SET asset_id = NEW.id WHERE p.asset_id = OLD.id;
+        WITH gone AS (DELETE FROM meshify.moved m WHERE m.asset_id = OLD.id RETURNING m.job_id)
+        INSERT INTO meshify.moved (job_id, asset_id)
+        SELECT g.job_id, NEW.id FROM gone g
+        WHERE NOT EXISTS (SELECT FROM meshify.jobs j WHERE j.id = g.job_id AND j.asset_id = NEW.id) -- by its foreign key
+        ON CONFLICT DO NOTHING;
     END IF;
     RETURN NULL;
 END $$;

@@ -293,6 +293,42 @@ SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %
 CREATE TEMP TABLE uc AS SELECT pg_temp.credits() AS n;
 SELECT is(meshify.cancel((TABLE u6)), 'canceled', 'and one that is canceled');
 SELECT is(pg_temp.credits() - n, 25::numeric, 'gives it back') FROM uc;
+-- The asset gets a new id when its job has left it, and with that a new job, which is canceled.
+CREATE FUNCTION pg_temp.left_behind(p_job uuid, p_new uuid) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    v_paid uuid := pg_temp.asset(p_job);
+    v_free uuid := gen_random_uuid();
+    v_other uuid;
+BEGIN
+    INSERT INTO public.mesh_assets (id, project_id, owner_id) VALUES (v_free, '00000000-0000-0000-0000-0000000000aa', '00000000-0000-0000-0000-00000000000a');
+    PERFORM pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %L', v_free, p_job));
+    PERFORM pg_temp.as_user(format('UPDATE public.mesh_assets SET id = %L WHERE id = %L', p_new, v_paid));
+    INSERT INTO public.jobs (type, user_id, project_id, asset_id, input_data)
+    VALUES ('meshify', '00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-0000000000aa', p_new, '{"prompt": "x"}') RETURNING id INTO v_other;
+    RETURN v_other;
+END $$;
+CREATE TEMP TABLE u7 AS SELECT t.claimed(1, 'left while it was worked on') AS id;
+SELECT t.intend(1, (TABLE u7));
+CREATE TEMP TABLE u8 AS SELECT pg_temp.left_behind((TABLE u7), t.w(96)) AS id, pg_temp.credits() AS n;
+DELETE FROM meshify.moved; -- of a job that was bought for, its purchase says it, too
+SELECT is(t.done(1, (TABLE u7)), 'ok', 'a job makes its mesh for an asset that nobody paid for');
+SELECT is(meshify.cancel(id), 'canceled', 'and the one that was paid, with a new id, gets another job') FROM u8;
+SELECT is(pg_temp.credits() - n, 0::numeric, 'which gives nothing back') FROM u8;
+CREATE TEMP TABLE u9 AS SELECT t.job('left before') AS id;
+CREATE TEMP TABLE u10 AS SELECT pg_temp.left_behind((TABLE u9), t.w(97)) AS id, pg_temp.credits() AS n;
+SELECT is(meshify.cancel(id), 'canceled', 'the same before anybody works on it') FROM u10;
+SELECT is(pg_temp.credits() - n, 25::numeric, 'gives it back') FROM u10;
+SELECT is_empty('SELECT t.claim(1)', 'then the first job is not worked on');
+-- A foreign key takes its job along.
+ALTER TABLE public.jobs ADD CONSTRAINT follows FOREIGN KEY (asset_id) REFERENCES public.mesh_assets ON UPDATE CASCADE ON DELETE CASCADE NOT VALID;
+CREATE TEMP TABLE u11 AS SELECT t.job('followed') AS id;
+CREATE TEMP TABLE u12 AS SELECT pg_temp.second((TABLE u11)) AS id;
+UPDATE public.mesh_assets SET id = t.w(98) WHERE id = pg_temp.asset((TABLE u11));
+SELECT set_eq('SELECT t.claim(1)', 'TABLE u11 UNION TABLE u12', 'jobs that follow their asset to its new id');
+SELECT is(t.done(1, (TABLE u11)), 'ok', 'one is done');
+SELECT is(meshify.hand_back(t.w(1), (TABLE u12), '0', true, '0', 'word'), 'ok', 'and the other, which waits');
+SELECT set_eq('SELECT t.claim(1)', 'TABLE u12', 'is still worked on, as any other job of it');
+ALTER TABLE public.jobs DROP CONSTRAINT follows;
 UPDATE public.profiles SET credits_remaining = 1000, credits_used = 0 WHERE id = :a;
 TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, meshify.predictions, meshify.events, public.notifications;
 
