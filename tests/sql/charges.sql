@@ -44,6 +44,11 @@ SELECT pg_temp.as_user(format('SELECT public.theirs(%L, %L)', :project, :a), 'se
 SELECT results_eq('SELECT inserted_by, credits FROM meshify.charges ORDER BY 1, 2',
     $$VALUES ('anon', 0::numeric), ('authenticated', 0), ('authenticated', 0), ('service_role', 25)$$, 'a row that a user inserts was paid by nobody, whoever''s function does it');
 TRUNCATE public.jobs, public.mesh_assets, meshify.charges;
+ALTER TABLE public.mesh_assets RENAME credits_cost TO cost;
+SELECT lives_ok(format('INSERT INTO public.mesh_assets (project_id, owner_id) VALUES (%L, %L)', :project, :a), 'a row of a project that has another name for the cost');
+SELECT is((SELECT credits FROM meshify.charges), 0::numeric, 'is taken, and was paid by nobody as far as we know');
+ALTER TABLE public.mesh_assets RENAME cost TO credits_cost;
+TRUNCATE public.jobs, public.mesh_assets, meshify.charges;
 
 -- A user who raises the cost, again and again.
 CREATE TEMP TABLE m AS SELECT t.claimed(1, 'raised') AS id;
