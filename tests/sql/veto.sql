@@ -147,6 +147,17 @@ CREATE TEMP TABLE late AS SELECT t.claimed(1, 'raise P0001') AS id;
 SELECT is(t.done(1, id), 'ok', 'a deferred trigger of theirs is asked at once, too') FROM late;
 SELECT set_config('meshify.sent_as', '', false);
 DROP TRIGGER mute ON public.notifications;
+
+-- A statement that takes its time for other reasons: somebody deletes very much.
+CREATE TRIGGER mute BEFORE INSERT ON public.notifications FOR EACH ROW EXECUTE FUNCTION public.mute();
+CREATE FUNCTION public.slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.1); RETURN OLD; END $$;
+CREATE TRIGGER before_ours BEFORE DELETE ON public.mesh_assets FOR EACH ROW EXECUTE FUNCTION public.slowly();
+CREATE TEMP TABLE much AS SELECT t.job('much') AS id FROM generate_series(1, 2);
+DELETE FROM public.mesh_assets WHERE prompt = 'much';
+DROP TRIGGER before_ours ON public.mesh_assets;
+DROP TRIGGER mute ON public.notifications;
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unnotified' AND job_id IN (TABLE much)), 2, 'two that can''t be told, one of them late');
+SELECT ok(NOT meshify.is_troubled('notifications'), 'keep nobody else from being told');
 ALTER TABLE public.jobs ENABLE TRIGGER hostile_after;
 CREATE TEMP TABLE d AS SELECT t.claimed(1, 'deletes') AS id;
 SELECT is(t.done(1, id), 'ok', 'a job that a trigger deletes as it ends') FROM d;
