@@ -24,6 +24,7 @@ struct HttpOp {
     bool waits;    /* for a connection that is allowed */
     bool admitted; /* counts in Http.busy */
     bool paused;   /* its body waits for the next turn */
+    bool dropped;  /* nobody wants what is still to come */
     CURLcode code;
     TAILQ_ENTRY(HttpOp) link;
 };
@@ -43,8 +44,9 @@ struct Http {
 };
 
 /* The status that came so far; 0: none. */
-int http_op_resume_later(Http *http); /* the bodies that were paused; 0 or a negative errno */
 long http_op_status(const HttpOp *op);
+bool http_op_is_page(const HttpOp *op); /* what came instead of what was asked for */
+int http_op_resume_later(Http *http);   /* the bodies that were paused; 0 or a negative errno */
 
 /* Ends the transfer, from within a function below. Answers 0: what curl takes for a write that failed. */
 size_t http_op_end_as(HttpOp *op, HttpEnd end, int error);

@@ -34,6 +34,9 @@ static void op_free(HttpOp *op) {
     http->n_waiting -= op->waits;
     http->busy -= op->admitted;
     if (op->easy) {
+        op->dropped = true;
+        if (op->paused) /* or what curl keeps for it is lost, where others use the connection */
+            (void) curl_easy_pause(op->easy, CURLPAUSE_CONT);
         (void) curl_multi_remove_handle(op->http->multi, op->easy);
         curl_easy_cleanup(op->easy);
     }
@@ -76,7 +79,7 @@ static void collect(Http *http) {
 
 static HttpEnd end_of(const HttpOp *op) {
     /* An error page that broke off is an answer all the same: its status has come. */
-    if (op->code != CURLE_OK && op->reply.body_size > 0 && http_op_status(op) >= 300)
+    if (op->code != CURLE_OK && op->reply.body_size > 0 && http_op_is_page(op))
         return HTTP_ANSWERED;
     switch (op->code) {
     case CURLE_OK:

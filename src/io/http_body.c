@@ -20,6 +20,13 @@ long http_op_status(const HttpOp *op) {
     return code;
 }
 
+/* An error, of which the log says something; or for a file, any other status than those that bring one. */
+bool http_op_is_page(const HttpOp *op) {
+    long code = http_op_status(op);
+
+    return op->request.sink_fd > 0 ? code != 200 && code != 206 : code / 100 != 2;
+}
+
 size_t http_op_end_as(HttpOp *op, HttpEnd end, int error) {
     op->reply.end = end;
     op->reply.local_errno = error;
@@ -112,14 +119,15 @@ static size_t sieve_in(HttpOp *op, const char *bytes, size_t size) {
 
 size_t http_body_in(char *bytes, size_t size, size_t n, void *userdata) {
     HttpOp *op = userdata;
-    long code = http_op_status(op);
 
+    if (op->dropped)
+        return 0;
     size *= n;
-    if (code / 100 == 2) {
+    if (!http_op_is_page(op)) {
         if (is_announced_too_large(op))
             return http_op_end_as(op, HTTP_TOO_LARGE, 0);
-        if (op->request.sink_fd > 0 && (code == 200 || code == 206))
-            return sink_in(op, bytes, size, code == 206);
+        if (op->request.sink_fd > 0)
+            return sink_in(op, bytes, size, http_op_status(op) == 206);
         if (op->request.body_max && op->reply.body_size + size > op->request.body_max)
             return http_op_end_as(op, HTTP_TOO_LARGE, 0);
     } else if (!op->request.sieve && op->reply.body_size > 0 &&

@@ -27,6 +27,12 @@ def quick_lab(*hosts, **keys):
     return lab
 
 
+def memory(pid):
+    """At its highest."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
 def stored_of(lab, asset):
     """SHA-256 of the object that the asset's row names, which is what the row says."""
     row = lab.asset(asset)
@@ -236,6 +242,19 @@ def an_error_page_of_any_size():
     lab.sim.stop()
 
 
+def a_success_that_brings_no_file():
+    """What a status other than 200 and 206 brings is a page, however large: none of it is kept in memory."""
+    host = FileHost(lambda at, r: answer(203, bytes(80 << 20)), whole(MESH, TAG))
+    lab = quick_lab(host)
+    lab.sim.fault("create", {"output": {"model_file": host.url}}, count=1)
+    before = memory(lab.started.pid)
+    job, asset = lab.insert_job("203", IMAGE)
+    is_(lab.wait_status(job, "done")["attempts"], 1, "203: asked again, in one attempt")
+    is_(stored_of(lab, asset), hashlib.sha256(MESH).hexdigest(), "203: the file is stored")
+    ok(memory(lab.started.pid) < before + (30 << 20), "203: nothing of the page is kept", (before, memory(lab.started.pid)))
+    lab.sim.stop()
+
+
 def a_redirect_is_followed_anew():
     """Where an output's URL leads is signed for a short time: the URL itself is asked again."""
     target, late = FileHost(cut(MESH, 70000, TAG), lambda at, r: answer(403)), FileHost(part(MESH, TAG))
@@ -325,5 +344,5 @@ def a_finished_download_is_kept():
 
 
 testing.main(cut_and_gone_on, changed_between_two_parts, hosts_that_are_not_to_be_trusted,
-             packed_though_not_asked_for, an_error_page_of_any_size, a_redirect_is_followed_anew,
+             packed_though_not_asked_for, an_error_page_of_any_size, a_success_that_brings_no_file, a_redirect_is_followed_anew,
              larger_than_max_size, never_any_progress, a_finished_download_is_kept)
