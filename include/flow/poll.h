@@ -14,6 +14,7 @@ typedef struct PollAnswer { /* borrowed from `root`, which the caller unrefs */
     json_t *output, *metrics;
     const char *error; /* text of it, whatever its type was; NULL: none */
     bool terminal, usable;
+    bool of_another; /* a gateway mixes answers up: it says nothing of this prediction */
 } PollAnswer;
 
 /* A prediction is gone when so many reads in a row did not know it, over so long a time: right after a

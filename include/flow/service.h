@@ -21,8 +21,12 @@ int service_read_ask(const Config *c, const char *prediction_id, HttpRequest *re
 int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *ret);
 JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr);
 
-/* The terminal status that a prediction in a reply shows, a static word; NULL: it shows none. */
-const char *service_terminal_status(const HttpReply *reply);
+/* A gateway that mixes answers up must not give one user what was made for another. An answer without an id
+ * is not that. */
+bool service_is_of_another(const json_t *root, const char *prediction_id);
+
+/* The terminal status that this prediction has in a reply, a static word; NULL: none is shown. */
+const char *service_terminal_status(const HttpReply *reply, const char *prediction_id);
 
 /* True for what can be a prediction's id: it becomes part of a path. */
 bool service_is_id(const char *id);

@@ -62,9 +62,9 @@ static void next(Worker *w);
 /* What still runs after all is asked for again in a minute. */
 static void over(Worker *w, const HttpReply *reply) {
     bool gone = reply->end == HTTP_ANSWERED && reply->code == 404;
-    const char *status = service_terminal_status(reply);
     DbRequest request = { .sql = "SELECT meshify.audit_ended($1, $2)" };
     unsigned at = w->audit.at++;
+    const char *status = service_terminal_status(reply, w->audit.rows[at].prediction_id);
 
     if (status || gone) {
         log_line(LOG_NOTICE, JOB_SURPLUS, "Prediction %s, which nobody waited for, is %s",

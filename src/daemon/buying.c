@@ -294,7 +294,7 @@ static void polled(void *userdata, HttpReply *reply) {
         stage_cancel(t->worker, job_purchase(j)->prediction_id);
         stage_settle(t, "gone", NULL, NULL, j->fault.detail, false);
         j->has_purchase = false;
-    } else if (reply->code != 404 && reply->code != 410)
+    } else if (reply->code != 404 && reply->code != 410 && !answer.of_another)
         stage_service_trouble(t, LANE_POLL);
     if (answer.terminal) {
         stage_settle(t, answer.status, answer.usable ? answer.output : NULL, answer.metrics,

@@ -193,20 +193,26 @@ static void let_go(Task *t, const char *status) {
     worker_tell(t, EV_OK);
 }
 
+static const char *terminal_status(const Task *t, const HttpReply *reply) {
+    const Purchase *p = job_purchase(t->job);
+
+    return service_terminal_status(reply, p ? p->prediction_id : NULL);
+}
+
 static void read_again(void *userdata, HttpReply *reply) {
     Task *t = userdata;
 
     t->http = NULL;
     metrics_replicate(&t->worker->metrics, METRICS_GET, reply);
-    let_go(t, reply->end == HTTP_ANSWERED && reply->code == 404 ? "gone"
-                                                                : service_terminal_status(reply));
+    let_go(t,
+           reply->end == HTTP_ANSWERED && reply->code == 404 ? "gone" : terminal_status(t, reply));
 }
 
 static void stopped(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     Fault trouble = { 0 }; /* not the job's, which ends for a reason of its own */
     JobEvent ev = service_cancel_hear(reply, &trouble);
-    const char *status = service_terminal_status(reply);
+    const char *status = terminal_status(t, reply);
     HttpRequest request;
 
     t->http = NULL;

@@ -342,24 +342,17 @@ static JobEvent no_prediction(const HttpReply *reply, Job *j, uint64_t now_usec,
     return EV_RETRY;
 }
 
-/* A gateway that mixes answers up must not give one user what was made for another. An answer without an id
- * is not that. */
-static bool is_of_another(const json_t *root, const Job *j) {
-    const Purchase *p = job_purchase(j);
-    const char *id = json_text(root, "id");
-
-    return id && p && p->prediction_id && strcmp(id, p->prediction_id) != 0;
-}
-
 JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,
                    Fault *reterr) {
+    const Purchase *p = job_purchase(j);
     PollAnswer a = { 0 };
     JobEvent ev;
     json_t *error;
 
     if (reply->end == HTTP_ANSWERED && reply->code == 200)
         a.root = json_parse(reply->body, reply->body_size);
-    a.status = is_of_another(a.root, j) ? NULL : json_text(a.root, "status");
+    a.of_another = p && service_is_of_another(a.root, p->prediction_id);
+    a.status = a.of_another ? NULL : json_text(a.root, "status");
     *ret = a;
     if (!a.status)
         return no_prediction(reply, j, now_usec, reterr);
@@ -385,11 +378,11 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
         fault_set(reterr, ran ? FAULT_MODEL_TIMEOUT : FAULT_MODEL_BUSY, "prediction %s", a.status);
         ev = service_event(reterr);
     } else { /* also a status that nobody knows yet: job_timeout bounds it */
-        double p = poll_progress(json_text(a.root, "logs"));
+        double done = poll_progress(json_text(a.root, "logs"));
 
         a.terminal = false;
-        if (p >= 0) {
-            double all = ((double) j->step + p) / (double) j->pipeline->n_steps;
+        if (done >= 0) {
+            double all = ((double) j->step + done) / (double) j->pipeline->n_steps;
 
             if (all > j->progress)
                 j->progress = all;

@@ -149,12 +149,19 @@ JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr) {
     return EV_WAIT;
 }
 
-const char *service_terminal_status(const HttpReply *reply) {
+bool service_is_of_another(const json_t *root, const char *prediction_id) {
+    const char *id = json_text(root, "id");
+
+    return id && prediction_id && strcmp(id, prediction_id) != 0;
+}
+
+const char *service_terminal_status(const HttpReply *reply, const char *prediction_id) {
     static const char *const words[] = { "succeeded", "failed", "canceled", "aborted" };
     _cleanup_(json_unrefp) json_t *root = reply->end == HTTP_ANSWERED && reply->code / 100 == 2
                                               ? json_parse(reply->body, reply->body_size)
                                               : NULL;
-    const char *status = json_text(root, "status");
+    const char *status =
+        service_is_of_another(root, prediction_id) ? NULL : json_text(root, "status");
 
     for (size_t i = 0; status && i < sizeof words / sizeof *words; i++)
         if (strcmp(status, words[i]) == 0)

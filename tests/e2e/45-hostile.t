@@ -187,6 +187,25 @@ def a_file_in_crumbs():
     lab.sim.stop()
 
 
+def reads_that_are_mixed_up():
+    """A gateway that answers for another prediction says nothing of this one, and nothing of Replicate: others are polled on."""
+    lab = Lab()
+    lab.sim.config(starting_ms=0, processing_ms=300)
+    daemon = lab.daemon(**{"replicate.poll_min": "100ms", "replicate.poll_max": "100ms"})
+    lab.sim.fault("get", {"status": 200, "body": json.dumps({"id": "another", "status": "succeeded", "output": "https://x.example/x.glb"})}, match="mixed", count=1000000)
+    mixed, _ = lab.insert_job("mixed", f"{IMAGE}?mixed")
+    wait_for(lambda: lab.sim.stats()["received"].get("get", 0) > 5, 30, "reads of it")
+    for i in range(3):
+        began = time.monotonic()
+        is_(lab.wait_status(lab.insert_job("good", f"{IMAGE}?{i}")[0], "done")["status"], "done", "mixed up: a job beside it is done")
+        ok(time.monotonic() - began < 10, "mixed up: in its usual time", time.monotonic() - began)
+    is_(daemon.said("Lane poll is held"), 0, "mixed up: nobody is kept from polling")
+    lab.sim.control("DELETE", "faults")
+    is_(lab.wait_status(mixed, "done", "error")["status"], "done", "mixed up: its own mesh comes in the end")
+    is_(len(lab.sim.predictions()), 4, "mixed up: one purchase a job")
+    lab.sim.stop()
+
+
 # --- everywhere at once: what may break a line, a terminal, a path, a statement, a format, a bound ----
 
 NASTY = "\n\rlevel=err msg=\"forged\" \x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202e ../../../etc/passwd '; DROP TABLE public.jobs; -- %s%n%99999d ${seed} {user_id} \\"
@@ -329,4 +348,4 @@ def texts_in_rows(lab, job):
     is_clean(r.stdout + r.stderr, "an instance's name")
 
 
-testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, files_with_a_tail, a_file_in_crumbs, text_from_outside)
+testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, files_with_a_tail, a_file_in_crumbs, reads_that_are_mixed_up, text_from_outside)

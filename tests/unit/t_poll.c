@@ -202,6 +202,7 @@ static void test_hear_no_prediction(void **state) {
         assert_int_equal(f.code, cases[i].fault);
         assert_int_equal(f.retry_after_usec, r.code == 429 ? 5 * SEC : 0);
         assert_false(a.terminal || a.usable || job_purchase(j)->finished);
+        assert_int_equal(a.of_another, cases[i].body && strstr(cases[i].body, "another"));
         assert_null(j->output_url);
         json_decref(a.root);
         http_reply_done(&r);

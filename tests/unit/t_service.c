@@ -333,12 +333,14 @@ static void test_terminal_status(void **state) {
         { 200, "<html>", NULL },
         { 404, "{\"status\":\"canceled\"}", NULL },
         { 404, "{\"status\":404}", NULL },
+        { 200, "{\"id\":\"p1\",\"status\":\"canceled\"}", "canceled" },
+        { 200, "{\"id\":\"p2\",\"status\":\"succeeded\"}", NULL }, /* another's */
     };
 
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         HttpReply r = reply_of(cases[i].code, cases[i].body);
-        const char *status = service_terminal_status(&r);
+        const char *status = service_terminal_status(&r, "p1");
 
         if (cases[i].status)
             assert_string_equal(status, cases[i].status);
