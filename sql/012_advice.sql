@@ -12,6 +12,25 @@ EXCEPTION WHEN OTHERS THEN
     RETURN true;
 END $$;
 
+-- Triggers of ours that are not at work: somebody disabled them to load many rows, or a tool that compares schemas took
+-- away what it did not know.
+CREATE OR REPLACE FUNCTION meshify.idle_triggers() RETURNS TABLE (what text, mend text, missing boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('the trigger %s of public.%s is %s: %s', w.name, w.tab, CASE WHEN t.oid IS NULL THEN 'missing' ELSE 'disabled' END, w.costs),
+           CASE WHEN t.oid IS NULL THEN 'Run meshifyctl migrate, as the owner of public.jobs.'
+                ELSE format('ALTER TABLE public.%I ENABLE TRIGGER %I;', w.tab, w.name) END,
+           t.oid IS NULL
+    FROM (VALUES ('jobs', 'meshify_notify', 'jobs wait for the next look into the queue'),
+                 ('jobs', 'meshify_cancel', 'cancels are heard late'),
+                 ('jobs', 'meshify_job_moved', 'a job may make two meshes for one price'),
+                 ('jobs', 'meshify_job_deleted', 'nothing is given back for jobs that are deleted'),
+                 ('mesh_assets', 'meshify_charge', 'nothing is given back for assets that are inserted'),
+                 ('mesh_assets', 'meshify_asset_renamed', 'nothing is given back for assets that get another id'),
+                 ('mesh_assets', 'meshify_asset_deleted', 'nothing is given back for assets that are deleted, and their jobs go on')) AS w (tab, name, costs)
+    LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = to_regclass('public.' || w.tab) AND t.tgname = w.name
+    WHERE t.oid IS NULL OR t.tgenabled IN ('D', 'R')
+$$;
+
 CREATE OR REPLACE FUNCTION meshify.advice() RETURNS SETOF text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -66,6 +85,9 @@ BEGIN
         RETURN NEXT format('%s has no time zone: its times are taken as those of %s. To have it (locks and rewrites the table): %s',
                            c.col, current_setting('TimeZone'), c.mend);
     END LOOP;
+    FOR c IN SELECT i.* FROM meshify.idle_triggers() i WHERE NOT i.missing LOOP -- these are made later on
+        RETURN NEXT format('%s. To mend it: %s', c.what, c.mend);
+    END LOOP;
     IF to_regclass('public.notifications') IS NULL THEN
         RETURN NEXT 'there is no table public.notifications: users are not notified. It may be added at any time';
     END IF;
@@ -110,4 +132,5 @@ END $$;
 
 SELECT meshify.only_for('meshify.lets_canceled(text)');
 SELECT meshify.only_for('meshify.advice()', 'meshify_worker');
+SELECT meshify.only_for('meshify.idle_triggers()', 'meshify_worker');
 UPDATE meshify.schema_version SET version = 12, applied_at = now() WHERE version < 12;

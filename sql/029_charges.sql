@@ -30,7 +30,8 @@ END $$;
 SELECT meshify.only_for('meshify.as_credits(text)');
 SELECT meshify.only_for('meshify.charge_asset()');
 
--- What is there is recorded as it stands, once: most of it before the table is locked, the rest behind the lock.
+-- What is there is recorded as it stands, once: most of it before the table is locked, the rest behind the lock. Later
+-- on, what was inserted while the trigger was disabled.
 DO $$
 DECLARE
     v_at text := coalesce((SELECT format('coalesce(a.%I::timestamptz, now())', t.attname) FROM pg_catalog.pg_attribute t
@@ -42,10 +43,10 @@ DECLARE
                meshify.as_credits(a.credits_cost::text), %s, CASE WHEN a.status::text = 'done' THEN now() END
         FROM public.mesh_assets a WHERE NOT EXISTS (SELECT FROM meshify.charges c WHERE c.asset_id = a.id)$f$, v_at);
 BEGIN
+    EXECUTE v_fill;
     IF EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = 'public.mesh_assets'::regclass AND t.tgname = 'meshify_charge') THEN
         RETURN;
     END IF;
-    EXECUTE v_fill;
     CREATE TRIGGER meshify_charge AFTER INSERT ON public.mesh_assets FOR EACH ROW EXECUTE FUNCTION meshify.charge_asset();
     EXECUTE v_fill;
     UPDATE meshify.charges c SET made_at = now()

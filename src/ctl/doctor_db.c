@@ -374,6 +374,16 @@ static void check_room(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
+static void check_triggers(Doctor *d, PGconn *conn) {
+    PGresult *res = ask(d, conn, "triggers", "SELECT what, mend FROM meshify.idle_triggers()");
+
+    for (int i = 0; res && i < PQntuples(res); i++)
+        doctor_say(d, GRADE_FAIL, "triggers", text(res, i, 1), "%s", text(res, i, 0));
+    if (res && PQntuples(res) == 0)
+        doctor_say(d, GRADE_OK, "triggers", NULL, "all of ours are at work");
+    PQclear(res);
+}
+
 static void check_others(Doctor *d, PGconn *conn) {
     PGresult *res = ask(d, conn, "others", "SELECT stuck, busy FROM meshify.others()");
     int left, recent;
@@ -459,6 +469,7 @@ void doctor_database(Doctor *d) {
         PQclear(res);
         check_server(d, conn);
         if (check_schema(d, conn)) {
+            check_triggers(d, conn);
             check_others(d, conn);
             check_columns(d, conn);
             check_charges(d, conn);

@@ -214,8 +214,19 @@ static int advise(Ctl *c) {
     return status;
 }
 
+/* Was a trigger of ours dropped since? */
+static bool lacks_triggers(Ctl *c, int *ret_status) {
+    PGresult *res =
+        ctl_query(c, "SELECT FROM meshify.idle_triggers() WHERE missing", NULL, 0, ret_status);
+    bool lacks = res && PQntuples(res) > 0;
+
+    PQclear(res);
+    return lacks;
+}
+
 int ctl_migrate(Ctl *c) {
     int there, last = 0, applied = 0, status = 0;
+    bool due;
     const char *missing;
 
     say(stdout, "host %s, database %s, as %s", str_host(PQhost(c->conn)), PQdb(c->conn),
@@ -242,7 +253,10 @@ int ctl_migrate(Ctl *c) {
     }
     /* All of them, whatever is there already: a function is written where it belongs, in whichever file,
      * and the newest file's number says that something has changed. */
-    for (const Migration *m = there < last ? migrations_files : NULL; m && m->name; m++) {
+    due = there < last || lacks_triggers(c, &status);
+    if (status != 0)
+        return status;
+    for (const Migration *m = due ? migrations_files : NULL; m && m->name; m++) {
         say(stdout, "%s sql/%s.sql", c->dry_run ? "would apply" : "applying", m->name);
         fflush(stdout);
         if (!c->dry_run && (status = apply(c, m)) != 0)

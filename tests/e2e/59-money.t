@@ -370,4 +370,26 @@ def what_the_doctor_says():
     lab.sim.stop()
 
 
-testing.main(users_who_try_to_be_paid, two_jobs_of_one_asset, rows_that_are_deleted, calls_at_the_same_time, what_migrate_finds, what_the_doctor_says)
+def triggers_that_are_gone():
+    """A tool that compares schemas drops what it does not know; somebody loads rows with the triggers off."""
+    lab = Lab()
+    admin = lab.write_config("admin", **{"database.url": lab.postgres.url("postgres")})
+    ok("all of ours are at work" in lab.ctl("doctor").stdout, "all triggers are at work")
+    lab.postgres.execute("ALTER TABLE public.mesh_assets DISABLE TRIGGER meshify_charge; DROP TRIGGER meshify_asset_deleted ON public.mesh_assets", "postgres")
+    loaded = lab.insert_job("loaded", IMAGE)
+    said = lab.ctl("doctor").stdout
+    ok("the trigger meshify_charge of public.mesh_assets is disabled: nothing is given back for assets that are inserted" in said
+       and "ALTER TABLE public.mesh_assets ENABLE TRIGGER meshify_charge;" in said, "one that is disabled", said)
+    ok("the trigger meshify_asset_deleted of public.mesh_assets is missing" in said and "Run meshifyctl migrate" in said, "one that is missing", said)
+    migrated = lab.ctl("migrate", config=admin)
+    ok(migrated.returncode == 0 and "ENABLE TRIGGER meshify_charge" in migrated.stdout, "migrate says what it leaves alone", migrated.stdout)
+    lab.postgres.execute("ALTER TABLE public.mesh_assets ENABLE TRIGGER meshify_charge", "postgres")
+    ok("all of ours are at work" in lab.ctl("doctor").stdout, "and makes the other again")
+    ok("nothing to do" in lab.ctl("migrate", config=admin).stdout, "once")
+    lab.query("DELETE FROM public.mesh_assets WHERE id = %s", loaded[1])
+    is_(lab.value("SELECT sum(credits)::int FROM meshify.refunds"), 25, "what was inserted meanwhile was charged, and goes back")
+    lab.sim.stop()
+
+
+testing.main(users_who_try_to_be_paid, two_jobs_of_one_asset, rows_that_are_deleted, calls_at_the_same_time, what_migrate_finds, what_the_doctor_says,
+             triggers_that_are_gone)

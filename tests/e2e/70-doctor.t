@@ -38,7 +38,7 @@ def all_is_well():
     good(lab, "a good set-up")
     r = check(lab)
     checks = {line.split()[1] for line in r.stdout.splitlines() if re.match(r"ok|warn|FAIL", line)}
-    is_(checks, {"config", "database", "clock", "role", "schema", "others", "columns", "listen", "users", "replicate", "storage", "spool", "scanner"},
+    is_(checks, {"config", "database", "clock", "role", "schema", "triggers", "others", "columns", "listen", "users", "replicate", "storage", "spool", "scanner"},
         "every question is asked")
     is_(lab.ctl("doctor").stdout.replace("spool-ctl", "spool-check"), r.stdout, "meshifyctl doctor is the same")
     after = lab.sim.stats()["received"]

@@ -331,6 +331,11 @@ CREATE TEMP TABLE u10 AS SELECT pg_temp.left_behind((TABLE u9), t.w(97)) AS id, 
 SELECT is(meshify.cancel(id), 'canceled', 'the same before anybody works on it') FROM u10;
 SELECT is(pg_temp.credits() - n, 25::numeric, 'gives it back') FROM u10;
 SELECT is_empty('SELECT t.claim(1)', 'then the first job is not worked on');
+CREATE TEMP TABLE u13 AS SELECT t.job('left, then renamed') AS id;
+CREATE TEMP TABLE u14 AS SELECT pg_temp.left_behind((TABLE u13), t.w(81)) AS id;
+SELECT pg_temp.as_user(format('UPDATE public.jobs SET id = %L WHERE id = %L', t.w(82), (TABLE u13)));
+SELECT is(meshify.cancel((TABLE u14)), 'canceled', 'the same with a job that has a new id since');
+SELECT is_empty('SELECT t.claim(1)', 'which is known by that, too');
 -- A foreign key takes its job along.
 ALTER TABLE public.jobs ADD CONSTRAINT follows FOREIGN KEY (asset_id) REFERENCES public.mesh_assets ON UPDATE CASCADE ON DELETE CASCADE NOT VALID;
 CREATE TEMP TABLE u11 AS SELECT t.job('followed') AS id;
