@@ -121,7 +121,7 @@ def a_transaction_pooler():
                 cursor = session.cursor()
                 cursor.execute("SELECT current_setting('lock_timeout'), current_setting('search_path')")
                 return cursor.fetchall()
-        except psycopg2.OperationalError:
+        except psycopg2.Error: # its end within `with` is one of its own
             return None
     is_(wait_for(settings, 60, "a session"), [("1ms", "nowhere")], "a pooler: nothing of ours stays in its sessions")
     bouncer.stop()
