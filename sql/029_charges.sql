@@ -196,9 +196,7 @@ BEGIN
         UPDATE meshify.predictions p SET asset_id = NEW.id WHERE p.asset_id = OLD.id;
         WITH gone AS (DELETE FROM meshify.moved m WHERE m.asset_id = OLD.id RETURNING m.job_id)
         INSERT INTO meshify.moved (job_id, asset_id)
-        SELECT g.job_id, NEW.id FROM gone g
-        WHERE NOT EXISTS (SELECT FROM meshify.jobs j WHERE j.id = g.job_id AND j.asset_id = NEW.id) -- by its foreign key
-        ON CONFLICT DO NOTHING;
+        SELECT g.job_id, NEW.id FROM gone g ON CONFLICT DO NOTHING; -- what a foreign key takes along now comes after this
     END IF;
     RETURN NULL;
 END $$;

@@ -289,9 +289,13 @@ SELECT pg_temp.as_user(format('UPDATE public.jobs SET id = %L, status = ''pendin
 SELECT is_empty('SELECT t.claim(1)', 'a finished job with a new id is not worked on');
 CREATE TEMP TABLE u4 AS SELECT t.claimed(1, 'renamed') AS id;
 SELECT is(meshify.cancel((TABLE u4)) || meshify.canceled(t.w(1), (TABLE u4)), 'askedok', 'a job whose credits went back');
+CREATE TEMP TABLE ud AS SELECT pg_temp.credits() AS n;
 SELECT pg_temp.as_user(format('UPDATE public.mesh_assets SET id = %L WHERE id = %L', t.w(92), pg_temp.asset((TABLE u4))));
 SELECT pg_temp.as_user(format('UPDATE public.jobs SET id = %L, asset_id = %L, status = ''pending'', cancel_requested_at = NULL WHERE id = %L', t.w(93), t.w(92), (TABLE u4)));
 SELECT is_empty('SELECT t.claim(1)', 'nor is one whose asset has a new id, too');
+INSERT INTO public.jobs (id, type, user_id, project_id, asset_id, input_data) VALUES (t.w(83), 'meshify', :a, :project, t.w(92), '{"prompt": "x"}');
+SELECT is_empty('SELECT t.claim(1)', 'nor another job of that asset');
+SELECT is(pg_temp.credits() - n, 0::numeric, 'which gives nothing back a second time') FROM ud;
 CREATE TEMP TABLE u5 AS SELECT t.job('renamed before') AS id;
 SELECT pg_temp.as_user(format('UPDATE public.mesh_assets SET id = %L WHERE id = %L', t.w(94), pg_temp.asset((TABLE u5))));
 SELECT pg_temp.as_user(format('UPDATE public.jobs SET asset_id = %L WHERE id = %L', t.w(94), (TABLE u5)));
