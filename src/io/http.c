@@ -57,6 +57,15 @@ static void end_op(HttpOp *op, CURLcode code) {
     (void) sd_event_source_set_enabled(op->http->defer, SD_EVENT_ONESHOT);
 }
 
+/* While a body is paused curl unpacks what it had read of it, 16 KiB, and gives up above 64 MiB. */
+static bool is_bomb(const HttpOp *op, CURLcode code) {
+    struct curl_header *packed;
+
+    return code == CURLE_OUT_OF_MEMORY && op->paused &&
+           curl_easy_header(op->easy, "Content-Encoding", 0, CURLH_HEADER, -1, &packed) ==
+               CURLHE_OK;
+}
+
 /* What curl counts as finished moves to the list that the defer source empties. */
 static void collect(Http *http) {
     CURLMsg *msg;
@@ -68,6 +77,8 @@ static void collect(Http *http) {
         if (msg->msg != CURLMSG_DONE)
             continue;
         (void) curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **) &op);
+        if (is_bomb(op, msg->data.result))
+            (void) http_op_end_as(op, HTTP_TOO_LARGE, 0);
         end_op(op, msg->data.result);
     }
     /* What is not watched would never end: all that is under way ends now. To answer curl that it
@@ -88,6 +99,10 @@ static HttpEnd end_of(const HttpOp *op) {
         return op->reply.end == HTTP_TOO_LARGE ? HTTP_TOO_LARGE
                : op->reply.end == HTTP_SINK    ? HTTP_SINK
                                                : HTTP_LOST;
+    case CURLE_OUT_OF_MEMORY:
+        if (op->reply.end == HTTP_TOO_LARGE)
+            return HTTP_TOO_LARGE;
+        break;
     case CURLE_COULDNT_CONNECT:
         if (op->reply.end == HTTP_PRIVATE)
             return HTTP_PRIVATE;

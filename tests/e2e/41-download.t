@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Downloads that break: they go on from where they were, and never make one file of two."""
 
+import base64
 import gzip
 import hashlib
 import os
@@ -16,6 +17,7 @@ from lab import Lab, is_, ok, wait_for
 IMAGE = "https://images.example/x.png"
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
 TAG, OTHER_TAG = 'ETag: "one"', 'ETag: "two"'
+BOMB = "z///fwAkAOKxQHLv//n//w+ABEAcFoDu/T////8BkACIwwLQvf/n//8/ABIAcVgAuvf//P//B0ACIA4LQPf+n////wBIAMRhAeje//P//x8ACYA4LADd+//8//8HIAEQhwWge/8P" # 128 MiB of zeros, by brotli
 DATE = "Last-Modified: Tue, 24 Nov 2026 10:00:00 GMT"
 
 
@@ -223,6 +225,20 @@ def packed_though_not_asked_for():
     lab.sim.stop()
 
 
+def packed_very_small():
+    """128 MiB in a hundred bytes: given up at once, as too large, and not fetched again and again."""
+    bomb = base64.b64decode(BOMB)
+    host = FileHost(whole(bomb, TAG, "Content-Encoding: br"))
+    lab = quick_lab(host)
+    lab.sim.fault("create", {"output": {"model_file": host.url}}, count=1)
+    job, _ = lab.insert_job("bomb", IMAGE)
+    row = lab.wait_status(job, "done", "error")
+    is_(row["status"], "error", "a bomb: it fails")
+    ok("larger than we can keep" in row["error"], "a bomb: the user reads why", row["error"])
+    is_(host.ranges, [None], "a bomb: fetched once")
+    lab.sim.stop()
+
+
 def an_error_page_of_any_size():
     """Its status counts, whatever length it announces and wherever it ends."""
     page = b"x" * 200000
@@ -344,5 +360,5 @@ def a_finished_download_is_kept():
 
 
 testing.main(cut_and_gone_on, changed_between_two_parts, hosts_that_are_not_to_be_trusted,
-             packed_though_not_asked_for, an_error_page_of_any_size, a_success_that_brings_no_file, a_redirect_is_followed_anew,
+             packed_though_not_asked_for, packed_very_small, an_error_page_of_any_size, a_success_that_brings_no_file, a_redirect_is_followed_anew,
              larger_than_max_size, never_any_progress, a_finished_download_is_kept)
