@@ -67,7 +67,8 @@ DECLARE
     v_own numeric;
     v_given numeric;
 BEGIN
-    SELECT * INTO c FROM meshify.charges x WHERE x.asset_id = p_asset FOR UPDATE;
+    -- Written, not only locked: a transaction that sees less, by its isolation level, fails rather than reckons with it.
+    UPDATE meshify.charges x SET credits = x.credits WHERE x.asset_id = p_asset RETURNING * INTO c;
     SELECT x.owner_id, x.status::text AS status INTO a FROM public.mesh_assets x WHERE x.id = p_asset;
     IF meshify.setting('refund') IS DISTINCT FROM 'on' OR c.credits IS NULL OR c.credits <= 0
        OR a.owner_id IS DISTINCT FROM p_user OR c.user_id IS DISTINCT FROM p_user OR meshify.has_other_job(p_job, p_asset) THEN

@@ -381,6 +381,20 @@ INSERT INTO public.jobs (type, user_id, status) VALUES ('thumbnail', :a, 'pendin
 DELETE FROM public.jobs;
 SELECT is((SELECT count(*)::int FROM public.notifications WHERE title = 'Mesh Generation Canceled'), 4, 'jobs of another kind are none of ours');
 
+-- A transaction that sees what was, by its isolation level, while the other of two jobs ends.
+SELECT dblink_connect_u('old', :'dsn');
+CREATE TEMP TABLE skew AS SELECT t.job('seen before') AS id;
+CREATE TEMP TABLE skew2 AS SELECT pg_temp.second((TABLE skew)) AS id, pg_temp.credits() AS n;
+SELECT dblink_exec('old', 'BEGIN ISOLATION LEVEL REPEATABLE READ');
+SELECT * FROM dblink('old', 'SELECT count(*) FROM public.jobs') AS x (n bigint);
+SELECT is(meshify.cancel((TABLE skew)), 'canceled', 'one of two jobs ends');
+SELECT throws_ok(format('SELECT dblink_exec(''old'', %L)', format('DELETE FROM public.jobs WHERE id = %L', id)), '40001', NULL,
+    'who deletes the other, and sees the first unfinished, has to try again') FROM skew2;
+SELECT dblink_exec('old', 'ROLLBACK');
+SELECT dblink_exec('old', format('DELETE FROM public.jobs WHERE id = %L', id)) FROM skew2;
+SELECT is(pg_temp.credits() - n, 25::numeric, 'so that it goes back with the last of them') FROM skew2;
+SELECT dblink_disconnect('old');
+
 -- A project is deleted through both keys, whichever comes first.
 TRUNCATE public.jobs, public.mesh_assets, meshify.charges, meshify.refunds, public.notifications;
 CREATE TEMP TABLE going (id uuid, job uuid, credits numeric);
