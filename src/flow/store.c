@@ -123,7 +123,8 @@ JobEvent store_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reter
         return EV_WAIT;
     }
     ev = store_refused(reply, root, FAULT_IMAGE_MISSING, reterr);
-    if (reterr->code != FAULT_IMAGE_MISSING)
+    /* A key that is refused sees no bucket here. The upload tells that from one that is not there. */
+    if (reterr->code != FAULT_IMAGE_MISSING && (sent || reterr->code != FAULT_STORE_BUCKET))
         return ev;
     fault_set(reterr, FAULT_STORE_UNREACHED, "storage: the object is not there");
     return EV_ELSE;

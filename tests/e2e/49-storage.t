@@ -210,6 +210,20 @@ def what_is_missing():
     lab.sim.stop()
 
 
+def a_key_that_changes():
+    """A key that is refused after a file was begun: /object/info answers it as if there were no bucket, the upload says what it is."""
+    lab = quick_lab()
+    lab.sim.config(storage_key="eyJ.an.other")
+    job, _ = lab.insert_job("key", IMAGE)
+    wait_for(lambda: lab.sim.stats()["received"]["info"] >= 2, 60, "two tries again")
+    wait_for(lambda: said(lab, r"Lane store is held"), 60, "the lane's line")
+    is_((said(lab, r"Lane store is held \(store_auth\)"), said(lab, r"store_bucket")), (1, 0), "it is the key, each time")
+    lab.sim.config(storage_key=None)
+    lab.wait_status(job, "done")
+    is_(lab.job(job)["attempts"], 1, "with the right one it is done")
+    lab.sim.stop()
+
+
 def seen_from_outside():
     """A store inside a network signs for an address that Replicate can reach."""
     lab = quick_lab(**{"storage.public_url": "https://shop.example/"})
@@ -333,5 +347,5 @@ def a_cancel_while_the_store_is_down():
 
 
 testing.main(an_answer_is_no_proof, a_gateway_before_the_store, what_was_received_is_not_sent_again, an_object_says_whose_it_is, a_bucket_that_refuses,
-             names_of_images, one_image_holds_nobody, what_is_missing, seen_from_outside, a_peer_that_pauses, packed_answers,
+             names_of_images, one_image_holds_nobody, what_is_missing, a_key_that_changes, seen_from_outside, a_peer_that_pauses, packed_answers,
              a_cancel_while_the_store_is_down)
