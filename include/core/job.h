@@ -63,6 +63,9 @@ JobPos job_step(JobPos at, JobEvent ev);
 
 const char *job_state_word(JobState s);
 
+/* "cancel, drain": what has to wait; "none". */
+const char *job_wish_words(JobPos at, char *to, size_t room);
+
 /* One purchase of a step: a row of meshify.predictions. */
 typedef enum PurchaseState {
     PURCHASE_INTENDED, /* written down; perhaps sent, perhaps bought */

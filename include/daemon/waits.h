@@ -13,3 +13,6 @@ void waits_tick(Worker *w);
 
 /* What it waits for at the moment. Returns `to`. */
 const char *waits_for(const Task *t, char *to, size_t room);
+
+/* The same, and where it is, into the log. */
+void waits_dump(const Task *t, uint64_t now_usec);

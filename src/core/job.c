@@ -64,6 +64,22 @@ const char *job_state_word(JobState s) {
     return s >= 0 && s < _JOB_STATE_MAX && words[s] ? words[s] : "bad";
 }
 
+const char *job_wish_words(JobPos at, char *to, size_t room) {
+    static const char *const wishes[_JOB_EVENT_MAX] = {
+        [EV_LOST] = "lost",
+        [EV_CANCEL] = "cancel",
+        [EV_EXPIRE] = "expire",
+        [EV_DRAIN] = "drain",
+    };
+    size_t n = 0;
+
+    (void) snprintf(to, room, "none");
+    for (JobEvent wish = EV_LOST; wish < _JOB_EVENT_MAX && n < room; wish++)
+        if (at.wishes & 1u << wish)
+            n += (size_t) snprintf(to + n, room - n, "%s%s", n > 0 ? ", " : "", wishes[wish]);
+    return to;
+}
+
 /* The position after a move to `to` because of `ev`. */
 static JobPos move(JobPos at, JobState to, JobEvent ev) {
     JobState resume = JOB_BAD;

@@ -74,6 +74,16 @@ const char *waits_for(const Task *t, char *to, size_t room) {
     return to;
 }
 
+void waits_dump(const Task *t, uint64_t now_usec) {
+    const Job *j = t->job;
+    char what[300], wishes[40];
+
+    log_job(
+        LOG_NOTICE, DUMP, j, "Job %s: %s for %llu ms, waits for %s, attempt %u, wishes: %s", j->id,
+        job_state_word(j->at.state), (unsigned long long) ((now_usec - j->started_usec) / 1000),
+        waits_for(t, what, sizeof what), j->attempts, job_wish_words(j->at, wishes, sizeof wishes));
+}
+
 static bool is_long(const Task *t, uint64_t now) {
     return t->waits.since_usec > 0 && now > t->waits.since_usec + LONG_USEC;
 }

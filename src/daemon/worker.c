@@ -423,24 +423,25 @@ bool worker_is_idle(const Worker *w) {
 
 void worker_dump(const Worker *w) {
     uint64_t now = clock_now_usec();
-    char turns[500], what[300];
+    bool ready = w->lease.registered && !w->trouble[0];
+    char turns[500];
     const Task *t;
 
     log_line(
         LOG_NOTICE, DUMP,
         "Worker %s: %s%s; %u jobs, %llu done, %llu failed, %llu canceled; heartbeat %llu ms ago%s; "
         "%llu taken over, %llu lost, %llu writes refused",
-        w->id, w->lease.registered && !w->trouble[0] ? "ready" : "not ready: ", w->trouble,
-        w->n_tasks, w->done, w->failed, w->canceled,
+        w->id,
+        w->draining ? ready ? "stopping" : "stopping, not ready: "
+        : ready     ? "ready"
+                    : "not ready: ",
+        w->trouble, w->n_tasks, w->done, w->failed, w->canceled,
         (unsigned long long) ((now - w->lease.sent_usec) / 1000),
         w->lease.still ? ", holding still" : "", w->lease.takeovers, w->lease.lost, w->zombies);
     metrics_describe_turns(&w->metrics, turns, sizeof turns);
     log_line(LOG_NOTICE, DUMP, "Event loop: %s", turns);
     TAILQ_FOREACH(t, &w->tasks, link)
-    log_job(LOG_NOTICE, DUMP, t->job, "Job %s: %s for %llu ms, waits for %s, attempt %u, wishes %x",
-            t->job->id, job_state_word(t->job->at.state),
-            (unsigned long long) ((now - t->job->started_usec) / 1000),
-            waits_for(t, what, sizeof what), t->job->attempts, t->job->at.wishes);
+    waits_dump(t, now);
 }
 
 /* --- owning -------------------------------------------------------------------------------- */

@@ -105,4 +105,24 @@ def nobody_is_woken():
     lab.sim.stop()
 
 
-testing.main(sigterm_hands_over, sigkill_and_restart, a_lost_answer_is_looked_for, curl_does_not_repeat_a_purchase, nobody_is_woken)
+def a_dump_while_stopping():
+    lab = Lab()
+    lab.sim.fault("create", {"stall_ms": 20000}, count=-1)
+    daemon = lab.daemon()
+    lab.insert_job("slow", "https://images.example/x.png")
+    wait_for(lambda: lab.sim.stats()["received"]["create"] > 0, 60, "the purchase")
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_line(r"Worker \S+: ready; 1 jobs", 30)
+    daemon.wait_line(r"Job \S+: predicting for .*, wishes: none\b", 30)
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_line("Stopping", 30)
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_line(r"Worker \S+: stopping; 1 jobs", 30)
+    daemon.wait_line(r"Job \S+: predicting for .*, wishes: drain\b", 30)
+    ok(True, "dump: it says that it stops, and what its job waits to do")
+    is_(daemon.wait(60), 0, "dump: and it does")
+    lab.sim.stop()
+
+
+testing.main(sigterm_hands_over, sigkill_and_restart, a_lost_answer_is_looked_for, curl_does_not_repeat_a_purchase, nobody_is_woken,
+             a_dump_while_stopping)

@@ -250,6 +250,20 @@ static void the_grid_is_the_golden_one(void **state) {
     free(text);
 }
 
+static void wishes_have_words(void **state) {
+    char words[40], few[8];
+
+    (void) state;
+    assert_string_equal(job_wish_words((JobPos){ .state = JOB_POLLING }, words, sizeof words),
+                        "none");
+    assert_string_equal(job_wish_words((JobPos){ .wishes = 1u << EV_DRAIN }, words, sizeof words),
+                        "drain");
+    assert_string_equal(job_wish_words((JobPos){ .wishes = 0xfu << EV_LOST }, words, sizeof words),
+                        "lost, cancel, expire, drain");
+    assert_string_equal(job_wish_words((JobPos){ .wishes = 0xfu << EV_LOST }, few, sizeof few),
+                        "lost, c");
+}
+
 static void every_state_has_a_word(void **state) {
     (void) state;
     for (JobState s = JOB_RESUME + 1; s < _JOB_STATE_MAX; s++)
@@ -431,6 +445,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(tales_come_true),
         cmocka_unit_test(the_grid_is_the_golden_one),
         cmocka_unit_test(every_state_has_a_word),
+        cmocka_unit_test(wishes_have_words),
         cmocka_unit_test(a_job_begins_where_its_purchases_say),
         cmocka_unit_test(a_step_back_leads_behind_what_is_there),
         cmocka_unit_test(a_number_is_never_given_twice),
