@@ -12,14 +12,14 @@ SAN        ?=# sanitizers, e.g. SAN=address,undefined
 PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
-BASE   := fault redact str proxy json message db_failure hash prom clock log_out log say
+BASE   := address fault redact str proxy json message db_failure hash prom clock log_out log say
 CORE   := job config config_errors config_table config_ini config_names config_doubts config_steps config_value database_url pipeline retry hold scan sift glb glb_json
 FLOW   := notify claim answer service predict wanted listing look audit poll download validate bucket object store store_supabase store_sign complete
-IO     := descriptors aside resolve hosts_list hosts db_errors db_login db_session db_connect db address http_body http_route http httpd spool dir dir_sweep
+IO     := descriptors aside resolve hosts_list hosts db_errors db_login db_session db_connect db http_body http_route http httpd spool dir dir_sweep
 DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying retelling filing lockline finishing closing stages lease wakeup prune audit sweep sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := login doctor doctor_db doctor_hosts doctor_http
-CTL_IO := db_login db_session aside resolve address http_route http_body http # what the doctor asks with
+CTL_IO := db_login db_session aside resolve http_route http_body http # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
 SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))
@@ -118,8 +118,6 @@ $(BUILD)/tests/t_dir_sweep: EXTRA = $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_dir_sweep: $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_db_errors: EXTRA = $(BUILD)/io/db_errors.o
 $(BUILD)/tests/t_db_errors: $(BUILD)/io/db_errors.o
-$(BUILD)/tests/t_address: EXTRA = $(BUILD)/io/address.o
-$(BUILD)/tests/t_address: $(BUILD)/io/address.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
 $(BUILD)/tests/t_clock: $(BUILD)/base/clock.o
 
@@ -175,8 +173,8 @@ check-fuzz:                                  ## each fuzz target for FUZZ_SECOND
 fuzz-run: $(FUZZ:$(BUILD)/fuzz/%=$(BUILD)/fuzz/%)
 	tests/fuzz/run $(or $(FUZZ_SECONDS),15) $(FUZZ)
 
-$(BUILD)/fuzz/fuzz_hosts: EXTRA = $(BUILD)/io/hosts_list.o $(BUILD)/io/address.o
-$(BUILD)/fuzz/fuzz_hosts: $(BUILD)/io/hosts_list.o $(BUILD)/io/address.o
+$(BUILD)/fuzz/fuzz_hosts: EXTRA = $(BUILD)/io/hosts_list.o
+$(BUILD)/fuzz/fuzz_hosts: $(BUILD)/io/hosts_list.o
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/libpure.a
 	@mkdir -p $(@D)

@@ -1,12 +1,15 @@
 /* What a newcomer leaves in the configuration, or puts into the wrong place: found before anything is asked of
  * anybody, and said without a piece of any secret. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <libpq-fe.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "base/address.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -178,6 +181,34 @@ static bool doubt_token(const char *token, char *ret_why, size_t room) {
     return true;
 }
 
+/* --- what is sent in clear ------------------------------------------------------------------- */
+
+/* This machine, or an address of a private network. What a name leads to is not asked here. */
+static bool is_near(const char *host) {
+    struct sockaddr_in a = { .sin_family = AF_INET };
+    size_t n = strlen(host);
+
+    return strcasecmp(host, "localhost") == 0 ||
+           (n > 10 && strcasecmp(host + n - 10, ".localhost") == 0) ||
+           (inet_pton(AF_INET, host, &a.sin_addr) == 1 &&
+            address_is_private((const struct sockaddr *) &a));
+}
+
+static bool doubt_store_url(const char *url, char *ret_why, size_t room) {
+    char host[STR_HOST_SIZE];
+
+    if (strncmp(url, "http://", 7) != 0)
+        return false;
+    (void) snprintf(host, sizeof host, "%.*s", (int) strcspn(url + 7, ":/"), url + 7);
+    if (is_near(host))
+        return false;
+    (void) snprintf(ret_why, room,
+                    "http shows the service role key to whoever stands between this machine and "
+                    "%s; take https, unless that is on a network of your own",
+                    host);
+    return true;
+}
+
 /* --- all of them ----------------------------------------------------------------------------- */
 
 static ConfigDoubt doubt_secret(const ConfigKey *key, const Config *c, const char *text,
@@ -211,6 +242,9 @@ ConfigDoubt config_doubt(const ConfigKey *key, const Config *c, char *ret_why, s
         text = *(char *const *) field;
         part = text && strstr(text, "://") && holds_placeholder(strstr(text, "://") + 3) ? "host"
                                                                                          : NULL;
+        if (!part && text && key->field == offsetof(Config, storage_url) &&
+            c->storage_driver == STORAGE_SUPABASE && doubt_store_url(text, ret_why, room))
+            return CONFIG_DOUBT_WARNING;
     }
     if (!part)
         return CONFIG_DOUBT_NONE;

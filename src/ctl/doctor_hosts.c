@@ -7,9 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/address.h"
 #include "base/str.h"
 #include "ctl/doctor_http.h"
-#include "io/address.h"
 
 #define LOOKUP_USEC (UINT64_C(10) * 1000000)
 

@@ -10,10 +10,10 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/str.h"
-#include "io/address.h"
 #include "io/http_op.h"
 #include "io/http_route.h"
 

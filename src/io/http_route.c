@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/clock.h"
 #include "base/str.h"
-#include "io/address.h"
 #include "io/http_route.h"
 
 #define FRESH_USEC (60 * USEC_PER_SEC)     /* an address this young is not looked up anew */

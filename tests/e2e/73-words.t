@@ -202,6 +202,23 @@ def kinds_of_keys():
     lab.sim.stop()
 
 
+def a_store_without_tls():
+    """The key goes to the store with each request: by http it is for this machine, or a network of one's own."""
+    lab = Lab()
+    test, line = ["meshifyd", "-t"], "[storage] url: http shows the service role key to whoever stands between"
+    for url in ("http://abc.supabase.co", "http://kong:8000", "http://192.0.2.1.example.org", "http://172.32.0.1", "http://localhost.example.org:8000"):
+        says(lab, url, 0, "warning: ", ".ini:", line, "https", args=test, **{"storage.url": url})
+    for url in ("https://abc.supabase.co", "http://localhost:8000", "http://store.localhost", "http://127.0.0.1:1", "http://10.1.2.3", "http://172.31.0.1:8000", "http://192.168.1.2"):
+        says(lab, url, 0, "is good", args=test, never=("warning",), **{"storage.url": url})
+    far = {"storage.url": "http://store.invalid", "storage.key": "hunter2"}
+    says(lab, "the doctor", 69, "warn  config ", line, args=["meshifyctl", "doctor"], never=("hunter2",), **far)
+    daemon = lab.daemon(**far)
+    ok(daemon.said("http shows the service role key") == 1, "at the start")
+    is_(daemon.stop(), 0, "and it runs all the same")
+    says(lab, "a directory", 0, "is good", args=test, never=("warning",), **{"storage.driver": "dir", "storage.url": "/tmp"})
+    lab.sim.stop()
+
+
 def tls():
     """A certificate that is not there, a mode that is none, and who else warns."""
     lab = Lab(migrate=False)
@@ -274,4 +291,4 @@ def on_the_way():
     lab.sim.stop()
 
 
-testing.main(migrations, arguments, too_short, cut_off, placeholders, kinds_of_keys, tls, on_the_way)
+testing.main(migrations, arguments, too_short, cut_off, placeholders, kinds_of_keys, a_store_without_tls, tls, on_the_way)

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/proxy.h"
-#include "io/address.h"
 #include "io/hosts_list.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

@@ -3,7 +3,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "io/address.h"
+#include "base/address.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

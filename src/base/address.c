@@ -3,7 +3,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "io/address.h"
+#include "base/address.h"
 
 /* RFC 6890: this network, private, shared, loopback, link-local, IETF, benchmarks, multicast. */
 static bool v4_is_private(const uint8_t *bytes) {
