@@ -4,16 +4,24 @@ SET LOCAL lock_timeout = '500ms'; -- a busy table: once more; before a deadlock 
 SET LOCAL search_path = pg_catalog, pg_temp; -- nobody's names but PostgreSQL's
 
 DO $$
-DECLARE
-    c record;
-    v_is text;
-    v_todo text := '';
 BEGIN
     IF to_regclass('public.jobs') IS NULL OR to_regclass('public.mesh_assets') IS NULL
        OR to_regclass('public.profiles') IS NULL OR to_regclass('public.projects') IS NULL THEN
         RAISE EXCEPTION 'this database lacks public.jobs, mesh_assets, profiles or projects'
             USING HINT = 'Is it the database of a Meshify project?';
     END IF;
+END $$;
+
+CREATE SCHEMA IF NOT EXISTS meshify;
+
+-- Columns that nothing works without, and that are not as it needs them: asked here, and by the doctor, since they may be
+-- dropped or renamed later on.
+CREATE OR REPLACE FUNCTION meshify.misfit_columns() RETURNS TABLE (col text, why text, mend text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    c record;
+    v_is text;
+BEGIN
     -- Columns of theirs. Another type matters only where nothing else would do.
     FOR c IN SELECT * FROM (VALUES
         ('jobs', 'id', 'uuid', true), ('jobs', 'user_id', 'uuid', true), ('jobs', 'project_id', 'uuid', true),
@@ -32,12 +40,17 @@ BEGIN
         WHERE a.attrelid = to_regclass('public.' || c.tab)
           AND (a.attname = c.col OR c.tab = 'jobs' AND c.col = 'type' AND a.attname = 'job_type');
         IF NOT FOUND THEN
-            v_todo := v_todo || format(E'\nALTER TABLE public.%s ADD COLUMN %s %s;', c.tab, c.col, c.typ);
+            col := format('%s.%s', c.tab, c.col);
+            why := 'is missing';
+            mend := format('ALTER TABLE public.%s ADD COLUMN %s %s;', c.tab, c.col, c.typ);
+            RETURN NEXT;
         ELSIF c.exact AND v_is <> c.typ
            OR c.typ = 'timestamptz' AND v_is NOT IN ('timestamp with time zone', 'timestamp without time zone', 'date')
            OR c.typ IN ('bigint', 'numeric') AND v_is NOT IN ('smallint', 'integer', 'bigint', 'numeric', 'real', 'double precision') THEN
-            v_todo := v_todo || format(E'\nALTER TABLE public.%1$s ALTER COLUMN %2$s TYPE %3$s USING %2$s::text::%3$s; -- it is %4$s',
-                                       c.tab, c.col, c.typ, v_is);
+            col := format('%s.%s', c.tab, c.col);
+            why := format('is %s, not %s', v_is, c.typ);
+            mend := format('ALTER TABLE public.%1$s ALTER COLUMN %2$s TYPE %3$s USING %2$s::text::%3$s; -- it is %4$s', c.tab, c.col, c.typ, v_is);
+            RETURN NEXT;
         END IF;
     END LOOP;
     -- Columns named as ours that are there already, and differ.
@@ -48,26 +61,36 @@ BEGIN
                           ('started_at', ARRAY['timestamp with time zone'], NULL), ('claimed_at', ARRAY['timestamp with time zone'], NULL),
                           ('worked', ARRAY['interval'], '''0'''), ('cancel_requested_at', ARRAY['timestamp with time zone'], NULL)) AS o (col, typs, def)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass('public.jobs') AND a.attname = o.col LOOP
+        col := 'jobs.' || c.col;
         IF c.is_type <> ALL (c.typs) THEN
-            v_todo := v_todo || format(E'\nALTER TABLE public.jobs RENAME COLUMN %1$s TO old_%1$s; -- it is %2$s, not %3$s',
-                                       c.col, c.is_type, c.typs[1]);
+            why := format('is %s, not %s', c.is_type, c.typs[1]);
+            mend := format('ALTER TABLE public.jobs RENAME COLUMN %1$s TO old_%1$s; -- it is %2$s, not %3$s', c.col, c.is_type, c.typs[1]);
+            RETURN NEXT;
         ELSIF c.def IS NOT NULL AND NOT (c.attnotnull AND c.atthasdef) THEN
-            v_todo := v_todo || format(E'\nALTER TABLE public.jobs ALTER COLUMN %1$s SET DEFAULT %2$s;'
+            why := 'may be NULL, or has no default';
+            mend := format(E'ALTER TABLE public.jobs ALTER COLUMN %1$s SET DEFAULT %2$s;'
                 '\nUPDATE public.jobs SET %1$s = %2$s WHERE %1$s IS NULL;\nALTER TABLE public.jobs ALTER COLUMN %1$s SET NOT NULL;', c.col, c.def);
+            RETURN NEXT;
         ELSIF c.def IS NULL AND c.attnotnull THEN
-            v_todo := v_todo || format(E'\nALTER TABLE public.jobs ALTER COLUMN %s DROP NOT NULL;', c.col);
+            why := 'may not be NULL';
+            mend := format('ALTER TABLE public.jobs ALTER COLUMN %s DROP NOT NULL;', c.col);
+            RETURN NEXT;
         END IF;
     END LOOP;
+END $$;
+
+DO $$
+DECLARE
+    v_todo text := (SELECT string_agg(m.mend, E'\n') FROM meshify.misfit_columns() m);
+BEGIN
     IF v_todo <> '' THEN
         RAISE EXCEPTION 'the tables of this project are not as meshifyd needs them'
-            USING HINT = 'Run this, then migrate again:' || v_todo;
+            USING HINT = E'Run this, then migrate again:\n' || v_todo;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'meshify_worker') THEN
         CREATE ROLE meshify_worker NOLOGIN;
     END IF;
 END $$;
-
-CREATE SCHEMA IF NOT EXISTS meshify;
 
 CREATE TABLE IF NOT EXISTS meshify.schema_version (
     only_row        boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -402,6 +425,7 @@ BEGIN
         PERFORM meshify.bar(p_job, p_asset);
     END IF;
 END $$;
+SELECT meshify.only_for('meshify.misfit_columns()', 'meshify_worker');
 SELECT meshify.only_for('meshify.is_refunded(uuid)');
 SELECT meshify.only_for('meshify.is_barred(uuid, uuid)');
 SELECT meshify.only_for('meshify.is_made(uuid)');

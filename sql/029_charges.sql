@@ -359,8 +359,23 @@ BEGIN
             RETURN CASE WHEN NOT FOUND THEN 'gone' WHEN v_owner = p_user::text THEN 'ok' ELSE 'other' END;
         END $f$ $$, coalesce(v_owner, 'p_user::text'));
 END $do$;
+
+-- The column of projects that the function above asks, where it was dropped or renamed since: the next migration finds
+-- another, or has none to ask.
+CREATE OR REPLACE FUNCTION meshify.lost_owner() RETURNS TABLE (col text, why text, mend text)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM meshify.lock_project(NULL, NULL);
+EXCEPTION WHEN undefined_column THEN
+    col := 'projects.' || substring(SQLERRM FROM '\mp\.("[^"]+"|\w+)');
+    why := 'is missing: meshify.enqueue() asks there whose a project is';
+    mend := CASE WHEN meshify.project_owner_columns() IS NULL THEN 'ALTER TABLE public.projects ADD COLUMN owner_id uuid; and then meshifyctl migrate'
+                 ELSE 'Run meshifyctl migrate, as the owner of public.jobs.' END;
+    RETURN NEXT;
+END $$;
 SELECT meshify.only_for('meshify.project_owner_columns()');
 SELECT meshify.only_for('meshify.lock_project(uuid, uuid)');
+SELECT meshify.only_for('meshify.lost_owner()', 'meshify_worker');
 
 DROP FUNCTION IF EXISTS public.meshify_enqueue(uuid, uuid, text, text, boolean);
 DROP FUNCTION IF EXISTS meshify.enqueue(uuid, uuid, text, text, boolean);

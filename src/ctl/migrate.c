@@ -214,14 +214,16 @@ static int advise(Ctl *c) {
     return status;
 }
 
-/* Was a trigger of ours dropped since? */
-static bool lacks_triggers(Ctl *c, int *ret_status) {
-    PGresult *res =
-        ctl_query(c, "SELECT FROM meshify.idle_triggers() WHERE missing", NULL, 0, ret_status);
-    bool lacks = res && PQntuples(res) > 0;
+/* Was a trigger of ours dropped since, or a column renamed that a function was made for? */
+static bool is_broken(Ctl *c, int *ret_status) {
+    PGresult *res = ctl_query(c,
+                              "SELECT FROM meshify.idle_triggers() WHERE missing"
+                              " UNION ALL SELECT FROM meshify.lost_owner()",
+                              NULL, 0, ret_status);
+    bool broken = res && PQntuples(res) > 0;
 
     PQclear(res);
-    return lacks;
+    return broken;
 }
 
 int ctl_migrate(Ctl *c) {
@@ -253,7 +255,7 @@ int ctl_migrate(Ctl *c) {
     }
     /* All of them, whatever is there already: a function is written where it belongs, in whichever file,
      * and the newest file's number says that something has changed. */
-    due = there < last || lacks_triggers(c, &status);
+    due = there < last || is_broken(c, &status);
     if (status != 0)
         return status;
     for (const Migration *m = due ? migrations_files : NULL; m && m->name; m++) {

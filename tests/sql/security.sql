@@ -15,7 +15,7 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
         'tell_again',
         'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
-        'advice', 'idle_triggers', 'zoneless', 'odd_charges', 'unfit_columns', 'setting_takes', 'seconds_between',
+        'advice', 'idle_triggers', 'zoneless', 'odd_charges', 'unfit_columns', 'misfit_columns', 'lost_owner', 'setting_takes', 'seconds_between',
         'storing', 'unstoring', 'orphans_due', 'orphan_removed']) f), 'what a worker may call');
 SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_proc p, aclexplode(p.proacl) a WHERE a.grantee = 'service_role'::regrole
                 AND (p.pronamespace = 'meshify'::regnamespace OR p.proname LIKE 'meshify%')$$,
