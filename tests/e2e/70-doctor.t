@@ -101,6 +101,34 @@ def each_column(lab):
     good(lab, "what no policy lets through, or matters to nobody, is no fault")
 
 
+def own_rows(lab):
+    """Credits, and whose a project is, beside columns that users do edit: what is advised takes only those away."""
+    def may(column, table="profiles", word="UPDATE", role="authenticated"):
+        return lab.value("SELECT has_column_privilege(%s, %s, %s, %s)", role, f"public.{table}", column, word)
+    lab.query('ALTER TABLE public.profiles ADD COLUMN "full name" text, ENABLE ROW LEVEL SECURITY; ALTER TABLE public.projects ADD COLUMN title text, ENABLE ROW LEVEL SECURITY; '
+              "REVOKE INSERT, UPDATE ON public.profiles, public.projects FROM PUBLIC, anon, authenticated; GRANT UPDATE ON public.profiles TO anon, authenticated; "
+              "CREATE POLICY own_profile ON public.profiles FOR UPDATE TO authenticated USING (id = auth.uid())")
+    advice = finds(lab, "authenticated can write profiles.credits_remaining, profiles.credits_used (UPDATE)", "REVOKE UPDATE ON public.profiles FROM authenticated; GRANT UPDATE (",
+                   "a profile that its user may edit")
+    is_(check(lab).stdout.count("REVOKE UPDATE"), 1, "what helps is said once")
+    lab.query(advice)
+    good(lab, "after it")
+    is_([may(column) for column in ("credits_remaining", "credits_used", "full name")], [False, False, True], "the rest may still be edited")
+    lab.query("GRANT UPDATE (credits_used) ON public.profiles TO PUBLIC")
+    advice = finds(lab, "authenticated can write profiles.credits_used (UPDATE)", "FROM PUBLIC;", "a column alone, granted to everybody")
+    ok("GRANT" not in advice, "nobody gets what nobody had", advice)
+    lab.query(advice)
+    lab.query("GRANT INSERT ON public.profiles TO authenticated; CREATE POLICY new_profile ON public.profiles FOR INSERT TO authenticated WITH CHECK (id = auth.uid())")
+    lab.query(finds(lab, "profiles.credits_remaining, profiles.credits_used (INSERT)", "GRANT INSERT (", "a profile that its user inserts"))
+    is_([may(column, word="INSERT") for column in ("id", "credits_remaining")], [True, False], "may be inserted without credits")
+    lab.query("GRANT UPDATE ON public.projects TO authenticated; CREATE POLICY own_project ON public.projects FOR UPDATE TO authenticated USING (owner_id = auth.uid())")
+    good(lab, "a policy that holds the owner fast")
+    lab.query("CREATE POLICY any_project ON public.projects FOR UPDATE TO authenticated USING (owner_id = auth.uid()) WITH CHECK (true)")
+    lab.query(finds(lab, "authenticated can write projects.owner_id (UPDATE)", "GRANT UPDATE (", "one that does not"))
+    is_([may(column, "projects") for column in ("owner_id", "title")], [False, True], "its title may still be edited")
+    good(lab, "after it")
+
+
 def servers_and_passwords():
     lab = Lab()
     other = lab.postgres.standby()
@@ -128,6 +156,7 @@ def users_and_others():
         lab.query(found.group(1))
     good(lab, "after the REVOKEs it names")
     each_column(lab)
+    own_rows(lab)
     lab.query("DROP POLICY own_assets ON public.mesh_assets; DROP POLICY all_jobs ON public.jobs; "
               "GRANT INSERT, UPDATE ON public.mesh_assets TO anon, authenticated; ALTER TABLE public.mesh_assets DISABLE ROW LEVEL SECURITY")
     finds(lab, "authenticated can write mesh_assets.credits_cost", "REVOKE", "a table without row security")
@@ -137,6 +166,7 @@ def users_and_others():
     lab.query("UPDATE public.jobs SET status = 'running', updated_at = now() WHERE id = %s", job)
     finds(lab, "changed within ten minutes", "Stop the old worker", "an older worker is alive")
     lab.query("UPDATE public.jobs SET updated_at = now() - interval '1 hour' WHERE id = %s", job)
+    lab.query("ALTER TABLE public.jobs ENABLE TRIGGER USER")
     finds(lab, "left running by an older program", "retry --stuck", "an older worker left a job", "warn")
     is_(lab.ctl("retry", "--stuck").returncode, 0, "retry --stuck")
     good(lab, "after it")
