@@ -390,6 +390,12 @@ CREATE OR REPLACE FUNCTION meshify.is_made(p_asset uuid) RETURNS boolean
 BEGIN RETURN EXISTS (SELECT FROM meshify.charges c WHERE c.asset_id = p_asset AND c.made_at IS NOT NULL);
 END $$;
 
+-- Did this job make a mesh?
+CREATE OR REPLACE FUNCTION meshify.has_made(p_job uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN RETURN EXISTS (SELECT FROM meshify.events e WHERE e.job_id = p_job AND e.event = 'done');
+END $$;
+
 -- Bars the jobs of an asset that have ended, one more, and those that were its jobs before. What ends later, or is
 -- inserted later, is another matter.
 CREATE OR REPLACE FUNCTION meshify.bar(p_job uuid, p_asset uuid) RETURNS void
@@ -429,6 +435,7 @@ SELECT meshify.only_for('meshify.misfit_columns()', 'meshify_worker');
 SELECT meshify.only_for('meshify.is_refunded(uuid)');
 SELECT meshify.only_for('meshify.is_barred(uuid, uuid)');
 SELECT meshify.only_for('meshify.is_made(uuid)');
+SELECT meshify.only_for('meshify.has_made(uuid)');
 SELECT meshify.only_for('meshify.bar(uuid, uuid)');
 SELECT meshify.only_for('meshify.has_other_job(uuid, uuid)');
 SELECT meshify.only_for('meshify.spend(uuid, uuid)');

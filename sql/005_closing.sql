@@ -102,7 +102,7 @@ BEGIN
     END IF;
     IF p_status = 'canceled' THEN
         PERFORM meshify.notify_user(j.user_id, 'info', 'Mesh Generation Canceled', 'Your 3D mesh generation was canceled.', p_job);
-    ELSE
+    ELSIF p_reason IS DISTINCT FROM 'made_before' OR NOT meshify.has_made(p_job) THEN -- else its user has the mesh
         PERFORM meshify.notify_user(j.user_id, 'error', 'Mesh Generation Failed', 'Failed to generate 3D mesh: ' || p_sentence, p_job);
     END IF;
     PERFORM meshify.note(p_job, p_status, jsonb_strip_nulls(jsonb_build_object(

@@ -82,7 +82,7 @@ BEGIN
     IF v_back <> 0 OR c.made_at IS NOT NULL OR a.status = 'done' THEN
         IF v_own <= 0 THEN
             PERFORM meshify.note(p_job, 'refund_refused', jsonb_build_object('credits', c.credits, 'reason',
-                CASE WHEN v_back <> 0 THEN 'given back for another job of the asset' ELSE 'another job made the asset' END));
+                CASE WHEN v_back <> 0 THEN 'given back for another job of the asset' WHEN meshify.has_made(p_job) THEN 'this job made the asset' ELSE 'another job made the asset' END));
         END IF;
         RETURN 0;
     ELSIF c.credits > meshify.setting('refund_max')::numeric THEN

@@ -86,7 +86,7 @@ int ctl_retry(Ctl *c) {
     static const Word words[] = {
         { "ok", 0, "is in the queue again" },
         { "unfinished", CTL_REFUSED, "has not ended yet" },
-        { "done", CTL_REFUSED, "is done: there is nothing to try again" },
+        { "done", CTL_REFUSED, "has its mesh: there is nothing to try again" },
         { "credits", CTL_REFUSED,
           "had its credits given back, and the user has too few now to pay for it again" },
         { "no_asset", CTL_REFUSED, "has no asset any more" },

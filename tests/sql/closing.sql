@@ -73,6 +73,16 @@ SELECT meshify.fail(t.w(1), j.id, 'It broke down.', 'word') FROM public.jobs j W
 SELECT is(pg_temp.credits(), 1025::numeric, 'nor is it for one that fails afterwards');
 SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'refund_refused' AND detail ->> 'reason' LIKE 'another job made%'), 1, 'which is written down, too');
 UPDATE public.profiles SET credits_remaining = 1025, credits_used = 0;
+-- One that made its mesh itself, and is set back by hand.
+CREATE TEMP TABLE own AS SELECT t.claimed(1, 'made by itself') AS id;
+SELECT is(t.done(1, (TABLE own)), 'ok', 'a job makes its mesh');
+CREATE TEMP TABLE told AS SELECT count(*) AS n FROM public.notifications;
+UPDATE public.jobs SET status = 'pending' WHERE id = (TABLE own);
+SELECT is((SELECT count(*)::int FROM t.claim(1)), 0, 'set back, it is not worked on');
+SELECT results_eq('SELECT status, error FROM public.jobs WHERE id = (TABLE own)', $$VALUES ('error', 'This mesh was made before.')$$, 'it ends, and says why');
+SELECT is((SELECT count(*) FROM public.notifications), (TABLE told), 'its user, who has the mesh, is not told of a failure');
+SELECT results_eq('SELECT detail ->> ''reason'' FROM meshify.events WHERE event = ''refund_refused'' AND job_id = (TABLE own)', $$VALUES ('this job made the asset')$$, 'nothing goes back, since it made it');
+UPDATE public.profiles SET credits_remaining = 1025, credits_used = 0;
 
 UPDATE meshify.settings SET value = 'off' WHERE key = 'refund';
 SELECT meshify.fail(t.w(1), t.claimed(1, 'no refund'), 'It broke down.', 'word');
