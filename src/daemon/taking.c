@@ -2,6 +2,7 @@
 #include "daemon/taking.h"
 #include "base/clock.h"
 #include "daemon/worker.h"
+#include "io/turns.h"
 
 #define SLICE_USEC (2 * USEC_PER_MSEC)
 
@@ -37,12 +38,14 @@ static void end(Taking *t) {
     taking_drop(&ended);
 }
 
-static int on_turn(sd_event_source *source, void *userdata) {
+static int on_turn(sd_event_source *source, uint64_t usec, void *userdata) {
     Taking *t = userdata;
 
-    (void) source;
+    (void) usec;
     if (take_some(t))
         end(t);
+    else
+        turn_take(source);
     return 0;
 }
 
@@ -54,14 +57,13 @@ void taking_start(Taking *t, Worker *w, const PGresult *res,
         return;
     }
     t->res = PQcopyResult(res, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
-    /* As important as what sends calls to the database, so that both have their turns. */
-    if (!t->res || sd_event_add_defer(w->event, &t->source, on_turn, t) < 0 ||
-        sd_event_source_set_priority(t->source, SD_EVENT_PRIORITY_NORMAL + 10) < 0 ||
-        sd_event_source_set_enabled(t->source, SD_EVENT_ON) < 0) {
+    if (!t->res || turn_new(w->event, &t->source, on_turn, t) < 0) {
         taking_drop(t); /* for want of memory they are taken all at once */
         for (int row = 1; row < PQntuples(res); row++)
             worker_take(w, res, row);
         done(w, res);
     } else if (take_some(t))
         end(t);
+    else
+        turn_take(t->source);
 }

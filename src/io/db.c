@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "io/db_errors.h"
 #include "io/db_private.h"
+#include "io/turns.h"
 
 #define DB_CALL_USEC (30 * USEC_PER_SEC) /* for all of a transaction */
 /* Shorter, so that no backend works on for us after we have given it up; and so short that a call which somebody's
@@ -66,7 +67,7 @@ static void tell(DbOp *op, DbEnd end) {
 }
 
 static void wake(Db *db) {
-    (void) sd_event_source_set_enabled(db->send, SD_EVENT_ONESHOT);
+    turn_take(db->send);
 }
 
 /* --- sending ------------------------------------------------------------------------------- */
@@ -156,11 +157,12 @@ static void pace(Db *db, unsigned n, bool failed) {
         db->calls_max = db->calls_max < DB_BATCH_CALLS / 2 ? db->calls_max * 2 : DB_BATCH_CALLS;
 }
 
-static int on_send(sd_event_source *source, void *userdata) {
+static int on_send(sd_event_source *source, uint64_t usec, void *userdata) {
     Db *db = userdata;
     int n = 1;
 
     (void) source;
+    (void) usec;
     if (db->state != DB_UP)
         return 0;
     while (n > 0 && db->n_batches < (db->calls_max < DB_BATCH_CALLS ? 1 : DB_BATCHES_MAX) &&
@@ -530,13 +532,10 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
                                .transaction_timeout = DB_TRANSACTION_TIMEOUT };
     if (!(db->url = strdup(url ? url : "")) || !(db->application = strdup(application)) ||
         sd_event_add_time_relative(event, &db->timer, CLOCK_MONOTONIC, 0, 1, on_timer, db) < 0 ||
-        sd_event_add_defer(event, &db->send, on_send, db) < 0 ||
-        sd_event_source_set_enabled(db->send, SD_EVENT_OFF) < 0) {
+        turn_new(event, &db->send, on_send, db) < 0) {
         db_free(db);
         return -ENOMEM;
     }
-    /* After what else there is to do in a turn, so that its calls travel together. */
-    (void) sd_event_source_set_priority(db->send, SD_EVENT_PRIORITY_NORMAL + 10);
     *ret = db;
     return 0;
 }

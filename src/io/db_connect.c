@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "io/db_login.h"
 #include "io/db_private.h"
+#include "io/turns.h"
 
 #define DB_CONNECT_USEC (15 * USEC_PER_SEC)
 
@@ -27,9 +28,7 @@ void db_watch(Db *db, uint32_t events) {
     if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, db_on_io, db) < 0)
         db_lose(db, "no socket to watch", 0);
     else if (db->events.notified)
-        /* Anybody may notify without end. What http.c has finished is told when the loop is idle, and needs
-         * its turns beside that. */
-        (void) sd_event_source_set_priority(db->io, SD_EVENT_PRIORITY_IDLE);
+        (void) sd_event_source_set_priority(db->io, TURN_OF_OTHERS);
 }
 
 void db_flush(Db *db) {

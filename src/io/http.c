@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "io/http_op.h"
 #include "io/http_route.h"
+#include "io/turns.h"
 
 #define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
 #define HTTP_SLOWEST 128      /* bytes a second; who drips fewer has stalled */
@@ -291,9 +292,8 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
         http->blind = http->blind || sd_event_source_set_io_events(source, events) < 0;
         return 0;
     }
-    /* Others may send without end: what goes to the database has its turns before that. */
     if (sd_event_add_io(http->event, &source, fd, events, on_socket, http) < 0 ||
-        sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE) < 0 ||
+        sd_event_source_set_priority(source, TURN_OF_OTHERS) < 0 ||
         curl_multi_assign(http->multi, fd, source) != CURLM_OK) {
         sd_event_source_disable_unref(source);
         http->blind = true;
@@ -530,14 +530,14 @@ int http_new(Http **ret, sd_event *event, Resolver *resolver, const Proxies *pro
     if (!http->multi ||
         sd_event_add_time(event, &http->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_timer, http) <
             0 ||
-        sd_event_source_set_priority(http->timer, SD_EVENT_PRIORITY_IDLE) < 0 ||
+        sd_event_source_set_priority(http->timer, TURN_OF_OTHERS) < 0 ||
         sd_event_source_set_enabled(http->timer, SD_EVENT_OFF) < 0 ||
         sd_event_add_defer(event, &http->defer, on_defer, http) < 0 ||
-        sd_event_source_set_priority(http->defer, SD_EVENT_PRIORITY_IDLE) < 0 ||
+        sd_event_source_set_priority(http->defer, TURN_OF_OTHERS) < 0 ||
         sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0 ||
         sd_event_add_time_relative(event, &http->resume, CLOCK_MONOTONIC, 0, 1, on_resume, http) <
             0 ||
-        sd_event_source_set_priority(http->resume, SD_EVENT_PRIORITY_IDLE) < 0 ||
+        sd_event_source_set_priority(http->resume, TURN_OF_OTHERS) < 0 ||
         sd_event_source_set_enabled(http->resume, SD_EVENT_OFF) < 0) {
         http_free(http);
         return -ENOMEM;

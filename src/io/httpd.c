@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "io/httpd.h"
 #include "io/resolve.h"
+#include "io/turns.h"
 
 #define HTTPD_AGAIN_USEC (10 * USEC_PER_SEC)
 #define HTTPD_SHORT_USEC (1 * USEC_PER_SEC) /* no descriptor left: the next try to accept */
@@ -292,7 +293,7 @@ static int listen_at(Httpd *h, const char *host) {
     if (r == 0)
         r = sd_event_add_io(h->event, &h->listening, fd, EPOLLIN, on_connection, h);
     if (r >= 0)
-        r = sd_event_source_set_priority(h->listening, SD_EVENT_PRIORITY_IDLE);
+        r = sd_event_source_set_priority(h->listening, TURN_OF_OTHERS);
     if (r >= 0)
         r = sd_event_source_set_io_fd_own(h->listening, true);
     if (r >= 0) {
@@ -377,9 +378,9 @@ int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *addr
     }
     /* Whoever asks may ask without end: jobs have their turns beside that, and the database before it. */
     if ((r = sd_event_add_io(event, &h->work, info->epoll_fd, EPOLLIN, on_work, h)) < 0 ||
-        (r = sd_event_source_set_priority(h->work, SD_EVENT_PRIORITY_IDLE)) < 0 ||
+        (r = sd_event_source_set_priority(h->work, TURN_OF_OTHERS)) < 0 ||
         (r = sd_event_add_time(event, &h->timeout, CLOCK_MONOTONIC, 0, 1, on_timeout, h)) < 0 ||
-        (r = sd_event_source_set_priority(h->timeout, SD_EVENT_PRIORITY_IDLE)) < 0 ||
+        (r = sd_event_source_set_priority(h->timeout, TURN_OF_OTHERS)) < 0 ||
         (r = sd_event_source_set_enabled(h->timeout, SD_EVENT_OFF)) < 0 ||
         (r = sd_event_add_time_relative(event, &h->again, CLOCK_MONOTONIC, 0, 1, on_again, h)) <
             0) {

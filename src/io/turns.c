@@ -1,0 +1,20 @@
+/* Turns in the loop, for what has to be done soon but not before what waits already. */
+#include "io/turns.h"
+
+int turn_new(sd_event *event, sd_event_source **ret, sd_event_time_handler_t handler,
+             void *userdata) {
+    int r = sd_event_add_time_relative(event, ret, CLOCK_MONOTONIC, 0, 1, handler, userdata);
+
+    if (r >= 0)
+        r = sd_event_source_set_priority(*ret, TURN_OF_OTHERS);
+    return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
+void turn_take(sd_event_source *source) {
+    int enabled = SD_EVENT_OFF;
+
+    if (sd_event_source_get_enabled(source, &enabled) >= 0 && enabled != SD_EVENT_OFF)
+        return;
+    (void) sd_event_source_set_time_relative(source, 0);
+    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
