@@ -172,7 +172,7 @@ def by_hand():
     lab.wait_status(job, "done")
     ok(True, "a retried job is not too old")
     answers(lab.ctl("top"), 0, "workers  1", "top, where nobody watches: once")
-    answers(lab.ctl("retry", job), 1, "is done", "retry, done")
+    answers(lab.ctl("retry", job), 1, "has its mesh", "retry, done")
     # Too poor to pay again.
     poor, home = lab.add_user(credits=25)
     lab.sim.fault("create", {"status": 422}, count=-1)
