@@ -242,7 +242,7 @@ def manual_queries():
     """The queries of the manual's section MONEY, as an operator would paste them."""
     with open(os.path.join(ROOT, "man/meshifyd.8"), encoding="utf-8") as page:
         money = page.read().split(".Sh MONEY")[1].split(".Sh ")[0]
-    return re.findall(r"\.Bd -literal\n(.*?)\.Ed", money, re.DOTALL)
+    return re.findall(r"\.Bd -literal\n(SELECT .*?)\.Ed", money, re.DOTALL)
 
 
 def the_ledger():

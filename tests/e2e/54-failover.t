@@ -65,13 +65,15 @@ def an_answer_that_comes_after_it():
     lab.sim.fault("create", {"stall_ms": 12000}, match="for-a", count=1)
     lab.sim.fault("create", {"stall_ms": 15000}, match="for-b", count=1)
     url = f"postgresql://meshifyd@127.0.0.1:{lab.postgres.port},127.0.0.1:{standby.port}/meshify"
-    lab.daemon("one", **LONG, **{"database.url": url})
+    daemon = lab.daemon("one", **LONG, **{"database.url": url})
     wait_for(lambda: len(of(lab, "for-a")) == 1, 60, "A's purchase")
+    daemon.signal(signal.SIGSTOP)
     fail_over(lab, standby)
     is_(lab.value("SELECT count(*) FROM meshify.predictions"), 0, "the intent of A is lost with its primary")
     # Somebody else works on B, and gets the number.
     lab.query("UPDATE public.jobs SET run_after = now() + interval '1 hour' WHERE id = %s", a)
     lab.query("UPDATE public.jobs SET run_after = now() WHERE id = %s", b)
+    daemon.signal(signal.SIGCONT)
     lab.daemon("two", **LONG, **{"database.url": standby.url("meshifyd")})
     lab.wait_status(b, "done", "error", seconds=60)
     used = lab.value("SELECT result_meta ->> 'replicate_prediction_id' FROM public.mesh_assets WHERE id = %s", asset)
