@@ -274,16 +274,18 @@ static int warn_if_unnamed(const char *url, ConfigErrors *warnings) {
     static const char *const names[] = { "PGHOST",     "PGHOSTADDR", "PGPORT",
                                          "PGDATABASE", "PGUSER",     "PGSERVICE" };
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i]) && *getenv(names[i]))
+    if (url)
+        return 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+
+        if (value && *value)
             return 0;
-    return url ? 0
-               : config_errors_add(
-                     warnings,
-                     "[database] url: it is not set, nor is DATABASE_URL, nor PGHOST or its like "
-                     "in "
-                     "the environment: a database of this user's name is looked for on this host; "
-                     "set url = postgresql://meshifyd:PASSWORD@HOST:5432/postgres");
+    }
+    return config_errors_add(
+        warnings, "[database] url: it is not set, nor is DATABASE_URL, nor PGHOST or its like in "
+                  "the environment: a database of this user's name is looked for on this host; "
+                  "set url = postgresql://meshifyd:PASSWORD@HOST:5432/postgres");
 }
 
 int database_trust_warn(const Config *c, ConfigErrors *warnings) {
