@@ -204,7 +204,7 @@ def held_lanes_are_shown():
     lab.insert_job("no credit", IMAGE)
     daemon.wait_line("Lane create is held", 30)
     wait_for(lambda: "lane create held, tried again in" in lab.ctl("status").stdout, 20, "status to show the lane")
-    (held,) = lab.value("SELECT held FROM meshify.workers")
+    (held,) = wait_for(lambda: lab.value("SELECT held FROM meshify.workers"), 60, "the lane to be held still, or again")
     is_((held["lane"], held["reason"]), ("create", "service_credit"), "held: the reason stands in the worker's row")
     lab.sim.control("DELETE", "faults")
     lab.wait_all_ended(90)
