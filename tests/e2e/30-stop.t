@@ -20,7 +20,7 @@ def start(lab, **keys):
     first = lab.daemon("first", **keys)
     wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE started_at IS NOT NULL") == JOBS, 60, "all jobs in flight")
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") > JOBS // 2,
-             30, "half of them bought")
+             90, "half of them bought")
     return jobs, first
 
 
