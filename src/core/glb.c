@@ -1,3 +1,5 @@
+/* Reads a GLB container as its bytes come: the header, the chunks, what may stand behind the end. The document in its
+ * JSON chunk is glb_json.c's; pure, so that who has the file hands the bytes in. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
