@@ -19,7 +19,7 @@ IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db
 DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying retelling filing lockline finishing closing stages lease wakeup prune audit sweep sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := login doctor doctor_db doctor_hosts doctor_http
-CTL_IO := db_login db_session aside resolve http_route http_body http # what the doctor asks with
+CTL_IO := db_login db_session turns aside resolve http_route http_body http # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
 SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))

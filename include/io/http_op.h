@@ -46,7 +46,6 @@ struct Http {
 /* The status that came so far; 0: none. */
 long http_op_status(const HttpOp *op);
 bool http_op_is_page(const HttpOp *op); /* what came instead of what was asked for */
-int http_op_resume_later(Http *http);   /* the bodies that were paused; 0 or a negative errno */
 
 /* Ends the transfer, from within a function below. Answers 0: what curl takes for a write that failed. */
 size_t http_op_end_as(HttpOp *op, HttpEnd end, int error);

@@ -12,5 +12,5 @@
 int turn_new(sd_event *event, sd_event_source **ret, sd_event_time_handler_t handler,
              void *userdata);
 
-/* Waits in line once, behind all that wait already; keeps its place if it is in line. */
-void turn_take(sd_event_source *source);
+/* Waits in line once, behind all that wait already; keeps its place if it is in line. Returns what sd-event does. */
+int turn_take(sd_event_source *source);

@@ -45,7 +45,7 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *userdata) {
     if (take_some(t))
         end(t);
     else
-        turn_take(source);
+        (void) turn_take(source);
     return 0;
 }
 
@@ -65,5 +65,5 @@ void taking_start(Taking *t, Worker *w, const PGresult *res,
     } else if (take_some(t))
         end(t);
     else
-        turn_take(t->source);
+        (void) turn_take(t->source);
 }

@@ -67,7 +67,7 @@ static void tell(DbOp *op, DbEnd end) {
 }
 
 static void wake(Db *db) {
-    turn_take(db->send);
+    (void) turn_take(db->send);
 }
 
 /* --- sending ------------------------------------------------------------------------------- */

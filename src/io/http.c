@@ -241,14 +241,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-int http_op_resume_later(Http *http) {
-    int r = sd_event_source_set_time_relative(http->resume, 0);
-
-    return r < 0 ? r : sd_event_source_set_enabled(http->resume, SD_EVENT_ONESHOT);
-}
-
-/* One of the bodies that had to wait goes on. Not a deferred event: one that comes again and again counts as the
- * oldest each time, and others of its priority would wait for its end. */
+/* One of the bodies that had to wait goes on. */
 static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
     Http *http = userdata;
     HttpOp *op;
@@ -261,7 +254,7 @@ static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
         break;
     if (!op)
         return 0;
-    (void) http_op_resume_later(http);
+    (void) turn_take(http->resume);
     TAILQ_REMOVE(&http->running, op, link); /* its turn comes again after the others' */
     TAILQ_INSERT_TAIL(&http->running, op, link);
     op->paused = false;
@@ -535,10 +528,7 @@ int http_new(Http **ret, sd_event *event, Resolver *resolver, const Proxies *pro
         sd_event_add_defer(event, &http->defer, on_defer, http) < 0 ||
         sd_event_source_set_priority(http->defer, TURN_OF_OTHERS) < 0 ||
         sd_event_source_set_enabled(http->defer, SD_EVENT_OFF) < 0 ||
-        sd_event_add_time_relative(event, &http->resume, CLOCK_MONOTONIC, 0, 1, on_resume, http) <
-            0 ||
-        sd_event_source_set_priority(http->resume, TURN_OF_OTHERS) < 0 ||
-        sd_event_source_set_enabled(http->resume, SD_EVENT_OFF) < 0) {
+        turn_new(event, &http->resume, on_resume, http) < 0) {
         http_free(http);
         return -ENOMEM;
     }

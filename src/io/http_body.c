@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "io/http_op.h"
+#include "io/turns.h"
 
 /* So much of one turn; then a body waits for the next. */
 #define SIEVE_USEC (2 * USEC_PER_MSEC)
@@ -65,7 +66,7 @@ static int sink_begin(HttpOp *op, bool part) {
 static bool must_pause(HttpOp *op, uint64_t limit_usec) {
     Http *http = op->http;
 
-    op->paused = clock_now_usec() > http->turn_usec + limit_usec && http_op_resume_later(http) >= 0;
+    op->paused = clock_now_usec() > http->turn_usec + limit_usec && turn_take(http->resume) >= 0;
     return op->paused;
 }
 

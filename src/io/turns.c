@@ -10,11 +10,11 @@ int turn_new(sd_event *event, sd_event_source **ret, sd_event_time_handler_t han
     return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
 }
 
-void turn_take(sd_event_source *source) {
-    int enabled = SD_EVENT_OFF;
+int turn_take(sd_event_source *source) {
+    int r = sd_event_source_get_enabled(source, NULL);
 
-    if (sd_event_source_get_enabled(source, &enabled) >= 0 && enabled != SD_EVENT_OFF)
-        return;
-    (void) sd_event_source_set_time_relative(source, 0);
-    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = sd_event_source_set_time_relative(source, 0);
+    return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
