@@ -184,12 +184,12 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/libpure.a
 # Without those that are about the database, or about killing: they tell nothing new of memory.
 SANITIZED := $(filter-out $(addprefix tests/e2e/,01% 06% 10% 43% 6% 70% 80% 90%),$(sort $(wildcard tests/e2e/*.t)))
 check-sanitized:                             ## unit and most end-to-end tests under ASan and UBSan
-	$(MAKE) BUILD=$(BUILD)/sanitized SAN=address,undefined check-unit check-e2e E2E="$(SANITIZED)"
+	PATIENCE=3 $(MAKE) BUILD=$(BUILD)/sanitized SAN=address,undefined check-unit check-e2e E2E="$(SANITIZED)"
 
 VALGRIND := valgrind -q --error-exitcode=99 --run-libc-freeres=no --leak-check=full \
             --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
 check-valgrind: all                          ## end-to-end tests with each daemon under valgrind
-	BUILD=$(BUILD) WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -j2 -e '' $(addprefix tests/e2e/,20-flow.t 30-stop.t 40-faults.t 45-hostile.t 50-database.t)
+	BUILD=$(BUILD) PATIENCE=3 WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -j2 -e '' $(addprefix tests/e2e/,20-flow.t 30-stop.t 40-faults.t 45-hostile.t 50-database.t)
 
 chaos: all                                   ## everything goes wrong at once, then all must add up (JOBS=2000 SEED=1 LOG=FILE)
 	BUILD=$(BUILD) JOBS=$(or $(JOBS),2000) SEED=$(or $(SEED),1) LOG=$(LOG) tests/chaos

@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import lab as testing
 from lab import Lab, is_, ok, wait_for
 from postgres import SUPERUSER
+from turns import QUIET
 
 IMAGE = "https://images.example/x.png"
 # What a trigger may raise: deadlock, serialization, disk full, lock not available, canceled, assertion, the server's own words.
@@ -239,12 +240,12 @@ def many_that_take_their_time():
     wait_for(lambda: lab.count("running") > 0, 60, "their claim")
     good = [lab.insert_job(f"good {i}", f"{IMAGE}?good{i}")[0] for i in range(10)]
     lab.query("UPDATE public.jobs SET priority = 1 WHERE id = ANY (%s::uuid[])", good)
-    begun, took = time.monotonic(), None
+    begun, took, left = time.monotonic(), None, 0
     while lab.unended() > 0 and time.monotonic() < begun + 180:
         most = max(most, sessions(lab))
         silence = max(silence, lab.value("SELECT extract(epoch FROM now() - heartbeat_at)::float8 FROM meshify.workers WHERE NOT dead"))
         if took is None and lab.value("SELECT count(*) FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[])", good) == len(good):
-            took = time.monotonic() - begun
+            took, left = time.monotonic() - begun, lab.unended()
         time.sleep(0.2)
     is_(lab.query("SELECT status, count(*), max(attempts) FROM public.jobs GROUP BY 1 ORDER BY 1"), [("done", 10, 1), ("error", 200, 1)],
         "slow closings: all are closed, at the first attempt")
@@ -252,7 +253,7 @@ def many_that_take_their_time():
     is_(daemon.said("The database is away|The lease is lost|holding still|No heartbeat"), 0, "slow closings: the connection and the lease are kept")
     ok(most <= before, "slow closings: no session more than before", f"{most}, before {before}")
     ok(silence < 30, "slow closings: heartbeats go on", f"{silence:.1f} s without one")
-    ok(took is not None and took < (time.monotonic() - begun) * 0.75, "slow closings: good ones are done before the last of them", f"after {took} s of {time.monotonic() - begun:.1f}")
+    ok(left > (50 if QUIET else 0), "slow closings: good ones are done before the last of them", f"{left} left after {took} s of {time.monotonic() - begun:.1f}")
     lab.sim.stop()
 
 

@@ -22,6 +22,7 @@ WRAPPER = os.environ.get("WRAPPER", "").split()  # e.g. valgrind, around each me
 VARIANT = [v for v in os.environ.get("LAB_VARIANT", "").split(",") if v]  # files of sql/dev/variants
 # "poll": all daemons go through PgBouncer in transaction mode; "listen": and LISTEN on a direct connection.
 BOUNCER = os.environ.get("LAB_BOUNCER", "")
+PATIENCE = float(os.environ.get("PATIENCE", "1"))  # deadlines are so many times as long: sanitizers and valgrind take theirs
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 TRELLIS = "firtoz/trellis:e8f6c45206993f297372f5436b90350817bd9b4a0d52d2a76df50c1c8afa2b3c"
 
@@ -37,6 +38,7 @@ def clean_environment(**more):
 
 def wait_for(condition, seconds=30.0, what="a condition"):
     """Waits until `condition()` is true and returns its value; says what did not come true."""
+    seconds *= PATIENCE
     end = time.monotonic() + seconds
     while True:
         value = condition()
