@@ -58,11 +58,20 @@ static void end_op(HttpOp *op, CURLcode code) {
     (void) sd_event_source_set_enabled(op->http->defer, SD_EVENT_ONESHOT);
 }
 
-/* While a body is paused curl unpacks what it had read of it, 16 KiB, and gives up above 64 MiB. */
+/* While a body is paused curl unpacks what it had read of it, 16 KiB, and gives up above 64 MiB: newer
+ * versions by the first of these codes, older ones by the second. */
+static bool is_too_much(CURLcode code) {
+#if LIBCURL_VERSION_NUM >= 0x080600
+    if (code == CURLE_TOO_LARGE)
+        return true;
+#endif
+    return code == CURLE_OUT_OF_MEMORY;
+}
+
 static bool is_bomb(const HttpOp *op, CURLcode code) {
     struct curl_header *packed;
 
-    return code == CURLE_OUT_OF_MEMORY && op->paused &&
+    return is_too_much(code) && op->paused &&
            curl_easy_header(op->easy, "Content-Encoding", 0, CURLH_HEADER, -1, &packed) ==
                CURLHE_OK;
 }
@@ -100,15 +109,13 @@ static HttpEnd end_of(const HttpOp *op) {
         return op->reply.end == HTTP_TOO_LARGE ? HTTP_TOO_LARGE
                : op->reply.end == HTTP_SINK    ? HTTP_SINK
                                                : HTTP_LOST;
-    case CURLE_OUT_OF_MEMORY:
-        if (op->reply.end == HTTP_TOO_LARGE)
-            return HTTP_TOO_LARGE;
-        break;
     case CURLE_COULDNT_CONNECT:
         if (op->reply.end == HTTP_PRIVATE)
             return HTTP_PRIVATE;
         break;
     default:
+        if (is_too_much(op->code) && op->reply.end == HTTP_TOO_LARGE)
+            return HTTP_TOO_LARGE;
         break;
     }
     /* Of a request without a body nobody can say how far it came. */

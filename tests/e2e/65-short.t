@@ -182,12 +182,10 @@ def no_memory():
     run = Supervised(lab, lambda: lab.daemon(wait=False, environment=shim.environment, **keys))
     run.daemon.wait_line("is ready as", 30)
     chance = random.Random(5)
-    jobs = []
-    for i in range(200):
-        if i >= 40 and shim.failed() > 100:
-            break
-        if i < 40:
-            jobs += insert(lab, 4, f"round{i}x")
+    jobs, rounds, last = [], 0, time.monotonic() + 180
+    while rounds < 40 or (shim.failed() <= 100 and time.monotonic() < last): # a slow machine allocates less in a round
+        jobs += insert(lab, 4, f"round{rounds}x") if lab.unended() < 160 else []
+        rounds += 1
         shim.fail(chance.choice((10, 50, 300, 1000, 5000)), chance.getrandbits(48))
         end = time.monotonic() + 0.25
         while time.monotonic() < end:
