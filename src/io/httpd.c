@@ -365,9 +365,11 @@ int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *addr
         httpd_free(h);
         return -EINVAL;
     }
+    /* Our list is the limit. The library has one of its own, which also counts those that were let go and are not
+     * closed yet, and it refuses what comes above it. */
     h->daemon =
         MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, h,
-                         MHD_OPTION_CONNECTION_LIMIT, clients + HTTPD_AT_ONCE,
+                         MHD_OPTION_CONNECTION_LIMIT, 4 * clients + HTTPD_AT_ONCE,
                          MHD_OPTION_NOTIFY_CONNECTION, on_client, h, MHD_OPTION_NOTIFY_COMPLETED,
                          on_answered, h, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HTTPD_MEMORY,
                          MHD_OPTION_CONNECTION_TIMEOUT, HTTPD_SILENCE_SECONDS, MHD_OPTION_END);

@@ -43,7 +43,7 @@ def migrations():
     says(lab, "once it is there, the owner migrates", 0, "the schema is version", args=["meshifyctl", "migrate"], **{"database.url": owner})
     says(lab, "a login that may not work is told by its name", 1, "GRANT meshify_worker TO meshifyd;", args=["meshifyctl", "status"],
          **{"database.url": worker})
-    lab.postgres.grant()
+    lab.postgres.execute("GRANT meshify_worker TO meshifyd", SUPERUSER) # who made the role may, since PostgreSQL 16
     daemon = lab.daemon()
     job, _ = lab.insert_job("a chair", IMAGE)
     lab.wait_status(job, "done")
