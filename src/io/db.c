@@ -23,8 +23,9 @@
 #define DB_RETRY_MAX (5 * USEC_PER_SEC)
 #define DB_RETRY_AUTH (300 * USEC_PER_SEC)   /* hosts ban addresses that guess passwords */
 #define DB_RETRY_REFUSED (10 * USEC_PER_SEC) /* then doubled each time, up to the former */
-#define DB_BATCHES_MAX 4           /* under way at once; what comes meanwhile travels together */
-#define DB_BATCH_CALLS 200         /* in one transaction */
+#define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
+#define DB_BATCH_CALLS 200 /* in one transaction */
+#define DB_LATE_USEC (10 * USEC_PER_SEC)
 #define DB_BATCH_USEC USEC_PER_SEC /* what its calls may take, about: heartbeats wait behind them */
 #define DB_PARAMS_MAX 12
 
@@ -354,6 +355,19 @@ static void plan_timing(Db *db, DbFailure failure, bool was_up) {
         db->untimed = DB_TIMED_FOREVER;
 }
 
+/* A transaction that has lasted so long may do so each time: its calls go one by one from now on. It is lost by our
+ * own deadline, or by the server's (transaction_timeout, since PostgreSQL 17). */
+static void part_late(Db *db) {
+    Batch *batch = TAILQ_FIRST(&db->batches);
+    DbOp *op;
+
+    if (!batch || clock_now_usec() < db->began_usec + DB_LATE_USEC)
+        return;
+    db->calls_max = 1;
+    TAILQ_FOREACH(op, &batch->ops, link)
+    op->flags |= DB_ALONE;
+}
+
 /* The connection is gone: what was under way goes back to the queue's head, or is told. */
 static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec) {
     DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
@@ -364,6 +378,7 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
     db->failure = failure;
     db->failures += !was_up;
     plan_timing(db, failure, was_up);
+    part_late(db);
     db_disconnect(db);
     while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
         TAILQ_REMOVE(&db->batches, batch, link);
@@ -463,24 +478,11 @@ int db_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     return 0;
 }
 
-/* What one transaction could not do in its time, would take as long again: its calls are sent one by one. */
-static void part_late(Db *db) {
-    Batch *batch = TAILQ_FIRST(&db->batches);
-    DbOp *op;
-
-    if (!batch)
-        return;
-    db->calls_max = 1;
-    TAILQ_FOREACH(op, &batch->ops, link)
-    op->flags |= DB_ALONE;
-}
-
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Db *db = userdata;
 
     (void) source;
     (void) usec;
-    part_late(db);
     if (db->state == DB_AWAY)
         db_connect(db);
     else
