@@ -25,7 +25,7 @@
 #define DB_RETRY_REFUSED (10 * USEC_PER_SEC) /* then doubled each time, up to the former */
 #define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
 #define DB_BATCH_CALLS 200 /* in one transaction */
-#define DB_LATE_USEC (10 * USEC_PER_SEC)
+#define DB_LATE_USEC (10 * USEC_PER_SEC) /* a transaction lost after that was slow, not unlucky */
 #define DB_BATCH_USEC USEC_PER_SEC /* what its calls may take, about: heartbeats wait behind them */
 #define DB_PARAMS_MAX 12
 

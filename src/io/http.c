@@ -114,7 +114,7 @@ static HttpEnd end_of(const HttpOp *op) {
             return HTTP_PRIVATE;
         break;
     default:
-        if (is_too_much(op->code) && op->reply.end == HTTP_TOO_LARGE)
+        if (op->reply.end == HTTP_TOO_LARGE)
             return HTTP_TOO_LARGE;
         break;
     }

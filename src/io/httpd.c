@@ -366,7 +366,7 @@ int httpd_new(Httpd **ret, sd_event *event, Resolver *resolver, const char *addr
         return -EINVAL;
     }
     /* Our list is the limit. The library has one of its own, which also counts those that were let go and are not
-     * closed yet, and it refuses what comes above it. */
+     * closed yet and refuses what comes above it: it is set so high that ours is met first. */
     h->daemon =
         MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, h,
                          MHD_OPTION_CONNECTION_LIMIT, 4 * clients + HTTPD_AT_ONCE,

@@ -607,7 +607,7 @@ def the_lanes():
 
 def the_table():
     result, threads = {}, []
-    for name in set(sys.argv[1:]) & set(GROUPS) or GROUPS: # the names of groups: only these
+    for name in [a for a in sys.argv[1:] if a in GROUPS] or GROUPS: # the names of groups: only these
         def run(name=name):
             try:
                 run_group(name, result)

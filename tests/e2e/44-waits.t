@@ -128,7 +128,7 @@ def an_outage_is_waited_for():
     if may_preload():
         shim = Shim(lab)
     daemon = lab.daemon(environment=shim.environment if may_preload() else None, **QUICK, **{
-        "worker.max_attempts": "2", "replicate.create_timeout": "1s", "database.lease": "3s", "worker.job_timeout": "60s"})
+        "worker.max_attempts": "2", "replicate.create_timeout": "1s", "database.lease": "3s", "worker.job_timeout": "60s" if may_preload() else "30s"})
     lab.sim.fault("create", {"status": 500}, count=-1)
     jobs = [lab.insert_job(f"job {i}", f"{IMAGE}?{i}")[0] for i in range(6)]
     given_up = lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE state = 'given_up'")
