@@ -4,6 +4,7 @@
 import os
 import sys
 import threading
+import time
 
 import psycopg2
 
@@ -162,9 +163,11 @@ def again_while_all_goes_on():
 
     writer = threading.Thread(target=write)
     writer.start()
-    for _ in range(3):
+    times, last = 0, time.monotonic() + 120
+    while times < 3 or (len(jobs) <= 20 and time.monotonic() < last): # a slow machine writes less meanwhile
         lab.postgres.execute("UPDATE meshify.schema_version SET version = 0", "postgres")
         migrated(lab, "again while all goes on")
+        times += 1
     stop.set()
     writer.join(60)
     ok(not errors and len(jobs) > 20, "again while all goes on: each write works", errors[:5] or len(jobs))
