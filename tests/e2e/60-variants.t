@@ -266,7 +266,7 @@ def a_large_busy_table():
         t.join()
     ok(r.returncode == 0 and "is busy" in r.stdout, "a busy table is migrated", r.stdout + r.stderr)
     ok(r.stdout.count("running CREATE INDEX CONCURRENTLY") == 6, "a large one, too", r.stdout)
-    ok(0.5 < slowest[0] < 2, "no insert waited for two seconds", slowest[0])
+    ok(0.25 < slowest[0] < 2, "no insert waited for two seconds", slowest[0])
     ok("20 running jobs have no worker" in r.stdout and "16 jobs are pending" in r.stdout, "what the old worker left is counted", r.stdout)
     is_(lab.query("SELECT status, count(*) FROM meshify.jobs WHERE created_at < now() - interval '1 day' GROUP BY 1 HAVING count(*) < 100 ORDER BY 1"),
         [("pending", 16), ("running", 20)], "and left")
