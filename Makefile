@@ -133,7 +133,7 @@ check-e2e: all                               ## the real programs together (E2E=
 	BUILD=$(BUILD) prove -j3 -e '' $(or $(E2E),$(sort $(wildcard tests/e2e/*.t)))
 
 # But those without a database, and the doctor, who looks at what a new session finds: a pooler keeps old ones.
-BOUNCED := $(filter-out %/01-install.t %/05-sim.t %/06-proxy.t %/70-doctor.t,$(sort $(wildcard tests/e2e/*.t)))
+BOUNCED := $(filter-out %/01-install.t %/05-sim.t %/06-lab_proxies.t %/70-doctor.t,$(sort $(wildcard tests/e2e/*.t)))
 check-pgbouncer: all                         ## end-to-end tests through PgBouncer in transaction mode: polling, and with listen_url
 	BUILD=$(BUILD) LAB_BOUNCER=poll prove -j2 -e '' $(or $(E2E),$(BOUNCED))
 	BUILD=$(BUILD) LAB_BOUNCER=listen prove -j2 -e '' $(or $(E2E),$(BOUNCED))
@@ -189,7 +189,7 @@ check-sanitized:                             ## unit and most end-to-end tests u
 VALGRIND := valgrind -q --error-exitcode=99 --run-libc-freeres=no --leak-check=full \
             --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
 check-valgrind: all                          ## end-to-end tests with each daemon under valgrind
-	BUILD=$(BUILD) PATIENCE=3 WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -j2 -e '' $(addprefix tests/e2e/,20-flow.t 30-stop.t 40-faults.t 45-hostile.t 50-database.t)
+	BUILD=$(BUILD) PATIENCE=3 WRAPPER="$(VALGRIND)" FLOW_JOBS=200 prove -j2 -e '' $(addprefix tests/e2e/,20-flow.t 30-stop.t 40-faults.t 45-hostile_input.t 50-database.t)
 
 chaos: all                                   ## everything goes wrong at once, then all must add up (JOBS=2000 SEED=1 LOG=FILE)
 	BUILD=$(BUILD) JOBS=$(or $(JOBS),2000) SEED=$(or $(SEED),1) LOG=$(LOG) tests/chaos

@@ -125,7 +125,7 @@ def said_by_the_server(lab, what):
 
 
 def read_only():
-    """As a managed database becomes when its disk is full. (What a role or a database sets: 46-rows.t.)"""
+    """As a managed database becomes when its disk is full. (What a role or a database sets: 46-odd_rows.t.)"""
     for how in ("the server", "a new connection"):
         lab = Lab(settings=("log_connections = on",))
         label = f"read-only ({how}): "
