@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/proxy.h"
 #include "base/secret.h"
+#include "core/config_errors.h"
 #include "core/pipeline.h"
 
 typedef enum ConfigListen {
@@ -104,18 +105,6 @@ typedef struct ConfigSource { /* borrowed; later wins */
     const char *instance; /* --instance; NULL: none */
     unsigned needs;       /* CONFIG_FOR_… */
 } ConfigSource;
-
-/* One line each: "FILE:LINE: [section] key: what is wrong; what is allowed". No secret is in it. */
-typedef struct ConfigErrors {
-    char *text; /* NULL: none */
-    unsigned n;
-} ConfigErrors;
-
-void config_errors_done(ConfigErrors *e);
-
-/* Adds a line. Past a hundred lines only the number grows. 0, -ENOMEM. */
-int config_errors_add(ConfigErrors *e, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /* 0, -EINVAL with errors, -ENOMEM. */
 int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr);

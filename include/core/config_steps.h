@@ -2,12 +2,6 @@
 #pragma once
 #include "core/config.h"
 
-typedef struct ConfigWhere {
-    const char *kind; /* "environment " …; NULL: a file */
-    const char *file; /* borrowed */
-    unsigned line;    /* 0: nowhere in particular */
-} ConfigWhere;
-
 typedef struct ConfigDraftKey {
     char *name, *text;
     ConfigWhere at;
@@ -47,7 +41,3 @@ void config_drafts_done(ConfigDrafts *d);
 /* Makes pipelines of them, or adds errors. 0, -ENOMEM. */
 int config_drafts_build(const ConfigDrafts *d, ConfigErrors *e, Pipeline **ret_text,
                         Pipeline **ret_image);
-
-/* Adds "FILE:LINE: [section] key: …". `key` NULL: about the section. 0, -ENOMEM. */
-int config_errors_at(ConfigErrors *e, ConfigWhere at, const char *section, const char *key,
-                     const char *format, ...) __attribute__((format(printf, 5, 6)));

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "core/config.h"
+#include "core/config_units.h"
 
 typedef enum ConfigKind {
     CONFIG_UINT,     /* unsigned, min to max */
@@ -51,17 +52,6 @@ extern const char config_builtin_text[];
 
 /* The row of "section.key"; CONFIG_KEYS: there is none. */
 size_t config_row(const char *name);
-
-#define USEC_PER_MILLISECOND UINT64_C(1000)
-#define USEC_PER_SECOND UINT64_C(1000000)
-#define USEC_PER_MINUTE (60 * USEC_PER_SECOND)
-#define USEC_PER_HOUR (60 * USEC_PER_MINUTE)
-#define USEC_PER_DAY (24 * USEC_PER_HOUR)
-
-/* "90s" to microseconds, "8MiB" to bytes, "600/min" to a number per minute. False: it is none. */
-bool config_read_duration(const char *text, uint64_t *ret_usec);
-bool config_read_size(const char *text, uint64_t *ret_bytes);
-bool config_read_rate(const char *text, uint64_t *ret_per_minute);
 
 /* Characters of the longest name that [storage] path makes, with the number that one may get. */
 size_t config_object_size(const char *path);

@@ -1,102 +1,26 @@
-/* Reads a configuration from its sources, in their order, and checks what single keys can't. */
+/* Reads a configuration from its sources in the order in which they override each other: defaults, built-in
+ * text, file, drop-in, environment, credentials. All errors are collected, so that an operator sees them at
+ * once. The lines of a text are config_ini.c's, one value is config_value.c's, several values together are
+ * config_check.c's; daemon/settings.c opens the files. */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
+#include "core/config_check.h"
 #include "core/config_doubts.h"
 #include "core/config_ini.h"
 #include "core/config_names.h"
-#include "core/config_steps.h"
-#include "core/config_value.h"
-
-/* --- values ---------------------------------------------------------------------------------- */
-
-typedef struct Parse {
-    const ConfigSource *src;
-    Config *c;
-    ConfigErrors *errors;
-    ConfigDrafts drafts;
-    struct {
-        ConfigWhere at;  /* file NULL: it has its default */
-        unsigned source; /* of `at` */
-        bool bad;        /* an error is told already */
-    } rows[CONFIG_KEYS];
-    unsigned source; /* which text is being read */
-    ConfigText text;
-    char section[32]; /* "": a draft's */
-} Parse;
-
-static ConfigWhere where(const Parse *p, size_t row) {
-    if (p->rows[row].at.file)
-        return p->rows[row].at;
-    return (ConfigWhere){ .file = p->src->file.name ? p->src->file.name : "configuration" };
-}
-
-/* An error about row `i`. */
-static int error_row(Parse *p, size_t i, ConfigWhere at, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static int error_row(Parse *p, size_t i, ConfigWhere at, const char *format, ...) {
-    const char *dot = strchr(config_table[i].name, '.');
-    _cleanup_free_ char *section =
-        strndup(config_table[i].name, (size_t) (dot - config_table[i].name));
-    char *what = NULL;
-    va_list ap;
-    int r;
-
-    va_start(ap, format);
-    r = vasprintf(&what, format, ap);
-    va_end(ap);
-    if (r < 0)
-        return -ENOMEM;
-    p->rows[i].bad = true;
-    r = section ? config_errors_at(p->errors, at, section, dot + 1, "%s", what) : -ENOMEM;
-    free(what);
-    return r;
-}
-
-/* Sets row `i` from a text that came from outside. */
-static int set_row(Parse *p, size_t i, const char *text, ConfigWhere at) {
-    const ConfigKey *key = &config_table[i];
-    bool listen = key->field == offsetof(Config, metrics_listen);
-    char why[CONFIG_WHY_MAX];
-    int r;
-
-    p->rows[i].at = at;
-    p->rows[i].source = p->source;
-    p->rows[i].bad = false;
-    if (!*text && (!*key->standard || listen)) {
-        config_value_done(key, p->c);
-        return listen && !(p->c->metrics_listen = strdup("")) ? -ENOMEM : 0;
-    }
-    if (key->flags & CONFIG_LATER && strcmp(text, key->standard) != 0)
-        return error_row(p, i, at, "is not supported yet; leave it out");
-    r = *text ? config_value_set(key, p->c, text) : -EINVAL;
-    if (r != -EINVAL)
-        return r;
-    return error_row(p, i, at, "%s", config_value_refusal(key, text, why, sizeof why));
-}
-
-static int set_defaults(Parse *p) {
-    int r = 0;
-
-    for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++)
-        if (*config_table[i].standard)
-            r = config_value_set(&config_table[i], p->c, config_table[i].standard);
-    return r;
-}
 
 /* --- texts ----------------------------------------------------------------------------------- */
 
-static ConfigWhere here(const Parse *p, unsigned line) {
+static ConfigWhere here(const ConfigParse *p, unsigned line) {
     return (ConfigWhere){ .file = p->text.name ? p->text.name : "configuration", .line = line };
 }
 
 static int take_section(void *userdata, unsigned line, const char *header, bool *ret_wanted) {
-    Parse *p = userdata;
+    ConfigParse *p = userdata;
     ConfigWhere at = here(p, line);
     size_t size = strlen(header);
     int r;
@@ -130,7 +54,7 @@ static int take_section(void *userdata, unsigned line, const char *header, bool 
 
 /* The key that was perhaps meant: one of this section by its earlier name, one that is spelled nearly so, or
  * the same of another section. "": none is near. */
-static void guess_key(const Parse *p, const char *name, char *to, size_t room) {
+static void guess_key(const ConfigParse *p, const char *name, char *to, size_t room) {
     static const struct {
         const char *section, *old, *now;
     } renamed[] = { { "database", "keep", "event_retention" } };
@@ -157,7 +81,7 @@ static void guess_key(const Parse *p, const char *name, char *to, size_t room) {
     }
 }
 
-static int unknown_key(Parse *p, unsigned line, const char *name) {
+static int unknown_key(ConfigParse *p, unsigned line, const char *name) {
     StrBuf known = { 0 };
     size_t size = strlen(p->section);
     char meant[100];
@@ -178,7 +102,7 @@ static int unknown_key(Parse *p, unsigned line, const char *name) {
 }
 
 static int take_key(void *userdata, unsigned line, const char *name, const char *value, bool cut) {
-    Parse *p = userdata;
+    ConfigParse *p = userdata;
     ConfigWhere at = here(p, line);
     char full[96];
     size_t i;
@@ -199,13 +123,13 @@ static int take_key(void *userdata, unsigned line, const char *name, const char 
     if (i == CONFIG_KEYS)
         return unknown_key(p, line, name);
     if (p->rows[i].at.file && p->rows[i].source == p->source)
-        return error_row(p, i, at, "is there twice, first in line %u; write it once",
-                         p->rows[i].at.line);
-    return set_row(p, i, value, at);
+        return config_row_error(p, i, at, "is there twice, first in line %u; write it once",
+                                p->rows[i].at.line);
+    return config_row_set(p, i, value, at);
 }
 
 static int take_more(void *userdata, unsigned line, const char *value, bool cut) {
-    Parse *p = userdata;
+    ConfigParse *p = userdata;
 
     if (!p->section[0] && config_drafts_takes_more(&p->drafts))
         return config_drafts_more(&p->drafts, value, cut);
@@ -217,12 +141,12 @@ static int take_more(void *userdata, unsigned line, const char *value, bool cut)
 }
 
 static int take_bad(void *userdata, unsigned line, const char *why) {
-    Parse *p = userdata;
+    ConfigParse *p = userdata;
 
     return config_errors_add(p->errors, "%s:%u: %s", here(p, line).file, line, why);
 }
 
-static int read_text(Parse *p, ConfigText text) {
+static int read_text(ConfigParse *p, ConfigText text) {
     static const ConfigIni ini = { take_section, take_key, take_more, take_bad };
 
     p->source++;
@@ -232,7 +156,7 @@ static int read_text(Parse *p, ConfigText text) {
 
 /* --- environment and credentials ------------------------------------------------------------- */
 
-static const char *variable(const Parse *p, const char *name) {
+static const char *variable(const ConfigParse *p, const char *name) {
     size_t size = strlen(name);
 
     for (char *const *v = p->src->environ; v && *v; v++)
@@ -242,7 +166,7 @@ static const char *variable(const Parse *p, const char *name) {
 }
 
 /* Does what stands in the environment for this key count at all? */
-static bool counts(const Parse *p, const ConfigKey *key) {
+static bool counts(const ConfigParse *p, const ConfigKey *key) {
     bool storage = strncmp(key->name, "storage.", 8) == 0;
     bool aws = key->env && strncmp(key->env, "AWS_", 4) == 0;
 
@@ -251,7 +175,7 @@ static bool counts(const Parse *p, const ConfigKey *key) {
     return !storage || p->c->storage_driver == (aws ? STORAGE_S3 : STORAGE_SUPABASE);
 }
 
-static int read_variables(Parse *p) {
+static int read_variables(ConfigParse *p) {
     int r = 0;
 
     p->source++;
@@ -259,13 +183,13 @@ static int read_variables(Parse *p) {
         const char *value = config_table[i].env ? variable(p, config_table[i].env) : NULL;
 
         if (value && *value && counts(p, &config_table[i]))
-            r = set_row(p, i, value,
-                        (ConfigWhere){ .kind = "environment ", .file = config_table[i].env });
+            r = config_row_set(
+                p, i, value, (ConfigWhere){ .kind = "environment ", .file = config_table[i].env });
     }
     return r;
 }
 
-static const ConfigText *find_credential(const Parse *p, const char *name) {
+static const ConfigText *find_credential(const ConfigParse *p, const char *name) {
     static const char prefix[] = "meshifyd.";
     const ConfigText *found = NULL;
 
@@ -281,7 +205,7 @@ static const ConfigText *find_credential(const Parse *p, const char *name) {
     return found;
 }
 
-static int read_credentials(Parse *p) {
+static int read_credentials(ConfigParse *p) {
     int r = 0;
 
     p->source++;
@@ -298,7 +222,8 @@ static int read_credentials(Parse *p) {
             continue;
         if (!(copy.text = strndup(c->text, size)))
             return -ENOMEM;
-        r = set_row(p, i, copy.text, (ConfigWhere){ .kind = "credential ", .file = c->name });
+        r = config_row_set(p, i, copy.text,
+                           (ConfigWhere){ .kind = "credential ", .file = c->name });
         secret_done(&copy);
     }
     return r;
@@ -307,7 +232,7 @@ static int read_credentials(Parse *p) {
 /* --- what follows from several values -------------------------------------------------------- */
 
 /* "host@instance", of what a label may hold. */
-static int set_instance(Parse *p) {
+static int set_instance(ConfigParse *p) {
     const char *host = p->src->host && *p->src->host ? p->src->host : "localhost";
     const char *instance = p->src->instance ? p->src->instance : "";
     size_t room = 64 - (strlen(instance) < 32 ? strlen(instance) : 32) - 1;
@@ -324,7 +249,7 @@ static int set_instance(Parse *p) {
     return 0;
 }
 
-static int set_late_defaults(Parse *p) {
+static int set_late_defaults(ConfigParse *p) {
     Config *c = p->c;
     const char *cache = variable(p, "CACHE_DIRECTORY");
     size_t spool = config_row("worker.spool_dir");
@@ -343,106 +268,8 @@ static int set_late_defaults(Parse *p) {
     return set_instance(p);
 }
 
-/* `name` must be set, and is not. */
-static int missing(Parse *p, const char *name, const char *what) {
-    size_t i = config_row(name);
-
-    if (p->rows[i].bad)
-        return 0;
-    if (config_table[i].credential)
-        return error_row(
-            p, i, where(p, i),
-            "is not set; write %s here, or set the environment variable %s, or give the "
-            "systemd credential %s",
-            what, config_table[i].env, config_table[i].credential);
-    return error_row(p, i, where(p, i), "is not set; write %s here%s%s", what,
-                     p->c->storage_driver == STORAGE_SUPABASE ? ", or set the environment variable "
-                                                              : "",
-                     p->c->storage_driver == STORAGE_SUPABASE ? config_table[i].env : "");
-}
-
-/* Paths of the API are ours to add; the dashboard shows several URLs that end in one. */
-static bool has_api_path(const char *url) {
-    static const char *const apis[] = { "/storage/v1",   "/rest/v1",     "/auth/v1",
-                                        "/functions/v1", "/realtime/v1", "/graphql/v1",
-                                        "/dashboard/" };
-
-    for (size_t i = 0; i < sizeof apis / sizeof *apis; i++)
-        if (strstr(url, apis[i]))
-            return true;
-    return false;
-}
-
-static int check_public_url(Parse *p) {
-    size_t i = config_row("storage.public_url");
-
-    if (!p->c->public_url || p->rows[i].bad || !has_api_path(p->c->public_url))
-        return 0;
-    return error_row(p, i, where(p, i),
-                     "is the address that url has from outside: https://HOST without /storage/v1 "
-                     "or another API behind it");
-}
-
-static int check_storage(Parse *p) {
-    const Config *c = p->c;
-    size_t url = config_row("storage.url"), driver = config_row("storage.driver");
-    int r = 0;
-
-    if (c->storage_driver == STORAGE_S3)
-        return error_row(p, driver, where(p, driver),
-                         "s3 is not supported yet; allowed is supabase or dir");
-    if (!c->storage_url)
-        r = missing(p, "storage.url",
-                    c->storage_driver == STORAGE_DIR ? "an absolute path"
-                                                     : "https://PROJECT.supabase.co");
-    else if (c->storage_driver == STORAGE_DIR && c->storage_url[0] != '/')
-        r = error_row(p, url, where(p, url),
-                      "is not a directory; with driver = dir it is an absolute path");
-    else if (c->storage_driver == STORAGE_SUPABASE &&
-             (c->storage_url[0] == '/' || has_api_path(c->storage_url)))
-        r = error_row(
-            p, url, where(p, url),
-            "is not a Supabase project; with driver = supabase it is https://HOST without "
-            "/storage/v1, /rest/v1 or another API behind it");
-    if (r == 0 && c->storage_driver == STORAGE_SUPABASE && !c->storage_key.text)
-        r = missing(p, "storage.key", "the service role key");
-    return r < 0 ? r : check_public_url(p);
-}
-
-/* Row `low` may not be above row `high`. */
-static int check_order(Parse *p, const char *low, uint64_t low_value, const char *high,
-                       uint64_t high_value) {
-    size_t i = config_row(low), k = config_row(high);
-    size_t at = p->rows[i].at.file ? i : k;
-
-    if (low_value <= high_value || p->rows[i].bad || p->rows[k].bad)
-        return 0;
-    return error_row(p, at, where(p, at), "%s is larger than %s; raise the one or lower the other",
-                     low, high);
-}
-
-static int check_replicate(Parse *p) {
-    const Config *c = p->c;
-    size_t url = config_row("replicate.url"), insecure = config_row("replicate.allow_insecure");
-    bool secure = strncmp(c->replicate_url, "https://", 8) == 0;
-    int r = 0;
-
-    if (p->rows[url].bad || p->rows[insecure].bad)
-        r = 0;
-    else if (secure && c->allow_insecure)
-        r = error_row(p, insecure, where(p, insecure),
-                      "cannot be on while url is https; allowed is off");
-    else if (!secure && !c->allow_insecure)
-        r = error_row(p, url, where(p, url),
-                      "http would show the token to everyone on the way; allowed is https, or, for "
-                      "tests, http with allow_insecure = on");
-    if (r == 0 && !c->replicate_token.text)
-        r = missing(p, "replicate.token", "the token");
-    return r;
-}
-
 /* Not a key: all programs of a machine are told of its proxy in this way. */
-static int read_proxies(Parse *p) {
+static int read_proxies(ConfigParse *p) {
     const char *name = NULL;
     int r = proxies_read(p->src->environ, &p->c->proxies, &name);
 
@@ -458,23 +285,8 @@ static int read_proxies(Parse *p) {
         name);
 }
 
-static int check(Parse *p) {
-    Config *c = p->c;
-    int r;
-
-    if ((r = check_order(p, "worker.retry_base", c->retry_base_usec, "worker.retry_max",
-                         c->retry_max_usec)) < 0 ||
-        (r = check_order(p, "replicate.poll_min", c->poll_min_usec, "replicate.poll_max",
-                         c->poll_max_usec)) < 0 ||
-        (r = check_order(p, "asset.max_size", c->asset_max_bytes, "worker.spool_max",
-                         c->spool_max_bytes)) < 0 ||
-        (r = check_replicate(p)) < 0 || (r = check_storage(p)) < 0)
-        return r;
-    return config_drafts_build(&p->drafts, p->errors, &c->text, &c->image);
-}
-
 /* Where a database URL stands, for who looks closer at it: "FILE:LINE". */
-static int keep_where(Parse *p, size_t i) {
+static int keep_where(ConfigParse *p, size_t i) {
     char **at = config_table[i].field == offsetof(Config, database_url) ? &p->c->database_url_at
                                                                         : &p->c->listen_url_at;
     ConfigWhere w = p->rows[i].at;
@@ -486,7 +298,7 @@ static int keep_where(Parse *p, size_t i) {
 }
 
 /* What was written, can be read, and is hardly meant so. */
-static int look_closer(Parse *p, ConfigErrors *warnings) {
+static int look_closer(ConfigParse *p, ConfigErrors *warnings) {
     int r = 0;
 
     for (size_t i = 0; i < CONFIG_KEYS && r == 0; i++) {
@@ -501,8 +313,8 @@ static int look_closer(Parse *p, ConfigErrors *warnings) {
         (void) snprintf(section, sizeof section, "%.*s", (int) (dot - config_table[i].name),
                         config_table[i].name);
         if (r == 0 && doubt != CONFIG_DOUBT_NONE)
-            r = config_errors_at(doubt == CONFIG_DOUBT_ERROR ? p->errors : warnings, where(p, i),
-                                 section, dot + 1, "%s", why);
+            r = config_errors_at(doubt == CONFIG_DOUBT_ERROR ? p->errors : warnings,
+                                 config_row_where(p, i), section, dot + 1, "%s", why);
     }
     return r;
 }
@@ -511,17 +323,17 @@ int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
     const ConfigText standard = { "built-in", config_builtin_text, strlen(config_builtin_text) };
     _cleanup_(config_freep) Config *c = calloc(1, sizeof *c);
     ConfigErrors errors = { 0 }, warnings = { 0 };
-    Parse p = { .src = src, .c = c, .errors = &errors };
+    ConfigParse p = { .src = src, .c = c, .errors = &errors };
     int r;
 
     if (!c)
         return -ENOMEM;
-    if ((r = set_defaults(&p)) == 0 && (r = read_text(&p, standard)) == 0 &&
+    if ((r = config_rows_set_defaults(&p)) == 0 && (r = read_text(&p, standard)) == 0 &&
         (r = read_text(&p, src->file)) == 0 && (r = read_text(&p, src->dropin)) == 0 &&
         (r = read_variables(&p)) == 0 && (r = read_credentials(&p)) == 0 &&
         (r = set_late_defaults(&p)) == 0 && (r = read_proxies(&p)) == 0 &&
         src->needs == CONFIG_FOR_DAEMON)
-        r = check(&p);
+        r = config_check(&p);
     if (r == 0)
         r = look_closer(&p, &warnings);
     c->warnings = warnings.text;

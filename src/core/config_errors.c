@@ -1,4 +1,5 @@
-/* The errors of a configuration, a line each: all of them are told at once. */
+/* The errors of a configuration, one line each, collected so that an operator mends all of them at once. What
+ * is an error is decided by the files that read and check; here it only becomes a line. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,7 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
-#include "core/config_steps.h"
+#include "core/config_errors.h"
 
 #define ERRORS_MAX 100
 

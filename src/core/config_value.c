@@ -1,4 +1,6 @@
-/* Reads one value of the configuration as its row says: durations, sizes, rates, URLs. */
+/* One value of the configuration: whether a text is of the kind that its row of config_table.c asks for, and
+ * what to tell the operator when it is not. Numbers with units are config_units.c's; a database URL is looked
+ * into by database_url.c. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,82 +13,10 @@
 
 #define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-/* --- numbers with units ---------------------------------------------------------------------- */
-
-typedef struct Unit {
-    const char *word;
-    uint64_t factor;
-} Unit;
-
-static const Unit durations[] = {
-    { "d", USEC_PER_DAY },    { "h", USEC_PER_HOUR },         { "min", USEC_PER_MINUTE },
-    { "s", USEC_PER_SECOND }, { "ms", USEC_PER_MILLISECOND }, { NULL, 0 },
-};
-
-static const Unit sizes[] = {
-    { "TiB", UINT64_C(1) << 40 },
-    { "GiB", UINT64_C(1) << 30 },
-    { "MiB", UINT64_C(1) << 20 },
-    { "KiB", UINT64_C(1) << 10 },
-    { "B", 1 },
-    { NULL, 0 },
-};
-
-static const Unit rates[] = {
-    { "/min", 1 },
-    { "/s", 60 },
-    { NULL, 0 },
-};
-
-/* Digits alone, so that no sign, no space and no other base comes in; `end` is what follows. */
-static bool read_number(const char *text, uint64_t *ret, const char **end) {
-    uint64_t n = 0;
-
-    if (!isdigit((unsigned char) *text))
-        return false;
-    for (; isdigit((unsigned char) *text); text++)
-        if (__builtin_mul_overflow(n, (uint64_t) 10, &n) ||
-            __builtin_add_overflow(n, (uint64_t) (*text - '0'), &n))
-            return false;
-    *ret = n;
-    *end = text;
-    return true;
-}
-
-/* Zero needs no unit, everything else does: 30 what? */
-static bool read_units(const char *text, const Unit *units, uint64_t *ret) {
-    const char *unit;
-    uint64_t n;
-
-    if (!read_number(text, &n, &unit))
-        return false;
-    unit += strspn(unit, " \t");
-    if (n == 0 && *unit == '\0') {
-        *ret = 0;
-        return true;
-    }
-    for (; units->word; units++)
-        if (strcmp(unit, units->word) == 0)
-            return !__builtin_mul_overflow(n, units->factor, ret);
-    return false;
-}
-
-bool config_read_duration(const char *text, uint64_t *ret_usec) {
-    return read_units(text, durations, ret_usec);
-}
-
-bool config_read_size(const char *text, uint64_t *ret_bytes) {
-    return read_units(text, sizes, ret_bytes);
-}
-
-bool config_read_rate(const char *text, uint64_t *ret_per_minute) {
-    return read_units(text, rates, ret_per_minute);
-}
-
 static bool read_whole(const char *text, uint64_t *ret) {
     const char *end;
 
-    return read_number(text, ret, &end) && *end == '\0';
+    return config_read_number(text, ret, &end) && *end == '\0';
 }
 
 static bool read_switch(const char *text, uint64_t *ret) {
@@ -398,14 +328,6 @@ bool config_value_is_secret(const ConfigKey *key) {
     return key->kind == CONFIG_DATABASE || key->kind == CONFIG_KEY;
 }
 
-static const char *write_units(uint64_t n, const Unit *units, char *to, size_t room) {
-    while (units[1].word && (n % units->factor != 0 || n == 0))
-        units++;
-    snprintf(to, room, "%llu%s", (unsigned long long) (n / units->factor),
-             n == 0 ? "" : units->word);
-    return to;
-}
-
 const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
     static const char *const texts[] = {
         [CONFIG_SWITCH] = "on or off",
@@ -437,13 +359,13 @@ const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
         break;
     case CONFIG_DURATION:
         snprintf(to, room, "a duration from %s to %s (units: ms, s, min, h, d)",
-                 write_units(key->min, durations, low, sizeof low),
-                 write_units(key->max, durations, high, sizeof high));
+                 config_write_duration(key->min, low, sizeof low),
+                 config_write_duration(key->max, high, sizeof high));
         break;
     case CONFIG_SIZE:
         snprintf(to, room, "a size from %s to %s (units: B, KiB, MiB, GiB, TiB)",
-                 write_units(key->min, sizes, low, sizeof low),
-                 write_units(key->max, sizes, high, sizeof high));
+                 config_write_size(key->min, low, sizeof low),
+                 config_write_size(key->max, high, sizeof high));
         break;
     case CONFIG_WORD:
         snprintf(to, room, "one of: %s", key->words);
