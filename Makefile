@@ -13,12 +13,12 @@ PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
 BASE   := address fault redact str proxy json message db_failure hash prom clock log_out log say
-CORE   := job config config_errors config_table config_ini config_names config_units config_doubts config_rows config_check config_steps config_value database_url pipeline retry hold scan sift glb glb_json
+CORE   := job config config_errors config_table config_ini config_names config_units config_doubts config_rows config_check config_steps config_value database_url pipeline retry hold scan sift glb glb_json glb_items
 FLOW   := notify claim answer service predict wanted listing look audit poll download validate bucket object store store_supabase store_sign complete
 IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_connect db http_body http_route http httpd spool dir dir_sweep
 DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying retelling filing lockline finishing closing stages lease wakeup prune audit sweep sample metrics pages status
 CTL    := ctl migrate jobs top admin
-DOCTOR := login doctor doctor_db doctor_hosts doctor_http
+DOCTOR := login doctor_report doctor_query doctor_users doctor_schema doctor_db doctor_hosts doctor_http doctor
 CTL_IO := db_login db_session turns aside resolve http_route http_body http # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
@@ -216,7 +216,7 @@ $(TIDY): tidy-%:
 # gcc sees the code best as it is written, not as -O2 makes it. In these files it takes for lost what a
 # structure owns that it can't follow to its end; valgrind and ASan can.
 ANALYZE := $(TIDY:tidy-%=analyze-%)
-OWNED   := src/core/config.c src/core/config_steps.c src/core/config_value.c src/flow/predict.c src/io/hosts.c src/io/http.c tests/sim/http.c tests/sim/store.c
+OWNED   := src/core/config_rows.c src/core/config_steps.c src/core/config_value.c src/flow/predict.c src/io/hosts.c src/io/http.c tests/sim/http.c tests/sim/store.c
 analyze: $(ANALYZE)                          ## gcc -fanalyzer, each finding an error
 
 $(ANALYZE): analyze-%:

@@ -1,13 +1,13 @@
+/* The JSON chunk of a GLB, read as it comes: what leads from place to place, and which numbers of each item are
+ * kept, is a table. Memory stays bounded, since the chunk is not kept. json_scan.c reads JSON as such; glb_items.c
+ * checks what was collected here. */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/glb_items.h"
 #include "core/glb_json.h"
 #include "core/scan.h"
-
-#define ITEMS_MAX 65536 /* of one kind: bounds memory at some megabytes */
 
 /* Where in the document we are; what lies elsewhere is skipped. */
 typedef enum Place {
@@ -127,45 +127,6 @@ static const Rule rules[] = {
 };
 /* clang-format on */
 
-static const struct {
-    const char *name;
-    unsigned rows, columns;
-} types[] = {
-    { "SCALAR", 1, 1 }, { "VEC2", 2, 1 }, { "VEC3", 3, 1 }, { "VEC4", 4, 1 },
-    { "MAT2", 2, 2 },   { "MAT3", 3, 3 }, { "MAT4", 4, 4 },
-};
-
-typedef struct Buffer {
-    uint64_t size;
-    bool own; /* the BIN chunk's, not a data: URI */
-} Buffer;
-
-typedef struct View {
-    uint64_t offset, size, stride;
-    uint64_t buffer;
-} View;
-
-typedef struct Accessor {
-    int64_t view; /* -1: none */
-    uint64_t offset, count;
-    uint16_t component;
-    uint8_t type;
-    bool sparse;
-    uint64_t sparse_count, indices_offset, values_offset;
-    uint32_t indices_view, values_view;
-    uint16_t indices_component;
-} Accessor;
-
-typedef struct Primitive {
-    uint32_t mode;
-    int64_t indices, position; /* -1: none */
-} Primitive;
-
-typedef struct Items {
-    void *items;
-    size_t n, room;
-} Items;
-
 struct GlbJson {
     Scan scan;
     Place places[SCAN_DEPTH_MAX + 2]; /* one a level */
@@ -173,58 +134,27 @@ struct GlbJson {
     const Rule *rule; /* what the last key leads to; NULL: nothing of ours */
     uint32_t seen;    /* bit per place: arrays of the root that were there */
     int64_t fields[_FIELD_MAX];
-    Items buffers, views, accessors, primitives;
+    GlbItems items;
     GlbInfo info;
-    char error[128];
 };
 
 GlbJson *glb_json_free(GlbJson *j) {
     if (j) {
-        free(j->buffers.items);
-        free(j->views.items);
-        free(j->accessors.items);
-        free(j->primitives.items);
+        glb_items_done(&j->items);
         free(j);
     }
     return NULL;
 }
 
 const char *glb_json_error(const GlbJson *j) {
-    return j->error;
+    return j->items.error;
 }
 
 const GlbInfo *glb_json_info(const GlbJson *j) {
     return &j->info;
 }
 
-static int fail(GlbJson *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static int fail(GlbJson *j, const char *format, ...) {
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(j->error, sizeof j->error, format, ap);
-    va_end(ap);
-    return -EBADMSG;
-}
-
 /* --- reading --------------------------------------------------------------------------------- */
-
-static int add_item(GlbJson *j, Items *to, const void *item, size_t size) {
-    if (to->n == to->room) {
-        size_t room = to->room ? 2 * to->room : 16;
-        void *items;
-
-        if (to->n == ITEMS_MAX)
-            return fail(j, "more than %d accessors, views, buffers or primitives", ITEMS_MAX);
-        if (!(items = reallocarray(to->items, room, size)))
-            return -ENOMEM;
-        to->items = items;
-        to->room = room;
-    }
-    memcpy((char *) to->items + to->n++ * size, item, size);
-    return 0;
-}
 
 static uint64_t or_zero(int64_t value) {
     return value < 0 ? 0 : (uint64_t) value;
@@ -232,94 +162,84 @@ static uint64_t or_zero(int64_t value) {
 
 static int end_buffer(GlbJson *j) {
     const int64_t *f = j->fields;
-    Buffer b = { .size = or_zero(f[BUFFER_LENGTH]), .own = f[BUFFER_URI] < 0 };
+    GlbBuffer b = { .size = or_zero(f[BUFFER_LENGTH]), .own = f[BUFFER_URI] < 0 };
 
     if (f[BUFFER_LENGTH] < 1)
-        return fail(j, "buffer %zu has no length", j->buffers.n);
+        return glb_items_fail(&j->items, "buffer %zu has no length", j->items.buffers.n);
     if (f[BUFFER_URI] == 0)
-        return fail(j, "buffer %zu lies in another file", j->buffers.n);
-    if (b.own && j->buffers.n > 0) {
+        return glb_items_fail(&j->items, "buffer %zu lies in another file", j->items.buffers.n);
+    if (b.own && j->items.buffers.n > 0) {
         if (f[BUFFER_EMPTY] < 0)
-            return fail(j, "buffer %zu has no data", j->buffers.n);
+            return glb_items_fail(&j->items, "buffer %zu has no data", j->items.buffers.n);
         b.own = false;
     }
-    return add_item(j, &j->buffers, &b, sizeof b);
+    return glb_items_add(&j->items, &j->items.buffers, &b, sizeof b);
 }
 
 static int end_view(GlbJson *j) {
     const int64_t *f = j->fields;
-    View v = { .offset = or_zero(f[VIEW_OFFSET]),
-               .size = or_zero(f[VIEW_LENGTH]),
-               .stride = or_zero(f[VIEW_STRIDE]),
-               .buffer = or_zero(f[VIEW_BUFFER]) };
+    GlbView v = { .offset = or_zero(f[VIEW_OFFSET]),
+                  .size = or_zero(f[VIEW_LENGTH]),
+                  .stride = or_zero(f[VIEW_STRIDE]),
+                  .buffer = or_zero(f[VIEW_BUFFER]) };
 
     if (f[VIEW_BUFFER] < 0 || f[VIEW_LENGTH] < 1)
-        return fail(j, "buffer view %zu has no buffer or no length", j->views.n);
+        return glb_items_fail(&j->items, "buffer view %zu has no buffer or no length",
+                              j->items.views.n);
     if (v.stride > 252)
-        return fail(j, "buffer view %zu has a stride above 252", j->views.n);
-    return add_item(j, &j->views, &v, sizeof v);
-}
-
-static unsigned component_size(int64_t component) {
-    switch (component) {
-    case 5120: /* byte */
-    case 5121:
-        return 1;
-    case 5122: /* short */
-    case 5123:
-        return 2;
-    case 5125: /* unsigned int */
-    case 5126: /* float */
-        return 4;
-    default:
-        return 0;
-    }
+        return glb_items_fail(&j->items, "buffer view %zu has a stride above 252",
+                              j->items.views.n);
+    return glb_items_add(&j->items, &j->items.views, &v, sizeof v);
 }
 
 static int end_accessor(GlbJson *j) {
     const int64_t *f = j->fields;
-    Accessor a = { .view = f[ACCESSOR_VIEW],
-                   .offset = or_zero(f[ACCESSOR_OFFSET]),
-                   .count = or_zero(f[ACCESSOR_COUNT]),
-                   .component = (uint16_t) f[ACCESSOR_COMPONENT],
-                   .type = (uint8_t) f[ACCESSOR_TYPE],
-                   .sparse = f[SPARSE_COUNT] >= 0,
-                   .sparse_count = or_zero(f[SPARSE_COUNT]),
-                   .indices_offset = or_zero(f[INDICES_OFFSET]),
-                   .values_offset = or_zero(f[VALUES_OFFSET]),
-                   .indices_view = (uint32_t) f[INDICES_VIEW],
-                   .values_view = (uint32_t) f[VALUES_VIEW],
-                   .indices_component = (uint16_t) f[INDICES_COMPONENT] };
+    GlbAccessor a = { .view = f[ACCESSOR_VIEW],
+                      .offset = or_zero(f[ACCESSOR_OFFSET]),
+                      .count = or_zero(f[ACCESSOR_COUNT]),
+                      .component = (uint16_t) f[ACCESSOR_COMPONENT],
+                      .type = (uint8_t) f[ACCESSOR_TYPE],
+                      .sparse = f[SPARSE_COUNT] >= 0,
+                      .sparse_count = or_zero(f[SPARSE_COUNT]),
+                      .indices_offset = or_zero(f[INDICES_OFFSET]),
+                      .values_offset = or_zero(f[VALUES_OFFSET]),
+                      .indices_view = (uint32_t) f[INDICES_VIEW],
+                      .values_view = (uint32_t) f[VALUES_VIEW],
+                      .indices_component = (uint16_t) f[INDICES_COMPONENT] };
 
     if (f[ACCESSOR_COUNT] < 1 || f[ACCESSOR_COUNT] > UINT32_MAX)
-        return fail(j, "accessor %zu has no count, or one that can't be", j->accessors.n);
-    if (component_size(f[ACCESSOR_COMPONENT]) == 0 || f[ACCESSOR_TYPE] < 0)
-        return fail(j, "accessor %zu has no type, or an unknown one", j->accessors.n);
+        return glb_items_fail(&j->items, "accessor %zu has no count, or one that can't be",
+                              j->items.accessors.n);
+    if (glb_component_size(f[ACCESSOR_COMPONENT]) == 0 || f[ACCESSOR_TYPE] < 0)
+        return glb_items_fail(&j->items, "accessor %zu has no type, or an unknown one",
+                              j->items.accessors.n);
     if (a.sparse &&
         (a.sparse_count < 1 || a.sparse_count > a.count || f[INDICES_VIEW] < 0 ||
          f[INDICES_VIEW] > UINT32_MAX || f[VALUES_VIEW] < 0 || f[VALUES_VIEW] > UINT32_MAX ||
          (f[INDICES_COMPONENT] != 5121 && f[INDICES_COMPONENT] != 5123 &&
           f[INDICES_COMPONENT] != 5125)))
-        return fail(j, "accessor %zu is sparse and does not say how", j->accessors.n);
-    return add_item(j, &j->accessors, &a, sizeof a);
+        return glb_items_fail(&j->items, "accessor %zu is sparse and does not say how",
+                              j->items.accessors.n);
+    return glb_items_add(&j->items, &j->items.accessors, &a, sizeof a);
 }
 
 static int end_primitive(GlbJson *j) {
     const int64_t *f = j->fields;
-    Primitive p = { .mode = f[PRIMITIVE_MODE] < 0 ? 4 : (uint32_t) f[PRIMITIVE_MODE],
-                    .indices = f[PRIMITIVE_INDICES],
-                    .position = f[PRIMITIVE_POSITION] };
+    GlbPrimitive p = { .mode = f[PRIMITIVE_MODE] < 0 ? 4 : (uint32_t) f[PRIMITIVE_MODE],
+                       .indices = f[PRIMITIVE_INDICES],
+                       .position = f[PRIMITIVE_POSITION] };
 
     if (f[PRIMITIVE_MODE] > 6)
-        return fail(j, "primitive %zu has an unknown mode", j->primitives.n);
-    return add_item(j, &j->primitives, &p, sizeof p);
+        return glb_items_fail(&j->items, "primitive %zu has an unknown mode",
+                              j->items.primitives.n);
+    return glb_items_add(&j->items, &j->items.primitives, &p, sizeof p);
 }
 
 /* Which fields belong to an item, and what becomes of them at its end. */
 static const struct {
     Field first, last;
     int (*end)(GlbJson *j);
-} items[_PLACE_MAX] = {
+} ends[_PLACE_MAX] = {
     [IN_BUFFER] = { BUFFER_LENGTH, BUFFER_EMPTY, end_buffer },
     [IN_VIEW] = { VIEW_BUFFER, VIEW_STRIDE, end_view },
     [IN_ACCESSOR] = { ACCESSOR_VIEW, VALUES_OFFSET, end_accessor },
@@ -332,19 +252,17 @@ static int open_place(GlbJson *j, Place place) {
     /* Readers differ in which of two equal names they take, so the check would be of the other. */
     if (j->places[j->depth] == IN_ROOT && place != IN_SKIPPED) {
         if (j->seen & UINT32_C(1) << place)
-            return fail(j, "a member of the root is there twice");
+            return glb_items_fail(&j->items, "a member of the root is there twice");
         j->seen |= UINT32_C(1) << place;
     }
     j->places[++j->depth] = place;
-    if (items[place].end)
-        for (Field f = items[place].first; f <= items[place].last; f++)
+    if (ends[place].end)
+        for (Field f = ends[place].first; f <= ends[place].last; f++)
             j->fields[f] = -1;
     return 0;
 }
 
 static int set_string(GlbJson *j, Field field, const char *text) {
-    size_t i = 0;
-
     switch (field) {
     case ASSET_VERSION:
         j->fields[field] = strncmp(text, "2.", 2) == 0 ? 2 : 0;
@@ -353,9 +271,7 @@ static int set_string(GlbJson *j, Field field, const char *text) {
         j->fields[field] = strncmp(text, "data:", 5) == 0;
         return 0;
     default: /* ACCESSOR_TYPE */
-        while (i < sizeof types / sizeof *types && strcmp(types[i].name, text) != 0)
-            i++;
-        j->fields[field] = i < sizeof types / sizeof *types ? (int64_t) i : -1;
+        j->fields[field] = glb_type_find(text);
         return 0;
     }
 }
@@ -369,7 +285,7 @@ static int set_number(GlbJson *j, Field field, const char *text) {
     double value = strtod(text, NULL);
 
     if (!(value >= 0 && value <= 9007199254740992.0) || value != (double) (int64_t) value)
-        return fail(j, "a count, an offset or an index is no whole number");
+        return glb_items_fail(&j->items, "a count, an offset or an index is no whole number");
     if (!is_largest(field) || (int64_t) value > j->fields[field])
         j->fields[field] = (int64_t) value;
     return 0;
@@ -401,10 +317,11 @@ static int told(void *userdata, ScanToken token, const char *text) {
     }
     if (token == SCAN_END) {
         j->depth--;
-        return items[place].end ? items[place].end(j) : 0;
+        return ends[place].end ? ends[place].end(j) : 0;
     }
     if (rule && rule->token != token)
-        return fail(j, "%s is of the wrong type", rule->key ? rule->key : "an element");
+        return glb_items_fail(&j->items, "%s is of the wrong type",
+                              rule->key ? rule->key : "an element");
     if (rule && rule->field == BUFFER_EMPTY)
         j->fields[BUFFER_EMPTY] = 1;
     if (token == SCAN_OBJECT || token == SCAN_ARRAY)
@@ -427,7 +344,9 @@ GlbJson *glb_json_new(void) {
 }
 
 static int scanned(GlbJson *j, int r) {
-    return r == -EBADMSG && !j->error[0] ? fail(j, "the JSON chunk is not JSON") : r;
+    return r == -EBADMSG && !j->items.error[0]
+               ? glb_items_fail(&j->items, "the JSON chunk is not JSON")
+               : r;
 }
 
 int glb_json_feed(GlbJson *j, const void *bytes, size_t size) {
@@ -438,90 +357,10 @@ int glb_json_end(GlbJson *j) {
     return scanned(j, scan_end(&j->scan));
 }
 
-/* --- checking -------------------------------------------------------------------------------- */
-
-/* Do `count` elements of `size` bytes, `stride` apart, lie within `room` from `offset` on? */
-static bool fits(uint64_t offset, uint64_t count, uint64_t stride, uint64_t size, uint64_t room) {
-    uint64_t end; /* count < 2^32, stride < 2^8: no overflow but with the offset */
-
-    return !__builtin_add_overflow(offset, (count - 1) * stride + size, &end) && end <= room;
-}
-
-static uint64_t element_size(const Accessor *a) {
-    uint64_t column = types[a->type].rows * (uint64_t) component_size(a->component);
-
-    /* The columns of a matrix begin at multiples of 4. */
-    return types[a->type].columns > 1 ? types[a->type].columns * ((column + 3) / 4 * 4) : column;
-}
-
-static bool in_view(const GlbJson *j, uint64_t view, uint64_t offset, uint64_t count, uint64_t size,
-                    bool strided) {
-    const View *v;
-
-    if (view >= j->views.n)
-        return false;
-    v = (const View *) j->views.items + view;
-    if (strided && v->stride > 0 && v->stride < size)
-        return false;
-    return fits(offset, count, strided && v->stride > 0 ? v->stride : size, size, v->size);
-}
-
-static uint64_t triangles(const Primitive *p, uint64_t count) {
-    if (p->mode == 4)
-        return count / 3;
-    return (p->mode == 5 || p->mode == 6) && count > 2 ? count - 2 : 0;
-}
-
-static int check_primitives(GlbJson *j) {
-    const Primitive *primitives = j->primitives.items;
-    const Accessor *accessors = j->accessors.items;
-
-    if (j->primitives.n == 0)
-        return fail(j, "there is no mesh in it");
-    if (j->fields[ATTRIBUTE] >= (int64_t) j->accessors.n)
-        return fail(j, "a primitive has an attribute that is not there");
-    for (size_t i = 0; i < j->primitives.n; i++) {
-        const Primitive *p = &primitives[i];
-        int64_t counted = p->indices >= 0 ? p->indices : p->position;
-
-        if (p->indices >= (int64_t) j->accessors.n || p->position >= (int64_t) j->accessors.n)
-            return fail(j, "primitive %zu has indices or positions that are not there", i);
-        if (p->indices >= 0 &&
-            (accessors[p->indices].type != 0 || accessors[p->indices].component == 5126))
-            return fail(j, "primitive %zu has indices that are no indices", i);
-        if (counted >= 0)
-            j->info.triangles += triangles(p, accessors[counted].count);
-    }
-    return 0;
-}
-
 int glb_json_check(GlbJson *j, bool has_bin, uint64_t bin_bytes) {
-    const Buffer *buffers = j->buffers.items;
-    const View *views = j->views.items;
-    const Accessor *accessors = j->accessors.items;
-
     if (j->fields[ASSET_VERSION] != 2)
-        return fail(j, "asset.version is not 2");
-    for (size_t i = 0; i < j->buffers.n; i++)
-        if (buffers[i].own && (!has_bin || buffers[i].size > bin_bytes))
-            return fail(j, "buffer %zu reaches beyond the BIN chunk", i);
-    for (size_t i = 0; i < j->views.n; i++)
-        if (views[i].buffer >= j->buffers.n ||
-            !fits(views[i].offset, 1, 0, views[i].size, buffers[views[i].buffer].size))
-            return fail(j, "buffer view %zu reaches beyond its buffer", i);
-    for (size_t i = 0; i < j->accessors.n; i++) {
-        const Accessor *a = &accessors[i];
-        uint64_t size = element_size(a);
-
-        if (a->view >= 0 && !in_view(j, (uint64_t) a->view, a->offset, a->count, size, true))
-            return fail(j, "accessor %zu reaches beyond its buffer view", i);
-        if (a->sparse &&
-            (!in_view(j, a->indices_view, a->indices_offset, a->sparse_count,
-                      component_size(a->indices_component), false) ||
-             !in_view(j, a->values_view, a->values_offset, a->sparse_count, size, false)))
-            return fail(j, "accessor %zu has values that reach beyond their buffer view", i);
-    }
-    if (j->fields[IMAGE_VIEW] >= (int64_t) j->views.n)
-        return fail(j, "an image has a buffer view that is not there");
-    return check_primitives(j);
+        return glb_items_fail(&j->items, "asset.version is not 2");
+    j->items.attribute_max = j->fields[ATTRIBUTE];
+    j->items.image_max = j->fields[IMAGE_VIEW];
+    return glb_items_check(&j->items, has_bin, bin_bytes, &j->info.triangles);
 }

@@ -1,7 +1,7 @@
-/* The doctor's list of checks, and those that need no other system. */
+/* The doctor's list of checks, and those that need no other system: the configuration's warnings and the spool. The
+ * database is doctor_db.c's, Replicate and the store are doctor_http.c's. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,24 +10,7 @@
 #include <unistd.h>
 
 #include "base/say.h"
-#include "base/str.h"
 #include "ctl/doctor.h"
-
-void doctor_say(Doctor *d, Grade grade, const char *check, const char *advice, const char *found,
-                ...) {
-    static const char *const words[] = { "ok", "warn", "FAIL" };
-    char text[4096], clean[500]; /* a line that can be read, whatever came */
-    va_list ap;
-
-    va_start(ap, found);
-    (void) vsnprintf(text, sizeof text, found, ap);
-    va_end(ap);
-    say(stdout, "%-4s  %-10s %s", words[grade], check, str_clean(clean, sizeof clean, text));
-    if (advice && grade != GRADE_OK)
-        say(stdout, "                 -> %s", advice);
-    fflush(stdout);
-    d->fails += grade == GRADE_FAIL;
-}
 
 static void check_spool(Doctor *d) {
     const Config *c = d->config;

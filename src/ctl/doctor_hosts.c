@@ -9,7 +9,7 @@
 
 #include "base/address.h"
 #include "base/str.h"
-#include "ctl/doctor_http.h"
+#include "ctl/doctor_hosts.h"
 
 #define LOOKUP_USEC (UINT64_C(10) * 1000000)
 

@@ -8,7 +8,8 @@
 
 #include "base/json.h"
 #include "base/str.h"
-#include "ctl/doctor_http.h"
+#include "ctl/doctor.h"
+#include "ctl/doctor_hosts.h"
 #include "flow/bucket.h"
 #include "flow/service.h"
 #include "flow/store.h"

@@ -1,6 +1,6 @@
-/* What the doctor's questions to the outside share. */
+/* The doctor's look at addresses that the configuration names. */
 #pragma once
-#include "ctl/doctor.h"
+#include "ctl/doctor_report.h"
 #include "io/http.h"
 
 /* The daemon's own way to the outside: its proxies, its lookups. */
@@ -10,5 +10,5 @@ typedef struct Outside {
     Http *http;
 } Outside;
 
-/* Hosts that others are to reach, or that files are to come from: warns of those that will not do. */
+/* Warns of hosts that Replicate is to reach and can't, and of download hosts that will be refused. */
 void doctor_hosts(Doctor *d, Outside *o);
