@@ -15,7 +15,7 @@ PYTHON     ?= /usr/bin/python3
 BASE   := address fault redact str proxy json message db_failure hash prom clock log_out log say
 CORE   := job config config_errors config_table config_ini config_names config_units config_doubts config_rows config_check config_steps config_value database_url pipeline retry hold scan sift glb glb_json glb_items
 FLOW   := notify claim answer service predict wanted listing look audit poll download validate bucket object store store_supabase store_sign complete
-IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_connect db http_body http_route http httpd spool dir dir_sweep
+IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_ops db_loss db_connect db http_body http_route http httpd spool dir dir_sweep
 DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying retelling filing lockline finishing closing stages lease wakeup prune audit sweep sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := login doctor_report doctor_query doctor_users doctor_schema doctor_db doctor_hosts doctor_http doctor
@@ -216,7 +216,7 @@ $(TIDY): tidy-%:
 # gcc sees the code best as it is written, not as -O2 makes it. In these files it takes for lost what a
 # structure owns that it can't follow to its end; valgrind and ASan can.
 ANALYZE := $(TIDY:tidy-%=analyze-%)
-OWNED   := src/core/config_rows.c src/core/config_steps.c src/core/config_value.c src/flow/predict.c src/io/hosts.c src/io/http.c tests/sim/http.c tests/sim/store.c
+OWNED   := src/core/config.c src/core/config_rows.c src/core/config_steps.c src/core/config_value.c src/flow/predict.c src/io/hosts.c src/io/http.c tests/sim/http.c tests/sim/store.c
 analyze: $(ANALYZE)                          ## gcc -fanalyzer, each finding an error
 
 $(ANALYZE): analyze-%:

@@ -1,4 +1,6 @@
-/* Calls travel in batches, and what becomes of them when one fails or the connection dies. */
+/* One PostgreSQL connection on the loop: calls travel in batches, each of which is one transaction, and the answers
+ * are read as they come. The order of the calls is db_ops.c's, a lost connection db_loss.c's, a new one
+ * db_connect.c's, and what a transaction sets for itself db_session.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,74 +20,12 @@
 #define DB_STATEMENT_TIMEOUT "5s"
 #define DB_SLOW_TIMEOUT "20s"
 #define DB_TRANSACTION_TIMEOUT "25s"
-#define DB_LOCK_TIMEOUT "1s" /* functions that travel with others set less */
-#define DB_RETRY_MIN (50 * USEC_PER_MSEC)
-#define DB_RETRY_MAX (5 * USEC_PER_SEC)
-#define DB_RETRY_AUTH (300 * USEC_PER_SEC)   /* hosts ban addresses that guess passwords */
-#define DB_RETRY_REFUSED (10 * USEC_PER_SEC) /* then doubled each time, up to the former */
-#define DB_BATCHES_MAX 4   /* under way at once; what comes meanwhile travels together */
-#define DB_BATCH_CALLS 200 /* in one transaction */
-#define DB_LATE_USEC (10 * USEC_PER_SEC) /* a transaction lost after that was slow, not unlucky */
+#define DB_LOCK_TIMEOUT "1s"       /* functions that travel with others set less */
+#define DB_BATCHES_MAX 4           /* under way at once; what comes meanwhile travels together */
+#define DB_BATCH_CALLS 200         /* in one transaction */
 #define DB_BATCH_USEC USEC_PER_SEC /* what its calls may take, about: heartbeats wait behind them */
-#define DB_PARAMS_MAX 12
-
-struct DbOp {
-    Db *db;
-    unsigned flags;
-    const char *sql; /* static */
-    char *params[DB_PARAMS_MAX];
-    int n_params;
-    DbDone done; /* NULL: cancelled */
-    void *userdata;
-    bool on_wire;
-    bool again; /* it stands in db->again */
-    PGresult *res;
-    TAILQ_ENTRY(DbOp) link;
-};
-
-typedef struct Batch {
-    DbOps ops;
-    unsigned n_ops;
-    unsigned opening; /* statements of ours before the calls, whose results come first */
-    DbOp *reading;    /* then the call whose results come next; NULL: the Sync comes next */
-    PGresult *at_end; /* the transaction failed when it was to be committed */
-    TAILQ_ENTRY(Batch) link;
-} Batch;
-
-static DbOp *op_free(DbOp *op) {
-    op->db->n_pending--;
-    for (int i = 0; i < op->n_params; i++)
-        free(op->params[i]);
-    PQclear(op->res);
-    free(op);
-    return NULL;
-}
-
-static void tell(DbOp *op, DbEnd end) {
-    if (op->done)
-        op->done(op->userdata, end, op->res);
-    op_free(op);
-}
-
-static void wake(Db *db) {
-    (void) turn_take(db->send);
-}
 
 /* --- sending ------------------------------------------------------------------------------- */
-
-/* The next call to be sent, where `n` are in the batch already; NULL: none may join it. */
-static DbOp *next_op(Db *db, unsigned n) {
-    DbOp *op, *again = db->held ? NULL : TAILQ_FIRST(&db->again);
-
-    TAILQ_FOREACH(op, &db->queue, link)
-    if (!db->held || op->flags & DB_FIRST)
-        break;
-    if (n > 0)
-        return op && !(op->flags & DB_ALONE) && n < db->calls_max ? op : NULL;
-    if (again && op && !(op->flags & DB_FIRST))
-        db->turn = !db->turn;
-    return again && (!op || (db->turn && !(op->flags & DB_FIRST))) ? again : op;
-}
 
 static int open_transaction(Db *db, unsigned flags) {
     DbSession session = db->session;
@@ -97,17 +37,17 @@ static int open_transaction(Db *db, unsigned flags) {
 }
 
 static int send_batch(Db *db) {
-    Batch *batch = calloc(1, sizeof *batch);
+    DbBatch *batch = calloc(1, sizeof *batch);
     unsigned n = 0;
     DbOp *op;
 
     if (!batch)
         return -ENOMEM;
     TAILQ_INIT(&batch->ops);
-    while ((op = next_op(db, n))) {
+    while ((op = db_next_op(db, n))) {
         TAILQ_REMOVE(op->again ? &db->again : &db->queue, op, link);
         if (!op->done && !op->on_wire) { /* cancelled before it was ever sent */
-            op_free(op);
+            db_op_free(op);
             continue;
         }
         op->again = false;
@@ -180,62 +120,14 @@ static int on_send(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
-            void *userdata, DbOp **ret) {
-    DbOp *op = n <= DB_PARAMS_MAX ? calloc(1, sizeof *op) : NULL;
-
-    if (!op)
-        return -ENOMEM;
-    if (flags & (DB_WAIT | DB_SLOW))
-        flags |= DB_ALONE;
-    *op = (DbOp){ .db = db, .flags = flags, .sql = sql, .done = done, .userdata = userdata };
-    db->n_pending++;
-    for (; op->n_params < n; op->n_params++)
-        if (params[op->n_params] && !(op->params[op->n_params] = strdup(params[op->n_params]))) {
-            op_free(op);
-            return -ENOMEM;
-        }
-    if (flags & DB_FIRST)
-        TAILQ_INSERT_HEAD(&db->queue, op, link);
-    else
-        TAILQ_INSERT_TAIL(&db->queue, op, link);
-    wake(db);
-    if (ret)
-        *ret = op;
-    return 0;
-}
-
-DbOp *db_op_cancel(DbOp *op) {
-    if (op)
-        op->done = NULL; /* freed when its turn comes: what is on the wire can't be called back */
-    return NULL;
-}
-
-unsigned db_pending(const Db *db) {
-    return db->n_pending;
-}
-
 /* --- reading ------------------------------------------------------------------------------- */
-
-/* The transaction failed: each of its calls is sent again, alone and in order. */
-static void replay_alone(Db *db, Batch *batch) {
-    DbOp *op;
-
-    TAILQ_FOREACH(op, &batch->ops, link) {
-        PQclear(op->res);
-        op->res = NULL;
-        op->flags |= DB_ALONE;
-        op->again = true;
-    }
-    TAILQ_CONCAT(&db->again, &batch->ops, link);
-}
 
 static bool is_good(const PGresult *res) {
     return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
 }
 
 /* What the transaction failed with, which all after it only follow; NULL: it holds. */
-static const PGresult *error_of(const Batch *batch) {
+static const PGresult *error_of(const DbBatch *batch) {
     DbOp *op;
 
     TAILQ_FOREACH(op, &batch->ops, link)
@@ -244,13 +136,7 @@ static const PGresult *error_of(const Batch *batch) {
     return batch->at_end;
 }
 
-static Batch *batch_free(Batch *batch) {
-    PQclear(batch->at_end);
-    free(batch);
-    return NULL;
-}
-
-static void end_batch(Db *db, Batch *batch) {
+static void end_batch(Db *db, DbBatch *batch) {
     const PGresult *error = error_of(batch);
     DbOp *op = TAILQ_FIRST(&batch->ops);
 
@@ -264,7 +150,7 @@ static void end_batch(Db *db, Batch *batch) {
     if (!(op->flags & DB_ALONE))
         pace(db, batch->n_ops, error != NULL);
     if (error && !(op->flags & DB_ALONE))
-        replay_alone(db, batch);
+        db_replay_alone(db, batch);
     else if (error == batch->at_end &&
              error) { /* a deferred constraint, which only this call can have hurt */
         PQclear(op->res);
@@ -272,14 +158,14 @@ static void end_batch(Db *db, Batch *batch) {
     }
     while ((op = TAILQ_FIRST(&batch->ops))) {
         TAILQ_REMOVE(&batch->ops, op, link);
-        tell(op, error ? DB_FAILED : DB_OK);
+        db_op_tell(op, error ? DB_FAILED : DB_OK);
     }
-    batch_free(batch);
-    wake(db);
+    db_batch_free(batch);
+    db_wake(db);
 }
 
 /* One result of the batch that is read. False when the connection was lost. */
-static bool read_result(Db *db, Batch *batch, PGresult *res) {
+static bool read_result(Db *db, DbBatch *batch, PGresult *res) {
     if (batch->opening > 0) {
         bool good = is_good(res);
 
@@ -302,7 +188,7 @@ static bool read_result(Db *db, Batch *batch, PGresult *res) {
 
 /* Reads what is there. False when the connection was lost. */
 static bool read_results(Db *db) {
-    Batch *batch;
+    DbBatch *batch;
 
     while ((batch = TAILQ_FIRST(&db->batches)) && !PQisBusy(db->conn)) {
         PGresult *res = PQgetResult(db->conn);
@@ -345,120 +231,7 @@ static void read_notifications(Db *db) {
 
 /* --- coming and going ---------------------------------------------------------------------- */
 
-/* A statement_timeout of a millisecond, say, ends what begins our transactions, which sets another. A session can be
- * asked for that has none; where that is refused, a server that is warm may be fast enough. */
-static void plan_timing(Db *db, DbFailure failure, bool was_up) {
-    if (db->untimed == DB_TIMED && failure == DB_FAILURE_TIMEOUT)
-        db->untimed = DB_UNTIMED;
-    else if (db->untimed == DB_UNTIMED && !was_up &&
-             (failure == DB_FAILURE_TIMEOUT || failure == DB_FAILURE_REFUSED))
-        db->untimed = DB_TIMED_FOREVER;
-}
-
-/* A transaction that has lasted so long may do so each time: its calls go one by one from now on. It is lost by our
- * own deadline, or by the server's (transaction_timeout, since PostgreSQL 17). */
-static void part_late(Db *db) {
-    Batch *batch = TAILQ_FIRST(&db->batches);
-    DbOp *op;
-
-    if (!batch || clock_now_usec() < db->began_usec + DB_LATE_USEC)
-        return;
-    db->calls_max = 1;
-    TAILQ_FOREACH(op, &batch->ops, link)
-    op->flags |= DB_ALONE;
-}
-
-/* The connection is gone: what was under way goes back to the queue's head, or is told. */
-static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec) {
-    DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
-    bool was_up = db->state == DB_UP, refused = false;
-    Batch *batch;
-    DbOp *op;
-
-    db->failure = failure;
-    db->failures += !was_up;
-    plan_timing(db, failure, was_up);
-    part_late(db);
-    db_disconnect(db);
-    while ((batch = TAILQ_LAST(&db->batches, BatchHead))) {
-        TAILQ_REMOVE(&db->batches, batch, link);
-        while ((op = TAILQ_LAST(&batch->ops, DbOps))) {
-            TAILQ_REMOVE(&batch->ops, op, link);
-            PQclear(op->res);
-            op->res = NULL;
-            op->again = !(op->flags & DB_ONCE) && op->flags & DB_ALONE;
-            if (op->flags & DB_ONCE)
-                TAILQ_INSERT_HEAD(&lost, op, link);
-            else
-                TAILQ_INSERT_HEAD(op->again ? &db->again : &db->queue, op, link);
-        }
-        batch_free(batch);
-    }
-    db->n_batches = 0;
-    if (retry_usec == 0) {
-        retry_usec = (uint64_t) ((double) db->retry_usec * (0.5 + clock_chance() / 2));
-        db->retry_usec = db->retry_usec * 2 < DB_RETRY_MAX ? db->retry_usec * 2 : DB_RETRY_MAX;
-    } else
-        refused = !db->told_refused;
-    db_set_timer(db, retry_usec);
-    if (was_up || !db->told_down || refused) {
-        db->told_down = true;
-        db->told_refused = db->told_refused || refused;
-        if (db->events.down)
-            db->events.down(db->userdata, why, retry_usec);
-    }
-    while ((op = TAILQ_FIRST(&lost))) {
-        TAILQ_REMOVE(&lost, op, link);
-        tell(op, DB_LOST);
-    }
-}
-
-void db_lose(Db *db, const char *why, uint64_t retry_usec) {
-    lose(db, db_failure_read(why), why, retry_usec);
-}
-
-void db_lose_refused(Db *db, const char *message) {
-    DbFailure failure = db_failure_read(message);
-    DbRetry retry = db_failure_retry(failure);
-    uint64_t retry_usec = 0;
-    char why[500];
-
-    db_failure_text(message, db->conn ? PQhost(db->conn) : NULL, db->conn ? PQport(db->conn) : NULL,
-                    why, sizeof why);
-    if (retry == DB_RETRY_RARELY)
-        retry_usec = DB_RETRY_AUTH;
-    else if (retry == DB_RETRY_RARER && db->state != DB_UP && db->untimed != DB_UNTIMED) {
-        retry_usec = DB_RETRY_REFUSED << db->refusals;
-        if (retry_usec >= DB_RETRY_AUTH)
-            retry_usec = DB_RETRY_AUTH;
-        else
-            db->refusals++;
-    }
-    lose(db, failure, why, retry_usec);
-}
-
-/* With its code, since servers speak many languages. */
-void db_lose_answered(Db *db, const PGresult *error) {
-    char *text = PQresultVerboseErrorMessage(error, PQERRORS_VERBOSE, PQSHOW_CONTEXT_NEVER);
-
-    db_lose_refused(db, text ? text : PQresultErrorMessage(error));
-    PQfreemem(text);
-}
-
-void db_came_up(Db *db) {
-    db->state = DB_UP;
-    db->told_down = db->told_refused = false;
-    db->failures = db->refusals = 0;
-    db->failure = DB_FAILURE_NONE;
-    db->held = true;
-    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
-    db_watch(db, EPOLLIN);
-    if (db->events.up)
-        db->events.up(db->userdata);
-    wake(db);
-}
-
-int db_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
+static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     Db *db = userdata;
 
     (void) source;
@@ -506,7 +279,7 @@ bool db_is_up(const Db *db) {
 
 void db_go(Db *db) {
     db->held = false;
-    wake(db);
+    db_wake(db);
 }
 
 void db_reconnect(Db *db, const char *why) {
@@ -527,6 +300,7 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
     db->resolver = resolver;
     db->events = *events;
     db->userdata = userdata;
+    db->on_io = on_io;
     db->retry_usec = DB_RETRY_MIN;
     db->calls_max = DB_BATCH_CALLS;
     db->session = (DbSession){ .statement_timeout = DB_STATEMENT_TIMEOUT,
@@ -543,7 +317,7 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
 }
 
 Db *db_free(Db *db) {
-    Batch *batch;
+    DbBatch *batch;
     DbOp *op;
 
     if (!db)
@@ -553,12 +327,12 @@ Db *db_free(Db *db) {
     while ((batch = TAILQ_FIRST(&db->batches))) {
         TAILQ_REMOVE(&db->batches, batch, link);
         TAILQ_CONCAT(&db->queue, &batch->ops, link);
-        batch_free(batch);
+        db_batch_free(batch);
     }
     TAILQ_CONCAT(&db->queue, &db->again, link);
     while ((op = TAILQ_FIRST(&db->queue))) {
         TAILQ_REMOVE(&db->queue, op, link);
-        op_free(op);
+        db_op_free(op);
     }
     hosts_cancel(db->hosts);
     sd_event_source_disable_unref(db->timer);

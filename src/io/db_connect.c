@@ -10,11 +10,6 @@
 
 #define DB_CONNECT_USEC (15 * USEC_PER_SEC)
 
-void db_set_timer(Db *db, uint64_t usec) {
-    (void) sd_event_source_set_time_relative(db->timer, usec);
-    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_ONESHOT);
-}
-
 /* libpq changes its socket while it connects, also to a new one of the same number, which the kernel
  * does not watch then: the source is made anew each time. */
 void db_watch(Db *db, uint32_t events) {
@@ -25,7 +20,7 @@ void db_watch(Db *db, uint32_t events) {
         return;
     db->io = sd_event_source_disable_unref(db->io);
     db->io_fd = fd;
-    if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, db_on_io, db) < 0)
+    if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, db->on_io, db) < 0)
         db_lose(db, "no socket to watch", 0);
     else if (db->events.notified)
         (void) sd_event_source_set_priority(db->io, TURN_OF_OTHERS);
@@ -38,15 +33,6 @@ void db_flush(Db *db) {
         db_lose_refused(db, PQerrorMessage(db->conn));
     else
         db_watch(db, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
-}
-
-void db_disconnect(Db *db) {
-    db->hosts = hosts_cancel(db->hosts);
-    db->io = sd_event_source_disable_unref(db->io);
-    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
-    PQfinish(db->conn);
-    db->conn = NULL;
-    db->state = DB_AWAY;
 }
 
 static void on_notice(void *userdata, const PGresult *res) {
@@ -85,6 +71,19 @@ static void refuse(Db *db) {
     }
 }
 
+static void came_up(Db *db) {
+    db->state = DB_UP;
+    db->told_down = db->told_refused = false;
+    db->failures = db->refusals = 0;
+    db->failure = DB_FAILURE_NONE;
+    db->held = true;
+    (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
+    db_watch(db, EPOLLIN);
+    if (db->events.up)
+        db->events.up(db->userdata);
+    db_wake(db);
+}
+
 /* One answer of those that check() asked for. */
 static void checked(Db *db, const PGresult *res) {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -95,7 +94,7 @@ static void checked(Db *db, const PGresult *res) {
                           : state && strcmp(state, "0A000") == 0;
 
     if (PQresultStatus(res) == PGRES_PIPELINE_SYNC)
-        db_came_up(db);
+        came_up(db);
     else if (read_only)
         refuse(db);
     else if (!good)
