@@ -5,11 +5,6 @@
 #include "core/config.h"
 #include "core/job.h"
 
-/* What the answer of a fenced call means for the job: EV_OK for "ok"; EV_LOST for "lost" and
- * "closed"; EV_CANCEL for "cancel" and "gone"; EV_WAIT with a fault for "busy": somebody else holds one of its
- * rows; EV_RETRY with a fault for what is none of them. */
-JobEvent complete_answer(const char *answer, Fault *reterr);
-
 int complete_done_ask(const char *worker, const Job *j, DbRequest *ret);
 int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret);
 int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret);

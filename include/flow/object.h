@@ -16,7 +16,7 @@ char *object_path(const Config *c, const Job *j);
 /* Where objects lie, in words that change when the place does; the caller's to free. NULL: out of memory. */
 char *object_place(const Config *c);
 
-/* meshify.storing(): fenced. EV_OK: the file goes up as j->object; else as complete_answer() has it. */
+/* meshify.storing(): fenced. EV_OK: the file goes up as j->object; else as fence_hear() has it. */
 int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest *ret);
 JobEvent object_name_hear(const PGresult *res, Job *j, Fault *reterr);
 

@@ -6,6 +6,10 @@
 #include "core/config.h"
 #include "core/job.h"
 
+/* After its intent was written down, the request that buys leaves within this time, or not at all: only so can a
+ * worker that takes over tell when a purchase was surely not made. */
+#define PREDICT_SENT_WITHIN_USEC (UINT64_C(5) * 1000000)
+
 /* What ${image} stands for in the current step: the output of the step before, else the job's own
  * image as far as it is a URL. EV_OK with `image_url` set (or left NULL where no image is needed);
  * EV_ELSE: the job's image is a path that must be signed (store_sign_ask); EV_FINAL with a fault;
@@ -21,7 +25,7 @@ json_t *predict_identity(const Job *j, const Purchase *p);
 int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret);
 
 /* EV_OK: the new purchase is the live one. EV_ELSE: the one to give up was bought meanwhile, and is
- * the live one. Or what the answer's word means (complete_answer). */
+ * the live one. Or what the answer's word means (fence_hear). */
 JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const PGresult *res,
                              uint64_t sent_usec, Fault *reterr);
 

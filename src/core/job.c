@@ -119,17 +119,6 @@ JobPos job_step(JobPos at, JobEvent ev) {
 
 /* --- the job itself ------------------------------------------------------------------------ */
 
-void purchase_done(Purchase *p) {
-    free(p->step);
-    free(p->prediction_id);
-    free(p->model);
-    free(p->pipeline);
-    free(p->pointer);
-    free(p->input_hash);
-    json_decref(p->input_keys);
-    json_decref(p->output);
-}
-
 Job *job_free(Job *j) {
     if (!j)
         return NULL;
@@ -240,11 +229,6 @@ static void find_purchase(Job *j) {
     }
 }
 
-static bool still_there(const Purchase *p, uint64_t now_usec) {
-    return p->state == PURCHASE_BOUGHT && p->finished && p->usable && p->output &&
-           now_usec < p->finished_usec + JOB_OUTPUT_LIVES_USEC;
-}
-
 /* Goes behind the last of the first `n` steps whose output is there: a step needs that of the one before
  * it alone. True when there is one. */
 static bool go_behind(Job *j, size_t n, uint64_t now_usec) {
@@ -252,7 +236,7 @@ static bool go_behind(Job *j, size_t n, uint64_t now_usec) {
 
     for (j->step = n; j->step-- > 0;) {
         find_purchase(j);
-        if ((p = job_purchase(j)) && still_there(p, now_usec)) {
+        if ((p = job_purchase(j)) && purchase_output_lives(p, now_usec)) {
             j->step++;
             return true;
         }

@@ -18,7 +18,6 @@
 #include "flow/store.h"
 
 #define HELD_MAX_USEC (10 * USEC_PER_SEC) /* whoever bought nothing does not wait here for longer */
-#define SENT_USEC (5 * USEC_PER_SEC)      /* after its intent a request leaves, or not at all */
 
 /* --- signing ------------------------------------------------------------------------------- */
 
@@ -166,7 +165,7 @@ int enter_predicting(Task *t) {
 
     /* Checked in the same callback that hands the request to curl: nothing comes between. */
     if (!lease_is_trusted(t->worker) ||
-        clock_now_usec() > job_purchase(t->job)->intent_usec + SENT_USEC) {
+        clock_now_usec() > job_purchase(t->job)->intent_usec + PREDICT_SENT_WITHIN_USEC) {
         fault_set(&t->job->fault, FAULT_SERVICE_UNREACHED, "too late after the intent, not sent");
         stage_not_bought(t, "not sent");
         worker_tell(t, EV_WAIT);

@@ -7,31 +7,12 @@
 #include "core/hold.h"
 #include "core/retry.h"
 #include "flow/complete.h"
+#include "flow/fence.h"
 #include "flow/predict.h"
 #include "flow/service.h"
 
 #define LOST_MAX 3
 #define MIME "model/gltf-binary"
-
-JobEvent complete_answer(const char *answer, Fault *reterr) {
-    static const struct {
-        const char *word;
-        JobEvent ev;
-    } words[] = {
-        { "ok", EV_OK },         { "lost", EV_LOST },   { "closed", EV_LOST },
-        { "cancel", EV_CANCEL }, { "gone", EV_CANCEL }, { "refused", EV_FINAL },
-    };
-
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (strcmp(answer, words[i].word) == 0)
-            return words[i].ev;
-    if (strcmp(answer, "busy") == 0) {
-        fault_set(reterr, FAULT_DATABASE_BUSY, "somebody else has locked a row of the job");
-        return EV_WAIT;
-    }
-    fault_set(reterr, FAULT_DATABASE, "an answer that is not known: '%.50s'", answer);
-    return EV_RETRY;
-}
 
 /* --- closing ------------------------------------------------------------------------------- */
 
@@ -44,8 +25,7 @@ static const Purchase *used_of(const Job *j, size_t step) {
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        if (job_serves(j, p, step) && p->finished && p->usable &&
-            (!used || p->number > used->number))
+        if (job_serves(j, p, step) && purchase_succeeded(p) && (!used || p->number > used->number))
             used = p;
     }
     return used;
@@ -180,7 +160,7 @@ JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
         return EV_ELSE;
     if (strcmp(answer, "gone") == 0)
         return EV_LOST;
-    return complete_answer(answer, reterr);
+    return fence_hear(answer, reterr);
 }
 
 /* --- handing back -------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
-#include "flow/complete.h"
+#include "flow/fence.h"
 #include "flow/object.h"
 
 static const char *variable(const Job *j, const char *name, size_t n) {
@@ -64,7 +64,7 @@ int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest
 
 JobEvent object_name_hear(const PGresult *res, Job *j, Fault *reterr) {
     bool whole = PQntuples(res) == 1 && PQnfields(res) == 2;
-    JobEvent ev = complete_answer(whole ? PQgetvalue(res, 0, 0) : "", reterr);
+    JobEvent ev = fence_hear(whole ? PQgetvalue(res, 0, 0) : "", reterr);
     char *name;
 
     if (ev != EV_OK)

@@ -8,15 +8,15 @@
 #include "base/json.h"
 #include "base/redact.h"
 #include "base/str.h"
-#include "flow/complete.h"
+#include "flow/fence.h"
 #include "flow/listing.h"
 #include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
 #include "flow/service.h"
 
-#define SENT_WITHIN_SECONDS 5 /* after its intent a request leaves, or not at all */
-#define DELIVERY_SECONDS 10   /* what was sent arrives, or never does */
+/* What was sent arrives within this time, or never does. */
+#define DELIVERY_USEC (UINT64_C(10) * 1000000)
 
 static const Purchase *success_of(const Job *j, size_t step, uint64_t now_usec) {
     const Purchase *found = NULL;
@@ -24,8 +24,7 @@ static const Purchase *success_of(const Job *j, size_t step, uint64_t now_usec) 
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
 
-        if (job_serves(j, p, step) && p->state == PURCHASE_BOUGHT && p->usable && p->output &&
-            now_usec < p->finished_usec + JOB_OUTPUT_LIVES_USEC)
+        if (job_serves(j, p, step) && purchase_output_lives(p, now_usec))
             found = p;
     }
     return found;
@@ -160,8 +159,8 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
         add_json(ret, keys) < 0 || db_request_add(ret, j->pipeline->name) < 0 ||
         db_request_add(ret, job_at_last_step(j) ? "t" : "f") < 0 ||
         db_request_add(ret, step->output) < 0 ||
-        db_request_add_usec(ret, c->create_timeout_usec +
-                                     (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL) < 0 ||
+        db_request_add_usec(ret, c->create_timeout_usec + PREDICT_SENT_WITHIN_USEC +
+                                     DELIVERY_USEC) < 0 ||
         (j->give_up ? add_identity(ret, j, &j->purchases[j->give_up - 1])
                     : db_request_add(ret, NULL)) < 0) {
         db_request_done(ret);
@@ -217,13 +216,12 @@ JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const 
     if (strcmp(answer, "bought") == 0)
         return bought_meanwhile(j, key, PQgetvalue(res, 0, 2), reterr);
     if (strcmp(answer, "ok") != 0)
-        return complete_answer(answer, reterr);
+        return fence_hear(answer, reterr);
     if (strcmp(key, j->next_key) != 0)
-        return complete_answer("ok, with another key", reterr);
+        return fence_hear("ok, with another key", reterr);
     (void) snprintf(p.key, sizeof p.key, "%s", key);
     (void) snprintf(p.buyer, sizeof p.buyer, "%s", worker);
-    p.give_up_usec =
-        sent_usec + c->create_timeout_usec + (SENT_WITHIN_SECONDS + DELIVERY_SECONDS) * 1000000ULL;
+    p.give_up_usec = sent_usec + c->create_timeout_usec + PREDICT_SENT_WITHIN_USEC + DELIVERY_USEC;
     if (remember_step(j, &p) < 0 || pipeline_keys(j->input, &p.input_keys) < 0 ||
         pipeline_hash(j->input, p.input_keys, hash) < 0 || !(p.input_hash = strdup(hash)) ||
         job_add_purchase(j, &p) < 0) {

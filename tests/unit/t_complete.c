@@ -4,6 +4,7 @@
 
 #include "fixtures.h"
 #include "flow/complete.h"
+#include "flow/fence.h"
 #include "torture.h"
 
 #define WORKER "55555555-5555-4555-8555-555555555555"
@@ -62,7 +63,7 @@ static void test_answers(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Fault f = { 0 };
 
-        assert_int_equal(complete_answer(cases[i].word, &f), cases[i].ev);
+        assert_int_equal(fence_hear(cases[i].word, &f), cases[i].ev);
         assert_int_equal(f.code != FAULT_NONE, cases[i].ev == EV_RETRY || cases[i].ev == EV_WAIT);
     }
 }

@@ -277,7 +277,7 @@ static void every_state_has_a_word(void **state) {
 
 static Step steps[] = { { .name = (char *) "paint" }, { .name = (char *) "sculpt" } };
 static const Pipeline pipeline = { .name = (char *) "text", .steps = steps, .n_steps = 2 };
-#define HOUR JOB_OUTPUT_LIVES_USEC
+#define HOUR PURCHASE_OUTPUT_LIVES_USEC
 #define NOW (3 * HOUR)
 
 typedef struct Start {

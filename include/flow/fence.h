@@ -1,0 +1,9 @@
+/* Fenced calls: the database carries them out only for the worker that holds the job's lease. Pure. */
+#pragma once
+#include "base/fault.h"
+#include "core/job.h"
+
+/* What the answer of a fenced call means for the job: EV_OK for "ok"; EV_LOST for "lost" and
+ * "closed"; EV_CANCEL for "cancel" and "gone"; EV_WAIT with a fault for "busy": somebody else holds one of its
+ * rows; EV_RETRY with a fault for what is none of them. */
+JobEvent fence_hear(const char *answer, Fault *reterr);
