@@ -3,13 +3,9 @@
 import os
 import re
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, "/opt/meshify/tests/lib")
-import accounts
-import lab as testing
-from lab import Lab, is_, ok, wait_for
+from lab import Lab, accounts, is_, main, ok, test, wait_for
 
 INI = "/etc/meshify.ini"
 
@@ -120,6 +116,7 @@ def a_wrong_key_is_said(lab):
     systemctl("reset-failed", "meshifyd")
 
 
+@test
 def day():
     the_sample_is_installed()
     lab = Lab()
@@ -131,4 +128,4 @@ def day():
     ok(not systemctl("--failed", "--no-legend").stdout.strip(), "no unit is left failed")
 
 
-testing.main(day)
+main()

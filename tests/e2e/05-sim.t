@@ -10,16 +10,12 @@ import re
 import socket
 import struct
 import subprocess
-import sys
 import time
 import urllib.parse
-
 import jsonschema
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import TRELLIS, Sim, clean_environment, is_, ok, program, wait_for
-from postgres import ROOT
+from lab import TRELLIS, Process, Sim, clean_environment, is_, main, ok, program, test, wait_for
+from lab.postgres import ROOT
 
 with open(os.path.join(ROOT, "tests/sim/openapi.json"), encoding="utf-8") as text:
     OPENAPI = json.load(text)
@@ -105,6 +101,7 @@ def run(*args):
                           env=clean_environment(), check=False)
 
 
+@test
 def options():
     ok(run("--version").stdout.startswith("meshify-sim "), "--version")
     ok("--listen" in run("--help").stdout, "--help names the options")
@@ -115,7 +112,7 @@ def options():
     r = run("--listen", sim.url.removeprefix("http://"))
     ok(r.returncode == 69 and "in use" in r.stderr, "a port in use: 69, and why", r.stderr)
     is_(sim.stop(), 0, "SIGTERM ends it")
-    six = testing.Process([program("meshify-sim"), "--listen", "[::1]:0", "--files", "[::1]:0"])
+    six = Process([program("meshify-sim"), "--listen", "[::1]:0", "--files", "[::1]:0"])
     url = six.wait_line(r"listening on (http://\[::1\]:\d+) files http://\[::1\]:\d+").group(1)
     is_(fetch(f"{url}/_sim/")[0], 200, "IPv6 works")
     is_(six.stop(), 0, "and ends")
@@ -124,6 +121,7 @@ def options():
 # --- Replicate ------------------------------------------------------------------------------------
 
 
+@test
 def answers_are_as_described():
     sim = Sim()
     sim.config(starting_ms=0, processing_ms=300, settle_ms=300, jitter_percent=0)
@@ -157,6 +155,7 @@ def answers_are_as_described():
     sim.stop()
 
 
+@test
 def refusals():
     sim = Sim()
     url = f"{sim.url}/v1/predictions"
@@ -182,6 +181,7 @@ def refusals():
     sim.stop()
 
 
+@test
 def lifetimes():
     sim = Sim()
     sim.config(cancel_after_min_ms=0, jitter_percent=0, starting_ms=60000)
@@ -194,6 +194,7 @@ def lifetimes():
     sim.stop()
 
 
+@test
 def listing():
     sim = Sim()
     made = [create(sim, f"job {i}")[2]["id"] for i in range(230)]
@@ -221,6 +222,7 @@ def listing():
     sim.stop()
 
 
+@test
 def throttling():
     sim = Sim()
     for how in ("body", "text", "header"):
@@ -260,6 +262,7 @@ def check_glb(data):
     return document if good and 28 + size + binary == len(data) else None
 
 
+@test
 def files():
     sim = Sim()
     sim.config(starting_ms=0, processing_ms=0, glb_bytes=30000, model_bytes={"tencent/hunyuan3d-2mv": 500000})
@@ -298,6 +301,7 @@ def files():
 # --- Storage --------------------------------------------------------------------------------------
 
 
+@test
 def storage():
     sim = Sim()
     base = f"{sim.url}/storage/v1"
@@ -346,6 +350,7 @@ def refusal(reply):
     return (status, *(answer.get(k) for k in ("statusCode", "error", "message", "code")))
 
 
+@test
 def storage_signs():
     sim = Sim()
     base = f"{sim.url}/storage/v1"
@@ -395,6 +400,7 @@ def jwt(**claims):
     return {"Authorization": f"Bearer eyJhbGciOiJIUzI1NiJ9.{part}.x"}
 
 
+@test
 def storage_knows_who_asks():
     sim = Sim()
     base = f"{sim.url}/storage/v1"
@@ -434,6 +440,7 @@ def exchange(sim, head, *bodies):
     return s, answer.decode()
 
 
+@test
 def storage_refuses_early():
     sim = Sim()
     base = f"{sim.url}/storage/v1"
@@ -475,6 +482,7 @@ def storage_refuses_early():
     sim.stop()
 
 
+@test
 def storage_words():
     sim = Sim()
     base = f"{sim.url}/storage/v1"
@@ -524,6 +532,7 @@ def lost(sim, prompt="a chair"):
     return False
 
 
+@test
 def faults():
     sim = Sim()
     sim.config(starting_ms=0, processing_ms=0)
@@ -610,6 +619,7 @@ def faults():
     waiting.close()
 
 
+@test
 def control():
     sim = Sim()
     ok(b"POST   /_sim/faults" in fetch(f"{sim.url}/_sim/")[2], "the help")
@@ -648,5 +658,4 @@ def control():
     ok(ids[0] == ids[1] != ids[2], "ids depend on the seed", ids)
 
 
-testing.main(options, answers_are_as_described, refusals, lifetimes, listing, throttling, files, storage, storage_signs, storage_knows_who_asks,
-             storage_refuses_early, storage_words, faults, control)
+main()

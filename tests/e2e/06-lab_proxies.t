@@ -2,18 +2,15 @@
 """The proxies that other tests put between the daemon and the outside do what they say."""
 
 import errno
-import os
 import socket
-import sys
 import threading
 from http.client import HTTPConnection
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
 import psycopg2
-from lab import Sim, is_, ok, wait_for
-from postgres import Postgres
-from proxy import HttpProxy, PostgresProxy, Tap
+
+from lab import Sim, is_, main, ok, test, wait_for
+from lab.postgres import Postgres
+from lab.proxy import HttpProxy, PostgresProxy, Tap
 
 
 def get(connection, path="/v1/account"):
@@ -31,6 +28,7 @@ def fails(what, *errors):
     return None
 
 
+@test
 def http():
     sim, tap = Sim(), Tap()
     proxy = HttpProxy(sim.url, "api", tap)
@@ -96,6 +94,7 @@ def http():
     sim.stop()
 
 
+@test
 def postgres():
     server, tap = Postgres(fsync=False).start(), Tap()
     server.create_database(supabase=False)
@@ -148,4 +147,4 @@ def postgres():
     server.remove()
 
 
-testing.main(http, postgres)
+main()

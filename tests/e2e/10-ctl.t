@@ -6,12 +6,9 @@ import glob
 import json
 import os
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, clean_environment, is_, ok, program, wait_for
-from postgres import ROOT, SUPERUSER, Postgres
+from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab.postgres import ROOT, SUPERUSER, Postgres
 
 VIEWS = int(os.path.basename(glob.glob(os.path.join(ROOT, "sql/*_views.sql"))[0])[:3])
 LAST = max(int(os.path.basename(p)[:3]) for p in glob.glob(os.path.join(ROOT, "sql/[0-9]*.sql")))
@@ -39,6 +36,7 @@ def same(got, expected, what):
     ok(got == expected, what, "\n".join(list(difflib.unified_diff(expected, got, lineterm="", n=0))[:20]))
 
 
+@test
 def usage():
     answers(ctl("--version"), 0, "meshifyctl ", "--version")
     answers(ctl("--help"), 0, "enqueue", "--help")
@@ -52,6 +50,7 @@ def usage():
     answers(ctl("-c", "/nonexistent.ini", "status"), 78, "/nonexistent.ini", "no configuration file")
 
 
+@test
 def migrations():
     postgres = Postgres(fsync=False).start()
     postgres.create_database("fresh")
@@ -95,6 +94,7 @@ def migrations():
     postgres.remove()
 
 
+@test
 def listings():
     lab = Lab()
     answers(lab.ctl("jobs"), 0, "JOB", "jobs, none yet")
@@ -143,6 +143,7 @@ def listings():
     lab.sim.stop()
 
 
+@test
 def by_hand():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=100)
@@ -211,4 +212,4 @@ def by_hand():
     lab.sim.stop()
 
 
-testing.main(usage, migrations, listings, by_hand)
+main()

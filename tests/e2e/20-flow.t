@@ -2,12 +2,8 @@
 """Hundreds of jobs, with one instance and with four: every job done, everything accounted for."""
 
 import os
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from lab import Lab, is_, ok, wait_for
+from lab import Lab, accounts, is_, main, ok, test
 
 JOBS = int(os.environ.get("FLOW_JOBS", "500"))
 
@@ -50,12 +46,14 @@ def run(instances, label):
     lab.sim.stop()
 
 
+@test
 def one_instance():
     run(1, "one: ")
 
 
+@test
 def four_instances():
     run(4, "four: ")
 
 
-testing.main(one_instance, four_instances)
+main()

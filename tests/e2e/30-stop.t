@@ -1,22 +1,17 @@
 #!/usr/bin/python3
 """Stopping and dying with a hundred jobs in flight: nothing is lost, nothing is bought twice."""
 
-import os
 import signal
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from lab import Lab, is_, ok, wait_for
+from lab import VARIANT, WRAPPER, Lab, accounts, is_, main, ok, test, wait_for
 
 JOBS = 100
 
 
 def start(lab, **keys):
     jobs = [lab.insert_job(f"job {i}", "https://images.example/x.png" if i % 2 else None) for i in range(JOBS)]
-    lab.sim.config(starting_ms=200, processing_ms=10000 if testing.WRAPPER else 2500)
+    lab.sim.config(starting_ms=200, processing_ms=10000 if WRAPPER else 2500)
     first = lab.daemon("first", **keys)
     wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE started_at IS NOT NULL") == JOBS, 60, "all jobs in flight")
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") > JOBS // 2,
@@ -24,6 +19,7 @@ def start(lab, **keys):
     return jobs, first
 
 
+@test
 def sigterm_hands_over():
     lab = Lab()
     jobs, first = start(lab, **{"worker.drain_timeout": "20s"})
@@ -40,6 +36,7 @@ def sigterm_hands_over():
     lab.sim.stop()
 
 
+@test
 def sigkill_and_restart():
     lab = Lab()
     # Some answers to purchases are lost just before.
@@ -59,6 +56,7 @@ def sigkill_and_restart():
     lab.sim.stop()
 
 
+@test
 def a_lost_answer_is_looked_for():
     lab = Lab()
     lab.sim.fault("create", {"lose_answer": True}, count=1)
@@ -71,6 +69,7 @@ def a_lost_answer_is_looked_for():
     lab.sim.stop()
 
 
+@test
 def curl_does_not_repeat_a_purchase():
     lab = Lab()
     daemon = lab.daemon(**{"worker.max_jobs": "1"})
@@ -87,6 +86,7 @@ def curl_does_not_repeat_a_purchase():
     lab.sim.stop()
 
 
+@test
 def nobody_is_woken():
     """Without LISTEN a cancel and a drain come with the heartbeat, which does not wait for a third of the lease."""
     lab = Lab()
@@ -96,7 +96,7 @@ def nobody_is_woken():
     wait_for(lambda: len(lab.sim.predictions()) == 2, 30, "both bought")
     lab.query("SELECT meshify.cancel(%s)", jobs[0])
     wait_for(lambda: sorted(p["status"] for p in lab.sim.predictions()) == ["canceled", "processing"], 15, "the cancel")
-    lab.wait_status(jobs[0], "error" if {"check", "triggers"} & set(testing.VARIANT) else "canceled", seconds=15)
+    lab.wait_status(jobs[0], "error" if {"check", "triggers"} & set(VARIANT) else "canceled", seconds=15)
     answer = lab.ctl("drain", "one")
     is_(answer.returncode, 0, "drain: it is asked")
     is_(daemon.wait(20), 0, "drain: it hears of it, and stops")
@@ -105,6 +105,7 @@ def nobody_is_woken():
     lab.sim.stop()
 
 
+@test
 def a_dump_while_stopping():
     lab = Lab()
     lab.sim.fault("create", {"stall_ms": 20000}, count=-1)
@@ -124,5 +125,4 @@ def a_dump_while_stopping():
     lab.sim.stop()
 
 
-testing.main(sigterm_hands_over, sigkill_and_restart, a_lost_answer_is_looked_for, curl_does_not_repeat_a_purchase, nobody_is_woken,
-             a_dump_while_stopping)
+main()

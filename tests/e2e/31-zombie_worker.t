@@ -1,15 +1,12 @@
 #!/usr/bin/python3
 """What a worker does not know of its jobs: that another has them by now, or that they are its own."""
 
-import os
 import signal
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, wait_for
+from lab import Lab, is_, main, test, wait_for
 
 
+@test
 def it_slept_through_job_timeout():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=600000)
@@ -35,6 +32,7 @@ def it_slept_through_job_timeout():
     lab.sim.stop()
 
 
+@test
 def a_claim_whose_answer_was_lost():
     """The rows say that the worker has the job; the worker never heard of it."""
     lab = Lab()
@@ -49,4 +47,4 @@ def a_claim_whose_answer_was_lost():
     lab.sim.stop()
 
 
-testing.main(it_slept_through_job_timeout, a_claim_whose_answer_was_lost)
+main()

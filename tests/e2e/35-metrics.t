@@ -8,15 +8,12 @@ import resource
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import ROOT, free_port
-from prometheus import ask, connect, scrape
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.postgres import ROOT, free_port
+from lab.prometheus import ask, connect, scrape
 
 IMAGE = "https://images.example/x.png"
 NAMES = """
@@ -42,6 +39,7 @@ def finished(m, status, reason="none"):
     return m.value("meshify_jobs_finished_total", status=status, reason=reason)
 
 
+@test
 def what_happened_is_counted():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -125,6 +123,7 @@ def what_happened_is_counted():
     lab.sim.stop()
 
 
+@test
 def http_is_spoken():
     lab = Lab()
     daemon, at = watched(lab, listen="localhost:0")
@@ -161,6 +160,7 @@ def http_is_spoken():
     lab.sim.stop()
 
 
+@test
 def the_database_goes_away():
     lab = Lab()
     daemon, at = watched(lab)
@@ -187,6 +187,7 @@ def the_database_goes_away():
     lab.sim.stop()
 
 
+@test
 def who_was_taken_for_dead():
     """A take-over, a lost lease and a refused closing; of all instances one samples the queue."""
     lab = Lab(settings=["track_functions = pl"])
@@ -230,6 +231,7 @@ def who_was_taken_for_dead():
     lab.sim.stop()
 
 
+@test
 def the_port_is_taken():
     lab = Lab()
     port = free_port()
@@ -309,6 +311,7 @@ def turns_between_heartbeats(lab, daemon):
     return turns() - before
 
 
+@test
 def slow_clients():
     """Twenty that send nothing, one that sends a byte at a time, a hundred more than there is room for."""
     lab = Lab()
@@ -352,6 +355,7 @@ def slow_clients():
     lab.sim.stop()
 
 
+@test
 def dripping_clients():
     """A hundred that send a byte now and then, and come again when they are let go: others are answered all the while."""
     lab = Lab()
@@ -412,6 +416,7 @@ def dripping_clients():
     lab.sim.stop()
 
 
+@test
 def who_asks_without_end():
     """Twelve that send one question after the other, and do not wait for answers: jobs and heartbeats go on."""
     lab = Lab()
@@ -461,4 +466,4 @@ def readable(s):
         return True
 
 
-testing.main(what_happened_is_counted, http_is_spoken, the_database_goes_away, who_was_taken_for_dead, the_port_is_taken, slow_clients, dripping_clients, who_asks_without_end)
+main()

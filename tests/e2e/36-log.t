@@ -9,17 +9,14 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import termios
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, clean_environment, is_, ok, program, wait_for
-from namespace import in_namespace
-from postgres import free_port
-from prometheus import ask, scrape
-from turns import turns_are_short
+from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab.namespace import in_namespace
+from lab.postgres import free_port
+from lab.prometheus import ask, scrape
+from lab.turns import turns_are_short
 
 IMAGE = "https://images.example/x.png"
 
@@ -119,6 +116,7 @@ def quick_lab():
     return lab
 
 
+@test
 def pipes_and_sockets():
     lab = quick_lab()
 
@@ -173,6 +171,7 @@ def pipes_and_sockets():
     lab.sim.stop()
 
 
+@test
 def another_users_pipe():
     """It may be written to, but not be opened again."""
     if os.geteuid() != 0:
@@ -199,6 +198,7 @@ def another_users_pipe():
     lab.sim.stop()
 
 
+@test
 def terminals_and_files():
     lab = quick_lab()
 
@@ -240,6 +240,7 @@ def terminals_and_files():
     lab.sim.stop()
 
 
+@test
 def journal_that_is_not_read():
     lab = quick_lab()
     run = os.path.join(lab.dir, "journal")
@@ -283,6 +284,7 @@ def journal_that_is_not_read():
     lab.sim.stop()
 
 
+@test
 def supervisor_that_does_not_read():
     lab = quick_lab()
     path = os.path.join(lab.dir, "notify")
@@ -314,4 +316,4 @@ def supervisor_that_does_not_read():
     lab.sim.stop()
 
 
-testing.main(pipes_and_sockets, another_users_pipe, terminals_and_files, journal_that_is_not_read, supervisor_that_does_not_read)
+main()

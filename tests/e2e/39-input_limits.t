@@ -2,15 +2,11 @@
 """What a user may ask for in size and form: too much is refused unread and unbought, and keeps nobody else waiting."""
 
 import json
-import os
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok
-from prometheus import scrape
-from shim import may_preload
+from lab import Lab, is_, main, ok, test
+from lab.prometheus import scrape
+from lab.shim import may_preload
 
 IMAGE = "https://images.example/x.png"
 END = ", single object, white background"
@@ -53,6 +49,7 @@ def refused(lab, jobs, sentence, what):
     is_(set(rows), {("error", sentence, 25, False)}, f"{what}: fails with a sentence and a refund, unbought")
 
 
+@test
 def long_prompts():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -87,6 +84,7 @@ def long_prompts():
     refused(lab, [job], TOO_LARGE, "input_data above 512 KiB")
 
 
+@test
 def jobs_are_taken_up_in_turns():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -103,6 +101,7 @@ def jobs_are_taken_up_in_turns():
     ok(peak(daemon) < 100 or not may_preload(), f"with {peak(daemon):.0f} MiB")
 
 
+@test
 def the_setting():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -130,6 +129,7 @@ BLANKS = {"spaces": "  \t ", "lines": "\r\n\v\f", "no-break": "\u00a0\u202f\u200
           "unseen": "\u00ad\u180e\u3164\u2800\U000e0020"}
 
 
+@test
 def inputs():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -156,4 +156,4 @@ def inputs():
     refused(lab, theirs, BAD_IMAGE, "others' stay theirs")
 
 
-testing.main(long_prompts, jobs_are_taken_up_in_turns, the_setting, inputs)
+main()

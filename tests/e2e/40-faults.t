@@ -3,14 +3,10 @@
 
 import json
 import os
-import sys
 import tempfile
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from lab import Lab, is_, ok, wait_for
+from lab import VARIANT, Lab, accounts, is_, main, ok, test, wait_for
 
 IMAGE = "https://images.example/x.png"
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
@@ -37,6 +33,7 @@ def quick_lab(**keys):
     return lab
 
 
+@test
 def a_model_that_fails():
     lab = quick_lab(**{"worker.max_attempts": "3"})
     before = credits(lab)
@@ -58,6 +55,7 @@ def accounts_of_failures(lab, label):
     is_({p["id"] for p in lab.sim.predictions()} - known, set(), f"{label}each prediction has its row")
 
 
+@test
 def an_attempt_that_fails():
     lab = quick_lab()
     lab.sim.fault("create", {"final": "failed", "error": "out of memory"})
@@ -70,6 +68,7 @@ def an_attempt_that_fails():
     lab.sim.stop()
 
 
+@test
 def refusals_of_the_service():
     lab = quick_lab()
     problem = {"title": "Input validation failed", "detail": "- input: prompt is required", "status": 422}
@@ -98,6 +97,7 @@ def refusals_of_the_service():
     lab.sim.stop()
 
 
+@test
 def uncertain_purchases():
     """5xx and lost answers: perhaps bought. Never again before it is known."""
     lab = quick_lab()
@@ -115,6 +115,7 @@ def uncertain_purchases():
     lab.sim.stop()
 
 
+@test
 def bad_files():
     lab = quick_lab(**{"worker.max_attempts": "2"})
     for file in ("truncated", "html", "empty", "not_glb"):
@@ -152,6 +153,7 @@ def bad_files():
     lab.sim.stop()
 
 
+@test
 def a_store_that_fails():
     lab = quick_lab()
     lab.sim.fault("upload", {"status": 503}, count=2)
@@ -168,6 +170,7 @@ def a_store_that_fails():
     lab.sim.stop()
 
 
+@test
 def images_in_the_bucket():
     lab = quick_lab()
     path = f"{lab.user}/in/put.png"
@@ -190,6 +193,7 @@ def images_in_the_bucket():
     lab.sim.stop()
 
 
+@test
 def bad_rows():
     lab = quick_lab()
     for what, data in (("no prompt", {}), ("a list", []), ("a number as prompt", {"prompt": 5}), ("null", None)):
@@ -208,6 +212,7 @@ def bad_rows():
     lab.sim.stop()
 
 
+@test
 def cancels():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=600000)
@@ -216,7 +221,7 @@ def cancels():
     job, asset = lab.insert_job("cancel me", IMAGE)
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") == 1, 20, "the purchase")
     is_(lab.value("SELECT meshify.cancel(%s)", job), "asked", "cancel: a worker is asked")
-    row = lab.wait_status(job, "error" if {"check", "triggers"} & set(testing.VARIANT) else "canceled", seconds=20)
+    row = lab.wait_status(job, "error" if {"check", "triggers"} & set(VARIANT) else "canceled", seconds=20)
     is_([p["status"] for p in lab.sim.predictions()], ["canceled"], "cancel: the prediction is cancelled")
     is_((lab.asset(asset)["status"], credits(lab), row["completed_at"] is not None), ("error", before, True), "cancel: closed, refunded")
     is_(lab.value("SELECT meshify.cancel(%s)", job), "ended", "cancel: again does nothing")
@@ -229,6 +234,7 @@ def cancels():
     lab.sim.stop()
 
 
+@test
 def time_limits():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=600000)
@@ -247,6 +253,7 @@ def time_limits():
     lab.sim.stop()
 
 
+@test
 def directory_storage():
     lab = Lab(driver="dir")
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -262,7 +269,7 @@ def cancelled_at_the_end(lab, job, asset):
     lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s", job)
     holder.rollback()
     holder.close()
-    lab.wait_status(job, "error" if {"check", "triggers"} & set(testing.VARIANT) else "canceled", seconds=20)
+    lab.wait_status(job, "error" if {"check", "triggers"} & set(VARIANT) else "canceled", seconds=20)
 
 
 def a_directory(lab, spool):
@@ -285,5 +292,4 @@ def a_directory(lab, spool):
     is_(lab.daemons[0].stop(), 0, "dir: it stops")
 
 
-testing.main(a_model_that_fails, an_attempt_that_fails, refusals_of_the_service, uncertain_purchases, bad_files, a_store_that_fails,
-             images_in_the_bucket, bad_rows, cancels, time_limits, directory_storage)
+main()

@@ -4,15 +4,10 @@
 import base64
 import gzip
 import hashlib
-import os
-import sys
 import zlib
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from filehost import FileHost, answer, crc32c, glb
-from lab import Lab, is_, ok, wait_for
+from lab import Lab, accounts, is_, main, ok, test, wait_for
+from lab.filehost import FileHost, answer, crc32c, glb
 
 IMAGE = "https://images.example/x.png"
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
@@ -43,6 +38,7 @@ def stored_of(lab, asset):
     return found["sha256"]
 
 
+@test
 def cut_and_gone_on():
     lab = quick_lab()
     job, asset = lab.insert_job("whole", IMAGE)
@@ -79,6 +75,7 @@ def cut_and_gone_on():
     lab.sim.stop()
 
 
+@test
 def changed_between_two_parts():
     lab = quick_lab()
     lab.sim.fault("file", {"cut": 100000}, match="changed", count=1)
@@ -129,6 +126,7 @@ def part(mesh, *headers, said=None):
     return give
 
 
+@test
 def hosts_that_are_not_to_be_trusted():
     promise = f"x-goog-hash: crc32c={crc32c(MESH)}"
     cases = [ # what the host does, what is asked for, which file is stored, in how many attempts
@@ -188,6 +186,7 @@ def hosts_that_are_not_to_be_trusted():
     lab.sim.stop()
 
 
+@test
 def packed_though_not_asked_for():
     """A gateway that packs what nobody asked to be packed: the file is stored as it was before that."""
     packed, over = gzip.compress(MESH, 1), gzip.compress(glb(3 << 20))
@@ -225,6 +224,7 @@ def packed_though_not_asked_for():
     lab.sim.stop()
 
 
+@test
 def packed_very_small():
     """128 MiB in a hundred bytes: given up at once, as too large, and not fetched again and again."""
     bomb = base64.b64decode(BOMB)
@@ -239,6 +239,7 @@ def packed_very_small():
     lab.sim.stop()
 
 
+@test
 def an_error_page_of_any_size():
     """Its status counts, whatever length it announces and wherever it ends."""
     page = b"x" * 200000
@@ -258,6 +259,7 @@ def an_error_page_of_any_size():
     lab.sim.stop()
 
 
+@test
 def a_success_that_brings_no_file():
     """What a status other than 200 and 206 brings is a page, however large: none of it is kept in memory."""
     host = FileHost(lambda at, r: answer(203, bytes(80 << 20)), whole(MESH, TAG))
@@ -271,6 +273,7 @@ def a_success_that_brings_no_file():
     lab.sim.stop()
 
 
+@test
 def a_redirect_is_followed_anew():
     """Where an output's URL leads is signed for a short time: the URL itself is asked again."""
     target, late = FileHost(cut(MESH, 70000, TAG), lambda at, r: answer(403)), FileHost(part(MESH, TAG))
@@ -287,6 +290,7 @@ def a_redirect_is_followed_anew():
     lab.sim.stop()
 
 
+@test
 def larger_than_max_size():
     big = glb(3 << 20)
     chunks = b"".join(b"%x\r\n" % len(c) + c + b"\r\n" for c in (big[i:i + 65536] for i in range(0, len(big), 65536)))
@@ -319,6 +323,7 @@ def larger_than_max_size():
     lab.sim.stop()
 
 
+@test
 def never_any_progress():
     """A host that breaks off at the same place each time: the job goes back, and its time is bounded."""
     host = FileHost(cut(MESH, 70000), cut(MESH, 70000))
@@ -331,6 +336,7 @@ def never_any_progress():
     lab.sim.stop()
 
 
+@test
 def a_finished_download_is_kept():
     lab = quick_lab(**{"database.lease": "6s", "log.level": "debug"})
     # The store is away.
@@ -359,6 +365,4 @@ def a_finished_download_is_kept():
     lab.sim.stop()
 
 
-testing.main(cut_and_gone_on, changed_between_two_parts, hosts_that_are_not_to_be_trusted,
-             packed_though_not_asked_for, packed_very_small, an_error_page_of_any_size, a_success_that_brings_no_file, a_redirect_is_followed_anew,
-             larger_than_max_size, never_any_progress, a_finished_download_is_kept)
+main()

@@ -16,10 +16,7 @@ import uuid
 import urllib.request
 from collections import namedtuple
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import TRELLIS, Lab, is_, ok, wait_for
-from postgres import SUPERUSER
+from lab import TRELLIS, Lab, is_, main, ok, test, wait_for
 
 IMAGE = "https://images.example/x.png"
 END = ", single object, white background"
@@ -587,6 +584,7 @@ def hold(word, said):
     said.append((told, f"STATUS too, until it is open again: {texts[-3:]}"))
 
 
+@test
 def the_lanes():
     result = {word: [] for word in HELD}
     threads = []
@@ -605,6 +603,7 @@ def the_lanes():
             ok(good, f"{word}: {what.splitlines()[0]}", what)
 
 
+@test
 def the_table():
     result, threads = {}, []
     for name in [a for a in sys.argv[1:] if a in GROUPS] or GROUPS: # the names of groups: only these
@@ -630,4 +629,4 @@ def the_table():
         ok(all(re.fullmatch(r"[A-Z][^\r\n<>{}]{9,399}", s) for (s,) in shown), f"{name}: sentences for users", shown)
 
 
-testing.main(the_table, the_lanes)
+main()

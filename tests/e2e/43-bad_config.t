@@ -10,13 +10,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections import namedtuple
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, Process, clean_environment, is_, ok, program, wait_for
-from postgres import SUPERUSER
+from lab import Lab, Process, clean_environment, is_, main, ok, program, test, wait_for
+from lab.postgres import SUPERUSER
 
 NOBODY = 65534
 GOOD = """[database]
@@ -131,6 +128,7 @@ def run(case, directory, *args):
     return r.returncode, (r.stdout + r.stderr).decode(errors="replace"), path
 
 
+@test
 def configurations():
     lab = Lab(migrate=False)
     directory = os.path.join(lab.dir, "start")
@@ -174,6 +172,7 @@ def works(lab, daemon, what):
     is_(daemon.stop(), 0, f"{what}: when that is mended, it works")
 
 
+@test
 def schemas():
     lab = Lab(migrate=False)
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -195,6 +194,7 @@ def schemas():
     lab.sim.stop()
 
 
+@test
 def servers():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -234,6 +234,7 @@ def servers():
     lab.sim.stop()
 
 
+@test
 def wrong_password():
     lab = Lab()
     lab.query("CREATE ROLE guesses LOGIN PASSWORD 'right-9134'")
@@ -258,6 +259,7 @@ def wrong_password():
     lab.sim.stop()
 
 
+@test
 def what_it_is_told():
     """Secrets from the environment, and signals."""
     lab = Lab()
@@ -285,4 +287,4 @@ def what_it_is_told():
     lab.sim.stop()
 
 
-testing.main(configurations, schemas, servers, wrong_password, what_it_is_told)
+main()

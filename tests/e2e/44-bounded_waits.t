@@ -2,15 +2,11 @@
 """What waits: everything that can be waited for has an end, what ends is the job's own, and nobody reads a secret of it."""
 
 import json
-import os
 import re
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from shim import Shim, may_preload
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.shim import Shim, may_preload
 
 IMAGE = "https://images.example/x.png"
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
@@ -26,6 +22,7 @@ def refunded(lab, job):
 
 # --- what is read of it ----------------------------------------------------------------------
 
+@test
 def a_signed_url_in_an_error():
     """The model names the URL that it was given. Its token stands nowhere, and what only did not come is tried again."""
     lab = Lab()
@@ -62,6 +59,7 @@ def a_signed_url_in_an_error():
     lab.sim.stop()
 
 
+@test
 def a_service_that_echoes():
     """Whatever it answers with, it may repeat what it was sent: our token, and a URL with a password of somebody's."""
     lab = Lab()
@@ -82,6 +80,7 @@ def a_service_that_echoes():
 
 # --- what holds everybody --------------------------------------------------------------------
 
+@test
 def one_answer_holds_no_lane_for_long():
     """What is no 429 is not obeyed for an hour, whatever it says; and after it one goes first."""
     lab = Lab()
@@ -121,6 +120,7 @@ def one_answer_holds_no_lane_for_long():
     lab.sim.stop()
 
 
+@test
 def an_outage_is_waited_for():
     """Creates that answer 500 while the listing works: nothing is bought, so nothing fails, and all is done when it is over."""
     lab = Lab()
@@ -162,6 +162,7 @@ def an_outage_is_waited_for():
 
 # --- what is one job's own ---------------------------------------------------------------------
 
+@test
 def a_wait_of_its_own():
     """A file whose server always breaks off, an image that can't be signed, an upload that is always refused for the
     moment: each ends when job_timeout is over, with a fault of its own; another job does not notice."""
@@ -200,6 +201,7 @@ def a_wait_of_its_own():
 
 # --- what is gone ----------------------------------------------------------------------------
 
+@test
 def a_prediction_that_is_gone():
     """Deleted at Replicate while it ran: bought again, but not at the first 404. The two minutes are slept through."""
     if not may_preload():
@@ -226,5 +228,4 @@ def a_prediction_that_is_gone():
     lab.sim.stop()
 
 
-testing.main(one_answer_holds_no_lane_for_long, an_outage_is_waited_for, a_wait_of_its_own, a_signed_url_in_an_error, a_service_that_echoes,
-             a_prediction_that_is_gone)
+main()

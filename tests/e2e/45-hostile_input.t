@@ -2,22 +2,17 @@
 """Hostile text and rows that vanish: what the user wrote arrives to the byte, and harms nothing on its way."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 import urllib.request
 
 import psycopg2
 import psycopg2.errors
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from filehost import FileHost, answer as answer_bytes, glb
-from lab import Lab, clean_environment, is_, ok, program, wait_for
-from turns import turns_are_short
+from lab import Lab, accounts, clean_environment, is_, main, ok, program, test, wait_for
+from lab.filehost import FileHost, answer as answer_bytes, glb
+from lab.turns import turns_are_short
 
 IMAGE = "https://images.example/x.png"
 PROMPTS = {
@@ -40,6 +35,7 @@ REFUSED = {
 END = ", single object, white background"
 
 
+@test
 def hostile_prompts():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -67,6 +63,7 @@ def hostile_prompts():
     lab.sim.stop()
 
 
+@test
 def hostile_answers():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -89,6 +86,7 @@ def hostile_answers():
     lab.sim.stop()
 
 
+@test
 def bad_rows():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -113,6 +111,7 @@ def bad_rows():
     lab.sim.stop()
 
 
+@test
 def rows_that_vanish():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=600000)
@@ -136,6 +135,7 @@ def rows_that_vanish():
 
 
 
+@test
 def files_with_a_tail():
     """A line's end, or a page filled up, behind the end that a GLB's header says: the mesh is stored, as it came."""
     mesh = glb(2000)
@@ -157,6 +157,7 @@ def files_with_a_tail():
     lab.sim.stop()
 
 
+@test
 def a_file_in_crumbs():
     """Chunks of one byte each, of a mesh and without an end: no turn of the loop is long for it, and nobody waits."""
     mesh = glb(400000)
@@ -187,6 +188,7 @@ def a_file_in_crumbs():
     lab.sim.stop()
 
 
+@test
 def reads_that_are_mixed_up():
     """A gateway that answers for another prediction says nothing of this one, and nothing of Replicate: others are polled on."""
     lab = Lab()
@@ -267,6 +269,7 @@ def put(lab, path):
     return path
 
 
+@test
 def text_from_outside():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=100)
@@ -348,4 +351,4 @@ def texts_in_rows(lab, job):
     is_clean(r.stdout + r.stderr, "an instance's name")
 
 
-testing.main(hostile_prompts, hostile_answers, bad_rows, rows_that_vanish, files_with_a_tail, a_file_in_crumbs, reads_that_are_mixed_up, text_from_outside)
+main()

@@ -2,19 +2,15 @@
 """Odd values in rows, and sessions that somebody else has set up: what concerns one job stays with it."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import urllib.parse
 
 import psycopg2
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from bouncer import Bouncer
-from lab import Lab, clean_environment, is_, ok, program, wait_for
-from postgres import SUPERUSER
+from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab.bouncer import Bouncer
+from lab.postgres import SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 PROMPTS = ("une chaise é", "漢字の椅子 🪑", "a plain one behind")
@@ -79,6 +75,7 @@ def session_of(lab, label, *, environment=None, url=None, bouncer=None, ctl=True
     lab.query("DELETE FROM public.mesh_assets")
 
 
+@test
 def the_role():
     lab = Lab(bouncer="")
     set_all(lab, "ROLE meshifyd")
@@ -86,6 +83,7 @@ def the_role():
     lab.sim.stop()
 
 
+@test
 def the_database():
     lab = Lab(bouncer="")
     set_all(lab, "DATABASE meshify")
@@ -93,6 +91,7 @@ def the_database():
     lab.sim.stop()
 
 
+@test
 def the_url_and_the_environment():
     lab = Lab(bouncer="")
     known = [n for (n,) in lab.query("SELECT name FROM pg_settings WHERE name = ANY (%s)", list(SETTINGS))]
@@ -107,6 +106,7 @@ def the_url_and_the_environment():
     lab.sim.stop()
 
 
+@test
 def a_transaction_pooler():
     """Which refuses start-up parameters, and keeps sessions that the role has set up."""
     lab = Lab(bouncer="")
@@ -148,6 +148,7 @@ ODD_ASSETS = (("credits_cost", "'NaN'"), ("credits_cost", "-25"), ("credits_cost
               ("created_at", "'infinity'"), ("output_path", "repeat('p', 100000)"))
 
 
+@test
 def odd_values():
     """Each beside a good job, which is done in its usual time; meshifyctl shows them all."""
     lab = Lab()
@@ -178,6 +179,7 @@ def odd_values():
     lab.sim.stop()
 
 
+@test
 def times_without_a_zone():
     """They count in the zone that others write in; whoever looks after the database is told."""
     lab = Lab(bouncer="", migrate=False)
@@ -211,6 +213,7 @@ def times_without_a_zone():
 LONG_ZONE = "<+03ABCDEFGHIJKLMNOPQRSTUVWXYZABC>-3<+04ABCDEFGHIJKLMNOPQRSTUVWXYZ>,M3.5.0,M10.5.0"
 
 
+@test
 def odd_zones():
     """A zone that the server does not know any more is said and not used; a long one is used."""
     lab = Lab(bouncer="")
@@ -232,6 +235,7 @@ def odd_zones():
     lab.sim.stop()
 
 
+@test
 def refused_at_the_end():
     """A deferred constraint of theirs refuses one job when its transaction ends: the others have theirs."""
     lab = Lab()
@@ -250,7 +254,4 @@ def refused_at_the_end():
     lab.sim.stop()
 
 
-TESTS = [times_without_a_zone, odd_zones, refused_at_the_end, odd_values, the_role, the_database, the_url_and_the_environment, a_transaction_pooler]
-
-if __name__ == "__main__":
-    testing.main(*TESTS)
+main()

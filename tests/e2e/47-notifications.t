@@ -2,17 +2,13 @@
 """Notifications by somebody who may connect and nothing else: they say where to look, and that is all."""
 
 import json
-import os
 import select
-import sys
 import threading
 import time
 import uuid
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import SUPERUSER
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.postgres import SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 POLLS = 8 # in a flood, which hints ask for each time
@@ -51,6 +47,7 @@ def cancelled_within(lab, name):
     return took
 
 
+@test
 def forged():
     lab, daemon = prepared()
     worker = lab.value("SELECT id FROM meshify.workers")
@@ -77,6 +74,7 @@ def forged():
     is_(lab.job(job)["status"], "pending", "and hands its job back")
 
 
+@test
 def a_worker_that_believes_in_a_cancel():
     """The request was taken back: the job goes on where it stands."""
     lab, daemon = prepared(**{"database.lease": "6s"})
@@ -112,6 +110,7 @@ def flood(lab, stop, sql):
     return n
 
 
+@test
 def floods():
     lab, daemon = prepared(**{"replicate.poll_min": "1s", "replicate.poll_max": "600s", "database.lease": "6s"})
     job, prediction = running(lab, "victim")
@@ -155,6 +154,7 @@ def floods():
     is_(lab.job(job)["status"], "running", "and the job that all of it was about runs on")
 
 
+@test
 def pings():
     lab, daemon = prepared()
     worker = str(lab.value("SELECT id FROM meshify.workers"))
@@ -177,4 +177,4 @@ def pings():
     ok(len(set(heard)) == len(heard) and worker not in heard, "each ping is another number, and none is the worker's id", heard)
 
 
-testing.main(forged, a_worker_that_believes_in_a_cancel, floods, pings)
+main()

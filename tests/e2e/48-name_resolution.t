@@ -2,21 +2,17 @@
 """Names: servers of names that stay silent, hosts with several addresses, proxies. In a network of its own."""
 
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-import network
-from lab import Lab, ok, is_, wait_for
-from namespace import in_namespace
-from postgres import free_port
-from tls import Authority, TlsFront, TunnelProxy
-from turns import QUIET, turns_are_short
+from lab import Lab, Process, clean_environment, is_, main, network, ok, program, test, wait_for
+from lab.namespace import in_namespace
+from lab.postgres import free_port
+from lab.tls import Authority, TlsFront, TunnelProxy
+from lab.turns import QUIET, turns_are_short
 
 IMAGE = "https://images.example/x.png"
 SILENT = ("127.0.0.53", "127.0.0.54")
@@ -108,6 +104,7 @@ def start(lab, names, wait=True, **keys):
     return daemon, Probe(port, lab.sim)
 
 
+@test
 def silent_name_servers():
     """Replicate's name is not found: jobs wait, and the loop does not. A stop is on time while lookups hang."""
     lab = Lab()
@@ -133,6 +130,7 @@ def silent_name_servers():
     lab.sim.stop()
 
 
+@test
 def a_name_beside_good_ones():
     """A file host and a database server whose names hang, beside good ones."""
     lab = Lab()
@@ -172,6 +170,7 @@ def a_name_beside_good_ones():
     lab.sim.stop()
 
 
+@test
 def a_service_and_many_hosts():
     """What libpq would read, and look up, by itself: a service of pg_service.conf, and a list of many servers."""
     lab = Lab()
@@ -231,6 +230,7 @@ def from_host(lab, host, prompt):
     return job
 
 
+@test
 def hosts_with_several_addresses():
     """Private is a host all of whose addresses are; what an IPv6 address stands for is what counts."""
     names = ["both.files.example", "nat64.files.example", "private.files.example", "hidden.files.example", "port.files.example"]
@@ -261,6 +261,7 @@ def hosts_with_several_addresses():
     lab.sim.stop()
 
 
+@test
 def behind_a_proxy():
     """The outside is reached through a proxy alone, which also looks the names up. The daemon's own lookups hang."""
     lab, authority, api, files = secure_lab("files.example", "private.example")
@@ -293,14 +294,14 @@ def behind_a_proxy():
     is_(lab.wait_status(job, "done", "error", seconds=90)["status"], "done", "a proxy that refuses for a while: the job waits")
     probe.loop_turns("a proxy")
     path = lab.write_config("doctor", **keys)
-    doctor = testing.Process([testing.program("meshifyd"), "--check", "-c", path], testing.clean_environment(**environment),
+    doctor = Process([program("meshifyd"), "--check", "-c", path], clean_environment(**environment),
                              names.wrapper)
     doctor.wait(60)
     ok(doctor.said("ok +replicate") and doctor.said("ok +storage") and doctor.said(f"proxy +https by 127.0.0.1:{proxy.port}"),
        "a proxy: the doctor asks through it", doctor.log())
     ok("hidden-word" not in daemon.log() + doctor.log(), "a proxy: its login stands in no log")
-    bad = testing.Process([testing.program("meshifyd"), "-t", "-c", path],
-                          testing.clean_environment(https_proxy=f"gopher://{login}@127.0.0.1"))
+    bad = Process([program("meshifyd"), "-t", "-c", path],
+                          clean_environment(https_proxy=f"gopher://{login}@127.0.0.1"))
     is_(bad.wait(30), 78, "a proxy's URL that is none: refused")
     ok(bad.said("https_proxy: is not a proxy's URL") and not bad.said("hidden-word"), "a proxy's URL that is none: said", bad.log())
     for server in (*fronts, proxy):
@@ -318,4 +319,4 @@ if __name__ == "__main__":
     if not in_namespace("true"):
         print("1..0 # SKIP no mount namespace can be made here")
         sys.exit(0)
-    testing.main(silent_name_servers, a_name_beside_good_ones, a_service_and_many_hosts, hosts_with_several_addresses, behind_a_proxy)
+    main()

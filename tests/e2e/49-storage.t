@@ -2,20 +2,15 @@
 """The store as it is in the field: gateways before it, names of images, answers that get lost, buckets that refuse."""
 
 import gzip
-import hashlib
 import http.server
 import json
-import os
 import socketserver
-import sys
 import threading
 import time
 import urllib.parse
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import TRELLIS, Lab, is_, ok, wait_for
+from lab import TRELLIS, Lab, is_, main, ok, test, wait_for
 
 IMAGE = "https://images.example/x.png"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -65,6 +60,7 @@ def said(lab, pattern):
 # --- what an upload is answered -------------------------------------------------------------------
 
 
+@test
 def an_answer_is_no_proof():
     """200 with HTML, {}, another key, 204: whether the object is there or not decides."""
     lab = quick_lab()
@@ -83,6 +79,7 @@ def an_answer_is_no_proof():
     lab.sim.stop()
 
 
+@test
 def a_gateway_before_the_store():
     """404 and 405 in other words than Storage's, and its own "InvalidRequest", hold the lane: nobody's job ends for it."""
     lab = quick_lab()
@@ -103,6 +100,7 @@ def a_gateway_before_the_store():
     lab.sim.stop()
 
 
+@test
 def what_was_received_is_not_sent_again():
     lab = quick_lab()
     for tag, do in (("lost", {"lose_answer": True}), ("gateway", {"status": 504, "body": HTML, "done": True}), ("busy", {"status": 500, "done": True})):
@@ -117,6 +115,7 @@ def what_was_received_is_not_sent_again():
     lab.sim.stop()
 
 
+@test
 def an_object_says_whose_it_is():
     lab = quick_lab()
     job, asset = lab.insert_job("whose", f"{IMAGE}?whose-")
@@ -130,6 +129,7 @@ def an_object_says_whose_it_is():
 # --- buckets --------------------------------------------------------------------------------------
 
 
+@test
 def a_bucket_that_refuses():
     lab = quick_lab()
     change_bucket(lab, allowed_mime_types=["image/png"])
@@ -159,6 +159,7 @@ def a_bucket_that_refuses():
 NAMES = ("a b", "a+b", "a&b", "a=b", "a$b", "a@b", "a;b", "a:b", "a,b", "a?b", "a?token=b", "(a) b'!*")
 
 
+@test
 def names_of_images():
     """What is handed to Replicate is fetched, as Replicate does."""
     lab = quick_lab()
@@ -178,6 +179,7 @@ def names_of_images():
     lab.sim.stop()
 
 
+@test
 def one_image_holds_nobody():
     lab = quick_lab(**{"worker.max_attempts": "5"})
     odd = upload(lab, f"{lab.user}/odd.png")
@@ -195,6 +197,7 @@ def one_image_holds_nobody():
     lab.sim.stop()
 
 
+@test
 def what_is_missing():
     """A list of signed URLs does not tell a missing image from a bucket that the key may not see."""
     lab = quick_lab()
@@ -210,6 +213,7 @@ def what_is_missing():
     lab.sim.stop()
 
 
+@test
 def a_key_that_changes():
     """A key that is refused after a file was begun: /object/info answers it as if there were no bucket, the upload says what it is."""
     lab = quick_lab()
@@ -224,6 +228,7 @@ def a_key_that_changes():
     lab.sim.stop()
 
 
+@test
 def seen_from_outside():
     """A store inside a network signs for an address that Replicate can reach."""
     lab = quick_lab(**{"storage.public_url": "https://shop.example/"})
@@ -301,6 +306,7 @@ def behind(pause=0.0, packed=False, **sim):
     return lab, gate
 
 
+@test
 def a_peer_that_pauses():
     """For longer than the time-out of the request that buys; the bytes that it does not take pile up on our side."""
     lab, gate = behind(pause=13, glb_bytes=20000000)
@@ -311,6 +317,7 @@ def a_peer_that_pauses():
     lab.sim.stop()
 
 
+@test
 def packed_answers():
     """A gateway packs what it hands on, though nobody asked for it."""
     lab, gate = behind(packed=True)
@@ -325,6 +332,7 @@ def packed_answers():
     lab.sim.stop()
 
 
+@test
 def a_cancel_while_the_store_is_down():
     """The mesh is stored, its closing waits for a lock, and a cancel comes first: the object goes, though not at the first try."""
     lab = quick_lab()
@@ -346,6 +354,4 @@ def a_cancel_while_the_store_is_down():
     lab.sim.stop()
 
 
-testing.main(an_answer_is_no_proof, a_gateway_before_the_store, what_was_received_is_not_sent_again, an_object_says_whose_it_is, a_bucket_that_refuses,
-             names_of_images, one_image_holds_nobody, what_is_missing, a_key_that_changes, seen_from_outside, a_peer_that_pauses, packed_answers,
-             a_cancel_while_the_store_is_down)
+main()

@@ -4,15 +4,10 @@
 import os
 import signal
 import subprocess
-import sys
-import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import SUPERUSER
-from proxy import PostgresProxy
+from lab import WRAPPER, Lab, accounts, is_, main, ok, test, wait_for
+from lab.postgres import SUPERUSER
+from lab.proxy import PostgresProxy
 
 IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s"}
@@ -31,10 +26,11 @@ def in_flight(lab, n, processing_ms=4000, **keys):
     return jobs, daemon
 
 
+@test
 def another_takes_over():
     """Not provably dead (another pid namespace would do that): the lease runs out."""
     lab = Lab()
-    jobs, first = in_flight(lab, 10, processing_ms=40000 if testing.WRAPPER else 10000)
+    jobs, first = in_flight(lab, 10, processing_ms=40000 if WRAPPER else 10000)
     second = lab.daemon("two", **SHORT)
     lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
     first.signal(signal.SIGKILL)
@@ -54,6 +50,7 @@ def another_takes_over():
     lab.sim.stop()
 
 
+@test
 def a_frozen_worker_comes_back():
     """Its jobs are another's by then: it writes nothing, buys nothing, and goes on with new ones."""
     lab = Lab()
@@ -70,6 +67,7 @@ def a_frozen_worker_comes_back():
     lab.sim.stop()
 
 
+@test
 def the_database_restarts():
     for mode in ("fast", "immediate"):
         lab = Lab(fsync=True)
@@ -88,6 +86,7 @@ def the_database_restarts():
         lab.sim.stop()
 
 
+@test
 def connections_are_cut():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=300)
@@ -108,6 +107,7 @@ def connections_are_cut():
     lab.sim.stop()
 
 
+@test
 def it_starts_before_its_database():
     lab = Lab(migrate=False)
     job, _ = lab.insert_job("early", IMAGE)
@@ -136,6 +136,7 @@ def with_hosts(lab):
     return wrapper if may else ()
 
 
+@test
 def the_audit():
     """Predictions that nobody waits for are cancelled by whichever worker lives."""
     lab = Lab()
@@ -170,6 +171,7 @@ def the_audit():
     lab.sim.stop()
 
 
+@test
 def the_audit_goes_on():
     """One prediction that can't be cancelled keeps no other running."""
     lab = Lab()
@@ -193,6 +195,7 @@ def the_audit_goes_on():
     lab.sim.stop()
 
 
+@test
 def a_cancel_is_refused():
     """For ever: the job ends all the same, and the log says what goes on running."""
     lab = Lab()
@@ -206,6 +209,7 @@ def a_cancel_is_refused():
     lab.sim.stop()
 
 
+@test
 def what_costs_goes_first():
     """Behind a backlog: predictions that are known are worked on at once, and cancels pass limits and a pause."""
     lab = Lab()
@@ -237,6 +241,7 @@ def what_costs_goes_first():
     lab.sim.stop()
 
 
+@test
 def cancels_while_paused():
     """More than there are slots."""
     lab = Lab()
@@ -254,6 +259,7 @@ def cancels_while_paused():
     lab.sim.stop()
 
 
+@test
 def many_are_deleted():
     """While the worker closes them: the user's deletion is not what the server breaks off."""
     lab = Lab()
@@ -274,6 +280,7 @@ def many_are_deleted():
     lab.sim.stop()
 
 
+@test
 def a_heartbeat_is_late():
     """What woke it up while it held still is not forgotten."""
     lab = Lab()
@@ -295,6 +302,7 @@ def a_heartbeat_is_late():
     lab.sim.stop()
 
 
+@test
 def without_notifications():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -312,6 +320,7 @@ def without_notifications():
     lab.sim.stop()
 
 
+@test
 def limits_of_the_queue():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=1000)
@@ -334,6 +343,4 @@ def limits_of_the_queue():
     lab.sim.stop()
 
 
-testing.main(another_takes_over, a_frozen_worker_comes_back, the_database_restarts, connections_are_cut, it_starts_before_its_database, the_audit,
-             the_audit_goes_on, a_cancel_is_refused, what_costs_goes_first, cancels_while_paused, many_are_deleted,
-             a_heartbeat_is_late, without_notifications, limits_of_the_queue)
+main()

@@ -1,19 +1,16 @@
 #!/usr/bin/python3
 """What poolers refuse."""
 
-import os
 import re
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from bouncer import Bouncer
-from lab import Lab, is_, ok, wait_for
-from postgres import SUPERUSER
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.bouncer import Bouncer
+from lab.postgres import SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 
 
+@test
 def no_session_without_a_time_out():
     """A role's statement_timeout ends what begins each transaction, and the pooler takes no wish for a session without one: it
     is not asked for again, so that the daemon is back once the role lets it."""
@@ -40,4 +37,4 @@ def no_session_without_a_time_out():
     lab.sim.stop()
 
 
-testing.main(no_session_without_a_time_out)
+main()

@@ -4,13 +4,9 @@
 import os
 import re
 import signal
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from lab import TRELLIS, Lab, is_, ok, wait_for
-from postgres import ROOT, SUPERUSER
+from lab import TRELLIS, Lab, accounts, is_, main, ok, test, wait_for
+from lab.postgres import ROOT, SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s", "replicate.create_timeout": "1s"}
@@ -44,6 +40,7 @@ def lost_and_late(lab, job, name, do):
     may_give_up(lab, job)
 
 
+@test
 def given_up_then_found():
     """The listing shows it too late: bought again, and the first one is surplus, written down and cancelled."""
     lab = Lab()
@@ -67,6 +64,7 @@ def given_up_then_found():
     lab.sim.stop()
 
 
+@test
 def made_of_what_is_gone():
     """Given up after the image that it is made of has died: the image is bought again first, and no attempt is counted."""
     lab = Lab()
@@ -86,6 +84,7 @@ def made_of_what_is_gone():
     lab.sim.stop()
 
 
+@test
 def left_behind_by_a_cancel():
     """Cancelled while nobody knew: the job ends when it was surely not found, and what shows up later is cancelled."""
     lab = Lab()
@@ -106,6 +105,7 @@ def left_behind_by_a_cancel():
     lab.sim.stop()
 
 
+@test
 def equal_inputs():
     """A model without a seed: two jobs buy the same. Each gets its own, and the audit takes none away."""
     lab = Lab()
@@ -123,6 +123,7 @@ def equal_inputs():
     lab.sim.stop()
 
 
+@test
 def never_found_out():
     """For an hour the service did not say: the job fails, is paid back, and is never bought again."""
     lab = Lab()
@@ -145,6 +146,7 @@ def never_found_out():
     lab.sim.stop()
 
 
+@test
 def cancels_by_hand():
     """Whoever sets cancel_requested_at is heard at once, as meshify.cancel() is; in every state."""
     lab = Lab()
@@ -177,6 +179,7 @@ def cancels_by_hand():
     lab.sim.stop()
 
 
+@test
 def cancels_that_come_too_late():
     """The prediction was over: its row says what became of it, whatever the cancel was answered."""
     lab = Lab()
@@ -197,6 +200,7 @@ def cancels_that_come_too_late():
     lab.sim.stop()
 
 
+@test
 def held_lanes_are_shown():
     lab = Lab()
     lab.sim.fault("create", {"status": 402}, count=-1)
@@ -214,6 +218,7 @@ def held_lanes_are_shown():
     lab.sim.stop()
 
 
+@test
 def what_the_database_says():
     """A refund that is not given is an error in the log; a project's trigger can't write lines of its own there."""
     lab = Lab()
@@ -245,6 +250,7 @@ def manual_queries():
     return re.findall(r"\.Bd -literal\n(SELECT .*?)\.Ed", money, re.DOTALL)
 
 
+@test
 def the_ledger():
     """Credits go back once for each time they were taken, and the ledger says so to the unit."""
     lab = Lab()
@@ -273,4 +279,4 @@ def the_ledger():
     lab.sim.stop()
 
 
-testing.main(the_ledger, what_the_database_says, given_up_then_found, made_of_what_is_gone, left_behind_by_a_cancel, equal_inputs, never_found_out, cancels_by_hand, cancels_that_come_too_late, held_lanes_are_shown)
+main()

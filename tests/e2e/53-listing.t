@@ -4,18 +4,14 @@
 import contextlib
 import http.server
 import json
-import os
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from prometheus import ask
-from turns import QUIET, turns_are_short
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.prometheus import ask
+from lab.turns import QUIET, turns_are_short
 
 IMAGE = "https://images.example/x.png"
 
@@ -56,6 +52,7 @@ def requests(lab, endpoint):
     return sum(lab.sim.stats()["requests"].get(endpoint, {}).values())
 
 
+@test
 def a_large_prediction():
     """Logs of 6 MB, an output of 6 MB: read as they come; the progress is seen, and the output is its job's fault."""
     lab = Lab()
@@ -83,6 +80,7 @@ def a_large_prediction():
     lab.sim.stop()
 
 
+@test
 def a_large_answer_to_a_purchase():
     """The answer to a create echoes megabytes: its id is found, nothing is looked for."""
     lab = Lab()
@@ -116,6 +114,7 @@ def lost(lab, name, late_ms, daemon):
     return job
 
 
+@test
 def two_hundred_lost():
     """Rows of which nobody knows, a listing of large inputs: good jobs take their time, one row's prediction is found."""
     lab = Lab()
@@ -147,6 +146,7 @@ def two_hundred_lost():
     lab.sim.stop()
 
 
+@test
 def an_outage():
     """Many jobs look for their purchases, and the listing is read as often as for one."""
     lab = Lab()
@@ -164,6 +164,7 @@ def an_outage():
     lab.sim.stop()
 
 
+@test
 def a_gateway_of_another_name():
     """The next page's address names the API; only its cursor is taken, and asked where we ask."""
     lab = Lab()
@@ -178,6 +179,7 @@ def a_gateway_of_another_name():
     lab.sim.stop()
 
 
+@test
 def a_large_listing():
     """Another user's prompts of a megabyte each: a lost purchase is found all the same, and no lane is held."""
     lab = Lab()
@@ -259,6 +261,7 @@ class Drip:
         self.lab.sim.stop()
 
 
+@test
 def what_is_waited_for():
     """A purchase that the listing shows after more than a minute: said once in the log, and in status until it is over.
     In the same minute, a page of another listing that drips."""
@@ -285,4 +288,4 @@ def what_is_waited_for():
     drip.end()
 
 
-testing.main(a_large_prediction, a_large_answer_to_a_purchase, two_hundred_lost, an_outage, a_gateway_of_another_name, a_large_listing, what_is_waited_for)
+main()

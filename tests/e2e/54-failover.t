@@ -2,14 +2,10 @@
 """The primary dies with commits that its asynchronous standby has not seen, while a purchase is under way: nobody gets what
 was made for another, and what was paid and has no row of its own is written down and cancelled."""
 
-import os
 import signal
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import SUPERUSER
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.postgres import SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 LONG = {"database.lease": "6s", "replicate.create_timeout": "20s"}
@@ -51,6 +47,7 @@ def of(lab, tag):
     return [p for p in lab.sim.predictions() if tag in p["input"]["images"][0]]
 
 
+@test
 def an_answer_that_comes_after_it():
     """A's create is answered when the new primary has given the same number to B's purchase."""
     lab = Lab(bouncer="")
@@ -92,6 +89,7 @@ def an_answer_that_comes_after_it():
     lab.sim.stop()
 
 
+@test
 def what_runs_when_it_comes():
     """Predictions that the daemon polls, and of which the new primary knows nothing, not even that they were begun."""
     lab = Lab(bouncer="")
@@ -154,6 +152,7 @@ def purchases(lab, job):
     return lab.query("SELECT state, prediction_id, finished_at IS NOT NULL, output IS NOT NULL FROM meshify.predictions WHERE job_id = %s", job)
 
 
+@test
 def it_is_told_until_it_is_heard():
     """What the new primary does not know, and can't take at once: somebody holds the job's row, a trigger refuses it. It is told
     again, and keeps nothing else from being told."""
@@ -185,6 +184,7 @@ def it_is_told_until_it_is_heard():
     lab.sim.stop()
 
 
+@test
 def how_it_ended_is_told_too():
     """Predictions that had succeeded, and whose meshes were being fetched."""
     lab = Lab(bouncer="")
@@ -210,6 +210,7 @@ def how_it_ended_is_told_too():
     lab.sim.stop()
 
 
+@test
 def what_is_looked_for_goes_on_being():
     """The answer to a purchase was lost, and then its intent and its claim: nobody else would know that something may run."""
     lab = Lab(bouncer="")
@@ -234,7 +235,4 @@ def what_is_looked_for_goes_on_being():
     lab.sim.stop()
 
 
-TESTS = [an_answer_that_comes_after_it, what_runs_when_it_comes, it_is_told_until_it_is_heard, how_it_ended_is_told_too, what_is_looked_for_goes_on_being]
-
-if __name__ == "__main__":
-    testing.main(*TESTS)
+main()

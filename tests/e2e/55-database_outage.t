@@ -3,22 +3,17 @@
 mends itself. The loop turns all the while (it answers SIGUSR1)."""
 
 import os
-import re
 import socket
-import sys
 import threading
 import time
 
 import psycopg2
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from bouncer import Bouncer
-from lab import Lab, is_, ok, wait_for
-from namespace import in_namespace
-from postgres import SUPERUSER, free_port
-from proxy import PostgresProxy
+from lab import Lab, accounts, is_, main, ok, test, wait_for
+from lab.bouncer import Bouncer
+from lab.namespace import in_namespace
+from lab.postgres import SUPERUSER, free_port
+from lab.proxy import PostgresProxy
 
 IMAGE = "https://images.example/x.png"
 LONG = {"database.lease": "30s"}
@@ -54,6 +49,7 @@ def cut(lab):
     lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'meshifyd'", SUPERUSER)
 
 
+@test
 def fail_over():
     """To a standby, by a list of two servers, one of them by name."""
     lab = Lab(bouncer="")
@@ -87,6 +83,7 @@ def follows(lab):
     return standby
 
 
+@test
 def a_standby_comes_first():
     """In a list of ours, and in a service file's, which libpq alone reads."""
     lab = Lab(bouncer="")
@@ -105,6 +102,7 @@ def a_standby_comes_first():
     lab.sim.stop()
 
 
+@test
 def a_silent_server():
     """The first of the list accepts connections, and never says a word."""
     lab = Lab()
@@ -124,6 +122,7 @@ def said_by_the_server(lab, what):
         return text.read().count(what)
 
 
+@test
 def read_only():
     """As a managed database becomes when its disk is full. (What a role or a database sets: 46-odd_rows.t.)"""
     for how in ("the server", "a new connection"):
@@ -156,6 +155,7 @@ def read_only():
         lab.sim.stop()
 
 
+@test
 def read_only_behind_a_pooler():
     """Who connects to a pooler meanwhile is told of the server as it was at some other time."""
     lab = Lab(bouncer="poll")
@@ -191,6 +191,7 @@ def meanwhile(lab, url):
     other.stop()
 
 
+@test
 def refused_behind_a_pooler():
     """It lets us in, and the server does not let it in: no reason to ask again at once."""
     lab = Lab(bouncer="poll")
@@ -205,6 +206,7 @@ def refused_behind_a_pooler():
     lab.sim.stop()
 
 
+@test
 def a_missing_right():
     """What is refused to everybody costs no job anything: it waits until the operator has mended it."""
     lab = Lab()
@@ -238,6 +240,7 @@ def a_missing_right():
     lab.sim.stop()
 
 
+@test
 def reset_in_a_pipeline():
     lab = Lab()
     proxy = PostgresProxy(lab.postgres.port)
@@ -257,6 +260,7 @@ def reset_in_a_pipeline():
     lab.sim.stop()
 
 
+@test
 def half_open():
     """A black hole: nothing comes back, and nobody says that the connection is dead."""
     lab = Lab()
@@ -286,6 +290,7 @@ def half_open():
     lab.sim.stop()
 
 
+@test
 def no_connection_left():
     lab = Lab(bouncer="") # a pooler has connections left
     jobs, daemon = in_flight(lab, 10, processing_ms=500)
@@ -317,6 +322,7 @@ def refuse(lab, rule):
     lab.postgres.execute("SELECT pg_reload_conf()", SUPERUSER)
 
 
+@test
 def a_wrong_password():
     """Said, and not tried again and again: hosts ban addresses that guess."""
     lab = Lab()
@@ -346,6 +352,7 @@ def a_wrong_password():
     is_(daemon.said(f"{AWAY}: .*connection is refused"), 1, "and that the server was away is said once")
 
 
+@test
 def time_limits():
     """55P03, 57014: a statement took longer than we allow, whatever the role does."""
     lab = Lab()
@@ -364,6 +371,7 @@ def time_limits():
     lab.sim.stop()
 
 
+@test
 def locked_rows():
     """55P03: somebody holds a job's row, an asset's, a profile's. That one waits, the others go on."""
     lab = Lab()
@@ -401,6 +409,7 @@ def locked_rows():
     lab.sim.stop()
 
 
+@test
 def a_listening_connection_that_is_lost():
     """Why it is not there, and what to do about it: for the URL that is its own."""
     lab = Lab(bouncer="")
@@ -420,6 +429,7 @@ def a_listening_connection_that_is_lost():
     lab.sim.stop()
 
 
+@test
 def a_listening_connection_that_flaps():
     """However often it is lost, the heartbeats of the other one go on."""
     lab = Lab(bouncer="")
@@ -442,6 +452,7 @@ def a_listening_connection_that_flaps():
     lab.sim.stop()
 
 
+@test
 def an_old_snapshot():
     """Somebody's transaction stays open: no dead row can be cleaned up meanwhile."""
     lab = Lab()
@@ -462,6 +473,7 @@ def an_old_snapshot():
     lab.sim.stop()
 
 
+@test
 def a_name_that_does_not_resolve():
     """A resolver that does not answer: here /etc/hosts is a pipe that nobody writes into."""
     lab = Lab()
@@ -501,6 +513,7 @@ def a_name_that_does_not_resolve():
     lab.sim.stop()
 
 
+@test
 def through_pgbouncer():
     """In transaction mode: with polling alone, and with LISTEN on a connection of its own. (All of the end-to-end tests
     go through it in `make check-pgbouncer`.)"""
@@ -546,8 +559,4 @@ def through_pgbouncer():
     lab.sim.stop()
 
 
-if __name__ == "__main__":
-    TESTS = (fail_over, a_standby_comes_first, a_silent_server, read_only, read_only_behind_a_pooler, refused_behind_a_pooler, a_missing_right, reset_in_a_pipeline, half_open, no_connection_left, a_wrong_password,
-             time_limits, locked_rows, a_listening_connection_that_is_lost, a_listening_connection_that_flaps, an_old_snapshot, a_name_that_does_not_resolve, through_pgbouncer)
-    only = re.compile(os.environ.get("ONLY", ""))
-    testing.main(*[t for t in TESTS if only.search(t.__name__)])
+main()

@@ -1,15 +1,11 @@
 #!/usr/bin/python3
 """Rows and tables that somebody else has locked: nobody waits for them but who needs them."""
 
-import os
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from turns import QUIET
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.turns import QUIET
 
 IMAGE = "https://images.example/x.png"
 QUERIES = {
@@ -69,6 +65,7 @@ def beside_locked(lab, daemon, what, n, usual):
     ok(took < most, f"{n} locked {what}: the others are done in twice their time", f"{took:.1f} s of {most:.1f} s, usually {usual:.1f} s")
 
 
+@test
 def rows():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -106,6 +103,7 @@ class Blockers:
             thread.join(20)
 
 
+@test
 def locked_again_and_again():
     """Rows that are never found free: after a minute a closing waits for them, in line with the others, and nobody waits
     behind it. So does one that a trigger refused before."""
@@ -194,19 +192,19 @@ def behind_a_lock(mode, table="jobs"):
     lab.sim.stop()
 
 
+@test
 def an_index_is_built():
     behind_a_lock("SHARE")
 
 
+@test
 def a_table_is_altered():
     behind_a_lock("ACCESS EXCLUSIVE")
 
 
+@test
 def assets_are_altered():
     behind_a_lock("ACCESS EXCLUSIVE", "mesh_assets")
 
 
-TESTS = [rows, locked_again_and_again, an_index_is_built, a_table_is_altered, assets_are_altered]
-
-if __name__ == "__main__":
-    testing.main(*TESTS)
+main()

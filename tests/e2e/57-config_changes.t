@@ -2,14 +2,9 @@
 """A configuration changes under way: what was bought is read by the one that it was bought with, and is not bought again."""
 
 import collections
-import os
 import signal
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from lab import TRELLIS, Lab, is_, ok, wait_for
+from lab import TRELLIS, Lab, accounts, is_, main, ok, test, wait_for
 
 IMAGE = "https://images.example/x.png"
 FAST = {"database.lease": "3s", "worker.retry_base": "100ms", "worker.retry_max": "500ms"}
@@ -36,6 +31,7 @@ def bought(lab, n, seconds=60):
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") >= n, seconds, f"{n} purchases")
 
 
+@test
 def another_name_or_pointer():
     """Of the last step, while five jobs wait for what was bought with the one before."""
     for what, after in (("another name", mesh("carve")), ("another pointer", mesh("sculpt", "/nothing"))):
@@ -61,6 +57,7 @@ def another_name_or_pointer():
         lab.sim.stop()
 
 
+@test
 def a_step_that_is_gone():
     """Its prediction is no mesh, and no step's: it is cancelled, which counts an attempt, and the job goes on by what is."""
     lab = Lab()
@@ -91,6 +88,7 @@ def a_step_that_is_gone():
     lab.sim.stop()
 
 
+@test
 def a_step_that_is_gone_and_a_trigger():
     """The job can't go back now: what was bought for the step that is gone is cancelled all the same."""
     lab = Lab()
@@ -117,6 +115,7 @@ def a_step_that_is_gone_and_a_trigger():
     lab.sim.stop()
 
 
+@test
 def two_at_once():
     """Two instances of different configurations, killed again and again: each uses what the other has bought."""
     lab = Lab()
@@ -141,4 +140,4 @@ def two_at_once():
     lab.sim.stop()
 
 
-testing.main(another_name_or_pointer, a_step_that_is_gone, a_step_that_is_gone_and_a_trigger, two_at_once)
+main()

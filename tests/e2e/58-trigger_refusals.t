@@ -1,16 +1,12 @@
 #!/usr/bin/python3
 """What triggers of the project refuse, in each table that we write: it concerns the job whose row it is, and nobody else."""
 
-import os
 import signal
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import SUPERUSER
-from turns import QUIET
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.postgres import SUPERUSER
+from lab.turns import QUIET
 
 IMAGE = "https://images.example/x.png"
 # What a trigger may raise: deadlock, serialization, disk full, lock not available, canceled, assertion, the server's own words.
@@ -33,6 +29,7 @@ def raising(column="NEW.input_data ->> 'prompt'"):
     return f"IF {column} ~ '^raise ' THEN RAISE EXCEPTION 'not this one' USING ERRCODE = substr({column}, 7); END IF;"
 
 
+@test
 def claims_of_others():
     """A job that can't be claimed, whatever its trigger does, keeps nobody else waiting."""
     lab = Lab()
@@ -61,6 +58,7 @@ def claims_of_others():
     lab.sim.stop()
 
 
+@test
 def a_claim_that_takes_its_time():
     """Nothing is raised: a trigger does not come back. Its job is left alone, the others go on."""
     lab = Lab()
@@ -80,6 +78,7 @@ def due(lab):
     lab.query("UPDATE meshify.closings SET due = now() WHERE due IS NOT NULL")
 
 
+@test
 def three_hundred_that_are_refused():
     """Stored meshes whose closing a trigger refuses: they hold no slot, cost nothing more, and are done when it lets them."""
     lab = Lab()
@@ -117,6 +116,7 @@ def three_hundred_that_are_refused():
     lab.sim.stop()
 
 
+@test
 def one_after_the_other_is_put_off():
     """What is put off keeps coming, and does not keep what is due from being tried again."""
     lab = Lab()
@@ -136,6 +136,7 @@ def one_after_the_other_is_put_off():
     lab.sim.stop()
 
 
+@test
 def notifications():
     """As a hook whose extension is gone; then one that does not come back."""
     lab = Lab()
@@ -160,6 +161,7 @@ def notifications():
     lab.sim.stop()
 
 
+@test
 def every_state_in_every_table():
     """Each closing is refused in its own way, some when their transaction ends; a good one beside them; when it is mended,
     all end as they were to."""
@@ -196,6 +198,7 @@ def every_state_in_every_table():
     lab.sim.stop()
 
 
+@test
 def no_closing_at_all():
     """Not a row, but the whole call is refused: it is said once, with what mends it."""
     lab = Lab()
@@ -225,6 +228,7 @@ def sessions(lab):
     return lab.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd'")
 
 
+@test
 def many_that_take_their_time():
     """Each closing is slow, and all together outlast what one transaction may take: they get done, a part at a time, and
     neither heartbeats nor other jobs wait for all of them."""
@@ -257,6 +261,7 @@ def many_that_take_their_time():
     lab.sim.stop()
 
 
+@test
 def a_transaction_that_is_never_done():
     """As above, where nothing in the database ends it in time: what was lost with its connection is not sent again as it was."""
     lost = "The database is away: (no answer in time|the connection was closed)" # the latter by transaction_timeout, since PostgreSQL 17
@@ -284,7 +289,4 @@ def a_transaction_that_is_never_done():
     lab.sim.stop()
 
 
-TESTS = [no_closing_at_all, claims_of_others, a_claim_that_takes_its_time, many_that_take_their_time, a_transaction_that_is_never_done, one_after_the_other_is_put_off, notifications, every_state_in_every_table, three_hundred_that_are_refused]
-
-if __name__ == "__main__":
-    testing.main(*TESTS)
+main()

@@ -2,19 +2,15 @@
 """Credits: what was charged goes back, once; whatever users write, and whoever does what at the same time."""
 
 import json
-import os
 import re
-import sys
 import threading
 import uuid
 
 import psycopg2
 from psycopg2.errors import DeadlockDetected, LockNotAvailable
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import SUPERUSER
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.postgres import SUPERUSER
 
 IMAGE = "https://example.com/cat.png"
 ENDLESS = {"processing_ms": 600000}
@@ -61,6 +57,7 @@ def in_flight(lab, job):
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s AND state = 'bought'", job), 60, "a purchase")
 
 
+@test
 def users_who_try_to_be_paid():
     lab = Lab()
     usual_policies(lab)
@@ -123,6 +120,7 @@ def users_who_try_to_be_paid():
     lab.sim.stop()
 
 
+@test
 def two_jobs_of_one_asset():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -183,6 +181,7 @@ def two_jobs_of_one_asset():
     lab.sim.stop()
 
 
+@test
 def rows_that_are_deleted():
     """A job's row by hand, and a project through both keys: nothing runs on, and the credits come back."""
     lab = Lab()
@@ -247,6 +246,7 @@ def at_once(lab, *calls):
     return answers
 
 
+@test
 def calls_at_the_same_time():
     lab = Lab()
     settings(lab, max_pending_jobs=1)
@@ -316,6 +316,7 @@ def calls_at_the_same_time():
     lab.sim.stop()
 
 
+@test
 def what_migrate_finds():
     """Assets of before are charged as they stand, at most the price; what went back for one stays so."""
     lab = Lab(migrate=False)
@@ -342,6 +343,7 @@ def what_migrate_finds():
     lab.sim.stop()
 
 
+@test
 def what_the_doctor_says():
     lab = Lab()
     said = lab.ctl("doctor").stdout
@@ -371,6 +373,7 @@ def what_the_doctor_says():
     lab.sim.stop()
 
 
+@test
 def triggers_that_are_gone():
     """A tool that compares schemas drops what it does not know; somebody loads rows with the triggers off."""
     lab = Lab()
@@ -392,5 +395,4 @@ def triggers_that_are_gone():
     lab.sim.stop()
 
 
-testing.main(users_who_try_to_be_paid, two_jobs_of_one_asset, rows_that_are_deleted, calls_at_the_same_time, what_migrate_finds, what_the_doctor_says,
-             triggers_that_are_gone)
+main()

@@ -3,15 +3,12 @@
 
 import os
 import re
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import ROOT, SUPERUSER
-from schema import FILES, LAST, migrate, migrated, same, schema
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.postgres import ROOT, SUPERUSER
+from lab.schema import FILES, LAST, migrate, migrated, same, schema
 
 IMAGE = "https://images.example/x.png"
 
@@ -112,29 +109,35 @@ def variant(*names, canceled="canceled", notes=(), titles=True, kept=(), types=N
     lab.sim.stop()
 
 
+@test
 def the_main_form():
     variant()
 
 
+@test
 def kinds_of_jobs():
     variant("job_type")
     variant("both_types")
     variant("both_types", types=["job_type"])
 
 
+@test
 def statuses():
     variant("check", canceled="error", notes=["can't say canceled"])
     variant("enum", kept=[",\n    'canceled'"])
 
 
+@test
 def everything_not_null():
     variant("not_null", "both_types_not_null")
 
 
+@test
 def triggers_of_theirs():
     variant("triggers", canceled="error", notes=["search_path of public.credits_changed", "search_path of public.log_job"])
 
 
+@test
 def a_size_too_large():
     """For an integer: the job ends nevertheless."""
     lab = Lab(variant=["integers"], migrate=True)
@@ -152,11 +155,13 @@ def a_size_too_large():
     lab.sim.stop()
 
 
+@test
 def all_at_once():
     variant("job_type", "enum", "integers", "no_notifications", notes=["size is an integer", "no table public.notifications"],
             titles=False, kept=[",\n    'canceled'"])
 
 
+@test
 def columns_nobody_knows():
     """The daemon works; what can't is said."""
     lab = Lab(variant=["unknown_columns"], migrate=False)
@@ -219,6 +224,7 @@ def refused(lab):
     migrated(lab, "which is all that is needed", "odd")
 
 
+@test
 def a_large_busy_table():
     """200,000 old rows; inserts and a long transaction go on throughout."""
     lab = Lab(migrate=False)
@@ -281,5 +287,4 @@ def a_large_busy_table():
     lab.sim.stop()
 
 
-testing.main(the_main_form, kinds_of_jobs, statuses, everything_not_null, triggers_of_theirs, a_size_too_large, all_at_once, columns_nobody_knows,
-             a_large_busy_table)
+main()

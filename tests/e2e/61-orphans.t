@@ -3,16 +3,13 @@
 
 import os
 import signal
-import sys
 import time
 import urllib.error
 import urllib.request
 import uuid
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from postgres import SUPERUSER
+from lab import Lab, is_, main, ok, test, wait_for
+from lab.postgres import SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s"}
@@ -59,6 +56,7 @@ def stays(lab, *assets):
     ok(any("others/photo.png" in o["path"] for o in lab.sim.objects()), "what others have put there stays")
 
 
+@test
 def a_cancel_during_an_upload():
     """The upload arrives after the cancel and its DELETE. The bucket is never listed."""
     lab = quick_lab()
@@ -85,6 +83,7 @@ def a_cancel_during_an_upload():
     lab.sim.stop()
 
 
+@test
 def a_kill_between_upload_and_closing():
     """Then the asset is deleted, or the job ends otherwise: nobody knows that the object is there but the row of its purchase."""
     lab = quick_lab()
@@ -118,6 +117,7 @@ def a_kill_between_upload_and_closing():
     lab.sim.stop()
 
 
+@test
 def the_store_is_down():
     """A DELETE after a cancel that fails: the sweep ends it, when the store is back."""
     lab = quick_lab()
@@ -144,6 +144,7 @@ def the_store_is_down():
     lab.sim.stop()
 
 
+@test
 def a_delete_arrives_late():
     """A cancelled job is tried again: its mesh is stored beside the name that a DELETE was sent for."""
     lab = quick_lab()
@@ -170,6 +171,7 @@ def a_delete_arrives_late():
     lab.sim.stop()
 
 
+@test
 def a_retry_while_the_audit_cancels():
     """What the audit has begun to cancel is not polled again: that would cost an attempt."""
     lab = quick_lab(processing_ms=600000)
@@ -190,6 +192,7 @@ def a_retry_while_the_audit_cancels():
     lab.sim.stop()
 
 
+@test
 def the_earliest_due_job():
     """Behind 150 jobs of higher priority that come due in an hour: it is begun when it comes due."""
     lab = quick_lab()
@@ -208,6 +211,7 @@ def the_earliest_due_job():
     lab.sim.stop()
 
 
+@test
 def temporary_files():
     """In driver dir: those of our own pattern, where we put them, which nobody has written to for long."""
     lab = quick_lab("dir")
@@ -245,5 +249,4 @@ def temporary_files():
     lab.sim.stop()
 
 
-testing.main(a_cancel_during_an_upload, a_kill_between_upload_and_closing, the_store_is_down, a_delete_arrives_late, a_retry_while_the_audit_cancels,
-             the_earliest_due_job, temporary_files)
+main()

@@ -2,16 +2,13 @@
 """From every earlier version of the schema, with jobs under way: the same schema as a new one, and the same rows."""
 
 import os
-import sys
 import threading
 import time
 
 import psycopg2
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok
-from schema import FILES, LAST, listing, migrated, same
+from lab import Lab, is_, main, ok, test
+from lab.schema import FILES, LAST, listing, migrated, same
 
 STATES = ("pending", "running", "done", "error")
 
@@ -72,6 +69,7 @@ def from_versions(versions, *variant):
     lab.sim.stop()
 
 
+@test
 def numbers_for_keys():
     """A table whose key is a number, as versions before 27 made it, with rows that a daemon works on meanwhile."""
     lab = Lab()
@@ -110,6 +108,7 @@ WRITES = {
 }
 
 
+@test
 def between_two_files():
     """A first migration takes a second, file after file, and whoever writes meanwhile sees what stands between two: each write works."""
     lab = Lab(migrate=False)
@@ -136,6 +135,7 @@ def between_two_files():
     lab.sim.stop()
 
 
+@test
 def again_while_all_goes_on():
     """All files once more, as after a column was widened: nobody who writes sees anything of it, nor does a daemon."""
     lab = Lab()
@@ -177,10 +177,12 @@ def again_while_all_goes_on():
     lab.sim.stop()
 
 
+@test
 def the_main_form():
     from_versions(range(1, LAST))
 
 
+@test
 def other_forms():
     """The forms differ in the project's tables, of which a version changes little: some versions do."""
     some = sorted({*range(1, LAST, 6), LAST - 1})
@@ -190,4 +192,4 @@ def other_forms():
     from_versions(some, "triggers", "integers", "no_notifications")
 
 
-testing.main(between_two_files, again_while_all_goes_on, numbers_for_keys, the_main_form, other_forms)
+main()

@@ -4,18 +4,16 @@
 import glob
 import os
 import re
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok
-from postgres import ROOT, SUPERUSER
-from schema import listing, migrate, same
+from lab import Lab, is_, main, ok, test
+from lab.postgres import ROOT, SUPERUSER
+from lab.schema import listing, migrate, same
 
 OURS = re.compile(r"meshify|^acl of column public\.jobs\.|^column public\.jobs\.(attempts|crashes|priority|run_after|progress|worker_id|"
                   r"started_at|claimed_at|worked|cancel_requested_at) ")
 
 
+@test
 def as_it_was():
     """Row security, policies, privileges, everything of theirs."""
     lab = Lab(variant=["not_null", "triggers"], migrate=False)
@@ -92,6 +90,7 @@ RESET ROLE;
 """
 
 
+@test
 def planted_names():
     """By a role that may create in public, before the migration: nothing of it is ever called by ours."""
     lab = Lab(migrate=False)
@@ -136,4 +135,4 @@ def planted_names():
     lab.sim.stop()
 
 
-testing.main(as_it_was, planted_names)
+main()

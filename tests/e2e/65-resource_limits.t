@@ -9,17 +9,13 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import accounts
-import lab as testing
-from lab import Lab, is_, ok, wait_for
-from namespace import in_namespace
-from postgres import ROOT, SUPERUSER
-from proxy import PostgresProxy
-from shim import Shim, may_preload
+from lab import Lab, accounts, is_, main, ok, test, wait_for
+from lab.namespace import in_namespace
+from lab.postgres import SUPERUSER
+from lab.proxy import PostgresProxy
+from lab.shim import Shim, may_preload
 
 IMAGE = "https://images.example/x.png"
 LONG = {"database.lease": "30s"}
@@ -47,6 +43,7 @@ def all_done(lab, jobs, label):
 
 # --- room and descriptors --------------------------------------------------------------------
 
+@test
 def a_full_spool():
     """A file system of its own, too small; or, where we may not have one, a limit on what may be written."""
     lab = Lab()
@@ -76,6 +73,7 @@ def a_full_spool():
     lab.sim.stop()
 
 
+@test
 def files_that_do_not_fit_together():
     """Six meshes of 20 MiB where there is room for one, as spool_max and as the file system have it, and small ones."""
     for what, keys, wrapper in (
@@ -105,6 +103,7 @@ def files_that_do_not_fit_together():
         lab.sim.stop()
 
 
+@test
 def a_mesh_larger_than_the_disk():
     """It waits by itself: the others are done meanwhile, in their usual time."""
     wrapper = in_namespace('mount -t tmpfs -o size=4m none "$1"', "SPOOL")
@@ -128,6 +127,7 @@ def a_mesh_larger_than_the_disk():
     lab.sim.stop()
 
 
+@test
 def no_descriptors():
     lab = Lab(bouncer="") # whose own connection is cut
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -165,12 +165,13 @@ class Supervised:
         status = self.daemon.wait()
         self.ends.append((status, self.daemon.log(3)))
         if status == 70: # counted here; elsewhere it is a complaint
-            testing._children.remove(self.daemon) # pylint: disable=protected-access
+            self.daemon.forget()
         self.lab.query("UPDATE public.jobs SET crashes = 0 WHERE id IN (SELECT id FROM public.jobs WHERE crashes > 0 "
                        "AND status IN ('pending', 'running') FOR UPDATE SKIP LOCKED)")
         self.daemon = self.start()
 
 
+@test
 def no_memory():
     """Allocations fail here and there, for a while, again and again."""
     if not may_preload():
@@ -208,6 +209,7 @@ def no_memory():
     lab.sim.stop()
 
 
+@test
 def it_speaks_without_memory():
     """Whoever has no memory left can still say so: here to the question how it is, and to the end of its connection."""
     if not may_preload():
@@ -227,12 +229,13 @@ def it_speaks_without_memory():
         status = daemon.wait() if ended else daemon.stop()
         ok(status == 0 or status == 70 and "memory" in daemon.log(), f"without memory ({target}): it goes on, or ends at once and says why", status)
         if status == 70: # which is looked at here; elsewhere it is a complaint
-            testing._children.remove(daemon) # pylint: disable=protected-access
+            daemon.forget()
         if target == "json":
-            ok(all(json.loads(line)["MESSAGE"] for line in daemon.lines if line.startswith("{")), "each line is JSON", daemon.log())
+            ok(all(json.loads(line)["MESSAGE"] for line in daemon.raw if line.startswith("{")), "each line is JSON", daemon.log())
     lab.sim.stop()
 
 
+@test
 def a_limit_of_memory():
     """RLIMIT_AS: not one byte more."""
     if not may_preload():
@@ -271,6 +274,7 @@ def a_limit_of_memory():
 
 # --- time ------------------------------------------------------------------------------------
 
+@test
 def the_clock_steps():
     """The wall clock by a day, either way: no lease, deadline or look goes by it."""
     if not may_preload():
@@ -299,6 +303,7 @@ def the_clock_steps():
     lab.sim.stop()
 
 
+@test
 def stopped_alone():
     """Longer than its lease, and nobody there to take over: it goes on, once it knows that it may."""
     lab = Lab()
@@ -328,6 +333,7 @@ def everything(lab):
     return json.loads(json.dumps(rows))
 
 
+@test
 def a_zombie():
     """Stopped for two leases, while its last writes were on their way, and another worker did its jobs."""
     lab = Lab()
@@ -369,6 +375,7 @@ def a_zombie():
     lab.sim.stop()
 
 
+@test
 def an_expired_zombie():
     """What it slept past is no reason to cancel what another waits for."""
     lab = Lab()
@@ -389,6 +396,7 @@ def an_expired_zombie():
     lab.sim.stop()
 
 
+@test
 def two_leases():
     """Each worker is judged by its own."""
     lab = Lab()
@@ -419,7 +427,4 @@ def two_leases():
     lab.sim.stop()
 
 
-if __name__ == "__main__":
-    TESTS = (a_full_spool, files_that_do_not_fit_together, a_mesh_larger_than_the_disk, no_descriptors, no_memory, it_speaks_without_memory, a_limit_of_memory, the_clock_steps, stopped_alone, a_zombie, an_expired_zombie, two_leases)
-    only = re.compile(os.environ.get("ONLY", ""))
-    testing.main(*[t for t in TESTS if only.search(t.__name__)])
+main()

@@ -1,14 +1,10 @@
 #!/usr/bin/python3
 """Descriptors are a budget: what does not fit waits its turn, and everything is done in the end."""
 
-import os
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, is_, ok
-from prometheus import ask, scrape
+from lab import Lab, is_, main, ok, test
+from lab.prometheus import ask, scrape
 
 IMAGE = "https://images.example/x.png"
 
@@ -19,6 +15,7 @@ def limited(lab, instance, limit, **keys):
     return daemon, daemon.wait_line(r"Metrics are served at http://(\S+)/metrics", 20)[1]
 
 
+@test
 def few_descriptors():
     lab = Lab()
     lab.sim.config(starting_ms=100, processing_ms=500)
@@ -47,6 +44,7 @@ def few_descriptors():
     lab.sim.stop()
 
 
+@test
 def few_descriptors_of_a_directory():
     lab = Lab(driver="dir")
     lab.sim.config(starting_ms=0, processing_ms=20)
@@ -60,4 +58,4 @@ def few_descriptors_of_a_directory():
     lab.sim.stop()
 
 
-testing.main(few_descriptors, few_descriptors_of_a_directory)
+main()

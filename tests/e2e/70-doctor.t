@@ -4,12 +4,9 @@
 import os
 import re
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, clean_environment, is_, ok, program, wait_for
-from postgres import SUPERUSER
+from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab.postgres import SUPERUSER
 
 
 def check(lab, *args, **keys):
@@ -32,6 +29,7 @@ def good(lab, what):
     ok(r.returncode == 0 and "FAIL" not in r.stdout, what, f"{r.returncode}\n{r.stdout}{r.stderr}")
 
 
+@test
 def all_is_well():
     lab = Lab()
     before = lab.sim.stats()["received"]
@@ -49,6 +47,7 @@ def all_is_well():
     lab.sim.stop()
 
 
+@test
 def the_database():
     lab = Lab()
     finds(lab, "onnection", "[database] url", "no database", **{"database.url": "postgresql://me:hunter2@127.0.0.1:1/x"})
@@ -129,6 +128,7 @@ def own_rows(lab):
     good(lab, "after it")
 
 
+@test
 def servers_and_passwords():
     lab = Lab()
     other = lab.postgres.standby()
@@ -144,6 +144,7 @@ def servers_and_passwords():
     lab.sim.stop()
 
 
+@test
 def users_and_others():
     lab = Lab()
     lab.query("CREATE POLICY own_jobs ON public.jobs FOR UPDATE TO authenticated USING (user_id = auth.uid())")
@@ -173,6 +174,7 @@ def users_and_others():
     lab.sim.stop()
 
 
+@test
 def the_services():
     lab = Lab()
     lab.sim.config(api_token="another", storage_key="eyJ.an.other")
@@ -193,4 +195,4 @@ def the_services():
     is_(r.returncode, 78, "a bad configuration: 78")
 
 
-testing.main(all_is_well, the_database, servers_and_passwords, users_and_others, the_services)
+main()

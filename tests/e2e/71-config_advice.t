@@ -8,16 +8,13 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, clean_environment, is_, ok, program, wait_for
-from postgres import SUPERUSER
+from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab.postgres import SUPERUSER
 
 # Passwords that are AAA and BBB with something between, and what is said of them; None: libpq reads them as they are meant.
 PERCENT, QUOTES = "percent-encode @ / % #", "put a value with blanks or quotes into quotes"
@@ -107,6 +104,7 @@ REFUSALS = (
 CROWDED = ("53300", 'remaining connection slots are reserved for roles with the SUPERUSER attribute')
 
 
+@test
 def refused_logins():
     """A server that says no is not asked again at once: two tries, one for each connection. And /readyz says why, in words of a closed list."""
     lab = Lab(migrate=False)
@@ -162,6 +160,7 @@ def certificate(lab):
     wait_for(lambda: lab.value("SHOW ssl") == "on", 30, "ssl")
 
 
+@test
 def unreachable():
     """What the doctor advises depends on why nobody answers."""
     lab = Lab(migrate=False)
@@ -198,6 +197,7 @@ def unreachable():
     lab.sim.stop()
 
 
+@test
 def database_urls():
     """No piece of a password is said by anything, for a URL that libpq refuses or misunderstands; and a good job is done."""
     lab = Lab(driver="dir")
@@ -218,6 +218,7 @@ def database_urls():
     lab.sim.stop()
 
 
+@test
 def other_urls():
     """A user and a password in another URL are shown nowhere."""
     lab = Lab(migrate=False)
@@ -229,6 +230,7 @@ def other_urls():
     lab.sim.stop()
 
 
+@test
 def tls():
     """A connection that leaves this machine without verify-full is warned of, by -t and at the start."""
     lab = Lab(migrate=False)
@@ -256,6 +258,7 @@ def tls():
     lab.sim.stop()
 
 
+@test
 def no_url():
     """It is taken, since libpq's environment may name the database; but not in silence."""
     lab = Lab(migrate=False)
@@ -269,6 +272,7 @@ def no_url():
     lab.sim.stop()
 
 
+@test
 def configurations():
     """Quotes around a secret, another API's URL, a key that is not quite one."""
     lab = Lab(migrate=False)
@@ -291,6 +295,7 @@ def doctor(lab, **keys):
     return run(lab, ["meshifyd", "--check"], **keys)[1]
 
 
+@test
 def before_it_costs():
     """What would fail only after something was bought: the bucket's limits, addresses that others can't reach, a login that sees no rows."""
     lab = Lab()
@@ -339,4 +344,4 @@ def before_it_costs():
     lab.sim.stop()
 
 
-testing.main(database_urls, other_urls, tls, no_url, configurations, refused_logins, unreachable, before_it_costs)
+main()

@@ -9,13 +9,10 @@ import re
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, clean_environment, is_, ok, program, wait_for
+from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
 
 # What a terminal, or a reader of the log, would obey.
 ORDERS = {
@@ -82,11 +79,11 @@ def hostile_lab():
     return lab
 
 
+@test
 def a_daemon_and_its_operator():
     lab = hostile_lab()
     lab.sim.fault("create", {"status": 422, "body": {"title": ALL, "detail": ALL, "status": 422}}, match="echoed", count=-1)
-    daemons = [lab.daemon("one"), lab.daemon("two", wait=False, **{"log.target": "json"})]
-    daemons[1].wait_line("is ready as", 60)
+    daemons = [lab.daemon("one", **{"log.target": "stderr"}), lab.daemon("two")]
     jobs = {name: lab.insert_job(f"a{order}b")[0] for name, order in ORDERS.items()}
     jobs["ALL"], jobs["BREAKS"] = lab.insert_job(ALL)[0], lab.insert_job(BREAKS)[0]
     for job in jobs.values():
@@ -145,14 +142,15 @@ def a_daemon_and_its_operator():
     daemons[0].stop()
     daemons[1].stop()
     for daemon in daemons:
-        clean(daemon.log(), f"the log of {daemon.lines[0][:6]}")
-        ok("\ufffd" not in daemon.log(), "the log is UTF-8")
-    ok(all(line.startswith("time=") for line in daemons[0].lines), "nobody writes lines of his own into the log",
-       [line for line in daemons[0].lines if not line.startswith("time=")])
-    ok(all(isinstance(json.loads(line), dict) for line in daemons[1].lines), "nor into one of JSON")
+        clean("\n".join(daemon.raw), f"the log of {daemon.raw[0][:6]}")
+        ok("\ufffd" not in "".join(daemon.raw), "the log is UTF-8")
+    ok(all(line.startswith("time=") for line in daemons[0].raw), "nobody writes lines of his own into the log",
+       [line for line in daemons[0].raw if not line.startswith("time=")])
+    ok(all(isinstance(json.loads(line), dict) for line in daemons[1].raw), "nor into one of JSON")
     lab.sim.stop()
 
 
+@test
 def seen_on_a_terminal():
     """top, as an operator has it: what clears the screen is our own."""
     lab = hostile_lab()
@@ -183,6 +181,7 @@ def seen_on_a_terminal():
     lab.sim.stop()
 
 
+@test
 def arguments_and_files():
     """Typed, or written into a file: the programs say it back."""
     lab = hostile_lab()
@@ -224,6 +223,7 @@ def arguments_and_files():
     lab.sim.stop()
 
 
+@test
 def a_server_that_warns_at_the_login():
     """Before anybody can say who hears it. libpq would write it to stderr as it comes."""
     lab = hostile_lab()
@@ -259,7 +259,7 @@ def a_server_that_warns_at_the_login():
         ok("é漢🪑" in said, f"{command}: it is said", said)
     _, out, said = run(lab, "status", "--json", config=config)
     ok(isinstance(json.loads(out), dict), "status --json: is JSON alone", out)
-    daemon = lab.daemon(**{"database.url": url})
+    daemon = lab.daemon(**{"database.url": url, "log.target": "stderr"})
     job = lab.insert_job("a chair")[0]
     lab.wait_status(job, "done")
     daemon.stop()
@@ -269,4 +269,4 @@ def a_server_that_warns_at_the_login():
     lab.sim.stop()
 
 
-testing.main(a_daemon_and_its_operator, seen_on_a_terminal, a_server_that_warns_at_the_login, arguments_and_files)
+main()

@@ -7,12 +7,9 @@ import os
 import re
 import socket
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, Process, clean_environment, is_, ok, program
-from postgres import ROOT, SUPERUSER
+from lab import Lab, Process, clean_environment, is_, main, ok, program, test
+from lab.postgres import ROOT, SUPERUSER
 
 IMAGE = "https://images.example/x.png"
 
@@ -24,6 +21,7 @@ def says(lab, label, status, *parts, args, never=(), **more):
     return text
 
 
+@test
 def migrations():
     """By another role than the owner's: who it is and who it has to be, before anything is tried."""
     lab = Lab()
@@ -51,6 +49,7 @@ def migrations():
     lab.sim.stop()
 
 
+@test
 def arguments():
     """Words that are none, and what is missing from a job."""
     lab = Lab(driver="dir")
@@ -77,6 +76,7 @@ def arguments():
     lab.sim.stop()
 
 
+@test
 def too_short():
     """Columns that can't take what a job ends with are named while it costs nothing; what is advised can be run."""
     lab = Lab(migrate=False)
@@ -118,6 +118,7 @@ def too_short():
     lab.sim.stop()
 
 
+@test
 def columns_that_go():
     """What is dropped or renamed after it was migrated: the doctor names it, before a mesh is paid for that can't be recorded."""
     lab = Lab()
@@ -140,6 +141,7 @@ def columns_that_go():
     lab.sim.stop()
 
 
+@test
 def cut_off():
     """A role whose statement_timeout ends the first statement of a transaction; one that may not use plpgsql."""
     lab = Lab(bouncer="")
@@ -170,6 +172,7 @@ def jwt(role):
     return ".".join((part({"alg": "HS256"}), part({"iss": "supabase", "role": role, "exp": 2000000000}), "c2lnbmF0dXJlLWh1bnRlcjI"))
 
 
+@test
 def placeholders():
     """What the README and the sample write where a value belongs is no value; what only looks a bit like it is."""
     lab = Lab(migrate=False, driver="dir")
@@ -204,6 +207,7 @@ def placeholders():
     lab.sim.stop()
 
 
+@test
 def kinds_of_keys():
     """Another key than the one that is wanted: said by -t, at the start and by the doctor, and shown by none."""
     lab = Lab()
@@ -224,6 +228,7 @@ def kinds_of_keys():
     lab.sim.stop()
 
 
+@test
 def a_store_without_tls():
     """The key goes to the store with each request: by http it is for this machine, or a network of one's own."""
     lab = Lab()
@@ -241,6 +246,7 @@ def a_store_without_tls():
     lab.sim.stop()
 
 
+@test
 def tls():
     """A certificate that is not there, a mode that is none, and who else warns."""
     lab = Lab(migrate=False)
@@ -272,6 +278,7 @@ def tls():
     lab.sim.stop()
 
 
+@test
 def on_the_way():
     """A proxy that is down, a spool without a parent, descriptors that do not suffice: what it is, and how many."""
     lab = Lab()
@@ -313,4 +320,4 @@ def on_the_way():
     lab.sim.stop()
 
 
-testing.main(migrations, arguments, too_short, columns_that_go, cut_off, placeholders, kinds_of_keys, a_store_without_tls, tls, on_the_way)
+main()

@@ -19,16 +19,13 @@ import os
 import queue
 import re
 import signal
-import sys
 import threading
 import time
 import traceback
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import lab as testing
-from lab import Lab, Sim, is_, ok, wait_for
-from postgres import SUPERUSER, Postgres
-from proxy import HttpProxy, PostgresProxy, Tap
+from lab import Lab, Sim, is_, main, ok, test, wait_for
+from lab.postgres import SUPERUSER, Postgres
+from lab.proxy import HttpProxy, PostgresProxy, Tap
 
 LANES = int(os.environ.get("KILL_LANES", "10"))
 KILL = os.environ.get("KILL", "")
@@ -272,6 +269,7 @@ def boundaries(lanes, story):
     return keys if story == "done" else steady, {key for key in steady if not re.search("claim|beat|news|reap|progress|prune|audit|finish|orphans", key)}
 
 
+@test
 def every_boundary():
     postgres = Postgres(fsync=False, settings=["max_connections = 200"], migrated=True).start()
     lanes = [Lane(postgres, f"lane{i}") for i in range(LANES)]
@@ -300,4 +298,4 @@ def every_boundary():
         lane.db.close()
 
 
-testing.main(every_boundary)
+main()

@@ -1,13 +1,12 @@
-"""tests/lib/shim.c in front of a daemon: its clocks can be set, and its memory can fail."""
+"""tests/lab/shim.c in front of a daemon: its clocks can be set, and its memory can fail."""
 
 import mmap
 import os
 import struct
 import subprocess
 
-import lab as testing
-from lab import program
-from postgres import ROOT
+from .process import WRAPPER, program
+from .postgres import ROOT
 
 SIZE = 32
 
@@ -17,7 +16,7 @@ class Shim:
         self.path = os.path.join(lab.dir, "shim")
         library = os.path.join(lab.dir, "shim.so")
         subprocess.run([os.environ.get("CC", "gcc").split()[-1], "-shared", "-fPIC", "-O1", "-o", library,
-                        os.path.join(ROOT, "tests/lib/shim.c"), "-ldl"], check=True, cwd=ROOT)
+                        os.path.join(ROOT, "tests/lab/shim.c"), "-ldl"], check=True, cwd=ROOT)
         with open(self.path, "wb") as file:
             file.write(bytes(SIZE))
         with open(self.path, "r+b") as file:
@@ -44,4 +43,4 @@ def may_preload():
     """A sanitizer and valgrind bring an allocator of their own; what counts coverage does not outlive a shortage."""
     with open(program("meshifyd"), "rb") as file:
         code = file.read()
-    return b"__asan_init" not in code and b"__gcov_exit" not in code and not testing.WRAPPER
+    return b"__asan_init" not in code and b"__gcov_exit" not in code and not WRAPPER

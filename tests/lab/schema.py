@@ -5,8 +5,8 @@ import glob
 import os
 import re
 
-from lab import ok
-from postgres import ROOT, SUPERUSER
+from .tap import ok
+from .postgres import ROOT, SUPERUSER
 
 FILES = sorted(glob.glob(os.path.join(ROOT, "sql/[0-9]*.sql")))
 LAST = int(os.path.basename(FILES[-1])[:3])

@@ -2,8 +2,9 @@
 
 import os
 
-from lab import WRAPPER, ok
-from prometheus import scrape
+from .process import WRAPPER
+from .tap import ok
+from .prometheus import scrape
 
 CPU_MAX = 0.02 * (50 if WRAPPER else 1) # valgrind takes that much more
 QUIET = bool(os.environ.get("QUIET")) # nobody else uses this machine: the wall clock counts, too

@@ -14,7 +14,7 @@ import tempfile
 
 import psycopg2
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 SUPERUSER = "supabase_admin"  # as on Supabase, "postgres" is an ordinary role
 
 

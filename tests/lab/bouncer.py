@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 
-from postgres import free_port
+from .postgres import free_port
 
 
 class Bouncer:

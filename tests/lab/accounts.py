@@ -2,7 +2,7 @@
 
 import hashlib
 
-from lab import is_, ok
+from .tap import is_, ok
 
 
 def check(lab, jobs, label=""):
