@@ -3,7 +3,7 @@
 #pragma once
 #include <jansson.h>
 
-#include "core/scan.h"
+#include "core/json_scan.h"
 
 typedef struct SiftMember {
     const char *name;
@@ -28,7 +28,7 @@ typedef struct Sift {
     const SiftPlan *plan;
     SiftTold told;
     void *userdata;
-    Scan scan;
+    JsonScan scan;
     json_t *root;   /* the members of the object that are wanted; NULL: it is no object */
     json_t *record; /* the same of the record that is being read */
     unsigned root_large, record_large;

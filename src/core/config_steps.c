@@ -9,7 +9,7 @@
 #include "core/config_names.h"
 #include "core/config_steps.h"
 #include "core/config_value.h"
-#include "core/scan.h"
+#include "core/json_scan.h"
 
 #define DRAFTS_MAX 64
 #define DRAFT_KEYS_MAX 64
@@ -172,7 +172,7 @@ static int unknown_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigEr
 
 /* --- building -------------------------------------------------------------------------------- */
 
-static int ignore(void *userdata, ScanToken token, const char *text) {
+static int ignore(void *userdata, JsonScanToken token, const char *text) {
     (void) userdata;
     (void) token;
     (void) text;
@@ -180,10 +180,10 @@ static int ignore(void *userdata, ScanToken token, const char *text) {
 }
 
 static bool is_json(const char *text) {
-    Scan s;
+    JsonScan s;
 
-    scan_init(&s, ignore, NULL);
-    return scan_feed(&s, text, strlen(text)) == 0 && scan_end(&s) == 0;
+    json_scan_init(&s, ignore, NULL);
+    return json_scan_feed(&s, text, strlen(text)) == 0 && json_scan_end(&s) == 0;
 }
 
 /* A value that parses as JSON is that JSON, else it is a string. */

@@ -7,7 +7,7 @@
 
 #include "core/glb_items.h"
 #include "core/glb_json.h"
-#include "core/scan.h"
+#include "core/json_scan.h"
 
 /* Where in the document we are; what lies elsewhere is skipped. */
 typedef enum Place {
@@ -69,67 +69,67 @@ typedef enum Field {
 
 typedef struct Rule {
     Place in;
-    const char *key; /* NULL: any element or member */
-    ScanToken token; /* what it must be */
-    Place to;        /* of an object or array */
-    Field field;     /* of a string or number */
+    const char *key;     /* NULL: any element or member */
+    JsonScanToken token; /* what it must be */
+    Place to;            /* of an object or array */
+    Field field;         /* of a string or number */
 } Rule;
 
 /* clang-format off */
 static const Rule rules[] = {
-    { IN_TOP,               NULL,            SCAN_OBJECT, IN_ROOT,              NO_FIELD },
-    { IN_ROOT,              "asset",         SCAN_OBJECT, IN_ASSET,             NO_FIELD },
-    { IN_ROOT,              "buffers",       SCAN_ARRAY,  IN_BUFFERS,           NO_FIELD },
-    { IN_ROOT,              "bufferViews",   SCAN_ARRAY,  IN_VIEWS,             NO_FIELD },
-    { IN_ROOT,              "accessors",     SCAN_ARRAY,  IN_ACCESSORS,         NO_FIELD },
-    { IN_ROOT,              "meshes",        SCAN_ARRAY,  IN_MESHES,            NO_FIELD },
-    { IN_ASSET,             "version",       SCAN_STRING, IN_SKIPPED,           ASSET_VERSION },
-    { IN_BUFFERS,           NULL,            SCAN_OBJECT, IN_BUFFER,            NO_FIELD },
-    { IN_BUFFER,            "byteLength",    SCAN_NUMBER, IN_SKIPPED,           BUFFER_LENGTH },
-    { IN_BUFFER,            "uri",           SCAN_STRING, IN_SKIPPED,           BUFFER_URI },
-    { IN_BUFFER,            "extensions",    SCAN_OBJECT, IN_BUFFER_EXTENSIONS, NO_FIELD },
-    { IN_BUFFER_EXTENSIONS, "EXT_meshopt_compression", SCAN_OBJECT, IN_SKIPPED, BUFFER_EMPTY },
-    { IN_BUFFER_EXTENSIONS, "KHR_meshopt_compression", SCAN_OBJECT, IN_SKIPPED, BUFFER_EMPTY },
-    { IN_VIEWS,             NULL,            SCAN_OBJECT, IN_VIEW,              NO_FIELD },
-    { IN_VIEW,              "buffer",        SCAN_NUMBER, IN_SKIPPED,           VIEW_BUFFER },
-    { IN_VIEW,              "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           VIEW_OFFSET },
-    { IN_VIEW,              "byteLength",    SCAN_NUMBER, IN_SKIPPED,           VIEW_LENGTH },
-    { IN_VIEW,              "byteStride",    SCAN_NUMBER, IN_SKIPPED,           VIEW_STRIDE },
-    { IN_ACCESSORS,         NULL,            SCAN_OBJECT, IN_ACCESSOR,          NO_FIELD },
-    { IN_ACCESSOR,          "bufferView",    SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_VIEW },
-    { IN_ACCESSOR,          "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_OFFSET },
-    { IN_ACCESSOR,          "count",         SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_COUNT },
-    { IN_ACCESSOR,          "componentType", SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_COMPONENT },
-    { IN_ACCESSOR,          "type",          SCAN_STRING, IN_SKIPPED,           ACCESSOR_TYPE },
-    { IN_ACCESSOR,          "sparse",        SCAN_OBJECT, IN_SPARSE,            NO_FIELD },
-    { IN_SPARSE,            "count",         SCAN_NUMBER, IN_SKIPPED,           SPARSE_COUNT },
-    { IN_SPARSE,            "indices",       SCAN_OBJECT, IN_SPARSE_INDICES,    NO_FIELD },
-    { IN_SPARSE,            "values",        SCAN_OBJECT, IN_SPARSE_VALUES,     NO_FIELD },
-    { IN_SPARSE_INDICES,    "bufferView",    SCAN_NUMBER, IN_SKIPPED,           INDICES_VIEW },
-    { IN_SPARSE_INDICES,    "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           INDICES_OFFSET },
-    { IN_SPARSE_INDICES,    "componentType", SCAN_NUMBER, IN_SKIPPED,           INDICES_COMPONENT },
-    { IN_SPARSE_VALUES,     "bufferView",    SCAN_NUMBER, IN_SKIPPED,           VALUES_VIEW },
-    { IN_SPARSE_VALUES,     "byteOffset",    SCAN_NUMBER, IN_SKIPPED,           VALUES_OFFSET },
-    { IN_MESHES,            NULL,            SCAN_OBJECT, IN_MESH,              NO_FIELD },
-    { IN_MESH,              "primitives",    SCAN_ARRAY,  IN_PRIMITIVES,        NO_FIELD },
-    { IN_PRIMITIVES,        NULL,            SCAN_OBJECT, IN_PRIMITIVE,         NO_FIELD },
-    { IN_PRIMITIVE,         "mode",          SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_MODE },
-    { IN_PRIMITIVE,         "indices",       SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_INDICES },
-    { IN_PRIMITIVE,         "attributes",    SCAN_OBJECT, IN_ATTRIBUTES,        NO_FIELD },
-    { IN_ATTRIBUTES,        "POSITION",      SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_POSITION },
-    { IN_ATTRIBUTES,        NULL,            SCAN_NUMBER, IN_SKIPPED,           ATTRIBUTE },
-    { IN_PRIMITIVE,         "targets",       SCAN_ARRAY,  IN_TARGETS,           NO_FIELD },
-    { IN_TARGETS,           NULL,            SCAN_OBJECT, IN_TARGET,            NO_FIELD },
-    { IN_TARGET,            NULL,            SCAN_NUMBER, IN_SKIPPED,           ATTRIBUTE },
-    { IN_ROOT,              "images",        SCAN_ARRAY,  IN_IMAGES,            NO_FIELD },
-    { IN_IMAGES,            NULL,            SCAN_OBJECT, IN_IMAGE,             NO_FIELD },
-    { IN_IMAGE,             "bufferView",    SCAN_NUMBER, IN_SKIPPED,           IMAGE_VIEW },
+    { IN_TOP,               NULL,            JSON_SCAN_OBJECT, IN_ROOT,              NO_FIELD },
+    { IN_ROOT,              "asset",         JSON_SCAN_OBJECT, IN_ASSET,             NO_FIELD },
+    { IN_ROOT,              "buffers",       JSON_SCAN_ARRAY,  IN_BUFFERS,           NO_FIELD },
+    { IN_ROOT,              "bufferViews",   JSON_SCAN_ARRAY,  IN_VIEWS,             NO_FIELD },
+    { IN_ROOT,              "accessors",     JSON_SCAN_ARRAY,  IN_ACCESSORS,         NO_FIELD },
+    { IN_ROOT,              "meshes",        JSON_SCAN_ARRAY,  IN_MESHES,            NO_FIELD },
+    { IN_ASSET,             "version",       JSON_SCAN_STRING, IN_SKIPPED,           ASSET_VERSION },
+    { IN_BUFFERS,           NULL,            JSON_SCAN_OBJECT, IN_BUFFER,            NO_FIELD },
+    { IN_BUFFER,            "byteLength",    JSON_SCAN_NUMBER, IN_SKIPPED,           BUFFER_LENGTH },
+    { IN_BUFFER,            "uri",           JSON_SCAN_STRING, IN_SKIPPED,           BUFFER_URI },
+    { IN_BUFFER,            "extensions",    JSON_SCAN_OBJECT, IN_BUFFER_EXTENSIONS, NO_FIELD },
+    { IN_BUFFER_EXTENSIONS, "EXT_meshopt_compression", JSON_SCAN_OBJECT, IN_SKIPPED, BUFFER_EMPTY },
+    { IN_BUFFER_EXTENSIONS, "KHR_meshopt_compression", JSON_SCAN_OBJECT, IN_SKIPPED, BUFFER_EMPTY },
+    { IN_VIEWS,             NULL,            JSON_SCAN_OBJECT, IN_VIEW,              NO_FIELD },
+    { IN_VIEW,              "buffer",        JSON_SCAN_NUMBER, IN_SKIPPED,           VIEW_BUFFER },
+    { IN_VIEW,              "byteOffset",    JSON_SCAN_NUMBER, IN_SKIPPED,           VIEW_OFFSET },
+    { IN_VIEW,              "byteLength",    JSON_SCAN_NUMBER, IN_SKIPPED,           VIEW_LENGTH },
+    { IN_VIEW,              "byteStride",    JSON_SCAN_NUMBER, IN_SKIPPED,           VIEW_STRIDE },
+    { IN_ACCESSORS,         NULL,            JSON_SCAN_OBJECT, IN_ACCESSOR,          NO_FIELD },
+    { IN_ACCESSOR,          "bufferView",    JSON_SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_VIEW },
+    { IN_ACCESSOR,          "byteOffset",    JSON_SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_OFFSET },
+    { IN_ACCESSOR,          "count",         JSON_SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_COUNT },
+    { IN_ACCESSOR,          "componentType", JSON_SCAN_NUMBER, IN_SKIPPED,           ACCESSOR_COMPONENT },
+    { IN_ACCESSOR,          "type",          JSON_SCAN_STRING, IN_SKIPPED,           ACCESSOR_TYPE },
+    { IN_ACCESSOR,          "sparse",        JSON_SCAN_OBJECT, IN_SPARSE,            NO_FIELD },
+    { IN_SPARSE,            "count",         JSON_SCAN_NUMBER, IN_SKIPPED,           SPARSE_COUNT },
+    { IN_SPARSE,            "indices",       JSON_SCAN_OBJECT, IN_SPARSE_INDICES,    NO_FIELD },
+    { IN_SPARSE,            "values",        JSON_SCAN_OBJECT, IN_SPARSE_VALUES,     NO_FIELD },
+    { IN_SPARSE_INDICES,    "bufferView",    JSON_SCAN_NUMBER, IN_SKIPPED,           INDICES_VIEW },
+    { IN_SPARSE_INDICES,    "byteOffset",    JSON_SCAN_NUMBER, IN_SKIPPED,           INDICES_OFFSET },
+    { IN_SPARSE_INDICES,    "componentType", JSON_SCAN_NUMBER, IN_SKIPPED,           INDICES_COMPONENT },
+    { IN_SPARSE_VALUES,     "bufferView",    JSON_SCAN_NUMBER, IN_SKIPPED,           VALUES_VIEW },
+    { IN_SPARSE_VALUES,     "byteOffset",    JSON_SCAN_NUMBER, IN_SKIPPED,           VALUES_OFFSET },
+    { IN_MESHES,            NULL,            JSON_SCAN_OBJECT, IN_MESH,              NO_FIELD },
+    { IN_MESH,              "primitives",    JSON_SCAN_ARRAY,  IN_PRIMITIVES,        NO_FIELD },
+    { IN_PRIMITIVES,        NULL,            JSON_SCAN_OBJECT, IN_PRIMITIVE,         NO_FIELD },
+    { IN_PRIMITIVE,         "mode",          JSON_SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_MODE },
+    { IN_PRIMITIVE,         "indices",       JSON_SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_INDICES },
+    { IN_PRIMITIVE,         "attributes",    JSON_SCAN_OBJECT, IN_ATTRIBUTES,        NO_FIELD },
+    { IN_ATTRIBUTES,        "POSITION",      JSON_SCAN_NUMBER, IN_SKIPPED,           PRIMITIVE_POSITION },
+    { IN_ATTRIBUTES,        NULL,            JSON_SCAN_NUMBER, IN_SKIPPED,           ATTRIBUTE },
+    { IN_PRIMITIVE,         "targets",       JSON_SCAN_ARRAY,  IN_TARGETS,           NO_FIELD },
+    { IN_TARGETS,           NULL,            JSON_SCAN_OBJECT, IN_TARGET,            NO_FIELD },
+    { IN_TARGET,            NULL,            JSON_SCAN_NUMBER, IN_SKIPPED,           ATTRIBUTE },
+    { IN_ROOT,              "images",        JSON_SCAN_ARRAY,  IN_IMAGES,            NO_FIELD },
+    { IN_IMAGES,            NULL,            JSON_SCAN_OBJECT, IN_IMAGE,             NO_FIELD },
+    { IN_IMAGE,             "bufferView",    JSON_SCAN_NUMBER, IN_SKIPPED,           IMAGE_VIEW },
 };
 /* clang-format on */
 
 struct GlbJson {
-    Scan scan;
-    Place places[SCAN_DEPTH_MAX + 2]; /* one a level */
+    JsonScan scan;
+    Place places[JSON_SCAN_DEPTH_MAX + 2]; /* one a level */
     unsigned depth;
     const Rule *rule; /* what the last key leads to; NULL: nothing of ours */
     uint32_t seen;    /* bit per place: arrays of the root that were there */
@@ -305,17 +305,17 @@ static bool is_array(Place place) {
            place == IN_IMAGES;
 }
 
-static int told(void *userdata, ScanToken token, const char *text) {
+static int told(void *userdata, JsonScanToken token, const char *text) {
     GlbJson *j = userdata;
     Place place = j->places[j->depth];
     const Rule *rule = is_array(place) ? find_rule(place, NULL) : j->rule;
 
     j->rule = NULL;
-    if (token == SCAN_KEY) {
+    if (token == JSON_SCAN_KEY) {
         j->rule = find_rule(place, text);
         return 0;
     }
-    if (token == SCAN_END) {
+    if (token == JSON_SCAN_END) {
         j->depth--;
         return ends[place].end ? ends[place].end(j) : 0;
     }
@@ -324,12 +324,12 @@ static int told(void *userdata, ScanToken token, const char *text) {
                               rule->key ? rule->key : "an element");
     if (rule && rule->field == BUFFER_EMPTY)
         j->fields[BUFFER_EMPTY] = 1;
-    if (token == SCAN_OBJECT || token == SCAN_ARRAY)
+    if (token == JSON_SCAN_OBJECT || token == JSON_SCAN_ARRAY)
         return open_place(j, rule ? rule->to : IN_SKIPPED);
     if (!rule)
         return 0;
-    return token == SCAN_STRING ? set_string(j, rule->field, text)
-                                : set_number(j, rule->field, text);
+    return token == JSON_SCAN_STRING ? set_string(j, rule->field, text)
+                                     : set_number(j, rule->field, text);
 }
 
 GlbJson *glb_json_new(void) {
@@ -337,7 +337,7 @@ GlbJson *glb_json_new(void) {
 
     if (!j)
         return NULL;
-    scan_init(&j->scan, told, j);
+    json_scan_init(&j->scan, told, j);
     j->places[0] = IN_TOP;
     j->fields[ASSET_VERSION] = j->fields[ATTRIBUTE] = j->fields[IMAGE_VIEW] = -1;
     return j;
@@ -350,11 +350,11 @@ static int scanned(GlbJson *j, int r) {
 }
 
 int glb_json_feed(GlbJson *j, const void *bytes, size_t size) {
-    return scanned(j, scan_feed(&j->scan, bytes, size));
+    return scanned(j, json_scan_feed(&j->scan, bytes, size));
 }
 
 int glb_json_end(GlbJson *j) {
-    return scanned(j, scan_end(&j->scan));
+    return scanned(j, json_scan_end(&j->scan));
 }
 
 int glb_json_check(GlbJson *j, bool has_bin, uint64_t bin_bytes) {

@@ -10,17 +10,17 @@
 
 #define VALUE_COST 64 /* what a value takes besides its text, about */
 
-static int told(void *userdata, ScanToken token, const char *text);
+static int told(void *userdata, JsonScanToken token, const char *text);
 
 void sift_init(Sift *s, const SiftPlan *plan, SiftTold heard, void *userdata) {
     *s = (Sift){ .plan = plan, .told = heard, .userdata = userdata };
-    scan_init(&s->scan, told, s);
-    s->scan.depth_max = SCAN_DEPTH_MOST;
+    json_scan_init(&s->scan, told, s);
+    s->scan.depth_max = JSON_SCAN_DEPTH_MOST;
     s->scan.any_number = true;
 }
 
 void sift_done(Sift *s) {
-    scan_done(&s->scan);
+    json_scan_done(&s->scan);
     json_decref(s->root);
     json_decref(s->record);
     free(s->stack);
@@ -78,16 +78,16 @@ static json_t *number_of(const char *text) {
     return isfinite(real) ? json_real(real) : NULL;
 }
 
-static json_t *value_of(Sift *s, ScanToken token, const char *text) {
+static json_t *value_of(Sift *s, JsonScanToken token, const char *text) {
     switch (token) {
-    case SCAN_OBJECT:
+    case JSON_SCAN_OBJECT:
         return json_object();
-    case SCAN_ARRAY:
+    case JSON_SCAN_ARRAY:
         return json_array();
-    case SCAN_STRING:
+    case JSON_SCAN_STRING:
         return json_stringn_nocheck(s->scan.whole.text.text ? s->scan.whole.text.text : "",
                                     s->scan.whole.text.size);
-    case SCAN_NUMBER:
+    case JSON_SCAN_NUMBER:
         return number_of(text);
     default:
         return text[0] == 't' ? json_true() : text[0] == 'f' ? json_false() : json_null();
@@ -124,19 +124,19 @@ static int keep_key(Sift *s) {
     return s->key ? 0 : -ENOMEM;
 }
 
-static int build(Sift *s, ScanToken token, const char *text) {
-    bool has_text = token == SCAN_STRING || token == SCAN_KEY;
-    bool opens = token == SCAN_OBJECT || token == SCAN_ARRAY, tail = s->scan.whole.tail;
+static int build(Sift *s, JsonScanToken token, const char *text) {
+    bool has_text = token == JSON_SCAN_STRING || token == JSON_SCAN_KEY;
+    bool opens = token == JSON_SCAN_OBJECT || token == JSON_SCAN_ARRAY, tail = s->scan.whole.tail;
     size_t cost = VALUE_COST + (has_text && !tail ? s->scan.whole.text.size : 0);
     json_t *value;
     int r;
 
-    if (token == SCAN_END) {
+    if (token == JSON_SCAN_END) {
         if (--s->depth == 0)
             end_member(s);
         return 0;
     }
-    if ((has_text && s->scan.whole.cut && !tail) || (token == SCAN_NUMBER && s->scan.cut) ||
+    if ((has_text && s->scan.whole.cut && !tail) || (token == JSON_SCAN_NUMBER && s->scan.cut) ||
         cost > s->left) {
         drop_member(s);
         return 0;
@@ -144,10 +144,10 @@ static int build(Sift *s, ScanToken token, const char *text) {
     s->left -= cost;
     s->scan.whole.max = s->left + 1;
     s->scan.whole.tail = false; /* only the member itself may be cut, not what stands in it */
-    if (token == SCAN_KEY)
+    if (token == JSON_SCAN_KEY)
         return keep_key(s);
     if (!(value = value_of(s, token, text))) {
-        if (token != SCAN_NUMBER || errno == ENOMEM)
+        if (token != JSON_SCAN_NUMBER || errno == ENOMEM)
             return -ENOMEM;
         drop_member(s);
         return 0;
@@ -169,7 +169,7 @@ static int end_record(Sift *s) {
     return s->told ? s->told(s->userdata, record, s->record_large) : 0;
 }
 
-static int told(void *userdata, ScanToken token, const char *text) {
+static int told(void *userdata, JsonScanToken token, const char *text) {
     Sift *s = userdata;
     unsigned depth = s->scan.depth; /* with what begins, without what ends */
     bool lists = s->next_lists;
@@ -178,7 +178,7 @@ static int told(void *userdata, ScanToken token, const char *text) {
         return build(s, token, text);
     s->next_lists = false;
     switch (token) {
-    case SCAN_OBJECT:
+    case JSON_SCAN_OBJECT:
         if (depth == 1)
             return (s->root = json_object()) ? 0 : -ENOMEM;
         if (s->in_list && depth == 3) {
@@ -186,18 +186,18 @@ static int told(void *userdata, ScanToken token, const char *text) {
             return (s->record = json_object()) ? 0 : -ENOMEM;
         }
         break;
-    case SCAN_ARRAY:
+    case JSON_SCAN_ARRAY:
         if (lists)
             s->is_listed = s->in_list = true;
         break;
-    case SCAN_KEY:
+    case JSON_SCAN_KEY:
         if (depth == 1) {
             s->next_lists = s->plan->list && strcmp(text, s->plan->list) == 0;
             begin_member(s, s->plan->members, text);
         } else if (s->record && depth == 3)
             begin_member(s, s->plan->record, text);
         break;
-    case SCAN_END:
+    case JSON_SCAN_END:
         if (s->record && depth == 2)
             return end_record(s);
         if (depth == 1)
@@ -210,9 +210,9 @@ static int told(void *userdata, ScanToken token, const char *text) {
 }
 
 int sift_feed(Sift *s, const void *bytes, size_t size) {
-    return scan_feed(&s->scan, bytes, size);
+    return json_scan_feed(&s->scan, bytes, size);
 }
 
 int sift_end(Sift *s) {
-    return scan_end(&s->scan);
+    return json_scan_end(&s->scan);
 }

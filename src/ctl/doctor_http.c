@@ -11,7 +11,7 @@
 #include "ctl/doctor.h"
 #include "ctl/doctor_hosts.h"
 #include "flow/bucket.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "flow/store.h"
 
 #define WAIT_SECONDS 15
@@ -70,7 +70,7 @@ static void check_replicate(Doctor *d, Outside *o) {
     HttpReply reply;
     Fault fault = { 0 };
 
-    if (service_request(d->config, "GET", "account", &request) < 0)
+    if (replicate_request(d->config, "GET", "account", &request) < 0)
         return;
     exchange(o, &request, &reply);
     if (reply.end == HTTP_ANSWERED && reply.code == 200) {
@@ -81,7 +81,7 @@ static void check_replicate(Doctor *d, Outside *o) {
                    name ? name : "without a name");
         check_clock(d, reply.date);
     } else {
-        service_fault(&reply, &fault);
+        replicate_fault(&reply, &fault);
         doctor_say(d, GRADE_FAIL, "replicate", advise(&fault), "%s: %s", d->config->replicate_url,
                    fault.detail);
     }

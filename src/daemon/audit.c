@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "daemon/audit.h"
 #include "daemon/sweep.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 #define FIRST_USEC (5 * USEC_PER_SEC)
 #define EVERY_USEC (60 * USEC_PER_SEC)
@@ -64,7 +64,7 @@ static void over(Worker *w, const HttpReply *reply) {
     bool gone = reply->end == HTTP_ANSWERED && reply->code == 404;
     DbRequest request = { .sql = "SELECT meshify.audit_ended($1, $2)" };
     unsigned at = w->audit.at++;
-    const char *status = service_terminal_status(reply, w->audit.rows[at].prediction_id);
+    const char *status = replicate_terminal_status(reply, w->audit.rows[at].prediction_id);
 
     if (status || gone) {
         log_line(LOG_NOTICE, JOB_SURPLUS, "Prediction %s, which nobody waited for, is %s",
@@ -89,7 +89,7 @@ static void cancelled(void *userdata, HttpReply *reply) {
     Worker *w = userdata;
     HttpRequest request;
     Fault fault = { 0 };
-    bool heard = service_cancel_hear(reply, &fault) == EV_OK;
+    bool heard = replicate_cancel_hear(reply, &fault) == EV_OK;
 
     w->audit.http = NULL;
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
@@ -105,7 +105,8 @@ static void cancelled(void *userdata, HttpReply *reply) {
     } else if (reply->code != 409)
         over(w, reply);
     /* It can't be cancelled, which does not say that it is over. */
-    else if (service_read_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) < 0 ||
+    else if (replicate_read_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) <
+                 0 ||
              http_send(w->http, &request, read_again, w, &w->audit.http) < 0)
         ended(w);
 }
@@ -114,7 +115,7 @@ static void next(Worker *w) {
     HttpRequest request;
 
     if (w->audit.at >= w->audit.n || lane_is_held(&w->lanes[LANE_REQUEST]) ||
-        service_cancel_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) < 0 ||
+        replicate_cancel_ask(w->config, w->audit.rows[w->audit.at].prediction_id, &request) < 0 ||
         http_send(w->http, &request, cancelled, w, &w->audit.http) < 0)
         ended(w);
 }
@@ -126,7 +127,7 @@ static void running(void *userdata, DbEnd end, const PGresult *res) {
         return;
     w->audit.n = w->audit.at = 0;
     for (int i = 0; i < PQntuples(res) && w->audit.n < AUDIT_MAX; i++) {
-        if (!service_is_id(PQgetvalue(res, i, 1)))
+        if (!replicate_is_id(PQgetvalue(res, i, 1)))
             continue;
         (void) snprintf(w->audit.rows[w->audit.n].key, sizeof w->audit.rows[w->audit.n].key, "%s",
                         PQgetvalue(res, i, 0));

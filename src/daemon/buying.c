@@ -14,7 +14,7 @@
 #include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "flow/store.h"
 
 #define HELD_MAX_USEC (10 * USEC_PER_SEC) /* whoever bought nothing does not wait here for longer */

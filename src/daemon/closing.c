@@ -14,7 +14,7 @@
 #include "flow/complete.h"
 #include "flow/object.h"
 #include "flow/poll.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "flow/store.h"
 #include "io/dir.h"
 
@@ -196,7 +196,7 @@ static void let_go(Task *t, const char *status) {
 static const char *terminal_status(const Task *t, const HttpReply *reply) {
     const Purchase *p = job_purchase(t->job);
 
-    return service_terminal_status(reply, p ? p->prediction_id : NULL);
+    return replicate_terminal_status(reply, p ? p->prediction_id : NULL);
 }
 
 static void read_again(void *userdata, HttpReply *reply) {
@@ -211,7 +211,7 @@ static void read_again(void *userdata, HttpReply *reply) {
 static void stopped(void *userdata, HttpReply *reply) {
     Task *t = userdata;
     Fault trouble = { 0 }; /* not the job's, which ends for a reason of its own */
-    JobEvent ev = service_cancel_hear(reply, &trouble);
+    JobEvent ev = replicate_cancel_hear(reply, &trouble);
     const char *status = terminal_status(t, reply);
     HttpRequest request;
 
@@ -239,7 +239,8 @@ static void stop_bought(void *userdata) {
         worker_tell(t, EV_WAIT);
         return;
     }
-    if (service_cancel_ask(t->worker->config, job_purchase(t->job)->prediction_id, &request) < 0 ||
+    if (replicate_cancel_ask(t->worker->config, job_purchase(t->job)->prediction_id, &request) <
+            0 ||
         stage_send_http(t, &request, stopped) < 0)
         worker_tell(t, EV_FINAL);
 }

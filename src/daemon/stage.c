@@ -8,7 +8,7 @@
 #include "core/retry.h"
 #include "daemon/stage.h"
 #include "flow/predict.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "io/db_errors.h"
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
@@ -149,7 +149,7 @@ static void cancelled_surplus(void *userdata, HttpReply *reply) {
     Fault fault;
 
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
-    if (service_cancel_hear(reply, &fault) != EV_OK)
+    if (replicate_cancel_hear(reply, &fault) != EV_OK)
         log_line(LOG_WARNING, CANCEL_FAILED,
                  "A surplus prediction could not be cancelled, the audit goes on trying: %s",
                  fault.detail);
@@ -159,7 +159,7 @@ void stage_cancel(Worker *w, const char *prediction_id) {
     HttpRequest request;
     HttpOp *op;
 
-    if (service_cancel_ask(w->config, prediction_id, &request) == 0)
+    if (replicate_cancel_ask(w->config, prediction_id, &request) == 0)
         (void) http_send(w->http, &request, cancelled_surplus, w, &op);
 }
 

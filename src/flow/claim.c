@@ -7,7 +7,7 @@
 #include "base/str.h"
 #include "flow/claim.h"
 #include "flow/complete.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 enum { /* columns of meshify.claimed */
     COL_JOB,
@@ -136,7 +136,7 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
             known = true;
         }
     if (!known || !step || !key || !str_is_uuid(key) || p.number == 0 ||
-        (p.state == PURCHASE_BOUGHT && !service_is_id(prediction)))
+        (p.state == PURCHASE_BOUGHT && !replicate_is_id(prediction)))
         return -EBADMSG;
     p.succeeded = p.finished && status && strcmp(status, "succeeded") == 0;
     p.usable = p.state == PURCHASE_BOUGHT && p.succeeded;

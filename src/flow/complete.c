@@ -9,7 +9,7 @@
 #include "flow/complete.h"
 #include "flow/fence.h"
 #include "flow/predict.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 #define LOST_MAX 3
 #define MIME "model/gltf-binary"

@@ -6,8 +6,8 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "core/verdict.h"
 #include "flow/download.h"
-#include "flow/service.h"
 
 /* The host and port of an http(s) URL, in letters that nobody reads in two ways: what libcurl would decode, or turn
  * into other letters, and what may stand before '@', is refused. */
@@ -211,7 +211,7 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fau
         d->size_bytes = 0;
         fault_set(reterr, reply->local_errno == ENOMEM ? FAULT_INTERNAL : FAULT_SPOOL_FULL,
                   "spool: %s", strerror(reply->local_errno));
-        return service_event(reterr);
+        return fault_event(reterr);
     case HTTP_ANSWERED:
     case HTTP_LOST:
         if (reply->code == 200 || reply->code == 206)

@@ -10,7 +10,7 @@
 #include "base/str.h"
 #include "core/pipeline.h"
 #include "flow/listing.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 #define SKEW_SECONDS 300
 #define CURSOR_MAX 2048
@@ -52,7 +52,7 @@ static int item(void *userdata, const json_t *record, unsigned large) {
         l->reached_epoch = created;
     if (large & LARGE_INPUT) /* ours are smaller, listing_can_show() sees to that */
         l->too_large++;
-    if (!service_is_id(id) || !json_is_object(input) || (source && strcmp(source, "web") == 0))
+    if (!replicate_is_id(id) || !json_is_object(input) || (source && strcmp(source, "web") == 0))
         return 0;
     return l->told(l->userdata, id, input);
 }
@@ -108,7 +108,7 @@ int listing_ask(const Config *c, Listing *l, HttpRequest *ret) {
                       l->cursor ? l->cursor : "");
     if (!path)
         return -ENOMEM;
-    if ((r = service_request(c, "GET", path, ret)) < 0)
+    if ((r = replicate_request(c, "GET", path, ret)) < 0)
         return r;
     ret->sieve->free(ret->sieve);
     ret->sieve = &l->sieve;
@@ -185,7 +185,7 @@ int listing_hear(Listing *l, const HttpReply *reply, Fault *reterr) {
     if (l->no_memory)
         return -ENOMEM;
     if (reply->end != HTTP_ANSWERED || reply->code != 200 || l->is_bad || !l->sift.is_listed) {
-        service_fault(reply, reterr);
+        replicate_fault(reply, reterr);
         return -EBADMSG;
     }
     l->pages++;

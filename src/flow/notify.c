@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "flow/notify.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 #define PAYLOAD_MAX 1000
 #define SPREAD_USEC 2000 /* a worker, so that many do not claim at the same moment */
@@ -32,7 +32,7 @@ Notify notify_read(const char *channel, const char *payload) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         const char *id = json_text(root, kinds[i].name);
 
-        if (!id || !(kinds[i].kind == NOTIFY_PREDICTION ? service_is_id(id) : str_is_uuid(id)))
+        if (!id || !(kinds[i].kind == NOTIFY_PREDICTION ? replicate_is_id(id) : str_is_uuid(id)))
             continue;
         n.kind = kinds[i].kind;
         strncpy(n.id, id, sizeof n.id - 1);

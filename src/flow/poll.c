@@ -10,9 +10,10 @@
 #include "base/json.h"
 #include "base/redact.h"
 #include "base/str.h"
+#include "core/verdict.h"
 #include "flow/answer.h"
 #include "flow/poll.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 #define URL_MAX 8192
 
@@ -28,7 +29,7 @@ uint64_t poll_delay_usec(const Config *c, uint64_t age_usec, double chance) {
 }
 
 int poll_ask(const Config *c, const Job *j, HttpRequest *ret) {
-    return service_read_ask(c, job_purchase(j)->prediction_id, ret);
+    return replicate_read_ask(c, job_purchase(j)->prediction_id, ret);
 }
 
 /* --- outputs ------------------------------------------------------------------------------- */
@@ -328,7 +329,7 @@ static JobEvent no_prediction(const HttpReply *reply, Job *j, uint64_t now_usec,
     _cleanup_(json_unrefp) json_t *root =
         unknown ? json_parse(reply->body, reply->body_size) : NULL;
 
-    service_fault(reply, reterr);
+    replicate_fault(reply, reterr);
     if (!unknown || !json_is_object(root))
         return EV_WAIT;
     if (j->missing_reads++ == 0)
@@ -351,7 +352,7 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
 
     if (reply->end == HTTP_ANSWERED && reply->code == 200)
         a.root = json_parse(reply->body, reply->body_size);
-    a.of_another = p && service_is_of_another(a.root, p->prediction_id);
+    a.of_another = p && replicate_is_of_another(a.root, p->prediction_id);
     a.status = a.of_another ? NULL : json_text(a.root, "status");
     *ret = a;
     if (!a.status)
@@ -371,12 +372,12 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
             code = FAULT_IMAGE_UNREACHED;
         fault_set(reterr, code, "prediction failed: %s",
                   a.error && *a.error ? a.error : "without a word");
-        ev = service_event(reterr);
+        ev = fault_event(reterr);
     } else if (strcmp(a.status, "canceled") == 0 || strcmp(a.status, "aborted") == 0) {
         bool ran = a.status[0] == 'c'; /* aborted: its deadline came before a machine did */
 
         fault_set(reterr, ran ? FAULT_MODEL_TIMEOUT : FAULT_MODEL_BUSY, "prediction %s", a.status);
-        ev = service_event(reterr);
+        ev = fault_event(reterr);
     } else { /* also a status that nobody knows yet: job_timeout bounds it */
         double done = poll_progress(json_text(a.root, "logs"));
 

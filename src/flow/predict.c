@@ -8,12 +8,13 @@
 #include "base/json.h"
 #include "base/redact.h"
 #include "base/str.h"
+#include "core/verdict.h"
 #include "flow/fence.h"
 #include "flow/listing.h"
 #include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 /* What was sent arrives within this time, or never does. */
 #define DELIVERY_USEC (UINT64_C(10) * 1000000)
@@ -173,7 +174,7 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
 static JobEvent bought_meanwhile(Job *j, const char *key, const char *prediction_id,
                                  Fault *reterr) {
     Purchase *p = j->give_up ? &j->purchases[j->give_up - 1] : NULL;
-    char *copy = service_is_id(prediction_id) ? strdup(prediction_id) : NULL;
+    char *copy = replicate_is_id(prediction_id) ? strdup(prediction_id) : NULL;
 
     if (!p || strcmp(p->key, key) != 0 || !copy) {
         fault_set(reterr, FAULT_DATABASE,
@@ -252,7 +253,7 @@ int predict_ask(const Config *c, const Job *j, HttpRequest *ret) {
     if (!body || json_object_set(body, "input", j->input) < 0 ||
         (step->version && json_object_set_new(body, "version", json_string(step->version)) < 0))
         return -ENOMEM;
-    if ((r = service_request(c, "POST", step->path, ret)) < 0)
+    if ((r = replicate_request(c, "POST", step->path, ret)) < 0)
         return r;
     ret->once = true;
     ret->timeout_usec = c->create_timeout_usec;
@@ -276,21 +277,21 @@ JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
     const char *id;
 
     if (reply->end == HTTP_UNSENT) {
-        service_fault(reply, reterr);
+        replicate_fault(reply, reterr);
         return EV_WAIT;
     }
     root = reply->end == HTTP_ANSWERED ? json_parse(reply->body, reply->body_size) : NULL;
     id = json_text(root, "id");
-    if (reply->end == HTTP_ANSWERED && reply->code / 100 == 2 && service_is_id(id)) {
+    if (reply->end == HTTP_ANSWERED && reply->code / 100 == 2 && replicate_is_id(id)) {
         free(j->prediction_id);
         return (j->prediction_id = strdup(id)) ? EV_OK : EV_UNSURE;
     }
-    service_fault(reply, reterr);
+    replicate_fault(reply, reterr);
     /* A refusal in Replicate's own words is definite, and so is one that says "slower" or "smaller";
      * whatever else came may hide a purchase. */
     if (reply->end == HTTP_ANSWERED && reply->code >= 400 && reply->code < 500 &&
         reply->code != 408 && (reply->code == 429 || reply->code == 413 || json_is_object(root)))
-        return service_event(reterr);
+        return fault_event(reterr);
     return EV_UNSURE;
 }
 

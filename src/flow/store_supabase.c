@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
-#include "flow/service.h"
+#include "core/verdict.h"
 #include "flow/store.h"
 #include "flow/store_supabase.h"
 
@@ -125,7 +125,7 @@ JobEvent store_refused(const HttpReply *reply, const json_t *root, FaultCode mis
                   message ? message : "no explanation");
     }
     reterr->retry_after_usec = reply->retry_after_usec;
-    return service_event(reterr);
+    return fault_event(reterr);
 }
 
 int store_bucket_ask(const Config *c, HttpRequest *ret) {

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "core/verdict.h"
 #include "flow/audit.h"
 #include "flow/complete.h"
 #include "flow/download.h"
@@ -16,7 +17,7 @@
 #include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "flow/store.h"
 #include "fuzz.h"
 
@@ -61,7 +62,7 @@ static void is_fault(const Fault *f) {
 /* The event is the one that the fault's verdict stands for. */
 static void is_verdict(JobEvent ev, const Fault *f) {
     is_fault(f);
-    if (ev != service_event(f))
+    if (ev != fault_event(f))
         abort();
 }
 
@@ -123,7 +124,7 @@ static void predict(const HttpReply *r, unsigned how) {
     bool answered = r->end == HTTP_ANSWERED;
 
     if (ev == EV_OK) {
-        if (!answered || r->code / 100 != 2 || !service_is_id(j->prediction_id) ||
+        if (!answered || r->code / 100 != 2 || !replicate_is_id(j->prediction_id) ||
             f.code != FAULT_NONE)
             abort();
     } else {
@@ -148,7 +149,7 @@ static bool is_listed(const json_t *results, const char *only) {
         const char *id = json_text(item, "id"),
                    *prompt = json_text(json_object_get(item, "input"), "prompt");
 
-        if (service_is_id(id) && prompt && strcmp(prompt, "a chair") == 0 &&
+        if (replicate_is_id(id) && prompt && strcmp(prompt, "a chair") == 0 &&
             strlen(prompt) ==
                 json_string_length(json_object_get(json_object_get(item, "input"), "prompt")) &&
             strcmp(id, MINE) != 0 && strcmp(id, REFUSED) != 0 && (!only || strcmp(id, only) == 0))
@@ -167,7 +168,7 @@ static void found(Wanted *w, const char *id) {
 }
 
 static int shown(void *userdata, const char *id, const json_t *input) {
-    if (!service_is_id(id) || !json_is_object(input))
+    if (!replicate_is_id(id) || !json_is_object(input))
         abort();
     return wanted_show(userdata, id, input);
 }
@@ -302,7 +303,7 @@ static void service(const HttpReply *r, unsigned how) {
     Fault f = { 0 };
 
     (void) how;
-    service_fault(r, &f);
+    replicate_fault(r, &f);
     is_fault(&f);
     /* Replicate's limits are short, and our own ends are not in its text. */
     if (f.retry_after_usec > 3600 * SECOND && f.retry_after_usec != r->retry_after_usec)
@@ -311,7 +312,7 @@ static void service(const HttpReply *r, unsigned how) {
         f.code != (r->end == HTTP_TOO_LARGE ? FAULT_SERVICE_REFUSED : FAULT_SERVICE_UNREACHED))
         abort();
     f = (Fault){ 0 };
-    if (service_cancel_hear(r, &f) == EV_WAIT)
+    if (replicate_cancel_hear(r, &f) == EV_WAIT)
         is_fault(&f);
     else if (r->end != HTTP_ANSWERED || r->code >= 500)
         abort();

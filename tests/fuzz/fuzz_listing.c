@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 #include "flow/listing.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "fuzz.h"
 
 #define API "https://api.replicate.com/v1/predictions?created_after=2001-09-09T01:43:20Z"
@@ -22,7 +22,7 @@ static int told(void *userdata, const char *id, const json_t *input) {
     Tally *t = userdata;
     char *text = json_write(input);
 
-    if (!service_is_id(id) || !json_is_object(input) || !text)
+    if (!replicate_is_id(id) || !json_is_object(input) || !text)
         abort();
     t->shown++;
     t->bytes += strlen(text);

@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "flow/notify.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
 #define PAYLOAD_MAX 1000 /* bytes of a payload that is looked at; ours are shorter than 100 */
 
@@ -39,7 +39,7 @@ static void check(const char *channel, const char *payload) {
                 abort();
             break;
         case NOTIFY_PREDICTION:
-            if (!service_is_id(n.id) || !says(root, "prediction", n.id))
+            if (!replicate_is_id(n.id) || !says(root, "prediction", n.id))
                 abort();
             break;
         case NOTIFY_PING:
@@ -49,7 +49,7 @@ static void check(const char *channel, const char *payload) {
         case NOTIFY_OTHER:
             /* Nothing that we would have understood is overheard. */
             if (length > 0 || str_is_uuid(json_text(root, "cancel")) ||
-                service_is_id(json_text(root, "prediction")) ||
+                replicate_is_id(json_text(root, "prediction")) ||
                 str_is_uuid(json_text(root, "ping")))
                 abort();
             break;

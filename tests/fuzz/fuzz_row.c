@@ -11,7 +11,7 @@
 #include "flow/claim.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "flow/store.h"
 #include "fuzz.h"
 
@@ -63,7 +63,7 @@ static void check_purchases(const Job *j) {
         const Purchase *p = &j->purchases[i];
 
         if (!p->step || !str_is_uuid(p->key) || p->number == 0 || p->state > PURCHASE_ENDED ||
-            (p->state == PURCHASE_BOUGHT && !service_is_id(p->prediction_id)) ||
+            (p->state == PURCHASE_BOUGHT && !replicate_is_id(p->prediction_id)) ||
             (p->usable && !p->finished))
             abort();
     }

@@ -8,7 +8,7 @@
 
 #include "core/glb.h"
 #include "core/glb_json.h"
-#include "core/scan.h"
+#include "core/json_scan.h"
 #include "torture.h"
 
 /* --- files ----------------------------------------------------------------------------------- */
@@ -471,9 +471,9 @@ static void without_memory(void **state) {
 
 /* --- scan ------------------------------------------------------------------------------------ */
 
-static int tally(void *userdata, ScanToken token, const char *text) {
+static int tally(void *userdata, JsonScanToken token, const char *text) {
     (void) text;
-    if (token != SCAN_END)
+    if (token != JSON_SCAN_END)
         ++*(unsigned *) userdata;
     return 0;
 }
@@ -538,26 +538,26 @@ static void scans(void **state) {
         "0.00000000000000000000000000000000000000000000000000000000000001",
     };
     unsigned n = 0;
-    Scan s;
+    JsonScan s;
 
     (void) state;
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
-        scan_init(&s, tally, &n);
-        if (scan_feed(&s, yes[i], strlen(yes[i])) < 0 || scan_end(&s) < 0)
+        json_scan_init(&s, tally, &n);
+        if (json_scan_feed(&s, yes[i], strlen(yes[i])) < 0 || json_scan_end(&s) < 0)
             fail_msg("%s is JSON", yes[i]);
     }
     assert_int_equal(n, 22);
     for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
-        scan_init(&s, tally, &n);
-        if (scan_feed(&s, no[i], strlen(no[i])) == 0 && scan_end(&s) == 0)
+        json_scan_init(&s, tally, &n);
+        if (json_scan_feed(&s, no[i], strlen(no[i])) == 0 && json_scan_end(&s) == 0)
             fail_msg("%s is not JSON", no[i]);
     }
-    scan_init(&s, tally, &n);
-    assert_int_equal(scan_feed(&s, "\"\0\"", 3), -EBADMSG);
-    scan_init(&s, tally, &n);
-    for (int i = 0; i < SCAN_DEPTH_MAX; i++)
-        assert_int_equal(scan_feed(&s, i % 2 ? "[" : "{\"a\":", i % 2 ? 1 : 5), 0);
-    assert_int_equal(scan_feed(&s, "[", 1), -EBADMSG);
+    json_scan_init(&s, tally, &n);
+    assert_int_equal(json_scan_feed(&s, "\"\0\"", 3), -EBADMSG);
+    json_scan_init(&s, tally, &n);
+    for (int i = 0; i < JSON_SCAN_DEPTH_MAX; i++)
+        assert_int_equal(json_scan_feed(&s, i % 2 ? "[" : "{\"a\":", i % 2 ? 1 : 5), 0);
+    assert_int_equal(json_scan_feed(&s, "[", 1), -EBADMSG);
 }
 
 int main(void) {

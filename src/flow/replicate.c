@@ -1,4 +1,5 @@
-/* Requests to Replicate, and its answers that are no success. */
+/* Requests to Replicate's API, and its answers that are no success: what each says about the service, the model or the
+ * input. What a good answer says is read by the stage that asked (predict.c, poll.c, listing.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,27 +9,17 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "flow/answer.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 
-#define SERVICE_REPLY_MAX (256 * 1024 * 1024) /* it is read as it comes, none of it is held */
-#define SERVICE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
-#define SERVICE_ACK_USEC (UINT64_C(10) * 1000000) /* a create is there by then, or not at all */
+#define REPLICATE_REPLY_MAX (256 * 1024 * 1024) /* it is read as it comes, none of it is held */
+#define REPLICATE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
+#define REPLICATE_ACK_USEC (UINT64_C(10) * 1000000) /* a create is there by then, or not at all */
 
-bool service_is_id(const char *id) {
+bool replicate_is_id(const char *id) {
     size_t n =
         id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") : 0;
 
     return n > 0 && n <= 64 && id[n] == '\0';
-}
-
-JobEvent service_event(const Fault *fault) {
-    static const JobEvent events[] = {
-        [VERDICT_WAIT] = EV_WAIT,
-        [VERDICT_RETRY] = EV_RETRY,
-        [VERDICT_FINAL] = EV_FINAL,
-    };
-
-    return events[fault_info(fault->code)->verdict];
 }
 
 /* Seconds of "… resets in ~30s." or "… available in 1 second.", 0 if the text says nothing. */
@@ -72,7 +63,7 @@ static void unprocessable(const json_t *root, const char *detail, Fault *reterr)
     fault_set(reterr, FAULT_MODEL_INPUT, "HTTP 422: %s", n ? fields : detail);
 }
 
-void service_fault(const HttpReply *reply, Fault *reterr) {
+void replicate_fault(const HttpReply *reply, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
     const char *detail = json_text(root, "detail");
     int code = reply->code;
@@ -106,16 +97,16 @@ void service_fault(const HttpReply *reply, Fault *reterr) {
         reterr->retry_after_usec = reply->retry_after_usec;
 }
 
-int service_request(const Config *c, const char *method, const char *path, HttpRequest *ret) {
+int replicate_request(const Config *c, const char *method, const char *path, HttpRequest *ret) {
     size_t n = strlen(c->replicate_url);
 
     while (n > 0 && c->replicate_url[n - 1] == '/')
         n--;
     *ret = (HttpRequest){
         .method = method,
-        .body_max = SERVICE_REPLY_MAX,
-        .timeout_usec = SERVICE_TIMEOUT_USEC,
-        .ack_usec = SERVICE_ACK_USEC,
+        .body_max = REPLICATE_REPLY_MAX,
+        .timeout_usec = REPLICATE_TIMEOUT_USEC,
+        .ack_usec = REPLICATE_ACK_USEC,
         .url = str_printf("%.*s/%s", (int) n, c->replicate_url, path),
     };
     if (!ret->url || answer_sieve(&ret->sieve) < 0 ||
@@ -128,40 +119,40 @@ int service_request(const Config *c, const char *method, const char *path, HttpR
     return 0;
 }
 
-int service_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *ret) {
+int replicate_cancel_ask(const Config *c, const char *prediction_id, HttpRequest *ret) {
     _cleanup_free_ char *path = str_printf("predictions/%s/cancel", prediction_id);
 
-    return path ? service_request(c, "POST", path, ret) : -ENOMEM;
+    return path ? replicate_request(c, "POST", path, ret) : -ENOMEM;
 }
 
-int service_read_ask(const Config *c, const char *prediction_id, HttpRequest *ret) {
+int replicate_read_ask(const Config *c, const char *prediction_id, HttpRequest *ret) {
     _cleanup_free_ char *path = str_printf("predictions/%s", prediction_id);
 
-    return path ? service_request(c, "GET", path, ret) : -ENOMEM;
+    return path ? replicate_request(c, "GET", path, ret) : -ENOMEM;
 }
 
-JobEvent service_cancel_hear(const HttpReply *reply, Fault *reterr) {
+JobEvent replicate_cancel_hear(const HttpReply *reply, Fault *reterr) {
     /* 404 and 409: it is over, or was never there; there is nothing left to cancel. */
     if (reply->end == HTTP_ANSWERED &&
         (reply->code / 100 == 2 || reply->code == 404 || reply->code == 409))
         return EV_OK;
-    service_fault(reply, reterr);
+    replicate_fault(reply, reterr);
     return EV_WAIT;
 }
 
-bool service_is_of_another(const json_t *root, const char *prediction_id) {
+bool replicate_is_of_another(const json_t *root, const char *prediction_id) {
     const char *id = json_text(root, "id");
 
     return id && prediction_id && strcmp(id, prediction_id) != 0;
 }
 
-const char *service_terminal_status(const HttpReply *reply, const char *prediction_id) {
+const char *replicate_terminal_status(const HttpReply *reply, const char *prediction_id) {
     static const char *const words[] = { "succeeded", "failed", "canceled", "aborted" };
     _cleanup_(json_unrefp) json_t *root = reply->end == HTTP_ANSWERED && reply->code / 100 == 2
                                               ? json_parse(reply->body, reply->body_size)
                                               : NULL;
     const char *status =
-        service_is_of_another(root, prediction_id) ? NULL : json_text(root, "status");
+        replicate_is_of_another(root, prediction_id) ? NULL : json_text(root, "status");
 
     for (size_t i = 0; status && i < sizeof words / sizeof *words; i++)
         if (strcmp(status, words[i]) == 0)

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/scan.h"
+#include "core/json_scan.h"
 
 enum {
     IN_VALUE,       /* a value must come */
@@ -20,19 +20,19 @@ enum {
     IN_NOTHING, /* only blanks */
 };
 
-void scan_init(Scan *s, ScanTold told, void *userdata) {
-    *s = (Scan){
-        .told = told, .userdata = userdata, .state = IN_VALUE, .depth_max = SCAN_DEPTH_MAX
+void json_scan_init(JsonScan *s, JsonScanTold told, void *userdata) {
+    *s = (JsonScan){
+        .told = told, .userdata = userdata, .state = IN_VALUE, .depth_max = JSON_SCAN_DEPTH_MAX
     };
 }
 
-void scan_done(Scan *s) {
+void json_scan_done(JsonScan *s) {
     strbuf_done(&s->whole.text);
 }
 
 /* --- what is kept of a text -------------------------------------------------------------------- */
 
-static void keep(Scan *s, unsigned c) {
+static void keep(JsonScan *s, unsigned c) {
     if (s->size < sizeof s->text - 1)
         s->text[s->size++] = (char) c;
     else
@@ -40,7 +40,7 @@ static void keep(Scan *s, unsigned c) {
 }
 
 /* Of a tail the last `max` bytes stay, from the beginning of a character on. */
-static void cut_front(ScanWhole *w) {
+static void cut_front(JsonScanWhole *w) {
     size_t from = w->text.size > w->max ? w->text.size - w->max : 0;
 
     while (from > 0 && from < w->text.size && ((unsigned char) w->text.text[from] & 0xc0) == 0x80)
@@ -52,8 +52,8 @@ static void cut_front(ScanWhole *w) {
     w->cut = true;
 }
 
-static int keep_whole(Scan *s, const void *bytes, size_t size) {
-    ScanWhole *w = &s->whole;
+static int keep_whole(JsonScan *s, const void *bytes, size_t size) {
+    JsonScanWhole *w = &s->whole;
 
     if (w->max == 0)
         return 0;
@@ -68,7 +68,7 @@ static int keep_whole(Scan *s, const void *bytes, size_t size) {
     return 0;
 }
 
-static int keep_character(Scan *s, unsigned c) {
+static int keep_character(JsonScan *s, unsigned c) {
     unsigned char b[4];
     size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
 
@@ -79,21 +79,21 @@ static int keep_character(Scan *s, unsigned c) {
 }
 
 /* The second half of a character did not come. */
-static int end_pair(Scan *s) {
+static int end_pair(JsonScan *s) {
     if (s->pair == 0)
         return 0;
     s->pair = 0;
     return keep_character(s, 0xfffd);
 }
 
-static int keep_both(Scan *s, unsigned char c) {
+static int keep_both(JsonScan *s, unsigned char c) {
     int r = end_pair(s);
 
     keep(s, c);
     return r < 0 ? r : keep_whole(s, &c, 1);
 }
 
-static int tell(Scan *s, ScanToken token) {
+static int tell(JsonScan *s, JsonScanToken token) {
     s->text[s->size] = '\0';
     s->size = 0;
     if (s->whole.tail)
@@ -102,16 +102,16 @@ static int tell(Scan *s, ScanToken token) {
 }
 
 /* A value is over. */
-static void leave(Scan *s) {
+static void leave(JsonScan *s) {
     s->state = s->depth == 0 ? IN_NOTHING : IN_NEXT;
 }
 
 /* Is the innermost level an object? */
-static bool in_object(const Scan *s) {
+static bool in_object(const JsonScan *s) {
     return s->depth > 0 && (s->objects[(s->depth - 1) / 64] >> (s->depth - 1) % 64 & 1);
 }
 
-static int open_level(Scan *s, bool object) {
+static int open_level(JsonScan *s, bool object) {
     uint64_t *word = &s->objects[s->depth / 64], bit = UINT64_C(1) << s->depth % 64;
 
     if (s->depth == s->depth_max)
@@ -119,18 +119,18 @@ static int open_level(Scan *s, bool object) {
     *word = object ? *word | bit : *word & ~bit;
     s->depth++;
     s->state = object ? IN_FIRST_KEY : IN_FIRST_VALUE;
-    return tell(s, object ? SCAN_OBJECT : SCAN_ARRAY);
+    return tell(s, object ? JSON_SCAN_OBJECT : JSON_SCAN_ARRAY);
 }
 
-static int close_level(Scan *s, bool object) {
+static int close_level(JsonScan *s, bool object) {
     if (in_object(s) != object)
         return -EBADMSG;
     s->depth--;
     leave(s);
-    return tell(s, SCAN_END);
+    return tell(s, JSON_SCAN_END);
 }
 
-static void begin_text(Scan *s, int state, bool is_key) {
+static void begin_text(JsonScan *s, int state, bool is_key) {
     s->state = state;
     s->is_key = is_key;
     s->size = 0;
@@ -163,23 +163,23 @@ static bool is_number(const char *s) {
 }
 
 /* A number or word ends only with what comes behind it. */
-static int end_bare(Scan *s) {
+static int end_bare(JsonScan *s) {
     bool number = s->state == IN_NUMBER;
 
     s->text[s->size] = '\0';
     if (s->cut && number && s->any_number) {
         leave(s);
-        return tell(s, SCAN_NUMBER);
+        return tell(s, JSON_SCAN_NUMBER);
     }
     if (s->cut || (number ? !is_number(s->text)
                           : strcmp(s->text, "true") != 0 && strcmp(s->text, "false") != 0 &&
                                 strcmp(s->text, "null") != 0))
         return -EBADMSG;
     leave(s);
-    return tell(s, number ? SCAN_NUMBER : SCAN_WORD);
+    return tell(s, number ? JSON_SCAN_NUMBER : JSON_SCAN_WORD);
 }
 
-static int begin_value(Scan *s, unsigned char c) {
+static int begin_value(JsonScan *s, unsigned char c) {
     if (c == '{' || c == '[')
         return open_level(s, c == '{');
     if (c == '"') {
@@ -194,7 +194,7 @@ static int begin_value(Scan *s, unsigned char c) {
 }
 
 /* The first byte of a character beyond ASCII says how many follow (RFC 3629). */
-static int begin_utf8(Scan *s, unsigned char c) {
+static int begin_utf8(JsonScan *s, unsigned char c) {
     if (c < 0xc2 || c > 0xf4)
         return -EBADMSG;
     s->utf8_left = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
@@ -203,7 +203,7 @@ static int begin_utf8(Scan *s, unsigned char c) {
     return keep_both(s, c);
 }
 
-static int in_string(Scan *s, unsigned char c) {
+static int in_string(JsonScan *s, unsigned char c) {
     int r;
 
     if (s->utf8_left > 0) {
@@ -220,7 +220,7 @@ static int in_string(Scan *s, unsigned char c) {
             s->state = IN_COLON;
         else
             leave(s);
-        return tell(s, s->is_key ? SCAN_KEY : SCAN_STRING);
+        return tell(s, s->is_key ? JSON_SCAN_KEY : JSON_SCAN_STRING);
     } else if (c == '\\')
         s->state = IN_ESCAPE;
     else if (c < 0x20)
@@ -232,7 +232,7 @@ static int in_string(Scan *s, unsigned char c) {
     return 0;
 }
 
-static int in_escape(Scan *s, unsigned char c) {
+static int in_escape(JsonScan *s, unsigned char c) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char *found = c ? strchr(from, c) : NULL;
 
@@ -249,7 +249,7 @@ static int in_escape(Scan *s, unsigned char c) {
 }
 
 /* \uXXXX: a character, or half of one. */
-static int end_hex(Scan *s) {
+static int end_hex(JsonScan *s) {
     unsigned c = s->hex, first = s->pair;
     int r;
 
@@ -267,7 +267,7 @@ static int end_hex(Scan *s) {
     return keep_character(s, c >= 0xdc00 && c < 0xe000 ? 0xfffd : c);
 }
 
-static int in_hex(Scan *s, unsigned char c) {
+static int in_hex(JsonScan *s, unsigned char c) {
     if (!isxdigit(c))
         return -EBADMSG;
     s->hex = s->hex << 4 | (unsigned) (isdigit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
@@ -277,7 +277,7 @@ static int in_hex(Scan *s, unsigned char c) {
     return end_hex(s);
 }
 
-static int take(Scan *s, unsigned char c) {
+static int take(JsonScan *s, unsigned char c) {
     int r;
 
     switch (s->state) {
@@ -335,7 +335,7 @@ static size_t plain(const unsigned char *p, size_t size) {
     return n;
 }
 
-static int take_plain(Scan *s, const unsigned char *p, size_t size) {
+static int take_plain(JsonScan *s, const unsigned char *p, size_t size) {
     size_t room = sizeof s->text - 1 - s->size, n = size < room ? size : room;
     int r = end_pair(s);
 
@@ -345,7 +345,7 @@ static int take_plain(Scan *s, const unsigned char *p, size_t size) {
     return r < 0 ? r : keep_whole(s, p, size);
 }
 
-int scan_feed(Scan *s, const void *bytes, size_t size) {
+int json_scan_feed(JsonScan *s, const void *bytes, size_t size) {
     const unsigned char *p = bytes;
     int r = 0;
 
@@ -358,7 +358,7 @@ int scan_feed(Scan *s, const void *bytes, size_t size) {
     return r;
 }
 
-int scan_end(Scan *s) {
+int json_scan_end(JsonScan *s) {
     int r = s->depth == 0 && (s->state == IN_NUMBER || s->state == IN_WORD) ? end_bare(s) : 0;
 
     return r < 0 ? r : s->state == IN_NOTHING ? 0 : -EBADMSG;

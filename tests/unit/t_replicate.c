@@ -1,6 +1,7 @@
 /* What Replicate answers when it does not give what was asked for, and how it is asked. */
+#include "core/verdict.h"
 #include "fixtures.h"
-#include "flow/service.h"
+#include "flow/replicate.h"
 #include "torture.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
@@ -67,7 +68,7 @@ static void test_statuses(void **state) {
         Fault f = { .code = FAULT_TIMEOUT, .retry_after_usec = 5 };
 
         print_message("# case %zu: %d\n", i, cases[i].code);
-        service_fault(&r, &f);
+        replicate_fault(&r, &f);
         assert_int_equal(f.code, cases[i].fault);
         assert_int_equal(f.retry_after_usec, 0);
         assert_non_null(strstr(f.detail, cases[i].word));
@@ -86,9 +87,9 @@ static void test_everything(void **state) {
             Fault f = { 0 };
             JobEvent ev;
 
-            service_fault(&r, &f);
+            replicate_fault(&r, &f);
             assert_int_not_equal(f.code, FAULT_NONE);
-            ev = service_event(&f);
+            ev = fault_event(&f);
             assert_true(ev == EV_WAIT || ev == EV_FINAL);
             if (code >= 500) /* theirs: it passes */
                 assert_int_equal(ev, EV_WAIT);
@@ -105,7 +106,7 @@ static void test_ends(void **state) {
         HttpReply r = no_reply(ends[i]);
         Fault f = { 0 };
 
-        service_fault(&r, &f);
+        replicate_fault(&r, &f);
         /* What is too large came from somebody: it is no reason to hold the others. */
         assert_int_equal(f.code, ends[i] == HTTP_TOO_LARGE ? FAULT_SERVICE_REFUSED
                                                            : FAULT_SERVICE_UNREACHED);
@@ -117,9 +118,9 @@ static void test_ends(void **state) {
         r.code = 401;
         r.body = strdup("{\"detail\":\"half of it\"}");
         r.body_size = strlen(r.body);
-        service_fault(&r, &f);
+        replicate_fault(&r, &f);
         assert_int_equal(f.code, FAULT_SERVICE_UNREACHED);
-        assert_int_equal(service_event(&f), EV_WAIT);
+        assert_int_equal(fault_event(&f), EV_WAIT);
         http_reply_done(&r);
     }
 }
@@ -171,7 +172,7 @@ static void test_how_long(void **state) {
 
         print_message("# case %zu\n", i);
         r.retry_after_usec = cases[i].header;
-        service_fault(&r, &f);
+        replicate_fault(&r, &f);
         assert_true(f.retry_after_usec == cases[i].asked);
         http_reply_done(&r);
     }
@@ -179,7 +180,7 @@ static void test_how_long(void **state) {
         HttpReply r = reply_of(429, huge[i]);
         Fault f = { 0 };
 
-        service_fault(&r, &f);
+        replicate_fault(&r, &f);
         assert_in_range(f.retry_after_usec, 60 * SEC, 86400 * SEC);
         http_reply_done(&r);
     }
@@ -197,7 +198,7 @@ static void test_detail_is_clean(void **state) {
         strbuf_printf(&b, "\xe2\x82\xac");
     strbuf_printf(&b, "\"}");
     r = reply_of(500, b.text);
-    service_fault(&r, &f);
+    replicate_fault(&r, &f);
     assert_in_range(strlen(f.detail), 200, sizeof f.detail - 1);
     assert_true(str_is_utf8(f.detail, strlen(f.detail)));
     assert_null(strpbrk(f.detail, "\x1b\n"));
@@ -205,7 +206,7 @@ static void test_detail_is_clean(void **state) {
     strbuf_done(&b);
     r = reply_of(429, "{\"detail\":\"~5s\"}");
     torture(n) {
-        service_fault(&r, &f);
+        replicate_fault(&r, &f);
         assert_int_equal(f.code, FAULT_SERVICE_THROTTLED);
         assert_true(f.retry_after_usec == 5 * SEC || (torture_failed() && !f.retry_after_usec));
     }
@@ -221,7 +222,7 @@ static void test_events(void **state) {
     for (FaultCode code = 0; code < _FAULT_MAX; code++) {
         Fault f = { .code = code };
 
-        assert_int_equal(service_event(&f), events[fault_info(code)->verdict]);
+        assert_int_equal(fault_event(&f), events[fault_info(code)->verdict]);
     }
 }
 
@@ -244,7 +245,7 @@ static void test_requests(void **state) {
                      .replicate_token.text = (char *) "r8_%s" };
         HttpRequest r = { .once = true, .n_headers = 3, .sink_fd = 3 }; /* whatever was in it */
 
-        assert_int_equal(service_request(&c, "QUERY", cases[i].path, &r), 0);
+        assert_int_equal(replicate_request(&c, "QUERY", cases[i].path, &r), 0);
         assert_string_equal(r.url, cases[i].url);
         assert_string_equal(r.method, "QUERY");
         assert_string_equal(header_of(&r, "Authorization"), "Bearer r8_%s");
@@ -277,7 +278,7 @@ static void test_cancel(void **state) {
     Fault f;
 
     (void) state;
-    assert_int_equal(service_cancel_ask(&c, PREDICTION, &request), 0);
+    assert_int_equal(replicate_cancel_ask(&c, PREDICTION, &request), 0);
     assert_string_equal(request.method, "POST");
     assert_string_equal(request.url, "https://r/v1/predictions/" PREDICTION "/cancel");
     assert_string_equal(header_of(&request, "Authorization"), "Bearer t");
@@ -288,7 +289,7 @@ static void test_cancel(void **state) {
 
         f = (Fault){ 0 };
         print_message("# %d\n", cases[i].code);
-        assert_int_equal(service_cancel_hear(&r, &f), cases[i].over ? EV_OK : EV_WAIT);
+        assert_int_equal(replicate_cancel_hear(&r, &f), cases[i].over ? EV_OK : EV_WAIT);
         assert_int_equal(f.code != FAULT_NONE, !cases[i].over);
         http_reply_done(&r);
     }
@@ -296,7 +297,7 @@ static void test_cancel(void **state) {
         HttpReply r = no_reply(end);
 
         r.code = 200;
-        assert_int_equal(service_cancel_hear(&r, &f), EV_WAIT);
+        assert_int_equal(replicate_cancel_hear(&r, &f), EV_WAIT);
         http_reply_done(&r);
     }
 }
@@ -312,10 +313,10 @@ static void test_ids(void **state) {
 
     (void) state;
     for (size_t i = 0; i < N(good_ids); i++)
-        assert_true(service_is_id(good_ids[i]));
+        assert_true(replicate_is_id(good_ids[i]));
     for (size_t i = 0; i < N(bad_ids); i++) {
         print_message("# bad %zu\n", i);
-        assert_false(service_is_id(bad_ids[i]));
+        assert_false(replicate_is_id(bad_ids[i]));
     }
 }
 
@@ -340,7 +341,7 @@ static void test_terminal_status(void **state) {
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         HttpReply r = reply_of(cases[i].code, cases[i].body);
-        const char *status = service_terminal_status(&r, "p1");
+        const char *status = replicate_terminal_status(&r, "p1");
 
         if (cases[i].status)
             assert_string_equal(status, cases[i].status);

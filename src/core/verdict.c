@@ -1,0 +1,13 @@
+/* What a fault means for the job that has it. The faults and their verdicts are a table in base/fault.c; where an event
+ * leads is the grid's in core/job.c. */
+#include "core/verdict.h"
+
+JobEvent fault_event(const Fault *fault) {
+    static const JobEvent events[] = {
+        [VERDICT_WAIT] = EV_WAIT,
+        [VERDICT_RETRY] = EV_RETRY,
+        [VERDICT_FINAL] = EV_FINAL,
+    };
+
+    return events[fault_info(fault->code)->verdict];
+}
