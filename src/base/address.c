@@ -1,11 +1,14 @@
-/* Judges addresses that a name from outside leads to: a mesh is fetched from the public network only, never from
- * what this machine alone can reach. */
+/* Judges the addresses that a host name from outside leads to. A mesh is fetched from the public
+ * network only: a model's output must not make this machine fetch from its own network, nor from
+ * the metadata server of its cloud. Looking names up is left to io/resolve.c, and refusing a
+ * connection to io/http.c. */
 #include <netinet/in.h>
 #include <string.h>
 
 #include "base/address.h"
 
-/* RFC 6890: this network, private, shared, loopback, link-local, IETF, benchmarks, multicast. */
+/* The networks of RFC 6890 that are not public: this network, private, shared, loopback,
+ * link-local, IETF, benchmarks, multicast. `bytes` are in network order. */
 static bool v4_is_private(const uint8_t *bytes) {
     uint32_t a;
 
@@ -40,6 +43,8 @@ static const struct {
     { 4, 12, 0xff, { 0x20, 0x01, 0, 0 } },                             /* Teredo, RFC 4380 */
 };
 
+/* Compares the first `bits` of an address, as a route does; prefixes end in the middle of a
+ * byte. */
 static bool begins_with(const uint8_t *address, const uint8_t *bytes, unsigned bits) {
     unsigned rest = bits % 8;
 
@@ -47,6 +52,8 @@ static bool begins_with(const uint8_t *address, const uint8_t *bytes, unsigned b
            (rest == 0 || (address[bits / 8] ^ bytes[bits / 8]) >> (8 - rest) == 0);
 }
 
+/* An embedded IPv4 address is judged as such: a name with the address ::ffff:127.0.0.1 leads to
+ * this machine, too. */
 static bool v6_is_private(const uint8_t *a) {
     uint8_t v4[4];
 

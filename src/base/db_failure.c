@@ -1,4 +1,7 @@
-/* The words of PostgreSQL, its library, PgBouncer and Supavisor for a connection that does not come up. */
+/* Why a connection to the database does not come up, read from the words of PostgreSQL, libpq,
+ * PgBouncer and Supavisor: there is no error code for most of it. Each cause has a sentence and
+ * an advice for the operator, and says how soon to try again. Connecting and waiting is left to
+ * io/. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +13,8 @@
 static const struct {
     const char *word, *advice;
     DbRetry retry;
+/* In the order of the fields: what is told, what to do about it, and how soon it may be tried
+ * again. RARELY is for causes that get this machine's address banned when they are repeated. */
 } infos[_DB_FAILURE_MAX] = {
     [DB_FAILURE_NONE]        = { "it does not answer", "Check [database] url, or DATABASE_URL.", DB_RETRY_SOON },
     [DB_FAILURE_PASSWORD]    = { "the user or the password is wrong", "Check the user in [database] url, and put the right password there, percent-encoded; Supabase's dashboard can set a new one.", DB_RETRY_RARELY },
@@ -149,7 +154,8 @@ static const struct {
 };
 /* clang-format on */
 
-/* libpq names each address that it tried: were all of them IPv6? */
+/* libpq names each address that it tried. Where all of them were IPv6, the cause is Supabase's
+ * direct host, which has no IPv4 address, seen from a machine without an IPv6 route. */
 static bool is_all_v6(const char *message) {
     static const char at[] = "server at \"";
     bool any = false;
@@ -165,6 +171,7 @@ static bool is_all_v6(const char *message) {
     return any;
 }
 
+/* The first row of the table that fits decides, so the order of its rows matters. */
 DbFailure db_failure_read(const char *message) {
     for (size_t i = 0; message && i < sizeof parts / sizeof *parts; i++)
         if (strstr(message, parts[i].part))
@@ -186,8 +193,10 @@ DbRetry db_failure_retry(DbFailure failure) {
     return infos[failure].retry;
 }
 
-/* What the server said itself, which libpq puts behind a severity and two blanks; "": nothing. Its words are
- * no piece of the URL but the names of user and database. */
+/* What the server itself said, which libpq puts behind a severity and two blanks; "": it said
+ * nothing. Only this part is passed on: libpq's own words repeat pieces of the URL, and a
+ * mistyped URL has the password anywhere. The server's words name at most the user and the
+ * database. */
 static void server_words(const char *message, char *to, size_t room) {
     const char *p = message ? strstr(message, ":  ") : NULL;
     size_t n;
@@ -205,6 +214,8 @@ static void server_words(const char *message, char *to, size_t room) {
     (void) snprintf(to, room, "%.*s", (int) (n < 300 ? n : 300), p);
 }
 
+/* The host and the port are shown as libpq understood them, which is how a mistake in the URL is
+ * found. */
 const char *db_failure_text(const char *message, const char *host, const char *port, char *to,
                             size_t room) {
     const char *word = db_failure_word(db_failure_read(message));

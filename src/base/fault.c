@@ -1,5 +1,6 @@
-/* The table of faults: the word, the verdict, the user's sentence and the operator's advice of
- * each. */
+/* The table of faults: for each its word for metrics and SQL, its verdict, the sentence that the
+ * user reads and the advice for the operator. The sentence is English and has nothing of a
+ * service in it. What a verdict leads to is decided in core/verdict.c and core/job.c. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,6 +64,7 @@ const FaultInfo *fault_info(FaultCode code) {
     return &infos[code];
 }
 
+/* A proxy that fails needs an advice of its own, whatever service was behind it. */
 const char *fault_advice(const Fault *fault) {
     /* As io/http_route.c begins what it says of a proxy, and others' words do not. */
     return strstr(fault->detail, "no answer: the proxy ")
@@ -72,6 +74,8 @@ const char *fault_advice(const Fault *fault) {
                : fault_info(fault->code)->advice;
 }
 
+/* The detail is made of texts from outside: it is cleaned here, once, so that whoever logs it
+ * need not. */
 int fault_set(Fault *reterr, FaultCode code, const char *detail, ...) {
     char text[2048]; /* more than is kept: what is to be left out must be there whole */
     va_list ap;

@@ -1,5 +1,6 @@
-/* The sums over a file, one piece after the other: SHA-256 by libcrypto; CRC-32C by ISA-L, which uses the
- * processor's own instructions where it has them and a table where it has none. */
+/* The sums over a file, fed piece by piece: SHA-256 by libcrypto, which libcurl brings along
+ * anyway; CRC-32C by ISA-L, which uses the processor's own instructions where it has them and a
+ * table where it has none. What they are compared with is the caller's. */
 #include <errno.h>
 #include <isa-l/crc.h>
 #include <limits.h>
@@ -13,6 +14,7 @@ struct Hash {
     uint32_t crc;
 };
 
+/* CRC-32C begins with all bits set and ends inverted; ISA-L leaves both to its caller. */
 uint32_t hash_crc32c(const Hash *h) {
     return ~h->crc;
 }
@@ -26,6 +28,8 @@ Hash *hash_free(Hash *h) {
 }
 DEFINE_CLEANUP(Hash *, hash_free)
 
+/* A download that begins anew goes on with the same object: no allocation can fail in the middle
+ * of a file. */
 int hash_restart(Hash *h) {
     h->crc = UINT32_MAX;
     return EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
@@ -40,6 +44,7 @@ int hash_new(Hash **ret) {
     return 0;
 }
 
+/* Both sums in one pass, while the bytes are in the processor's cache. */
 int hash_update(Hash *h, const void *bytes, size_t size) {
     const unsigned char *b = bytes;
 
@@ -52,6 +57,7 @@ int hash_update(Hash *h, const void *bytes, size_t size) {
     return EVP_DigestUpdate(h->ctx, bytes, size) == 1 ? 0 : -ENOMEM;
 }
 
+/* The sum is written in lower case, as PostgreSQL's encode() and sha256sum(1) have it. */
 int hash_final(Hash *h, char ret_hex[static HASH_HEX_SIZE]) {
     static const char digits[] = "0123456789abcdef";
     unsigned char bytes[EVP_MAX_MD_SIZE];

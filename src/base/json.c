@@ -1,3 +1,6 @@
+/* Small helpers around jansson for JSON from outside, which promises nothing: a value that
+ * jansson alone would refuse is read as near as can be, since the rest of the answer may be worth
+ * money. Reading in slices, in bounded memory, is core/json_scan.c's. */
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -30,13 +33,15 @@ static bool is_low(unsigned c) {
     return c >= 0xdc00 && c < 0xe000;
 }
 
-/* \uXXXX becomes U+FFFD, "a character that can't be shown". */
+/* U+FFFD is Unicode's "a character that can't be shown"; it has as many digits as what it
+ * replaces, so it is put in place. */
 static void put_replacement(char *escape) {
     for (size_t i = 0; i < 4; i++)
         escape[2 + i] = "fffd"[i];
 }
 
-/* Half a character, as a text cut by JavaScript or Python ends, becomes U+FFFD. */
+/* Half of a surrogate pair becomes U+FFFD. JavaScript and Python write one when they cut a text
+ * in the middle of an emoji, and jansson refuses the whole document then. */
 static void mend(char *text, size_t size) {
     for (size_t i = 0; i < size; i++) {
         unsigned c = escape_at(text + i, size - i);
@@ -53,6 +58,7 @@ static void mend(char *text, size_t size) {
     }
 }
 
+/* First as it is, since nearly all answers are good; only what was refused is copied and mended. */
 json_t *json_parse(const char *bytes, size_t size) {
     size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
     _cleanup_free_ char *copy = NULL;
@@ -77,13 +83,15 @@ double json_number(const json_t *object, const char *name, double otherwise) {
     return json_is_number(value) ? json_number_value(value) : otherwise;
 }
 
+/* Beyond 2^53 two whole numbers may be one double: such a number is not taken for what it seems. */
 int64_t json_whole(const json_t *object, const char *name, int64_t otherwise) {
     double n = json_number(object, name, 2 * WHOLE_MAX);
 
     return n >= -WHOLE_MAX && n <= WHOLE_MAX ? (int64_t) n : otherwise;
 }
 
-/* Not json_dumps(), which leaves bytes out when it finds no memory for them (jansson 2.14). */
+/* Measured first and written then: json_dumps() of jansson 2.14 leaves bytes out when it finds no
+ * memory for them, and half a document could be valid JSON. */
 char *json_write(const json_t *value) {
     static const size_t flags = JSON_COMPACT | JSON_ENCODE_ANY;
     size_t size = json_dumpb(value, NULL, 0, flags);

@@ -1,4 +1,7 @@
-/* Makes a log line of an event and of what is known about it: for the journal, logfmt or JSON. */
+/* Makes a log record of an event and of what is known about its job: for the journal, as logfmt
+ * for a terminal, or as JSON. Records are built on the stack, so that a shortage of memory can be
+ * logged. Writing them without waiting is log_out.c's; what may not be shown is left out by
+ * redact.c. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -16,7 +19,8 @@
 static LogTarget log_target = LOG_TO_STDERR;
 static int log_level = LOG_INFO;
 
-/* Nobody answers a datagram for the journal where none runs, so we ask who stderr is. */
+/* systemd names in JOURNAL_STREAM the file that it gave us as stderr. A datagram to a journal
+ * that does not run would get no answer, so this is asked instead of tried. */
 static bool stderr_is_journal(void) {
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long dev, ino;
@@ -38,6 +42,7 @@ bool log_wanted(int level) {
     return level <= log_level;
 }
 
+/* `name` is short and for people; NULL: the field is for machines only. */
 typedef struct Field {
     const char *journal, *name, *value;
 } Field;
@@ -48,6 +53,7 @@ typedef struct Line {
     size_t size;
 } Line;
 
+/* What does not fit is cut: a record is one datagram, and has to be bounded. */
 static void add(Line *line, const char *text) {
     size_t n = strlen(text), room = sizeof line->text - 1 - line->size; /* of the line feed */
 
@@ -75,8 +81,9 @@ static void put(Line *line) {
     log_out_put(line->text, line->size);
 }
 
-/* The journal's own protocol: a field a line. Values are clean, so that none has a line feed, which
- * the protocol writes in another way. */
+/* The journal's own protocol has one field a line. Values were cleaned and hold no line feed, so
+ * the protocol's binary form for such values is not needed. sd_journal_send() is not used because
+ * it may wait for the journal. */
 static void to_journal(const Field *fields, size_t n) {
     Line line = { .size = 0 };
 
@@ -91,7 +98,7 @@ static void to_journal(const Field *fields, size_t n) {
     put(&line);
 }
 
-/* One line of logfmt: time, level, message, then the fields that a reader of a terminal wants. */
+/* One line of logfmt: time, level, message, then the fields that someone at a terminal wants. */
 static void to_stderr(const Field *fields, size_t n, int level) {
     static const char *const words[] = { "emerg",   "alert",  "crit", "err",
                                          "warning", "notice", "info", "debug" };
@@ -117,6 +124,7 @@ static void to_stderr(const Field *fields, size_t n, int level) {
     put(&line);
 }
 
+/* All fields, by the names that the journal has them under: a collector may read both. */
 static void to_json(const Field *fields, size_t n) {
     Line line = { .size = 0 };
     struct timespec now;
@@ -136,7 +144,8 @@ static void to_json(const Field *fields, size_t n) {
     put(&line);
 }
 
-/* Lines are lost while nobody reads the log. That is said first when it goes on. */
+/* Lines are lost while nobody reads the log. The loss is reported before anything else, at the
+ * place where the lines are missing. */
 static void say_lost(void) {
     unsigned long long n = log_out_take_lost();
 
@@ -162,6 +171,7 @@ void log_close(void) {
     log_out_close();
 }
 
+/* The detail of a message is cleaned here in any case: a caller may forget it. */
 void log_event(int level, const char *message_id, const LogContext *ctx, const char *file, int line,
                const char *func, const char *message, ...) {
     char raw[4096], text[1024], priority[12], attempt[12], where[12], clean[6][200];

@@ -31,6 +31,7 @@ typedef enum Way {
     WAY_JOURNAL,   /* a datagram a record */
 } Way;
 
+/* Records have different sizes, and a queue may be wrapped at any of them. */
 typedef struct Head { /* before each record in the queue */
     uint32_t size;
 } Head;
@@ -100,6 +101,7 @@ void log_out_open(bool journal) {
 
 /* --- writing without waiting ----------------------------------------------------------------- */
 
+/* Whoever reads our stderr may stop reading: a write that would wait is broken off by the timer. */
 static ssize_t write_interrupted(const char *bytes, size_t size) {
     /* The signal may come before the write has begun to wait: so it comes again. */
     const struct itimerspec on = { .it_value.tv_nsec = PATIENCE_NSEC,
@@ -140,11 +142,14 @@ static ssize_t hand_over(const char *bytes, size_t size) {
 
 /* --- the queue ------------------------------------------------------------------------------- */
 
+/* Counted twice: what is yet to be reported in the log, and all of it, for the metrics. */
 static void lose(void) {
     out.lost++;
     out.lost_all++;
 }
 
+/* A queue of fixed size: a reader that stopped for hours must not cost memory. What does not fit
+ * is lost, and counted. */
 static bool enqueue(const char *record, size_t size, size_t written) {
     const Head head = { .size = (uint32_t) size };
 
@@ -163,6 +168,7 @@ static bool enqueue(const char *record, size_t size, size_t written) {
     return true;
 }
 
+/* Sends what is queued, in order. False: the reader takes no more at the moment. */
 static bool drain(void) {
     while (out.begin < out.end) {
         Head head;
@@ -216,11 +222,15 @@ unsigned long long log_out_lost(void) {
     return out.lost_all;
 }
 
+/* The last lines say why a program ends. They get a fifth of a second, not more: systemd waits
+ * for the end. */
 void log_out_close(void) {
     for (int i = 0; i < LAST_TRIES && !drain(); i++)
         (void) nanosleep(&(struct timespec){ .tv_nsec = LAST_WAIT_NSEC }, NULL);
 }
 
+/* For what is said before the log is open, or while it is being closed: one line, and never
+ * waits. */
 void log_out_stderr(const char *text) {
     struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
 

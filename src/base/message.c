@@ -1,4 +1,6 @@
-/* Filling and clearing the plain structs that stages and edges exchange. */
+/* Filling and clearing the plain structs that stages and edges exchange. A stage makes a
+ * request and reads a reply; an edge sends the one and fills the other; neither knows the
+ * other's header. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,13 +9,16 @@
 
 #include "base/message.h"
 
-/* Headers hold keys: nothing of them is left behind in memory. */
+/* Headers hold keys: they are overwritten before the memory goes back, so that no core
+ * dump shows them. */
 static void wipe(char *text) {
     if (text)
         explicit_bzero(text, strlen(text));
     free(text);
 }
 
+/* `value` is taken over even when it is refused, so that a caller can pass what str_printf()
+ * returned without looking. */
 int http_request_add(HttpRequest *r, char *value) {
     if (!value)
         return -ENOMEM;
@@ -41,6 +46,7 @@ void http_reply_done(HttpReply *r) {
     *r = (HttpReply){ 0 };
 }
 
+/* All parameters are text; PostgreSQL knows the type from the function that is called. */
 int db_request_add(DbRequest *r, const char *text) {
     char *copy = NULL;
 

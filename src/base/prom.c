@@ -1,3 +1,6 @@
+/* Writes metrics in the text format of Prometheus, version 0.0.4. A failed allocation is
+ * remembered and reported once, at the end, so that each line need not check. Which metrics there
+ * are is told by daemon/metrics.c. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -5,6 +8,7 @@
 
 #include "base/prom.h"
 
+/* After the first failure nothing more is added: half a page would be taken for the whole. */
 static void put(Prom *p, const char *bytes, size_t size) {
     if (!p->failed && strbuf_add(&p->text, bytes, size) < 0)
         p->failed = true;
@@ -14,7 +18,8 @@ static void put_text(Prom *p, const char *text) {
     put(p, text, strlen(text));
 }
 
-/* Within a label's value also the quotation mark is escaped. */
+/* The format escapes a backslash and a line feed everywhere, a quotation mark within a label's
+ * value only. */
 static void put_escaped(Prom *p, const char *text, bool quoted) {
     const char *special = quoted ? "\\\n\"" : "\\\n";
 
@@ -30,6 +35,8 @@ static void put_escaped(Prom *p, const char *text, bool quoted) {
     }
 }
 
+/* The format has its own words for what is no number; %.15g gives back every count up to 2^49
+ * exactly. */
 static void put_number(Prom *p, double value) {
     char text[32];
 
@@ -49,6 +56,7 @@ static void put_value(Prom *p, double value) {
     put_text(p, "\n");
 }
 
+/* HELP and TYPE come once, before all samples of a metric: a parser refuses them later. */
 void prom_begin(Prom *p, const char *name, const char *type, const char *help) {
     p->name = name;
     put_text(p, "# HELP ");
@@ -62,6 +70,8 @@ void prom_begin(Prom *p, const char *name, const char *type, const char *help) {
     put_text(p, "\n");
 }
 
+/* Labels come in pairs of name and value, up to PROM_END. They have to be static words: each set
+ * of values is a series that the server keeps for ever. */
 void prom_add(Prom *p, double value, ...) {
     const char *label, *separator = "{";
     va_list ap;
@@ -87,6 +97,8 @@ void prom_one(Prom *p, const char *name, const char *type, const char *help, dou
     prom_add(p, value, PROM_END);
 }
 
+/* Buckets are cumulative in this format, and each counts what is below it as well; we count each
+ * value once. */
 void prom_histogram(Prom *p, const char *name, const char *help, const PromHistogram *h) {
     unsigned long long n = 0;
 
@@ -107,6 +119,7 @@ void prom_histogram(Prom *p, const char *name, const char *help, const PromHisto
     put_value(p, (double) n);
 }
 
+/* The bucket behind the last bound is +Inf. */
 void prom_histogram_add(PromHistogram *h, double value) {
     unsigned i = 0;
 

@@ -1,4 +1,6 @@
-/* Decides about proxies ourselves, as libcurl would: whoever resolves names must know whose name is needed. */
+/* Decides which proxy a request goes through, from the environment variables that all programs of
+ * a machine are told by. libcurl would decide the same, but names are resolved by io/resolve.c,
+ * which has to know beforehand whose name is needed: the target's or the proxy's. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/proxy.h"
 
+/* An empty variable counts as unset, as libcurl has it. */
 static const char *variable(char *const *environ, const char *name) {
     size_t n = strlen(name);
 
@@ -19,7 +22,8 @@ static const char *variable(char *const *environ, const char *name) {
     return NULL;
 }
 
-/* The first of `names` that is set, and its name. */
+/* The first of `names` that is set. The lower-case name overrides the other, as libcurl has it;
+ * HTTP_PROXY is not among them, because a CGI program's client can set it by a header "Proxy:". */
 static const char *first_of(char *const *environ, const char *const *names, const char **ret_name) {
     for (; *names; names++) {
         const char *value = variable(environ, *names);
@@ -41,7 +45,8 @@ static const struct {
     { "socks4a://", "socks4a://", 1080 }, { "socks4://", "socks4a://", 1080 },
 };
 
-/* HOST, HOST:PORT, [V6], [V6]:PORT of `size` bytes. */
+/* HOST, HOST:PORT, [V6], [V6]:PORT of `size` bytes. An IPv6 address has colons of its own, so a
+ * port begins behind the bracket. */
 static bool read_host(const char *text, size_t size, unsigned standard_port, Proxy *ret) {
     char address[STR_HOST_SIZE + 16];
     const char *bracket = memchr(text, ']', size);
@@ -56,7 +61,8 @@ static bool read_host(const char *text, size_t size, unsigned standard_port, Pro
     return str_split_address(address, ret->host, &ret->port) && ret->port > 0;
 }
 
-/* [SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/] */
+/* [SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/]. A path or a query is refused: it would be a part
+ * of a password that was not percent-encoded. */
 static int proxy_read(const char *text, Proxy *ret) {
     const char *at = text, *end, *login;
     Proxy p = { 0 };
@@ -91,6 +97,7 @@ static int proxy_read(const char *text, Proxy *ret) {
     return 0;
 }
 
+/* The URL may hold a password. */
 static void proxy_done(Proxy *p) {
     if (p->url)
         explicit_bzero(p->url, strlen(p->url));
@@ -105,6 +112,7 @@ void proxies_done(Proxies *p) {
     p->none = NULL;
 }
 
+/* The variable's name is all that an error tells of it: its value may hold a password. */
 int proxies_read(char *const *environ, Proxies *ret, const char **reterr_name) {
     static const char *const http[] = { "http_proxy", "all_proxy", "ALL_PROXY", NULL };
     static const char *const https[] = { "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
@@ -139,7 +147,7 @@ static bool same_network(const unsigned char *a, const unsigned char *b, unsigne
            (rest == 0 || (a[bits / 8] ^ b[bits / 8]) >> (8 - rest) == 0);
 }
 
-/* `entry`: an address, or a network as ADDRESS/BITS. */
+/* `entry` is an address, or a network as ADDRESS/BITS, which libcurl takes since 7.86. */
 static bool is_in_network(const char *entry, const char *host) {
     unsigned char network[sizeof(struct in6_addr)], address[sizeof(struct in6_addr)];
     char text[INET6_ADDRSTRLEN];
@@ -165,8 +173,8 @@ static bool is_in_network(const char *entry, const char *host) {
     return same_network(network, address, (unsigned) bits);
 }
 
-/* `entry`: an element of no_proxy, in memory of its own. A name means itself and all below it, with or without
- * a dot, or a star and a dot, before it; a port narrows it. */
+/* Is `host` meant by one element of no_proxy? `entry` is changed. A name means itself and all
+ * names below it, with or without a dot, or a star and a dot, before it; a port narrows it. */
 static bool goes_without(char *entry, const char *host, size_t size, unsigned port) {
     char *colon;
     size_t n;
@@ -199,6 +207,7 @@ static bool goes_without(char *entry, const char *host, size_t size, unsigned po
            (size == n || host[size - n - 1] == '.');
 }
 
+/* A dot at the end of a name (the root of DNS) makes no difference. */
 static bool is_excepted(const char *list, const char *host, unsigned port) {
     size_t size = strlen(host);
 
@@ -225,6 +234,7 @@ const Proxy *proxies_find(const Proxies *p, bool secure, const char *host, unsig
     return proxy->url && !is_excepted(p->none, host, port) ? proxy : NULL;
 }
 
+/* For the log at start. Host and port only: user and password stay out. */
 const char *proxies_describe(const Proxies *p, char *to, size_t room) {
     char text[2][STR_HOST_SIZE + 32] = { "", "" };
 

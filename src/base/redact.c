@@ -26,6 +26,8 @@
 static char *secrets[REDACT_SECRETS_MAX];
 static size_t n_secrets; /* that were ever added */
 
+/* A reload brings new secrets, and the earlier ones may still come back in an answer: the last
+ * few are kept. */
 int redact_add(const char *secret) {
     size_t n = n_secrets < REDACT_SECRETS_MAX ? n_secrets : REDACT_SECRETS_MAX;
     char *copy;
@@ -97,6 +99,8 @@ static unsigned char unit_of(const char *s, size_t depth, size_t *ret_n) {
     return (unsigned char) *s;
 }
 
+/* How often a text was encoded is not known: a URL in JSON in a log line in JSON was, several
+ * times. */
 static unsigned char unit(const char *s, size_t *ret_n) {
     return unit_of(s, ESCAPES_MAX, ret_n);
 }
@@ -112,6 +116,7 @@ static bool ends_word(const char *s) {
     return p > s && *p && strchr("\"nrt", *p);
 }
 
+/* Bytes up to the word's end, `most` or a few more. */
 static size_t word_length(const char *s, size_t most) {
     size_t n = 0, k;
 
@@ -161,6 +166,7 @@ static size_t match(const char *s, const char *secret, bool after_word) {
     return size >= PART_MIN || !(after_word || isalnum((unsigned char) s[n])) ? n : 0;
 }
 
+/* One secret may be the beginning of another: the longest match is left out. */
 static size_t secret_at(const char *s, bool after_word) {
     size_t longest = 0;
 
@@ -198,8 +204,9 @@ static size_t authority_at(const char *s) {
     return n;
 }
 
-/* The length of "user:password" at the beginning of an authority; 0: there is none. A password may hold
- * what ends an authority, though it should not; a port is digits. */
+/* The length of "user:password" at the beginning of an authority; 0: there is none. A password
+ * may hold "/", "?" or "#", which end an authority, when it was not percent-encoded. So where
+ * what follows the colon is no port, all up to the last "@" of the word counts as a password. */
 static size_t user_length(const char *s) {
     size_t n = 0, k, end = word_length(s, WORD_MAX), last = 0, after = 0;
     bool inside = true, colon = false, odd = false;
@@ -263,11 +270,13 @@ static bool put(Copy *c, const char *text, size_t n) {
     return true;
 }
 
-/* `n` bytes of text, of which all but the first `keep` are left out. */
+/* Writes an ellipsis in place of all but the first `keep` of `n` bytes. */
 static bool leave_out(Copy *c, const char *text, size_t keep) {
     return put(c, text, keep) && put(c, LEFT_OUT, strlen(LEFT_OUT));
 }
 
+/* Bytes of the UTF-8 character at `s`, so that a cut does not come in its middle; a broken one
+ * counts as single bytes. */
 static size_t character(const char *s) {
     size_t n = 1;
 
@@ -276,6 +285,8 @@ static size_t character(const char *s) {
     return n;
 }
 
+/* One pass, in this order: what is a secret of ours is known by itself, tokens by their form, and
+ * of a URL the login and the query are left out, whatever they hold. */
 const char *redact_text(char *to, size_t room, const char *from) {
     const char *s = from ? from : "", *begin = s;
     size_t most = room > SCAN_MIN / 4 ? 4 * room : SCAN_MIN;

@@ -1,4 +1,6 @@
-/* Prints for operators: lines, cells of tables, and JSON, all without what a terminal would obey. */
+/* Prints for operators: lines, cells of tables, and JSON, all without what a terminal would obey.
+ * Texts come from users and services, and a line that moves the cursor could make a screen lie.
+ * The log has its own way out, log.c. */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,7 @@ void say(FILE *to, const char *format, ...) {
     va_end(ap);
 }
 
+/* For a line that is made of several parts; say_end() ends it. */
 void say_part(FILE *to, const char *format, ...) {
     va_list ap;
 
@@ -44,6 +47,8 @@ void say_end(FILE *to) {
     fputc('\n', to);
 }
 
+/* Columns are counted in characters, not in bytes, so that a table with names in any script stays
+ * straight; characters of double width are not known. */
 void say_cell(FILE *to, const char *text, int width) {
     char clean[512];
     int columns = 0;
@@ -64,6 +69,8 @@ void say_cell(FILE *to, const char *text, int width) {
         fputc(' ', to);
 }
 
+/* A text of several lines, each behind `prefix`, so that a program's output and a quoted text can
+ * be told apart. */
 void say_lines(FILE *to, const char *prefix, const char *text) {
     for (const char *line = text; line && *line;) {
         size_t n = strcspn(line, "\n");

@@ -1,4 +1,6 @@
-/* Text: what is cleaned before it is shown, what is compared, split and appended. */
+/* Text: what is cleaned before it is shown, what is compared, split and appended. Nothing here
+ * depends on the locale, since a daemon and an operator's terminal may have different ones.
+ * Leaving secrets out is redact.c's. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -11,7 +13,9 @@
 #include "base/redact.h"
 #include "base/str.h"
 
-/* Length of the UTF-8 character at `s` (of `size` bytes at most), 0 if it is none. RFC 3629. */
+/* Length of the UTF-8 character at `s` (of `size` bytes at most), 0 if it is none. RFC 3629:
+ * overlong forms, surrogates and what lies beyond U+10FFFF are none, and PostgreSQL refuses them
+ * too. */
 static size_t utf8_length(const unsigned char *s, size_t size) {
     size_t n = s[0] < 0x80                    ? 1
                : s[0] >= 0xc2 && s[0] <= 0xdf ? 2
@@ -30,6 +34,8 @@ static size_t utf8_length(const unsigned char *s, size_t size) {
     return n;
 }
 
+/* C0 and C1 controls; and from U+061C on the marks that turn the direction of text, with which a
+ * line can be made to read backwards, and the separators of lines and paragraphs. */
 size_t str_obeyed(const char *text, size_t size, unsigned *ret_code) {
     const unsigned char *s = (const unsigned char *) text;
     size_t n = size > 0 ? utf8_length(s, size) : 0;
@@ -46,6 +52,8 @@ size_t str_obeyed(const char *text, size_t size, unsigned *ret_code) {
                : 0;
 }
 
+/* Secrets are left out first, while the text is still as it came: a "?" in place of one byte
+ * would hide them from redact_text(). */
 const char *str_clean(char *to, size_t room, const char *from) {
     char safe[STR_CLEAN_MAX]; /* on the stack: also want of memory has to be said */
     const unsigned char *s = (const unsigned char *) redact_text(safe, sizeof safe, from);
@@ -72,6 +80,8 @@ const char *str_clean(char *to, size_t room, const char *from) {
     return to;
 }
 
+/* A URL that was cut at the wrong "@" or ":" gives a piece of a password as its host: what has a
+ * character that no host has is not shown. */
 const char *str_host(const char *host) {
     static const char made_of[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                   ".-_:[]%/";
@@ -81,6 +91,7 @@ const char *str_host(const char *host) {
     return p[strspn(p, made_of)] ? "…" : host ? host : "";
 }
 
+/* Steps back over the bytes 10xxxxxx, which only continue a character. */
 size_t str_cut(const char *s, size_t limit) {
     size_t n = strnlen(s, limit);
 
@@ -91,6 +102,7 @@ size_t str_cut(const char *s, size_t limit) {
     return n;
 }
 
+/* The form only; PostgreSQL takes other spellings as well, but never writes one. */
 bool str_is_uuid(const char *s) {
     if (!s || strnlen(s, 37) != 36)
         return false;
@@ -127,6 +139,7 @@ bool str_is_utf8(const char *s, size_t size) {
     return true;
 }
 
+/* Bytes above 0x7f pass: they may be UTF-8. */
 bool str_is_graphic(const char *s) {
     for (; *s; s++)
         if ((unsigned char) *s <= ' ' || *s == 0x7f)
@@ -177,6 +190,8 @@ bool str_is_blank(const char *s) {
     return true;
 }
 
+/* Doubles its room, so that n small additions cost no more than n copies in all; always leaves
+ * room for the final NUL. */
 int strbuf_add(StrBuf *b, const char *bytes, size_t size) {
     if (size >= b->room - b->size || !b->text) {
         size_t room = b->room ? b->room : 256;
@@ -228,6 +243,8 @@ char *str_printf(const char *format, ...) {
     return n < 0 ? NULL : text;
 }
 
+/* A star stands for one or more labels, but not for none: "*.example.com" does not mean
+ * example.com. */
 bool str_host_matches(const char *patterns, const char *host, unsigned port,
                       unsigned standard_port) {
     size_t host_size = strlen(host);
@@ -253,6 +270,7 @@ bool str_host_matches(const char *patterns, const char *host, unsigned port,
     return false;
 }
 
+/* The characters of the host are checked, so that neither a path nor a login comes in with it. */
 bool str_split_address(const char *text, char ret_host[static STR_HOST_SIZE], unsigned *ret_port) {
     bool v6 = *text == '[';
     const char *host = text + v6, *end = host + strcspn(host, v6 ? "]" : ":");
