@@ -15,11 +15,11 @@ PYTHON     ?= /usr/bin/python3
 BASE   := address fault redact str proxy json message db_failure hash prom clock log_out log say
 CORE   := verdict purchase job config config_errors config_table config_ini config_names config_units config_doubts config_rows config_check config_steps config_value database_url pipeline retry hold json_scan sift glb glb_json glb_items
 FLOW   := notify claim fence answer replicate predict wanted listing look audit poll download validate bucket object store store_supabase store_sign complete
-IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_ops db_loss db_connect db http_body http_route http httpd spool dir dir_sweep
+IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_ops db_loss db_connect db http_setup http_body http_reply http_route http httpd spool dir dir_sweep
 DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying retelling filing lockline finishing closing stages lease wakeup prune audit sweep sample metrics pages status
 CTL    := ctl migrate jobs top admin
 DOCTOR := login doctor_report doctor_query doctor_users doctor_schema doctor_db doctor_hosts doctor_http doctor
-CTL_IO := db_login db_session turns aside resolve http_route http_body http # what the doctor asks with
+CTL_IO := db_login db_session turns aside resolve http_route http_setup http_body http_reply http # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
 SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))
@@ -118,6 +118,9 @@ $(BUILD)/tests/t_dir_sweep: EXTRA = $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_dir_sweep: $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_db_errors: EXTRA = $(BUILD)/io/db_errors.o
 $(BUILD)/tests/t_db_errors: $(BUILD)/io/db_errors.o
+HTTP_OBJ := $(addprefix $(BUILD)/,base/clock.o $(addprefix io/,turns.o aside.o resolve.o http_route.o http_setup.o http_body.o http_reply.o http.o))
+$(BUILD)/tests/t_http: EXTRA = $(HTTP_OBJ)
+$(BUILD)/tests/t_http: $(HTTP_OBJ)
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
 $(BUILD)/tests/t_clock: $(BUILD)/base/clock.o
 

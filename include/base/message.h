@@ -9,6 +9,8 @@
 #include "base/hash.h"
 
 #define HTTP_HEADERS_MAX 12
+#define HTTP_WANTS_MAX 6      /* reply headers that a request may ask for */
+#define HTTP_WANTED_SIZE 4096 /* of each; a URL that names an upload fits in */
 
 typedef struct HttpReply HttpReply;
 typedef struct HttpSieve HttpSieve;
@@ -24,13 +26,20 @@ struct HttpSieve {
 };
 
 typedef struct HttpRequest {
-    const char *method; /* static */
+    const char *method; /* static: GET, HEAD, POST, PUT, PATCH, DELETE */
     char *url;
     char *headers[HTTP_HEADERS_MAX]; /* "Name: value"; may hold secrets, never logged */
     size_t n_headers;
     char *body; /* to send; NULL: none, or from body_fd */
     size_t body_size;
-    int body_fd; /* > 0: send body_size bytes of this file from its start; borrowed */
+    int body_fd; /* > 0: send body_size bytes of this file, from body_from on; borrowed */
+    uint64_t body_from;
+    const char
+        *wants[HTTP_WANTS_MAX]; /* names of reply headers that the answer is to bring; static */
+    char *sigv4; /* "aws:amz:REGION:s3": libcurl signs with the two below. What it is to sign of the
+                         body must stand in a header x-amz-content-sha256. NULL: not signed */
+    char *access_key; /* no secret, but wiped like one */
+    char *secret_key;
     int sink_fd; /* > 0: the body of a 200 or 206 goes here; borrowed */
     /* NULL, or asked before the body's first byte for room for a file of `size_bytes` in all (0: its length
      * is not told): 0, or a negative errno that ends the request as HTTP_SINK. */
@@ -59,11 +68,14 @@ typedef enum HttpEnd {
 
 struct HttpReply {
     HttpEnd end;
-    int code;                  /* 0: no answer; of a sink's also when the body broke off */
-    char *body;                /* terminated; NULL when it went elsewhere */
-    size_t body_size;          /* also of what went elsewhere, by this answer */
-    uint64_t length;           /* Content-Length; 0: not told, or of packed bytes */
-    char *redirect;            /* absolute, of a 3xx answer; else NULL */
+    int code;         /* 0: no answer; of a sink's also when the body broke off */
+    char *body;       /* terminated; NULL when it went elsewhere */
+    size_t body_size; /* also of what went elsewhere, by this answer */
+    uint64_t length;  /* Content-Length; 0: not told, or of packed bytes */
+    char *redirect;   /* absolute, of a 3xx answer; else NULL */
+    char *wanted
+        [HTTP_WANTS_MAX]; /* the request's `wants`, as they came, where there was an answer; NULL:
+                                     none of that name; "*": several, or too long */
     uint64_t retry_after_usec; /* of its header; 0: none */
     char crc32c[12];           /* base64, as x-goog-hash promises it; "": it does not */
     char etag[128], modified[40], range[72]; /* ETag, Last-Modified, Content-Range, as they came;

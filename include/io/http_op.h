@@ -1,4 +1,4 @@
-/* A transfer, as http.c and http_body.c share it; nobody else looks into it. */
+/* A transfer, as the files of io/http*.c share it; nobody else looks into it. */
 #pragma once
 #include <curl/curl.h>
 #include <sys/queue.h>
@@ -42,6 +42,12 @@ struct Http {
     unsigned max, busy, n_waiting;          /* max 0: no limit */
     bool closing;
 };
+
+/* Tells curl all of the request; 0 or -ENOMEM. The operation must not move any more. */
+int http_op_setup(HttpOp *op);
+
+/* The transfer is over, with op->code: fills op->reply. */
+void http_op_conclude(HttpOp *op);
 
 /* The status that came so far; 0: none. */
 long http_op_status(const HttpOp *op);

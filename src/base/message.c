@@ -33,6 +33,9 @@ int http_request_add(HttpRequest *r, char *value) {
 void http_request_done(HttpRequest *r) {
     for (size_t i = 0; i < r->n_headers; i++)
         wipe(r->headers[i]);
+    wipe(r->access_key);
+    wipe(r->secret_key);
+    free(r->sigv4);
     free(r->url);
     free(r->body);
     if (r->sieve && r->sieve->free)
@@ -41,6 +44,8 @@ void http_request_done(HttpRequest *r) {
 }
 
 void http_reply_done(HttpReply *r) {
+    for (size_t i = 0; i < HTTP_WANTS_MAX; i++)
+        free(r->wanted[i]);
     free(r->body);
     free(r->redirect);
     *r = (HttpReply){ 0 };

@@ -1,31 +1,24 @@
-/* Drives curl's multi interface by the event loop, and tells each request's end once. */
+/* Drives curl's multi interface by the event loop: admits requests while there are connections for them,
+ * and tells each one's end once. What curl is told of a request is http_setup.c's, its way http_route.c's,
+ * its bytes http_body.c's, and what its end means http_reply.c's. */
 #include <curl/curl.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
-#include <unistd.h>
 
-#include "base/address.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/str.h"
 #include "io/http_op.h"
 #include "io/http_route.h"
 #include "io/turns.h"
 
-#define HTTP_CONNECT_USEC (10 * USEC_PER_SEC)
-#define HTTP_SLOWEST 128      /* bytes a second; who drips fewer has stalled */
-#define HTTP_STALL_SECONDS 60 /* no byte for so long: the transfer is dead */
-#define HTTP_KEEP 64          /* idle connections kept */
+#define HTTP_KEEP 64 /* idle connections kept */
 #define HTTP_BUY_USEC \
     (4 * USEC_PER_SEC)                /* what buys leaves so soon or, by its intent, not at all */
 #define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
-#define HTTP_RETRY_MAX_SECONDS 3600   /* nobody is waited for longer because of his Retry-After */
 
 static void admit_next(Http *http);
 
@@ -98,114 +91,6 @@ static void collect(Http *http) {
     http->blind = false;
 }
 
-static HttpEnd end_of(const HttpOp *op) {
-    /* An error page that broke off is an answer all the same: its status has come. */
-    if (op->code != CURLE_OK && op->reply.body_size > 0 && http_op_is_page(op))
-        return HTTP_ANSWERED;
-    switch (op->code) {
-    case CURLE_OK:
-        return HTTP_ANSWERED;
-    case CURLE_WRITE_ERROR:
-        return op->reply.end == HTTP_TOO_LARGE ? HTTP_TOO_LARGE
-               : op->reply.end == HTTP_SINK    ? HTTP_SINK
-                                               : HTTP_LOST;
-    case CURLE_COULDNT_CONNECT:
-        if (op->reply.end == HTTP_PRIVATE)
-            return HTTP_PRIVATE;
-        break;
-    default:
-        if (op->reply.end == HTTP_TOO_LARGE)
-            return HTTP_TOO_LARGE;
-        break;
-    }
-    /* Of a request without a body nobody can say how far it came. */
-    return op->request.body_size > 0 && !op->body_asked ? HTTP_UNSENT
-           : op->code == CURLE_COULDNT_RESOLVE_HOST || op->code == CURLE_COULDNT_CONNECT ||
-                   op->code == CURLE_PEER_FAILED_VERIFICATION || op->code == CURLE_SSL_CONNECT_ERROR
-               ? HTTP_UNSENT
-               : HTTP_LOST;
-}
-
-/* One header of that name, as it came. */
-static void take_header(HttpOp *op, const char *name, char *to, size_t room) {
-    struct curl_header *header;
-
-    to[0] = '\0';
-    if (curl_easy_header(op->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
-        (void) snprintf(to, room, "%s",
-                        header->amount == 1 && strlen(header->value) < room ? header->value : "*");
-}
-
-/* What the file host says of a file, for who wants to go on with it. */
-static void take_file_headers(HttpOp *op) {
-    HttpReply *r = &op->reply;
-    struct curl_header *header;
-    curl_off_t length = -1;
-    char encoding[16];
-
-    (void) curl_easy_getinfo(op->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    r->length = length > 0 ? (uint64_t) length : 0;
-    take_header(op, "ETag", r->etag, sizeof r->etag);
-    take_header(op, "Last-Modified", r->modified, sizeof r->modified);
-    take_header(op, "Content-Range", r->range, sizeof r->range);
-    take_header(op, "Content-Encoding", encoding, sizeof encoding);
-    r->encoded = encoding[0] && strcasecmp(encoding, "identity") != 0;
-    if (r->encoded)
-        r->length = 0; /* counts the bytes before they were decoded */
-    /* Google's file host decodes by itself what it has packed; its checksum is of the packed bytes
-     * (cloud.google.com/storage/docs/transcoding). */
-    take_header(op, "x-goog-stored-content-encoding", encoding, sizeof encoding);
-    if (r->encoded || (encoding[0] && strcasecmp(encoding, "identity") != 0))
-        return;
-    /* This one comes several times, or with several values: "crc32c=…,md5=…". */
-    for (size_t i = 0;
-         curl_easy_header(op->easy, "x-goog-hash", i, CURLH_HEADER, -1, &header) == CURLHE_OK;
-         i++) {
-        const char *at = strstr(header->value, "crc32c=");
-
-        if (at)
-            (void) snprintf(r->crc32c, sizeof r->crc32c, "%.*s", (int) strcspn(at + 7, ", "),
-                            at + 7);
-    }
-}
-
-static void take_date(HttpOp *op) {
-    char date[40];
-
-    take_header(op, "Date", date, sizeof date);
-    op->reply.date = date[0] ? curl_getdate(date, NULL) : -1;
-}
-
-static void finish(HttpOp *op) {
-    curl_off_t wait = 0, took = 0;
-    char *redirect = NULL;
-
-    op->reply.end = http_route_refused(op->route, op->easy, &op->reply) ? HTTP_UNSENT : end_of(op);
-    op->reply.code = op->reply.end == HTTP_ANSWERED || op->reply.end == HTTP_TOO_LARGE ||
-                             (op->reply.end == HTTP_LOST && op->request.sink_fd > 0)
-                         ? (int) http_op_status(op)
-                         : 0;
-    (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);
-    if (wait > HTTP_RETRY_MAX_SECONDS)
-        wait = HTTP_RETRY_MAX_SECONDS;
-    op->reply.retry_after_usec = wait > 0 ? (uint64_t) wait * USEC_PER_SEC : 0;
-    (void) curl_easy_getinfo(op->easy, CURLINFO_TOTAL_TIME_T, &took);
-    op->reply.took_usec = took > 0 ? (uint64_t) took : 0;
-    op->reply.sent_whole = op->request.body_size > 0 && op->sent == op->request.body_size;
-    take_date(op);
-    if (op->request.sink_fd > 0)
-        take_file_headers(op);
-    (void) curl_easy_getinfo(op->easy, CURLINFO_REDIRECT_URL, &redirect);
-    if (redirect)
-        op->reply.redirect = strdup(redirect);
-    if (op->reply.end == HTTP_ANSWERED && op->request.sieve && op->request.sieve->end &&
-        op->request.sieve->end(op->request.sieve, &op->reply) < 0)
-        (void) http_op_end_as(op, HTTP_SINK, ENOMEM);
-    if (op->code != CURLE_OK && !op->reply.error[0])
-        http_route_explain(op->route, op->easy, curl_easy_strerror(op->code), &op->reply);
-    op->done(op->userdata, &op->reply);
-}
-
 /* Hundreds of answers may come at once: between two of some size, heartbeats and writes go out. */
 static int on_defer(sd_event_source *source, void *userdata) {
     Http *http = userdata;
@@ -214,7 +99,8 @@ static int on_defer(sd_event_source *source, void *userdata) {
 
     while ((op = TAILQ_FIRST(&http->finished)) && clock_now_usec() < began + TURN_USEC) {
         TAILQ_REMOVE(&http->finished, op, link);
-        finish(op);
+        http_op_conclude(op);
+        op->done(op->userdata, &op->reply);
         op_free(op);
     }
     if (op)
@@ -311,102 +197,6 @@ static int timer_wanted(CURLM *multi, long msec, void *userdata) {
     return 0; /* a source that is there can be set */
 }
 
-static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
-                                 struct curl_sockaddr *address) {
-    HttpOp *op = userdata;
-    int fd;
-
-    (void) purpose;
-    if (op->request.public_only && http_route_is_direct(op->route) &&
-        address_is_private(&address->addr)) {
-        op->reply.end = HTTP_PRIVATE;
-        return CURL_SOCKET_BAD;
-    }
-    fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                address->protocol);
-    if (fd < 0)
-        (void) snprintf(op->reply.error, sizeof op->reply.error, "socket: %s", strerror(errno));
-    return fd < 0 ? CURL_SOCKET_BAD : fd;
-}
-
-static int tune_socket(void *userdata, curl_socket_t fd, curlsocktype purpose) {
-    const HttpOp *op = userdata;
-    unsigned msec = (unsigned) (op->request.ack_usec / USEC_PER_MSEC);
-
-    (void) purpose;
-    if (msec > 0)
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec, sizeof msec);
-    return CURL_SOCKOPT_OK;
-}
-
-static int add_header(HttpOp *op, const char *line) {
-    struct curl_slist *more = curl_slist_append(op->headers, line);
-
-    if (!more)
-        return -ENOMEM;
-    op->headers = more;
-    return 0;
-}
-
-static int op_setup(HttpOp *op) {
-    const HttpRequest *r = &op->request;
-    bool has_body = r->body || r->body_fd > 0;
-    CURL *e = op->easy;
-    CURLcode bad = CURLE_OK;
-
-#define SET(option, value) (bad = bad != CURLE_OK ? bad : curl_easy_setopt(e, option, value))
-    SET(CURLOPT_URL, r->url);
-    SET(CURLOPT_PRIVATE, op);
-    SET(CURLOPT_USERAGENT, op->http->user_agent);
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
-    if (strncmp(r->url, "https:", 6) == 0)
-        SET(CURLOPT_PIPEWAIT, 1L);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_PATH_AS_IS, 1L);
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (HTTP_CONNECT_USEC / USEC_PER_MSEC));
-    SET(CURLOPT_LOW_SPEED_LIMIT, (long) HTTP_SLOWEST);
-    SET(CURLOPT_LOW_SPEED_TIME,
-        r->stall_usec ? (long) (r->stall_usec / USEC_PER_SEC) : (long) HTTP_STALL_SECONDS);
-    SET(CURLOPT_TIMEOUT_MS, (long) (r->timeout_usec / USEC_PER_MSEC));
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_BUFFERSIZE, 16384L);
-    SET(CURLOPT_SOCKOPTFUNCTION, tune_socket);
-    SET(CURLOPT_SOCKOPTDATA, op);
-    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    SET(CURLOPT_OPENSOCKETDATA, op);
-    SET(CURLOPT_WRITEFUNCTION, http_body_in);
-    SET(CURLOPT_WRITEDATA, op);
-    SET(CURLOPT_ACCEPT_ENCODING, "identity"); /* whoever packs all the same is unpacked */
-    if (has_body) {
-        SET(CURLOPT_READFUNCTION, http_body_out);
-        SET(CURLOPT_READDATA, op);
-        SET(CURLOPT_SEEKFUNCTION, http_body_rewind);
-        SET(CURLOPT_SEEKDATA, op);
-    }
-    if (strcmp(r->method, "POST") == 0) {
-        SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) (has_body ? r->body_size : 0));
-        if (!has_body)
-            SET(CURLOPT_POSTFIELDS, "");
-    } else if (strcmp(r->method, "PUT") == 0) {
-        SET(CURLOPT_UPLOAD, 1L);
-        SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t) r->body_size);
-    } else
-        SET(CURLOPT_CUSTOMREQUEST, r->method);
-    if (bad != CURLE_OK)
-        return -ENOMEM;
-    for (size_t i = 0; i < r->n_headers; i++)
-        if (add_header(op, r->headers[i]) < 0)
-            return -ENOMEM;
-    if (add_header(op, "Expect:") < 0) /* a round trip that no server of ours uses */
-        return -ENOMEM;
-    SET(CURLOPT_HTTPHEADER, op->headers);
-#undef SET
-    return bad == CURLE_OK ? 0 : -ENOMEM;
-}
-
 /* The way is known, or is known not to be. What it took to find it counts. */
 static void begin(HttpOp *op) {
     uint64_t limit = op->request.timeout_usec, spent = clock_now_usec() - op->sent_usec;
@@ -487,7 +277,7 @@ int http_send(Http *http, HttpRequest *request, HttpDone done, void *userdata, H
     *op = (HttpOp){ .http = http, .request = *request, .done = done, .userdata = userdata };
     *request = (HttpRequest){ 0 };
     op->sent_usec = clock_now_usec();
-    if (!(op->easy = curl_easy_init()) || op_setup(op) < 0 ||
+    if (!(op->easy = curl_easy_init()) || http_op_setup(op) < 0 ||
         (known = http_route_new(&op->route, http->event, http->resolver, http->proxies,
                                 &op->request, on_route, op)) < 0) {
         op_free(op);

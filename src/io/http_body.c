@@ -1,5 +1,5 @@
 /* Where the bytes of an answer go: into a file, into a sieve, or into memory; and where those of a request
- * come from. */
+ * come from. A body that has had its time in this turn of the loop is paused; http.c lets it go on. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,7 +162,8 @@ size_t http_body_out(char *room, size_t size, size_t n, void *userdata) {
     if (size > left)
         size = left;
     if (op->request.body_fd > 0) {
-        ssize_t k = pread(op->request.body_fd, room, size, (off_t) op->sent);
+        ssize_t k =
+            pread(op->request.body_fd, room, size, (off_t) (op->request.body_from + op->sent));
 
         if (k < 0 || (k == 0 && size > 0))
             return CURL_READFUNC_ABORT;
