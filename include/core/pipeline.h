@@ -46,9 +46,6 @@ int pipeline_set_model(Step *s, const char *model);
 const char *pipeline_check_template(const json_t *value, char *to, size_t room,
                                     bool *ret_uses_image);
 
-/* True for a JSON pointer (RFC 6901): "" or "/…" with only ~0 and ~1 after a tilde. */
-bool pipeline_is_pointer(const char *text);
-
 int pipeline_copy_step(Step *ret, const Step *s);
 void pipeline_step_done(Step *s);
 Pipeline *pipeline_free(Pipeline *p);
@@ -67,6 +64,3 @@ int pipeline_hash(const json_t *input, const json_t *keys, char ret_hex[static H
 
 /* The names of the members of `input`, sorted. 0, -ENOMEM. */
 int pipeline_keys(const json_t *input, json_t **ret);
-
-/* What a JSON pointer leads to, borrowed; NULL if nothing is there. */
-json_t *pipeline_pointer(const json_t *root, const char *pointer);

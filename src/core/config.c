@@ -15,10 +15,14 @@
 
 /* --- texts ----------------------------------------------------------------------------------- */
 
+/* An unnamed text is one that a test, or a tool without a file, has made. */
 static ConfigWhere here(const ConfigParse *p, unsigned line) {
     return (ConfigWhere){ .file = p->text.name ? p->text.name : "configuration", .line = line };
 }
 
+/* A section header was read. Sections of the table are looked for in it, so that a new key makes
+ * its section known; others are steps and pipelines. A tool reads [database] alone: errors
+ * elsewhere in the file are no reason to refuse an operator who wants to see the queue. */
 static int take_section(void *userdata, unsigned line, const char *header, bool *ret_wanted) {
     ConfigParse *p = userdata;
     ConfigWhere at = here(p, line);
@@ -52,8 +56,8 @@ static int take_section(void *userdata, unsigned line, const char *header, bool 
     return r;
 }
 
-/* The key that was perhaps meant: one of this section by its earlier name, one that is spelled nearly so, or
- * the same of another section. "": none is near. */
+/* The key that was perhaps meant: one of this section by its earlier name, one that is spelled
+ * nearly so, or the same one of another section. "": none is near. */
 static void guess_key(const ConfigParse *p, const char *name, char *to, size_t room) {
     static const struct {
         const char *section, *old, *now;
@@ -81,6 +85,8 @@ static void guess_key(const ConfigParse *p, const char *name, char *to, size_t r
     }
 }
 
+/* An unknown key is an error, not a warning: with its default in place of what was written the
+ * daemon might buy for hours what nobody wanted. */
 static int unknown_key(ConfigParse *p, unsigned line, const char *name) {
     StrBuf known = { 0 };
     size_t size = strlen(p->section);
@@ -101,6 +107,8 @@ static int unknown_key(ConfigParse *p, unsigned line, const char *name) {
     return r;
 }
 
+/* A key twice in one file is an error: which of the two was meant? The same key in a later source
+ * overrides the earlier one. */
 static int take_key(void *userdata, unsigned line, const char *name, const char *value, bool cut) {
     ConfigParse *p = userdata;
     ConfigWhere at = here(p, line);
@@ -128,6 +136,8 @@ static int take_key(void *userdata, unsigned line, const char *name, const char 
     return config_row_set(p, i, value, at);
 }
 
+/* Values go on over several lines only where a model's input is a long text; elsewhere an
+ * indented line is a slip that would glue two keys together. */
 static int take_more(void *userdata, unsigned line, const char *value, bool cut) {
     ConfigParse *p = userdata;
 
@@ -146,6 +156,8 @@ static int take_bad(void *userdata, unsigned line, const char *why) {
     return config_errors_add(p->errors, "%s:%u: %s", here(p, line).file, line, why);
 }
 
+/* `source` numbers the texts, so that "twice in one file" and "overridden by a later file" can be
+ * told apart. */
 static int read_text(ConfigParse *p, ConfigText text) {
     static const ConfigIni ini = { take_section, take_key, take_more, take_bad };
 
@@ -156,6 +168,8 @@ static int read_text(ConfigParse *p, ConfigText text) {
 
 /* --- environment and credentials ------------------------------------------------------------- */
 
+/* The environment comes as an argument: this file is pure, and tests have environments of their
+ * own. */
 static const char *variable(const ConfigParse *p, const char *name) {
     size_t size = strlen(name);
 
@@ -165,7 +179,8 @@ static const char *variable(const ConfigParse *p, const char *name) {
     return NULL;
 }
 
-/* Does what stands in the environment for this key count at all? */
+/* Is the variable, or credential, for this key used at all? Two drivers have variables of their
+ * own, and a leftover AWS_ variable must not override the key of a Supabase project. */
 static bool counts(const ConfigParse *p, const ConfigKey *key) {
     bool storage = strncmp(key->name, "storage.", 8) == 0;
     bool aws = key->env && strncmp(key->env, "AWS_", 4) == 0;
@@ -175,6 +190,8 @@ static bool counts(const ConfigParse *p, const ConfigKey *key) {
     return !storage || p->c->storage_driver == (aws ? STORAGE_S3 : STORAGE_SUPABASE);
 }
 
+/* An empty variable counts as unset: a unit file or a container sets one that way when it has no
+ * value. */
 static int read_variables(ConfigParse *p) {
     int r = 0;
 
@@ -189,6 +206,8 @@ static int read_variables(ConfigParse *p) {
     return r;
 }
 
+/* systemd hands credentials over by name. The name with "meshifyd." before it can be set for all
+ * services of a machine; the bare name is for one unit, and overrides it. */
 static const ConfigText *find_credential(const ConfigParse *p, const char *name) {
     static const char prefix[] = "meshifyd.";
     const ConfigText *found = NULL;
@@ -205,6 +224,7 @@ static const ConfigText *find_credential(const ConfigParse *p, const char *name)
     return found;
 }
 
+/* Each copy is wiped as soon as its row has it. */
 static int read_credentials(ConfigParse *p) {
     int r = 0;
 
@@ -231,7 +251,9 @@ static int read_credentials(ConfigParse *p) {
 
 /* --- what follows from several values -------------------------------------------------------- */
 
-/* "host@instance", of what a label may hold. */
+/* The label "host@instance", by which logs and the table of workers tell daemons apart.
+ * Characters that a label may not have become dashes; a long host name gives way to the
+ * instance's name. */
 static int set_instance(ConfigParse *p) {
     const char *host = p->src->host && *p->src->host ? p->src->host : "localhost";
     const char *instance = p->src->instance ? p->src->instance : "";
@@ -249,6 +271,7 @@ static int set_instance(ConfigParse *p) {
     return 0;
 }
 
+/* Defaults that depend on other values, or on systemd. */
 static int set_late_defaults(ConfigParse *p) {
     Config *c = p->c;
     const char *cache = variable(p, "CACHE_DIRECTORY");
@@ -268,7 +291,8 @@ static int set_late_defaults(ConfigParse *p) {
     return set_instance(p);
 }
 
-/* Not a key: all programs of a machine are told of its proxy in this way. */
+/* Proxies have no key: all programs of a machine are told of them by the same variables. A bad
+ * one is an error for the daemon alone, since the tool speaks to the database only. */
 static int read_proxies(ConfigParse *p) {
     const char *name = NULL;
     int r = proxies_read(p->src->environ, &p->c->proxies, &name);
@@ -285,7 +309,8 @@ static int read_proxies(ConfigParse *p) {
         name);
 }
 
-/* Where a database URL stands, for who looks closer at it: "FILE:LINE". */
+/* Remembers where a database URL was written, "FILE:LINE": database_trust.c looks closer at the
+ * URL later, and its warnings name the place. */
 static int keep_where(ConfigParse *p, size_t i) {
     char **at = config_table[i].field == offsetof(Config, database_url) ? &p->c->database_url_at
                                                                         : &p->c->listen_url_at;
@@ -297,7 +322,8 @@ static int keep_where(ConfigParse *p, size_t i) {
     return config_table[i].kind != CONFIG_DATABASE || *at ? 0 : -ENOMEM;
 }
 
-/* What was written, can be read, and is hardly meant so. */
+/* What can be read and is hardly meant so becomes a warning, or an error where nothing could work
+ * with it. */
 static int look_closer(ConfigParse *p, ConfigErrors *warnings) {
     int r = 0;
 
@@ -319,6 +345,9 @@ static int look_closer(ConfigParse *p, ConfigErrors *warnings) {
     return r;
 }
 
+/* The order of the calls is the order in which sources override each other. A shortage of
+ * memory ends it at once; everything else is collected. `*ret` is set only where there is not
+ * one error. */
 int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
     const ConfigText standard = { "built-in", config_builtin_text, strlen(config_builtin_text) };
     _cleanup_(config_freep) Config *c = calloc(1, sizeof *c);

@@ -6,7 +6,8 @@
 
 #include "core/config_check.h"
 
-/* `name` must be set, and is not. */
+/* The key `name` must be set, and is not. The error names every place where it can be set; `what`
+ * is an example. A row with an error of its own is not reported a second time. */
 static int missing(ConfigParse *p, const char *name, const char *what) {
     size_t i = config_row(name);
 
@@ -24,7 +25,8 @@ static int missing(ConfigParse *p, const char *name, const char *what) {
         p->c->storage_driver == STORAGE_SUPABASE ? config_table[i].env : "");
 }
 
-/* Paths of the API are ours to add; the dashboard shows several URLs that end in one. */
+/* Supabase's dashboard shows several URLs, most of them with the path of one API behind the host.
+ * Those paths are ours to add. */
 static bool has_api_path(const char *url) {
     static const char *const apis[] = { "/storage/v1",   "/rest/v1",     "/auth/v1",
                                         "/functions/v1", "/realtime/v1", "/graphql/v1",
@@ -36,6 +38,8 @@ static bool has_api_path(const char *url) {
     return false;
 }
 
+/* Signed URLs are made of it, and Replicate fetches them: a wrong path would show only when a job
+ * with an image fails. */
 static int check_public_url(ConfigParse *p) {
     size_t i = config_row("storage.public_url");
 
@@ -47,6 +51,7 @@ static int check_public_url(ConfigParse *p) {
         "or another API behind it");
 }
 
+/* What `url` is depends on the driver, so this can't be its row's own check. */
 static int check_storage(ConfigParse *p) {
     const Config *c = p->c;
     size_t url = config_row("storage.url"), driver = config_row("storage.driver");
@@ -73,7 +78,8 @@ static int check_storage(ConfigParse *p) {
     return r < 0 ? r : check_public_url(p);
 }
 
-/* Row `low` may not be above row `high`. */
+/* Row `low` may not be above row `high`. The error is reported at the row that was written; a
+ * default is not to blame. */
 static int check_order(ConfigParse *p, const char *low, uint64_t low_value, const char *high,
                        uint64_t high_value) {
     size_t i = config_row(low), k = config_row(high);
@@ -85,6 +91,8 @@ static int check_order(ConfigParse *p, const char *low, uint64_t low_value, cons
                             "%s is larger than %s; raise the one or lower the other", low, high);
 }
 
+/* The token goes out with each request. http is for a simulator only, and has to be asked for by
+ * a second key, so that nobody sends a token in clear by a typing error. */
 static int check_replicate(ConfigParse *p) {
     const Config *c = p->c;
     size_t url = config_row("replicate.url"), insecure = config_row("replicate.allow_insecure");

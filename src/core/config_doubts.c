@@ -1,5 +1,7 @@
-/* What a newcomer leaves in the configuration, or puts into the wrong place: found before anything is asked of
- * anybody, and said without a piece of any secret. */
+/* Values that can be read and are hardly what was meant: a placeholder of the sample that was
+ * left in, a key of another kind or service. They are found before anything is sent to anybody,
+ * and reported without any piece of a secret. Values that can't be read are config_value.c's
+ * errors. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <libpq-fe.h>
@@ -30,7 +32,8 @@ static bool holds(const char *text, const char *word) {
     return false;
 }
 
-/* "<your password>", "[YOUR-PASSWORD]", "${TOKEN}". Other words in brackets, and digits, may be a real password. */
+/* "<your password>", "[YOUR-PASSWORD]", "${TOKEN}": brackets around words that a person wrote for
+ * a person. Other words in brackets, and digits, may be a real password. */
 static bool is_bracketed(const char *text) {
     static const char *const words[] = { "your", "password", "token", "secret", "key", "project" };
     size_t n = strlen(text), from = *text == '$' ? 1 : 0;
@@ -47,7 +50,8 @@ static bool is_bracketed(const char *text) {
     return from == 1;
 }
 
-/* What the sample, the README, the manual and Supabase's dashboard write where a value belongs. */
+/* The words that the sample, the README, the manual and Supabase's dashboard write where a value
+ * belongs. */
 static bool is_placeholder(const char *text) {
     static const char *const words[] = { "PASSWORD", "TOKEN", "...", "\xe2\x80\xa6" };
 
@@ -57,7 +61,8 @@ static bool is_placeholder(const char *text) {
     return begins(text, "YOUR_") || begins(text, "YOUR-") || is_bracketed(text);
 }
 
-/* Is a label of this name one of those? */
+/* Is a label of this host name, or user name, a placeholder? The port and the path behind it are
+ * left out. */
 static bool holds_placeholder(const char *name) {
     static const char *const labels[] = { "PROJECT", "PROJECT-REF",  "HOST",
                                           "REGION",  "aws-0-REGION", "aws-1-REGION" };
@@ -79,6 +84,7 @@ static bool holds_placeholder(const char *name) {
     return false;
 }
 
+/* libpq reads the URL, so that we find its parts where libpq will find them. */
 static const char *option(const PQconninfoOption *options, const char *keyword) {
     for (; options && options->keyword; options++)
         if (strcmp(options->keyword, keyword) == 0)
@@ -86,7 +92,7 @@ static const char *option(const PQconninfoOption *options, const char *keyword) 
     return "";
 }
 
-/* The part of a database URL that is one; NULL: none is. */
+/* The part of a database URL that is a placeholder still; NULL: none is. */
 static const char *database_placeholder(const char *url) {
     PQconninfoOption *options = PQconninfoParse(url, NULL);
     const char *user = option(options, "user");
@@ -101,6 +107,7 @@ static const char *database_placeholder(const char *url) {
 
 /* --- kinds of keys --------------------------------------------------------------------------- */
 
+/* base64url, RFC 4648: "-" and "_" in place of "+" and "/", and no padding. */
 static int sextet(char c) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     const char *at = c ? strchr(digits, c) : NULL;
@@ -108,7 +115,7 @@ static int sextet(char c) {
     return at ? (int) (at - digits) : -1;
 }
 
-/* Of the `size` digits at `from`; false: they are no base64url. */
+/* Decodes `size` digits at `from`; false: they are no base64url, or more than there is room for. */
 static bool decode(const char *from, size_t size, char *to, size_t room, size_t *ret_size) {
     unsigned bits = 0, n_bits = 0;
     size_t n = 0;
@@ -129,7 +136,9 @@ static bool decode(const char *from, size_t size, char *to, size_t room, size_t 
     return true;
 }
 
-/* The role that a JWT gives, "" where it gives none; false: it is no JWT that can be read. */
+/* The role that a JWT is for, "" where it names none; false: it is no JWT that can be read.
+ * Supabase's old keys are JWTs, and the key for browsers differs from the service's in this role
+ * alone. The signature can't be checked here, and need not be. */
 static bool read_role(const char *jwt, char *to, size_t room) {
     const char *payload = strchr(jwt, '.'), *end = payload ? strchr(payload + 1, '.') : NULL;
     char text[JWT_MAX];
@@ -146,6 +155,8 @@ static bool read_role(const char *jwt, char *to, size_t room) {
     return json_is_object(root);
 }
 
+/* A key that may not write lets every job fail at its end, when the mesh is paid for. The
+ * prefixes are those of Supabase's and Replicate's own consoles. */
 static bool doubt_store_key(const char *key, char *ret_why, size_t room) {
     char role[64], shown[64];
 
@@ -172,6 +183,7 @@ static bool doubt_store_key(const char *key, char *ret_why, size_t room) {
     return true;
 }
 
+/* The two secrets of one file are easily mixed up. */
 static bool doubt_token(const char *token, char *ret_why, size_t room) {
     if (!begins(token, "eyJ") && !begins(token, "sb_") && !begins(token, "sbp_"))
         return false;
@@ -183,7 +195,8 @@ static bool doubt_token(const char *token, char *ret_why, size_t room) {
 
 /* --- what is sent in clear ------------------------------------------------------------------- */
 
-/* This machine, or an address of a private network. What a name leads to is not asked here. */
+/* This machine, or an address of a private network. Names are not looked up here: this file is
+ * pure. */
 static bool is_near(const char *host) {
     struct sockaddr_in a = { .sin_family = AF_INET };
     size_t n = strlen(host);
@@ -194,6 +207,7 @@ static bool is_near(const char *host) {
             address_is_private((const struct sockaddr *) &a));
 }
 
+/* A warning only: a store on a network of one's own may well be without TLS. */
 static bool doubt_store_url(const char *url, char *ret_why, size_t room) {
     char host[STR_HOST_SIZE];
 
@@ -211,6 +225,7 @@ static bool doubt_store_url(const char *url, char *ret_why, size_t room) {
 
 /* --- all of them ----------------------------------------------------------------------------- */
 
+/* A placeholder surely does not work, and is an error; everything else may be meant. */
 static ConfigDoubt doubt_secret(const ConfigKey *key, const Config *c, const char *text,
                                 char *ret_why, size_t room) {
     if (is_placeholder(text)) {
@@ -229,6 +244,7 @@ static ConfigDoubt doubt_secret(const ConfigKey *key, const Config *c, const cha
                : CONFIG_DOUBT_NONE;
 }
 
+/* Which doubts there are depends on the kind of the key; most kinds have none. */
 ConfigDoubt config_doubt(const ConfigKey *key, const Config *c, char *ret_why, size_t room) {
     const void *field = (const char *) c + key->field;
     const char *part = NULL, *text;

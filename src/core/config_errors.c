@@ -10,9 +10,11 @@
 #include "base/str.h"
 #include "core/config_errors.h"
 
+/* A file that is no configuration at all would fill the terminal. */
 #define ERRORS_MAX 100
 
-/* A line for one error: names of files and keys may hold line breaks, and worse. */
+/* Adds a line and frees it. Names of files and keys come from outside, and may hold line breaks
+ * and worse. */
 static int add_error(ConfigErrors *e, char *line) {
     _cleanup_free_ char *owned = line;
     char clean[STR_CLEAN_MAX];
@@ -44,6 +46,7 @@ int config_errors_add(ConfigErrors *e, const char *format, ...) {
     return n < 0 ? -ENOMEM : add_error(e, line);
 }
 
+/* "FILE:LINE: [section] key: what" is the form that editors jump to. */
 int config_errors_at(ConfigErrors *e, ConfigWhere at, const char *section, const char *key,
                      const char *format, ...) {
     _cleanup_free_ char *what = NULL;

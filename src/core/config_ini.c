@@ -1,3 +1,6 @@
+/* The lines of an INI file, read by inih and guarded here. inih cuts what is too long, joins what
+ * is indented and reports one error only; each of those would make another value of what was
+ * written. What a key means is config.c's. */
 #include <ctype.h>
 #include <ini.h>
 #include <string.h>
@@ -20,6 +23,8 @@ typedef struct Reader {
     int error;
 } Reader;
 
+/* A refused line is reported once and skipped; reading goes on, so that all errors of a file are
+ * found. */
 static void bad(Reader *r, const char *why) {
     if (r->error == 0)
         r->error = r->to->bad(r->userdata, r->line, why);
@@ -29,7 +34,8 @@ static bool is_blank(char c) {
     return isspace((unsigned char) c);
 }
 
-/* Where a comment within the line begins, as inih sees it: at a semicolon behind a blank. */
+/* Where a comment within the line begins: at a semicolon behind a blank, as inih sees it. The
+ * caller is told of it, since a JSON value may hold " ;" and would be cut. */
 static size_t find_comment(const char *s, size_t size) {
     for (size_t i = 1; i < size; i++)
         if (s[i] == ';' && is_blank(s[i - 1]))
@@ -37,7 +43,8 @@ static size_t find_comment(const char *s, size_t size) {
     return size;
 }
 
-/* "[header]" and nothing else but a comment; its `size` bytes end in no blank. */
+/* "[header]" and nothing behind it but a comment; its `size` bytes end in no blank. inih would
+ * drop what stands behind the bracket, maybe a key. */
 static void take_section(Reader *r, const char *s, size_t size) {
     const char *close = memchr(s, ']', size);
     char header[64];
@@ -69,7 +76,8 @@ static void take_section(Reader *r, const char *s, size_t size) {
         r->error = r->to->section(r->userdata, r->line, header, &r->wanted);
 }
 
-/* Should inih see this line? */
+/* Decides whether inih sees this line. What it would cut or misread is refused here; what stands
+ * in a section that is not wanted is skipped unread. */
 static bool take_line(Reader *r, const char *s, size_t size, size_t room) {
     size_t start = 0;
 
@@ -108,7 +116,7 @@ static bool take_line(Reader *r, const char *s, size_t size, size_t room) {
     return false;
 }
 
-/* inih had a line with a key and did not find one in it. */
+/* inih was given a line with a key and did not call back: it found none in it. */
 static void settle(Reader *r) {
     if (r->expected) {
         r->expected = false;
@@ -117,7 +125,8 @@ static void settle(Reader *r) {
     }
 }
 
-/* inih's source of lines: what it shall not see is a blank line to it. */
+/* inih's source of lines. A line that it shall not see is handed over as a blank one, so that its
+ * count of lines stays right. */
 static char *read_line(char *to, int room, void *userdata) {
     Reader *r = userdata;
     const char *s = r->next, *end;
@@ -130,6 +139,7 @@ static char *read_line(char *to, int room, void *userdata) {
     size = end ? (size_t) (end - s) : r->left;
     r->next += size + (end != NULL);
     r->left -= size + (end != NULL);
+    /* A byte order mark, as editors of Windows write it. */
     if (r->line++ == 0 && size >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0) {
         s += 3;
         size -= 3;
@@ -145,6 +155,8 @@ static char *read_line(char *to, int room, void *userdata) {
     return to;
 }
 
+/* inih found a key, or an indented line behind one. The section's name that it passes is cut at
+ * 49 bytes; take_section() has the whole one. */
 static int take_key(void *userdata, const char *section, const char *name, const char *value) {
     Reader *r = userdata;
 
@@ -161,6 +173,7 @@ static int take_key(void *userdata, const char *section, const char *name, const
     return 1;
 }
 
+/* ini_max_line is a variable of inih's that holds for the whole process. */
 int config_ini_read(const ConfigText *text, const ConfigIni *to, void *userdata) {
     Reader r = { .to = to, .userdata = userdata, .next = text->text, .left = text->size };
 

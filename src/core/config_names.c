@@ -1,4 +1,6 @@
-/* What an error says of a key that is not known, without repeating what may be a piece of a secret. */
+/* What an error may say of a key that is not known: half of a token that was broken over two
+ * lines looks like a key, so most names are not repeated. Also finds the known name that was
+ * perhaps meant. */
 #include <ctype.h>
 #include <string.h>
 
@@ -18,7 +20,7 @@ static unsigned least(unsigned a, unsigned b, unsigned c) {
     return a < c ? a : c;
 }
 
-/* Levenshtein's distance, row by row. */
+/* Levenshtein's distance, one row of the table at a time: it has at most 41 columns. */
 static unsigned distance(const char *a, const char *b) {
     size_t n = strlen(a), m = strlen(b);
     unsigned row[NEAR_MAX + 1];

@@ -15,6 +15,8 @@ ConfigWhere config_row_where(const ConfigParse *p, size_t row) {
     return (ConfigWhere){ .file = p->src->file.name ? p->src->file.name : "configuration" };
 }
 
+/* The row counts as bad from now on, so that no check of several rows adds a second error for the
+ * same mistake. */
 int config_row_error(ConfigParse *p, size_t i, ConfigWhere at, const char *format, ...) {
     const char *dot = strchr(config_table[i].name, '.');
     _cleanup_free_ char *section =
@@ -34,6 +36,8 @@ int config_row_error(ConfigParse *p, size_t i, ConfigWhere at, const char *forma
     return r;
 }
 
+/* An empty text unsets a key that may be unset. [metrics] listen is one with a default that can
+ * be turned off by an empty value. */
 int config_row_set(ConfigParse *p, size_t i, const char *text, ConfigWhere at) {
     const ConfigKey *key = &config_table[i];
     bool listen = key->field == offsetof(Config, metrics_listen);

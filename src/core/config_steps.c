@@ -1,4 +1,6 @@
-/* The sections [step NAME] and [pipeline NAME]: collected first, built when all of them are known. */
+/* The sections [step NAME] and [pipeline NAME]: collected as drafts while the texts are read, and
+ * built when all of them are known, since a pipeline may name a step that a later file writes.
+ * What a step may be is pipeline.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +11,7 @@
 #include "core/config_names.h"
 #include "core/config_steps.h"
 #include "core/config_value.h"
+#include "core/json_pointer.h"
 #include "core/json_scan.h"
 
 #define DRAFTS_MAX 64
@@ -24,6 +27,8 @@ static const char input[] = "input.";
 
 /* --- collecting ------------------------------------------------------------------------------ */
 
+/* A later source replaces a section as a whole: a step of one file's model with another file's
+ * inputs would be nobody's. */
 static void draft_clear(ConfigDraft *d) {
     for (size_t i = 0; i < d->n_keys; i++) {
         free(d->keys[i].name);
@@ -44,12 +49,14 @@ void config_drafts_done(ConfigDrafts *d) {
     *d = (ConfigDrafts){ 0 };
 }
 
+/* Names become labels of metrics and words of SQL rows. */
 static bool is_name(const char *s, size_t size) {
     size_t n = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
 
     return n > 0 && n >= size && size <= NAME_MAX_BYTES;
 }
 
+/* A step and a pipeline may have the same name. */
 static const ConfigDraft *find_draft(const ConfigDrafts *d, bool is_step, const char *name,
                                      size_t size) {
     for (size_t i = 0; i < d->n; i++)
@@ -59,6 +66,8 @@ static const ConfigDraft *find_draft(const ConfigDrafts *d, bool is_step, const 
     return NULL;
 }
 
+/* The pipelines are two, for jobs without and with an image; which one a job takes is not
+ * configured. */
 int config_drafts_begin(ConfigDrafts *d, const char *header, unsigned source, ConfigWhere at) {
     bool is_step = strncmp(header, "step ", 5) == 0;
     const char *name = header + strcspn(header, " ");
@@ -128,6 +137,7 @@ bool config_drafts_takes_more(const ConfigDrafts *d) {
            strncmp(draft->keys[draft->n_keys - 1].name, input, strlen(input)) == 0;
 }
 
+/* An indented line goes on with the value above it, with the line break that was written. */
 int config_drafts_more(ConfigDrafts *d, const char *text, bool cut) {
     ConfigDraft *draft = &d->drafts[d->open];
     ConfigDraftKey *key = &draft->keys[draft->n_keys - 1];
@@ -141,7 +151,8 @@ int config_drafts_more(ConfigDrafts *d, const char *text, bool cut) {
     return 0;
 }
 
-/* As "input" written in another way: then all of the key may be shown, model's names have capitals. */
+/* Is this "input.NAME" in another spelling? Then the whole key may be repeated in the error:
+ * names of a model's inputs are no secrets, and may have capitals. */
 static bool is_like_input(const char *name) {
     char head[16];
     size_t n = strcspn(name, ".");
@@ -154,7 +165,7 @@ static bool is_like_input(const char *name) {
     return config_name_is_near(head, "input");
 }
 
-/* A key of a step or a pipeline that is none; `known` ends with NULL. */
+/* Reports a key that a step or a pipeline does not have; `known` ends with NULL. */
 static int unknown_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErrors *e,
                        const char *keys, const char *const *known) {
     bool input_like = d->is_step && is_like_input(key->name);
@@ -179,6 +190,8 @@ static int ignore(void *userdata, JsonScanToken token, const char *text) {
     return 0;
 }
 
+/* jansson answers NULL for bad JSON, for a number that it can't hold and for want of memory: this
+ * tells the first from the others. */
 static bool is_json(const char *text) {
     JsonScan s;
 
@@ -186,7 +199,8 @@ static bool is_json(const char *text) {
     return json_scan_feed(&s, text, strlen(text)) == 0 && json_scan_end(&s) == 0;
 }
 
-/* A value that parses as JSON is that JSON, else it is a string. */
+/* A value that parses as JSON is that JSON, anything else is a string. What looks like JSON that
+ * was cut off at a comment is an error: as a string it would be sent to a model, and paid for. */
 static int build_input(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErrors *e, Step *s) {
     const char *name = key->name + strlen(input), *bad;
     char text[64], shown[64];
@@ -224,6 +238,8 @@ static int build_input(const ConfigDraft *d, const ConfigDraftKey *key, ConfigEr
     return json_object_set_new(s->input, name, value) < 0 ? -ENOMEM : 0;
 }
 
+/* One key of a step. An error is added to the list and 0 answered, so that the other keys are
+ * looked at as well. */
 static int build_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErrors *e, Step *s) {
     int r;
 
@@ -238,7 +254,7 @@ static int build_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErro
         return r;
     }
     if (strcmp(key->name, "output") == 0) {
-        if (!pipeline_is_pointer(key->text))
+        if (!json_pointer_is_valid(key->text))
             return config_errors_at(
                 e, key->at, d->section, key->name,
                 "is not a JSON pointer; write /NAME, /INDEX or several of them, "
@@ -257,6 +273,8 @@ static int build_key(const ConfigDraft *d, const ConfigDraftKey *key, ConfigErro
                        (const char *const[]){ "model", "output", "timeout", NULL });
 }
 
+/* With an error in it the step stays empty, which pipelines that name it know by its missing
+ * name. */
 static int build_step(const ConfigDraft *d, ConfigErrors *e, Step *ret) {
     unsigned before = e->n;
     Step s = { .name = strdup(d->name), .input = json_object(), .timeout_usec = STEP_TIMEOUT_USEC };
@@ -278,6 +296,7 @@ static int build_step(const ConfigDraft *d, ConfigErrors *e, Step *ret) {
     return r;
 }
 
+/* Purchases are numbered by the name of their step, so a step can be done once in a pipeline. */
 static bool names_twice(const char *list, const char *at, size_t size) {
     for (const char *p = list; p < at;) {
         size_t n = strcspn(p, " \t,");
@@ -290,6 +309,8 @@ static bool names_twice(const char *list, const char *at, size_t size) {
     return false;
 }
 
+/* Each way in which a name can be wrong has a sentence of its own. A first step with ${image}
+ * would ask a text job for a picture that it has not. */
 static int add_step(const ConfigDrafts *d, const ConfigDraft *of, const ConfigDraftKey *key,
                     const char *name, size_t size, const Step *steps, ConfigErrors *e,
                     Pipeline *p) {
@@ -349,6 +370,7 @@ static int build_pipeline(const ConfigDrafts *d, const ConfigDraft *of, const St
     return r;
 }
 
+/* Steps first, then pipelines, which copy the steps they name: two pipelines may share one. */
 int config_drafts_build(const ConfigDrafts *d, ConfigErrors *e, Pipeline **ret_text,
                         Pipeline **ret_image) {
     Step *steps = calloc(d->n + 1, sizeof *steps);

@@ -1,4 +1,6 @@
-/* The keys of the configuration, a row each. */
+/* The keys of the configuration, one row each: kind, range, default, variable, credential and
+ * help. Reading, errors, the sample file, the manual and the completions follow from these rows;
+ * tests/lint/options compares them. How a kind is read is config_value.c's. */
 #include <string.h>
 
 #include "core/config_value.h"
@@ -94,6 +96,7 @@ const char config_builtin_text[] =
     "output = /model_file\n"
     "timeout = 15min\n";
 
+/* Some forty rows are read once at start: nothing faster than this is needed. */
 size_t config_row(const char *name) {
     size_t i = 0;
 

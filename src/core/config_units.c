@@ -12,6 +12,8 @@ typedef struct Unit {
     uint64_t factor;
 } Unit;
 
+/* From the largest to the smallest: the first one that divides a number is the one it is written
+ * in. */
 static const Unit durations[] = {
     { "d", USEC_PER_DAY },    { "h", USEC_PER_HOUR },         { "min", USEC_PER_MINUTE },
     { "s", USEC_PER_SECOND }, { "ms", USEC_PER_MILLISECOND }, { NULL, 0 },
@@ -46,7 +48,7 @@ bool config_read_number(const char *text, uint64_t *ret, const char **end) {
     return true;
 }
 
-/* Zero needs no unit, everything else does: 30 what? */
+/* Zero needs no unit; everything else does: 30 of what? */
 static bool read_units(const char *text, const Unit *units, uint64_t *ret) {
     const char *unit;
     uint64_t n;

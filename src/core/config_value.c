@@ -19,11 +19,14 @@ static bool read_whole(const char *text, uint64_t *ret) {
     return config_read_number(text, ret, &end) && *end == '\0';
 }
 
+/* on and off alone. yes, true and 1 would be easy to take as well, but what is `no` in one file
+ * and `off` in another is searched for in vain. */
 static bool read_switch(const char *text, uint64_t *ret) {
     *ret = strcmp(text, "on") == 0;
     return *ret || strcmp(text, "off") == 0;
 }
 
+/* The number of the word in the list, which is the value of the enum. */
 static bool read_word(const char *words, const char *text, uint64_t *ret) {
     size_t size = strlen(text);
 
@@ -48,11 +51,12 @@ static bool is_made_of(const char *text, const char *allowed, size_t max) {
     return n > 0 && n <= max && text[n] == '\0';
 }
 
+/* "." and ".." are not names but ways through a file system, or a URL. */
 static bool is_dots(const char *s, size_t n) {
     return (n == 1 && s[0] == '.') || (n == 2 && s[0] == '.' && s[1] == '.');
 }
 
-/* HOST or HOST:PORT of `n` bytes. */
+/* HOST or HOST:PORT of `n` bytes. 253 is the longest name that DNS has. */
 static bool is_host(const char *s, size_t n) {
     const char *colon = memchr(s, ':', n);
     size_t name = colon ? (size_t) (colon - s) : n;
@@ -76,6 +80,7 @@ static bool is_host(const char *s, size_t n) {
     return port > 0 && port < 65536;
 }
 
+/* No login, query or fragment: what we put behind the URL would become a part of it. */
 static bool is_url(const char *text) {
     const char *host = strncmp(text, "https://", 8) == 0  ? text + 8
                        : strncmp(text, "http://", 7) == 0 ? text + 7
@@ -86,6 +91,7 @@ static bool is_url(const char *text) {
            (host[size] == '\0' || is_made_of(host + size, ALPHANUMERIC "/._~-", 1024));
 }
 
+/* Absolute, because systemd starts daemons in the root directory. */
 static bool is_path(const char *text) {
     if (text[0] != '/' || strlen(text) > 1024)
         return false;
@@ -95,6 +101,7 @@ static bool is_path(const char *text) {
     return true;
 }
 
+/* tidy_list() has made one blank of whatever stood between the words. */
 static bool is_hosts(const char *text) {
     for (const char *p = text; *p;) {
         size_t n = strcspn(p, " ");
@@ -115,7 +122,8 @@ static bool is_address(const char *text) {
     return str_split_address(text, host, &port);
 }
 
-/* The name is put into URLs as it is; each placeholder becomes a UUID of 36 characters. */
+/* The name goes into URLs as it is. Each placeholder becomes a UUID of 36 characters, and one of
+ * them has to differ from job to job: else two jobs would write one object. */
 static bool is_object(const char *text) {
     static const struct {
         const char *word;
@@ -166,6 +174,8 @@ static bool is_object(const char *text) {
     return own && element > 0;
 }
 
+/* Room for the number that a name gets when an object of that name is another job's; doctor
+ * compares it with the columns that the name is written to. */
 size_t config_object_size(const char *path) {
     size_t size = 0;
 
@@ -184,7 +194,8 @@ static bool is_printable(const char *text, bool spaces) {
     return true;
 }
 
-/* Does it look like one at all? */
+/* Does it look like a URL or a conninfo string at all? What is wrong in one is database_url.c's
+ * to find. */
 static bool is_database(const char *text) {
     const char *scheme = strstr(text, "://");
     bool uri = scheme && scheme == text + strspn(text, ALPHANUMERIC "+.-");
@@ -196,14 +207,15 @@ static bool is_database(const char *text) {
     return strchr(text, '=') != NULL;
 }
 
-/* A value of another kind that holds a user and a password, as a URL may: it is no secret to us, and not
- * to be repeated either. */
+/* A value of another kind that holds a user and a password, as a proxy's URL may. It is no secret
+ * to us, and must not be repeated either. */
 static bool holds_login(const char *text) {
     const char *at = strchr(text, '@');
 
     return at && (strchr(text, ':') || strchr(text, '/'));
 }
 
+/* For kinds whose value is a text: is it one? */
 static bool is_text(ConfigKind kind, const char *text) {
     char why[CONFIG_WHY_MAX];
 
@@ -233,7 +245,8 @@ static bool is_text(ConfigKind kind, const char *text) {
     }
 }
 
-/* A list may be written with commas, tabs and any number of spaces. */
+/* A list may be written with commas, tabs and any number of spaces; it is kept with one space
+ * between its words. */
 static void tidy_list(char *text) {
     char *to = text;
 
@@ -256,6 +269,8 @@ static void *field_of(const ConfigKey *key, Config *c) {
     return (char *) c + key->field;
 }
 
+/* The old value is freed only when the new one is good: an error leaves the earlier source's
+ * value in place, and the checks of several rows go on with that. */
 static int set_text(const ConfigKey *key, Config *c, const char *text) {
     char *copy = strdup(text);
 
@@ -276,6 +291,7 @@ static int set_text(const ConfigKey *key, Config *c, const char *text) {
     return 0;
 }
 
+/* The field's type follows from the kind; the table's offsets are into Config. */
 int config_value_set(const ConfigKey *key, Config *c, const char *text) {
     uint64_t n = 0;
     bool good;
@@ -328,6 +344,7 @@ bool config_value_is_secret(const ConfigKey *key) {
     return key->kind == CONFIG_DATABASE || key->kind == CONFIG_KEY;
 }
 
+/* The same words stand in errors and in the manual, whose lint compares them. */
 const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
     static const char *const texts[] = {
         [CONFIG_SWITCH] = "on or off",
@@ -377,6 +394,8 @@ const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
     return to;
 }
 
+/* The mistakes that are often made have sentences of their own. The value is repeated only where
+ * it can't be a secret. */
 const char *config_value_refusal(const ConfigKey *key, const char *text, char *to, size_t room) {
     char allowed[256], shown[64];
 

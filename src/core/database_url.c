@@ -1,4 +1,7 @@
-/* What is wrong with a database URL, said without any piece of it that may be the password's. */
+/* What is wrong with a database URL, said without any piece of it that may belong to the
+ * password. libpq's own errors repeat such pieces, and it reads many a mistyped URL as something
+ * else without an error. Connecting is left to io/; whether the server can be trusted is
+ * daemon/database_trust.c's. */
 #include <ctype.h>
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -15,8 +18,9 @@
     "put a value with blanks or quotes into quotes, and a \\ before each ' and \\ in it: " \
     "password='...'"
 
-/* Where the parts of a URI begin, in the order that libpq looks for them: the user ends at the first @
- * before any slash, the hosts at / or ?, the database's name at ?. */
+/* Where the parts of a URI begin, in the order that libpq looks for them: the user ends at the
+ * first @ before any slash, the hosts at / or ?, the database's name at ?. So a password with one
+ * of those ends early, and the rest is taken for a host. */
 typedef struct Parts {
     const char *user, *hosts, *path, *query;
     bool has_user;
@@ -50,6 +54,7 @@ static bool holds(const char *from, const char *to, char c) {
 
 /* --- parameters that libpq does not know ----------------------------------------------------- */
 
+/* libpq is asked for its own list, which grows with its versions. */
 static bool is_known(const char *name, size_t size) {
     PQconninfoOption *all = PQconninfoParse("", NULL);
     bool known = !all || (size == 3 && strncmp(name, "ssl", 3) == 0); /* ssl=true, as JDBC has it */
@@ -65,7 +70,7 @@ static bool is_secret(const char *name, size_t size) {
            (size == 11 && strncmp(name, "sslpassword", 11) == 0);
 }
 
-/* May this be said? Behind a password it may be a piece of it. */
+/* May this name be repeated? Behind a password it may be a piece of the password. */
 static bool is_speakable(const char *name, size_t size, bool behind_secret) {
     for (size_t i = 0; i < size; i++)
         if (name[i] != '_' && !isalnum((unsigned char) name[i]))
@@ -73,6 +78,7 @@ static bool is_speakable(const char *name, size_t size, bool behind_secret) {
     return !behind_secret && size > 0 && size <= 40;
 }
 
+/* `else_` is the advice for where the name can't be shown. */
 static void say_unknown(const char *name, size_t size, bool behind_secret, const char *else_,
                         char *reterr, size_t room) {
     if (is_speakable(name, size, behind_secret))
@@ -85,7 +91,8 @@ static void say_unknown(const char *name, size_t size, bool behind_secret, const
                         else_);
 }
 
-/* The first parameter of a URI's query that libpq does not know. */
+/* Finds the first parameter of a URI's query that libpq does not know. True: an error was
+ * written. */
 static bool find_in_query(const char *query, char *reterr, size_t room) {
     bool behind_secret = false;
 
@@ -119,6 +126,8 @@ static const char *skip_value(const char *p) {
     return *p ? p + 1 : NULL;
 }
 
+/* The same for "key = value" pairs. Where the string breaks off in the middle of a pair, libpq's
+ * refusal says enough. */
 static bool find_in_conninfo(const char *url, char *reterr, size_t room) {
     bool behind_secret = false;
 
@@ -152,7 +161,8 @@ static const char *value_of(const PQconninfoOption *options, const char *keyword
     return "";
 }
 
-/* Numbers from 1 to 65535 with commas between them; none at all is the usual port. */
+/* Numbers from 1 to 65535 with commas between them; an empty one is the usual port. A password
+ * behind a stray colon is found here: it is no number. */
 static bool are_ports(const char *list) {
     for (const char *p = list; *p;) {
         unsigned port = 0;
@@ -170,7 +180,8 @@ static bool are_ports(const char *list) {
     return true;
 }
 
-/* Parameters with something between them that does not part them: ";password=", in any value. */
+/* Parameters with something between them that does not part them: ";password=", in any value.
+ * libpq takes all of it as one value, and would show it as a host's name. */
 static bool holds_parameter(const char *value) {
     for (const char *p = value; *(p += strcspn(p, ";,&"));) {
         const char *word = p + 1 + strspn(p + 1, " \t");
@@ -185,7 +196,8 @@ static bool holds_parameter(const char *value) {
     return false;
 }
 
-/* Of a list of hosts. In a directory's name an @ is nothing unusual; else it stands behind a password. */
+/* Is this a list of hosts? In a directory's name an @ is nothing unusual; elsewhere it stands
+ * behind a password. */
 static bool are_hosts(const char *list) {
     for (const char *p = list; *p; p += *p == ',') {
         size_t n = strcspn(p, ","), first = *p == '@';
@@ -197,7 +209,8 @@ static bool are_hosts(const char *list) {
     return true;
 }
 
-/* What is said of an unreachable host, or by the server of a user or a database, is the value as libpq read it. */
+/* Is no parameter's value two parameters? An unreachable host, a user or a database is shown in
+ * errors as libpq read it, so none of them may hold a piece of the password. */
 static bool are_apart(const PQconninfoOption *options) {
     for (const PQconninfoOption *o = options; o && o->keyword; o++)
         if (o->val && !is_secret(o->keyword, strlen(o->keyword)) && holds_parameter(o->val))
@@ -206,6 +219,8 @@ static bool are_apart(const PQconninfoOption *options) {
            (are_hosts(value_of(options, "host")) && are_hosts(value_of(options, "hostaddr")));
 }
 
+/* A URI that libpq refuses (`options` is NULL) is searched for the reason; one that it takes is
+ * searched for what was not meant. */
 static bool check_uri(const char *rest, const PQconninfoOption *options, char *reterr,
                       size_t room) {
     Parts p = split(rest);

@@ -39,6 +39,7 @@ struct Glb {
     char error[160];
 };
 
+/* The size is known beforehand: the file lies in the spool, whole. */
 int glb_new(Glb **ret, uint64_t size_bytes, GlbLevel level) {
     _cleanup_(glb_freep) Glb *g = calloc(1, sizeof *g);
 
@@ -82,6 +83,8 @@ static int fail(Glb *g, const char *format, ...) {
     return -EBADMSG;
 }
 
+/* Large chunks that are not looked into are skipped, not read: a BIN chunk may have hundreds of
+ * megabytes. */
 bool glb_wants(const Glb *g, uint64_t *ret_offset, size_t *ret_size) {
     uint64_t left = (g->phase == IN_TAIL ? g->file_bytes : g->size_bytes) - g->at;
     uint64_t size = g->phase == AT_HEADER          ? 12 - g->have
@@ -97,11 +100,14 @@ bool glb_wants(const Glb *g, uint64_t *ret_offset, size_t *ret_size) {
     return true;
 }
 
+/* glTF is little-endian, whatever this machine is. */
 static uint32_t le32(const unsigned char *p) {
     return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
 }
 
-/* Some writers end the file with a line, or fill up a page: readers of GLB do not look there. */
+/* The length in the header may be less than the file's: some writers end the file with a line
+ * feed, or fill up a page, and readers of GLB do not look there. More than a page of it is
+ * something else. */
 static int take_header(Glb *g) {
     uint32_t size;
 
@@ -144,6 +150,8 @@ static int next_chunk(Glb *g) {
     return 0;
 }
 
+/* A chunk's header was read. JSON comes first and once, BIN second, and chunks of unknown types
+ * are allowed behind them. */
 static int take_chunk(Glb *g) {
     uint32_t size = le32(g->head), type = le32(g->head + 4);
     unsigned number = g->chunks++;
@@ -184,6 +192,8 @@ static int take_json(Glb *g, const void *bytes, size_t size) {
     return r < 0 || g->json_left > 0 ? r : next_chunk(g);
 }
 
+/* Nothing but filling may stand behind the end: a second file appended there would be stored and
+ * served with the mesh. */
 static int take_tail(Glb *g, const char *bytes, size_t size) {
     for (size_t i = 0; i < size; i++)
         if (bytes[i] != '\0' && bytes[i] != '\n' && bytes[i] != '\r')
@@ -194,6 +204,8 @@ static int take_tail(Glb *g, const char *bytes, size_t size) {
     return 0;
 }
 
+/* Takes what glb_wants() asked for, or the first part of it, so that a caller may read in
+ * pieces. */
 int glb_feed(Glb *g, const void *bytes, size_t size) {
     uint64_t offset;
     size_t wanted;

@@ -19,6 +19,8 @@ static const struct {
     { "MAT2", 2, 2 },   { "MAT3", 3, 3 }, { "MAT4", 4, 4 },
 };
 
+/* No text of the file is in an error: it would have to be cleaned, and says nothing to an
+ * operator. */
 int glb_items_fail(GlbItems *g, const char *format, ...) {
     va_list ap;
 
@@ -60,6 +62,7 @@ int64_t glb_type_find(const char *name) {
     return i < sizeof types / sizeof *types ? (int64_t) i : -1;
 }
 
+/* The numbers are those that OpenGL has for its types; glTF took them over. */
 unsigned glb_component_size(int64_t component) {
     switch (component) {
     case 5120: /* byte */
@@ -76,7 +79,8 @@ unsigned glb_component_size(int64_t component) {
     }
 }
 
-/* Do `count` elements of `size` bytes, `stride` apart, lie within `room` from `offset` on? */
+/* Do `count` elements of `size` bytes, `stride` apart, lie within `room` from `offset` on? The
+ * last element need not fill its stride. */
 static bool fits(uint64_t offset, uint64_t count, uint64_t stride, uint64_t size, uint64_t room) {
     uint64_t end; /* count < 2^32, stride < 2^8: no overflow but with the offset */
 
@@ -90,6 +94,7 @@ static uint64_t element_size(const GlbAccessor *a) {
     return types[a->type].columns > 1 ? types[a->type].columns * ((column + 3) / 4 * 4) : column;
 }
 
+/* A stride counts for vertex attributes only; indices and sparse values lie side by side. */
 static bool in_view(const GlbItems *g, uint64_t view, uint64_t offset, uint64_t count,
                     uint64_t size, bool strided) {
     const GlbView *v;
@@ -102,12 +107,14 @@ static bool in_view(const GlbItems *g, uint64_t view, uint64_t offset, uint64_t 
     return fits(offset, count, strided && v->stride > 0 ? v->stride : size, size, v->size);
 }
 
+/* Triangle lists have three corners each; strips and fans share two with the one before. */
 static uint64_t triangles(const GlbPrimitive *p, uint64_t count) {
     if (p->mode == 4)
         return count / 3;
     return (p->mode == 5 || p->mode == 6) && count > 2 ? count - 2 : 0;
 }
 
+/* A primitive without positions has nothing to draw, and counts no triangles. */
 static int check_primitives(GlbItems *g, uint64_t *ret_triangles) {
     const GlbPrimitive *primitives = g->primitives.items;
     const GlbAccessor *accessors = g->accessors.items;
@@ -132,6 +139,8 @@ static int check_primitives(GlbItems *g, uint64_t *ret_triangles) {
     return 0;
 }
 
+/* From the outside in: each level was checked against the one around it when the next one is
+ * looked at. */
 int glb_items_check(GlbItems *g, bool has_bin, uint64_t bin_bytes, uint64_t *ret_triangles) {
     const GlbBuffer *buffers = g->buffers.items;
     const GlbView *views = g->views.items;

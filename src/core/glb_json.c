@@ -156,10 +156,13 @@ const GlbInfo *glb_json_info(const GlbJson *j) {
 
 /* --- reading --------------------------------------------------------------------------------- */
 
+/* A missing offset is 0 by glTF's definition. */
 static uint64_t or_zero(int64_t value) {
     return value < 0 ? 0 : (uint64_t) value;
 }
 
+/* Only the first buffer may lie in the file's BIN chunk; a mesh whose data lies in another file
+ * would come without it. */
 static int end_buffer(GlbJson *j) {
     const int64_t *f = j->fields;
     GlbBuffer b = { .size = or_zero(f[BUFFER_LENGTH]), .own = f[BUFFER_URI] < 0 };
@@ -176,6 +179,7 @@ static int end_buffer(GlbJson *j) {
     return glb_items_add(&j->items, &j->items.buffers, &b, sizeof b);
 }
 
+/* 252 is glTF's own limit. */
 static int end_view(GlbJson *j) {
     const int64_t *f = j->fields;
     GlbView v = { .offset = or_zero(f[VIEW_OFFSET]),
@@ -192,6 +196,8 @@ static int end_view(GlbJson *j) {
     return glb_items_add(&j->items, &j->items.views, &v, sizeof v);
 }
 
+/* A sparse accessor replaces some elements of another; its indices may not be floats, nor
+ * signed. */
 static int end_accessor(GlbJson *j) {
     const int64_t *f = j->fields;
     GlbAccessor a = { .view = f[ACCESSOR_VIEW],
@@ -223,6 +229,7 @@ static int end_accessor(GlbJson *j) {
     return glb_items_add(&j->items, &j->items.accessors, &a, sizeof a);
 }
 
+/* 4 (triangles) is the mode by default, 6 (a fan) the last one. */
 static int end_primitive(GlbJson *j) {
     const int64_t *f = j->fields;
     GlbPrimitive p = { .mode = f[PRIMITIVE_MODE] < 0 ? 4 : (uint32_t) f[PRIMITIVE_MODE],
@@ -262,6 +269,7 @@ static int open_place(GlbJson *j, Place place) {
     return 0;
 }
 
+/* Of strings it is enough to know which of a few they are. */
 static int set_string(GlbJson *j, Field field, const char *text) {
     switch (field) {
     case ASSET_VERSION:
@@ -276,11 +284,14 @@ static int set_string(GlbJson *j, Field field, const char *text) {
     }
 }
 
+/* There may be any number of attributes and images; only the largest index has to lie within its
+ * list. */
 static bool is_largest(Field field) {
     return field == ATTRIBUTE || field == IMAGE_VIEW;
 }
 
-/* All numbers that we read are counts or indices; they may be written as 1.0 or 1e3. */
+/* All numbers that we read are counts or indices. They may be written as 1.0 or 1e3, as some
+ * exporters do; beyond 2^53 they are not whole any more. */
 static int set_number(GlbJson *j, Field field, const char *text) {
     double value = strtod(text, NULL);
 
@@ -291,6 +302,7 @@ static int set_number(GlbJson *j, Field field, const char *text) {
     return 0;
 }
 
+/* The table is short, and what is skipped is not looked up. */
 static const Rule *find_rule(Place in, const char *key) {
     if (in != IN_SKIPPED)
         for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
@@ -299,12 +311,15 @@ static const Rule *find_rule(Place in, const char *key) {
     return NULL;
 }
 
+/* In an array no key comes before a value, so its rule is found by the place. */
 static bool is_array(Place place) {
     return place == IN_TOP || place == IN_BUFFERS || place == IN_VIEWS || place == IN_ACCESSORS ||
            place == IN_MESHES || place == IN_PRIMITIVES || place == IN_TARGETS ||
            place == IN_IMAGES;
 }
 
+/* A token of the document, from json_scan.c. What has no rule is read over, whatever it is:
+ * extensions add members anywhere. */
 static int told(void *userdata, JsonScanToken token, const char *text) {
     GlbJson *j = userdata;
     Place place = j->places[j->depth];
@@ -343,6 +358,7 @@ GlbJson *glb_json_new(void) {
     return j;
 }
 
+/* The reader's own error has no text; ours has one already where a rule was broken. */
 static int scanned(GlbJson *j, int r) {
     return r == -EBADMSG && !j->items.error[0]
                ? glb_items_fail(&j->items, "the JSON chunk is not JSON")

@@ -1,9 +1,7 @@
-/*
- * Holding what many wait for.
- *
- * One answer must not stop everybody for long, and many must not run at once against what has just failed:
- * a hold is bounded, one goes first when it is over, and the others follow when that one was answered well.
- */
+/* Holding back what many jobs wait for. One answer (out of credit, rate limited, unreachable)
+ * must not stop everybody for long, and a service that has just failed must not be met by all at
+ * once: a hold is bounded, one request goes first when it is over, and the others follow when
+ * that one was answered well. Timers and queues are daemon/lane.c's. */
 #include "core/hold.h"
 
 #define SECOND UINT64_C(1000000)
@@ -11,6 +9,8 @@
 #define GROWN_USEC (60 * SECOND) /* ... up to this */
 #define COUNT_MAX 16
 
+/* What a service asks us to wait is believed up to a bound: a broken gateway could ask for a
+ * year. A rate limit is the account's own, and is believed longer. */
 uint64_t hold_asked_usec(const Fault *fault) {
     uint64_t most =
         fault->code == FAULT_SERVICE_THROTTLED ? HOLD_THROTTLED_MAX_USEC : HOLD_MAX_USEC;
@@ -18,12 +18,14 @@ uint64_t hold_asked_usec(const Fault *fault) {
     return fault->retry_after_usec < most ? fault->retry_after_usec : most;
 }
 
+/* Half of it is chance, so that instances that were refused together do not come back together. */
 static uint64_t grown_usec(unsigned count, double chance) {
     uint64_t usec = FIRST_USEC << (count - 1 < 6 ? count - 1 : 6);
 
     return (uint64_t) ((double) (usec < GROWN_USEC ? usec : GROWN_USEC) * (0.5 + chance / 2));
 }
 
+/* A fault of the whole service begins a hold, or makes one longer. */
 void hold_begin(Hold *h, const Fault *fault, uint64_t now_usec, double chance) {
     uint64_t wait = hold_asked_usec(fault);
     bool on = hold_is_on(h, now_usec);
@@ -43,6 +45,8 @@ bool hold_is_on(const Hold *h, uint64_t now_usec) {
     return h->until_usec > now_usec;
 }
 
+/* While the first request is out, the others wait for its answer; but not for ever, since it may
+ * be lost with its job. */
 uint64_t hold_wait_usec(const Hold *h, uint64_t now_usec) {
     if (hold_is_on(h, now_usec))
         return h->until_usec - now_usec;

@@ -1,4 +1,7 @@
-/* A JSON reader that is fed piece by piece and reports each token as it is read. */
+/* A strict JSON reader that is fed piece by piece and reports each token as it is read, in fixed
+ * memory whatever comes. It builds no values: sift.c keeps what a plan names, glb_json.c what a
+ * mesh is checked by. Strict, because two readers that disagree about a document let one of them
+ * be deceived. */
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
@@ -32,6 +35,7 @@ void json_scan_done(JsonScan *s) {
 
 /* --- what is kept of a text -------------------------------------------------------------------- */
 
+/* Keys and short values fit here; what more is wanted of a string goes to `whole`. */
 static void keep(JsonScan *s, unsigned c) {
     if (s->size < sizeof s->text - 1)
         s->text[s->size++] = (char) c;
@@ -39,7 +43,8 @@ static void keep(JsonScan *s, unsigned c) {
         s->cut = true;
 }
 
-/* Of a tail the last `max` bytes stay, from the beginning of a character on. */
+/* Of a tail the last `max` bytes stay, from the beginning of a character on: the end of a log
+ * says what went wrong. */
 static void cut_front(JsonScanWhole *w) {
     size_t from = w->text.size > w->max ? w->text.size - w->max : 0;
 
@@ -68,6 +73,7 @@ static int keep_whole(JsonScan *s, const void *bytes, size_t size) {
     return 0;
 }
 
+/* Writes a character in UTF-8, which an escape has named by its number. */
 static int keep_character(JsonScan *s, unsigned c) {
     unsigned char b[4];
     size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
@@ -78,7 +84,8 @@ static int keep_character(JsonScan *s, unsigned c) {
     return keep_whole(s, b, n);
 }
 
-/* The second half of a character did not come. */
+/* The second half of a character did not come: what came becomes U+FFFD, as jansson would refuse
+ * all of the text for it. */
 static int end_pair(JsonScan *s) {
     if (s->pair == 0)
         return 0;
@@ -93,6 +100,7 @@ static int keep_both(JsonScan *s, unsigned char c) {
     return r < 0 ? r : keep_whole(s, &c, 1);
 }
 
+/* The callback may end it all by a negative answer. */
 static int tell(JsonScan *s, JsonScanToken token) {
     s->text[s->size] = '\0';
     s->size = 0;
@@ -111,6 +119,7 @@ static bool in_object(const JsonScan *s) {
     return s->depth > 0 && (s->objects[(s->depth - 1) / 64] >> (s->depth - 1) % 64 & 1);
 }
 
+/* One bit a level says whether it is an object: depth costs no more memory than that. */
 static int open_level(JsonScan *s, bool object) {
     uint64_t *word = &s->objects[s->depth / 64], bit = UINT64_C(1) << s->depth % 64;
 
@@ -142,6 +151,7 @@ static size_t digits(const char *s) {
     return strspn(s, "0123456789");
 }
 
+/* RFC 8259: no plus sign, no leading zero, digits on both sides of the point. */
 static bool is_number(const char *s) {
     s += *s == '-';
     if (digits(s) == 0 || (*s == '0' && digits(s) > 1))
@@ -162,7 +172,7 @@ static bool is_number(const char *s) {
     return *s == '\0';
 }
 
-/* A number or word ends only with what comes behind it. */
+/* A number or a word ends only with what comes behind it, maybe in the next piece. */
 static int end_bare(JsonScan *s) {
     bool number = s->state == IN_NUMBER;
 
@@ -179,6 +189,7 @@ static int end_bare(JsonScan *s) {
     return tell(s, number ? JSON_SCAN_NUMBER : JSON_SCAN_WORD);
 }
 
+/* Any lower-case letter begins a word; end_bare() looks at which one it was. */
 static int begin_value(JsonScan *s, unsigned char c) {
     if (c == '{' || c == '[')
         return open_level(s, c == '{');
@@ -193,7 +204,8 @@ static int begin_value(JsonScan *s, unsigned char c) {
     return 0;
 }
 
-/* The first byte of a character beyond ASCII says how many follow (RFC 3629). */
+/* The first byte of a character beyond ASCII says how many follow, and narrows the second one, so
+ * that there are no overlong forms and no surrogates (RFC 3629). */
 static int begin_utf8(JsonScan *s, unsigned char c) {
     if (c < 0xc2 || c > 0xf4)
         return -EBADMSG;
@@ -203,6 +215,7 @@ static int begin_utf8(JsonScan *s, unsigned char c) {
     return keep_both(s, c);
 }
 
+/* One byte of a string. Control characters have to be escaped in JSON. */
 static int in_string(JsonScan *s, unsigned char c) {
     int r;
 
@@ -248,7 +261,7 @@ static int in_escape(JsonScan *s, unsigned char c) {
     return 0;
 }
 
-/* \uXXXX: a character, or half of one. */
+/* \uXXXX is a character, or half of one: what lies beyond U+FFFF comes as two of them. */
 static int end_hex(JsonScan *s) {
     unsigned c = s->hex, first = s->pair;
     int r;
@@ -277,6 +290,8 @@ static int in_hex(JsonScan *s, unsigned char c) {
     return end_hex(s);
 }
 
+/* One byte, by the state that the bytes before it have left. Numbers and words end at a byte that
+ * is looked at once more, as what comes behind them. */
 static int take(JsonScan *s, unsigned char c) {
     int r;
 
@@ -326,7 +341,8 @@ static int take(JsonScan *s, unsigned char c) {
     return -EBADMSG;
 }
 
-/* How many of the bytes stand for themselves in a string: most of a large text does. */
+/* How many of the bytes stand for themselves in a string. Most of a large text does, and is
+ * copied in one go, so that a turn of the loop stays short. */
 static size_t plain(const unsigned char *p, size_t size) {
     size_t n = 0;
 

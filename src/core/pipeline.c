@@ -1,3 +1,7 @@
+/* Steps and pipelines: which model, with which input, and where its output stands. Templates like
+ * ${prompt} are filled in after the input was parsed, so a user's text can't add a member to it.
+ * The hash of an input is how a purchase is found again in Replicate's listing. Reading them from
+ * a file is config_steps.c's. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +14,8 @@
 
 /* --- steps ----------------------------------------------------------------------------------- */
 
-/* OWNER/NAME, as it can stand in a path. */
+/* OWNER/NAME, as it can stand in a path: no dots in front, nothing that would have to be
+ * encoded. */
 static bool is_owner_name(const char *s, size_t size) {
     size_t element = 0, slashes = 0;
 
@@ -28,12 +33,15 @@ static bool is_owner_name(const char *s, size_t size) {
     return slashes == 1 && element > 0;
 }
 
+/* Replicate names versions by 64 hexadecimal digits. */
 static bool is_version(const char *s) {
     size_t n = strspn(s, "0123456789abcdef");
 
     return n == 64 && s[n] == '\0';
 }
 
+/* Each kind is bought at another path of the API; a version is named in the body, not in the
+ * path. */
 int pipeline_set_model(Step *s, const char *model) {
     static const char deployment[] = "deployment:";
     const char *colon = strchr(model, ':');
@@ -73,6 +81,7 @@ int pipeline_set_model(Step *s, const char *model) {
     return 0;
 }
 
+/* The input is shared: it is only read. */
 int pipeline_copy_step(Step *ret, const Step *s) {
     Step copy = { .kind = s->kind, .timeout_usec = s->timeout_usec, .uses_image = s->uses_image };
 
@@ -108,6 +117,8 @@ Pipeline *pipeline_free(Pipeline *p) {
     return NULL;
 }
 
+/* The same job, step and purchase give the same seed on every worker, so that an intent that is
+ * written down anew has the same input, and the hash that finds it. */
 uint32_t pipeline_seed(const char *job_id, const char *step, unsigned purchase) {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
     char number[16];
@@ -155,6 +166,7 @@ static Variable variable_at(const char *at) {
     return v;
 }
 
+/* An unknown variable is an error of the configuration; what a prompt holds is never looked at. */
 const char *pipeline_check_template(const json_t *value, char *to, size_t room,
                                     bool *ret_uses_image) {
     const char *bad = NULL, *at = json_string_value(value), *key;
@@ -179,6 +191,7 @@ const char *pipeline_check_template(const json_t *value, char *to, size_t room,
     return bad;
 }
 
+/* `number` is where a seed's digits go. */
 static const char *text_of(const TemplateVars *vars, Variable v, char number[static 16]) {
     const char *const texts[_VAR_MAX] = {
         [VAR_PROMPT] = vars->prompt,   [VAR_IMAGE] = vars->image,
@@ -193,6 +206,7 @@ static const char *text_of(const TemplateVars *vars, Variable v, char number[sta
     return texts[v] ? texts[v] : "";
 }
 
+/* A string that is nothing but ${seed} becomes a number: models take a seed as an integer. */
 static int fill_text(const char *at, const TemplateVars *vars, json_t **ret) {
     StrBuf buf = { 0 };
     Variable v = variable_at(at);
@@ -228,6 +242,7 @@ static int fill_text(const char *at, const TemplateVars *vars, json_t **ret) {
     return r;
 }
 
+/* A copy of the input with its strings filled in. Names of members are not templates. */
 static int fill(const json_t *from, const TemplateVars *vars, json_t **ret) {
     _cleanup_(json_unrefp) json_t *copy = NULL;
     json_t *member, *filled = NULL;
@@ -277,7 +292,8 @@ static int by_name(const void *a, const void *b) {
     return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
-/* The names of an object's members, sorted; free the array. Names stay the object's. */
+/* The names of an object's members, sorted: two programs may write the same object in another
+ * order. The caller frees the array; the names stay the object's. */
 static int names_of(const json_t *object, const char ***ret, size_t *ret_n) {
     const char **names = malloc((json_object_size(object) + 1) * sizeof *names), *key;
     json_t *member;
@@ -293,6 +309,7 @@ static int names_of(const json_t *object, const char ***ret, size_t *ret_n) {
     return 0;
 }
 
+/* The size stands before the text, so that "ab","c" and "a","bc" do not read the same. */
 static int hash_text(Hash *h, char kind, const char *text, size_t size) {
     char head[32];
     int n = snprintf(head, sizeof head, "%c%zu:", kind, size);
@@ -314,7 +331,8 @@ static int hash_object(Hash *h, const json_t *object, const char *const *names, 
     return r;
 }
 
-/* Each value with its type and size before it: two different values never read the same. */
+/* Each value is hashed with its type and size before it: two different values never read the
+ * same. This is a format: workers of different versions must agree on it. */
 static int hash_value(Hash *h, const json_t *value) {
     _cleanup_free_ const char **names = NULL;
     json_t *member;
@@ -349,6 +367,8 @@ static int hash_value(Hash *h, const json_t *value) {
     }
 }
 
+/* Only the members that are named in `keys` count: Replicate's listing adds the model's defaults
+ * to an input. */
 int pipeline_hash(const json_t *input, const json_t *keys, char ret_hex[static HASH_HEX_SIZE]) {
     _cleanup_free_ const char **names = NULL;
     Hash *h = NULL;
@@ -389,65 +409,4 @@ int pipeline_keys(const json_t *input, json_t **ret) {
             return -ENOMEM;
     *ret = TAKE(keys);
     return 0;
-}
-
-/* --- pointers -------------------------------------------------------------------------------- */
-
-bool pipeline_is_pointer(const char *text) {
-    if (*text != '\0' && *text != '/')
-        return false;
-    for (const char *p = text; (p = strchr(p, '~')); p++)
-        if (p[1] != '0' && p[1] != '1')
-            return false;
-    return true;
-}
-
-/* Compares a member's name with a pointer's token of `size` bytes, in which ~1 is / and ~0 is ~. */
-static bool token_is(const char *name, const char *token, size_t size) {
-    for (size_t i = 0; i < size; i++, name++) {
-        char c = token[i];
-
-        if (c == '~')
-            c = token[++i] == '1' ? '/' : '~';
-        if (*name != c)
-            return false;
-    }
-    return *name == '\0';
-}
-
-/* An array's index: no sign, no leading zero, at most nine digits; SIZE_MAX: it is none. */
-static size_t token_index(const char *token, size_t size) {
-    size_t n = 0;
-
-    if (size == 0 || size > 9 || (token[0] == '0' && size > 1))
-        return SIZE_MAX;
-    for (size_t i = 0; i < size; i++) {
-        if (!isdigit((unsigned char) token[i]))
-            return SIZE_MAX;
-        n = n * 10 + (size_t) (token[i] - '0');
-    }
-    return n;
-}
-
-json_t *pipeline_pointer(const json_t *root, const char *pointer) {
-    const json_t *at = root;
-
-    if (!pipeline_is_pointer(pointer))
-        return NULL;
-    while (at && *pointer == '/') {
-        const char *token = ++pointer, *name;
-        size_t size = strcspn(token, "/");
-        const json_t *found = NULL;
-        json_t *member;
-
-        pointer += size;
-        if (json_is_array(at))
-            found = json_array_get(at, token_index(token, size));
-        else if (json_is_object(at))
-            json_object_foreach ((json_t *) at, name, member)
-                if (!found && token_is(name, token, size))
-                    found = member;
-        at = found;
-    }
-    return (json_t *) at;
 }

@@ -1,7 +1,12 @@
+/* When to try again: back-off with chance in it, and a bucket of tokens that keeps to a rate.
+ * Whether to try at all is the verdict's (verdict.c), and a wait that a service asked for is
+ * hold.c's. */
 #include "core/retry.h"
 
 #define USEC 1e6
 
+/* Full jitter: any time up to the top, so that jobs that failed together do not come back
+ * together. */
 uint64_t retry_delay_usec(uint64_t base_usec, uint64_t max_usec, unsigned n, double chance) {
     uint64_t top = base_usec;
 
@@ -12,6 +17,8 @@ uint64_t retry_delay_usec(uint64_t base_usec, uint64_t max_usec, unsigned n, dou
     return (uint64_t) ((double) top * chance);
 }
 
+/* Five seconds' worth may go out at once; a share of the rate below one in five seconds still
+ * lets one out. A rate that changes keeps the tokens that were saved up. */
 void bucket_set(Bucket *b, unsigned per_minute, double share, uint64_t now_usec) {
     double rate = per_minute / 60.0 * share;
     bool fresh = b->burst <= 0;
@@ -25,6 +32,7 @@ void bucket_set(Bucket *b, unsigned per_minute, double share, uint64_t now_usec)
         b->tokens = b->burst;
 }
 
+/* One token, or how long to wait for it. A clock that seems to run backwards fills nothing. */
 bool bucket_take(Bucket *b, uint64_t now_usec, uint64_t *ret_wait_usec) {
     if (b->rate <= 0)
         return true;

@@ -1,4 +1,6 @@
-/* Reads a JSON text piece by piece and keeps of it what a plan names. */
+/* Reads a JSON text piece by piece and keeps of it the members that a plan names, each up to a
+ * size of its own: an answer of 256 MiB costs no more memory than one that is as small as it
+ * should be. Which members those are is told by answer.c and listing.c. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@ void sift_done(Sift *s) {
 
 /* --- one member's value ------------------------------------------------------------------------ */
 
+/* A member belongs to the record that is being read, or to the root. */
 static json_t *owner(const Sift *s) {
     return s->record ? s->record : s->root;
 }
@@ -42,7 +45,8 @@ static void end_member(Sift *s) {
     free(TAKE(s->key));
 }
 
-/* It is too large, or can't be held: as if it was not there, but that its bit is set. */
+/* It is too large, or can't be held: as if it was not there, but for its bit in the set of large
+ * ones, so that "missing" and "too large" can be told apart. */
 static void drop_member(Sift *s) {
     const SiftMember *all = s->record ? s->plan->record : s->plan->members;
     unsigned *large = s->record ? &s->record_large : &s->root_large;
@@ -52,6 +56,7 @@ static void drop_member(Sift *s) {
     end_member(s);
 }
 
+/* A name twice in one object: the later one replaces the earlier, as in jansson. */
 static void begin_member(Sift *s, const SiftMember *all, const char *name) {
     for (const SiftMember *m = all; m < all + SIFT_MEMBERS && m->name; m++)
         if (strcmp(m->name, name) == 0) {
@@ -62,7 +67,8 @@ static void begin_member(Sift *s, const SiftMember *all, const char *name) {
         }
 }
 
-/* As jansson reads it: a whole number beyond 64 bits is real. NULL without ENOMEM: beyond a double. */
+/* As jansson reads it: a whole number beyond 64 bits is real. NULL without ENOMEM: it is beyond a
+ * double. */
 static json_t *number_of(const char *text) {
     double real;
 
@@ -104,6 +110,7 @@ static int attach(Sift *s, json_t *value) {
     return r < 0 ? -ENOMEM : 0;
 }
 
+/* A stack of our own: depth is bounded by the reader, not by the machine's stack. */
 static int push(Sift *s, json_t *container) {
     if (s->depth == s->room) {
         size_t room = s->room ? 2 * s->room : 16;
@@ -124,6 +131,8 @@ static int keep_key(Sift *s) {
     return s->key ? 0 : -ENOMEM;
 }
 
+/* A token within a member that is kept. Each value costs some bytes beside its text, so that a
+ * list of a million zeros is large, too. */
 static int build(Sift *s, JsonScanToken token, const char *text) {
     bool has_text = token == JSON_SCAN_STRING || token == JSON_SCAN_KEY;
     bool opens = token == JSON_SCAN_OBJECT || token == JSON_SCAN_ARRAY, tail = s->scan.whole.tail;
@@ -163,12 +172,16 @@ static int build(Sift *s, JsonScanToken token, const char *text) {
 
 /* --- the object and its records ---------------------------------------------------------------- */
 
+/* The record is handed out and forgotten: of a listing only one prediction is in memory at a
+ * time. */
 static int end_record(Sift *s) {
     _cleanup_(json_unrefp) json_t *record = TAKE(s->record);
 
     return s->told ? s->told(s->userdata, record, s->record_large) : 0;
 }
 
+/* Where the plan's members and records are is known by depth alone: members of the root lie at 1,
+ * records of the list at 3. */
 static int told(void *userdata, JsonScanToken token, const char *text) {
     Sift *s = userdata;
     unsigned depth = s->scan.depth; /* with what begins, without what ends */

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/redact.h"
 #include "base/str.h"
+#include "core/json_pointer.h"
 #include "core/verdict.h"
 #include "flow/answer.h"
 #include "flow/poll.h"
@@ -87,7 +88,7 @@ const char *poll_output(const json_t *output, const char *pointer, PollWants wan
     const char *url = NULL;
 
     if (pointer) {
-        json_t *value = pipeline_pointer(output, pointer);
+        json_t *value = json_pointer_get(output, pointer);
 
         return json_is_array(value) ? url_of(json_array_get(value, 0)) : url_of(value);
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json_pointer.h"
 #include "core/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -23,7 +24,7 @@ static void use(const Pipeline *p) {
             pipeline_hash(input, NULL, hash) < 0 ||
             json_object_size(input) != json_object_size(p->steps[i].input))
             abort();
-        pipeline_pointer(input, p->steps[i].output ? p->steps[i].output : "");
+        json_pointer_get(input, p->steps[i].output ? p->steps[i].output : "");
         json_decref(input);
     }
 }

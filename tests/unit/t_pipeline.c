@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "core/json_pointer.h"
 #include "core/pipeline.h"
 #include "torture.h"
 
@@ -250,10 +251,10 @@ static void pointers(void **state) {
     json_t *root = parse("{\"a\": 1, \"b\": [\"x\", {\"c/d\": 2, \"~e\": 3, \"\": 4}], \"~1\": 5}");
 
     (void) state;
-    assert_ptr_equal(pipeline_pointer(root, ""), root);
-    assert_null(pipeline_pointer(NULL, "/a"));
+    assert_ptr_equal(json_pointer_get(root, ""), root);
+    assert_null(json_pointer_get(NULL, "/a"));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        json_t *found = pipeline_pointer(root, cases[i].pointer);
+        json_t *found = json_pointer_get(root, cases[i].pointer);
         json_t *wanted = cases[i].found ? parse(cases[i].found) : NULL;
 
         if (!!found != !!wanted || (found && !json_equal(found, wanted)))
