@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/json_pointer.h"
 #include "core/config.h"
+#include "core/json_pointer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
