@@ -6,6 +6,7 @@ import subprocess
 import time
 
 from lab import Lab, accounts, is_, main, ok, test, wait_for
+from lab.events import IDS
 
 INI = "/etc/meshify.ini"
 
@@ -45,9 +46,8 @@ def a_job_is_done(lab):
     lab.wait_status(job, "done", seconds=60)
     is_(lab.asset(asset)["status"], "done", "a row inserted as the edge function does becomes done")
     wait_for(lambda: "1 done" in show("meshifyd", "StatusText"), 5, "the STATUS line")
-    story = journal("-u", "meshifyd", f"MESHIFY_JOB_ID={job}")
-    for word in ("claimed", "is prediction", "bytes", "is done"):
-        ok(word in story, f"its story in the journal says '{word}'", story)
+    for name in ("JOB_CLAIMED", "JOB_BOUGHT", "JOB_STORED", "JOB_DONE"):
+        ok(journal("-q", "-u", "meshifyd", f"MESHIFY_JOB_ID={job}", f"MESSAGE_ID={IDS[name]}"), f"its story in the journal has {name}")
     fields = journal("-u", "meshifyd", f"MESHIFY_JOB_ID={job}", "-o", "verbose")
     for field in ("MESHIFY_ASSET_ID", "MESHIFY_USER_ID", "MESHIFY_PREDICTION_ID", "MESHIFY_STATE", "MESHIFY_ATTEMPT",
                   "MESSAGE_ID"):

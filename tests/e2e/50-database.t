@@ -5,32 +5,18 @@ import os
 import signal
 import subprocess
 
-from lab import WRAPPER, Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, WRAPPER, Lab, accounts, is_, main, ok, test, wait_for
 from lab.postgres import SUPERUSER
 from lab.proxy import PostgresProxy
 
-IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s"}
-
-
-def bought(lab):
-    return lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
-
-
-def in_flight(lab, n, processing_ms=4000, **keys):
-    """An instance with n jobs, all bought."""
-    lab.sim.config(starting_ms=0, processing_ms=processing_ms)
-    jobs = [lab.insert_job(f"job {i}", f"{IMAGE}?{i}") for i in range(n)]
-    daemon = lab.daemon(**{**SHORT, **keys})
-    wait_for(lambda: bought(lab) == n, 30, "all bought")
-    return jobs, daemon
 
 
 @test
 def another_takes_over():
     """Not provably dead (another pid namespace would do that): the lease runs out."""
     lab = Lab()
-    jobs, first = in_flight(lab, 10, processing_ms=40000 if WRAPPER else 10000)
+    jobs, first = lab.in_flight(10, 40000 if WRAPPER else 10000, **SHORT)
     second = lab.daemon("two", **SHORT)
     lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
     first.signal(signal.SIGKILL)
@@ -43,7 +29,7 @@ def another_takes_over():
     lab.wait_all_ended(60)
     accounts.check(lab, jobs, "take-over: ")
     accounts.no_second_purchase(lab, "take-over: ")
-    ok(second.wait_line(f"1 workers are dead, {left} jobs", 5), "take-over: the log says so")
+    ok(second.wait_event("TAKEOVER", text=rf"\b{left} jobs", seconds=5), "take-over: the log says so")
     is_(lab.value("SELECT count(DISTINCT job_id) FROM meshify.events WHERE event = 'taken_over'"), left, "take-over: the history too")
     is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "take-over: no attempt is counted")
     is_(lab.value("SELECT count(*) FROM meshify.workers"), 1, "take-over: the dead one's row is gone")
@@ -54,12 +40,12 @@ def another_takes_over():
 def a_frozen_worker_comes_back():
     """Its jobs are another's by then: it writes nothing, buys nothing, and goes on with new ones."""
     lab = Lab()
-    jobs, first = in_flight(lab, 10)
+    jobs, first = lab.in_flight(10, 4000, **SHORT)
     lab.daemon("two", **SHORT)
     first.signal(signal.SIGSTOP)
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.workers") == 1, 30, "the frozen one's row to go")
     first.signal(signal.SIGCONT)
-    first.wait_line("The lease is lost", 20)
+    first.wait_event("LEASE_LOST", seconds=20)
     lab.wait_all_ended(60)
     accounts.check(lab, jobs, "frozen: ")
     accounts.no_second_purchase(lab, "frozen: ")
@@ -71,12 +57,12 @@ def a_frozen_worker_comes_back():
 def the_database_restarts():
     for mode in ("fast", "immediate"):
         lab = Lab(fsync=True)
-        jobs, daemon = in_flight(lab, 20, **{"database.lease": "30s"})
+        jobs, daemon = lab.in_flight(20, 4000, **{"database.lease": "30s"})
         lab.postgres.stop(mode)
-        daemon.wait_line("The database is away", 60) # a pooler keeps its clients waiting for a while
+        daemon.wait_event("DB_DOWN", seconds=60) # a pooler keeps its clients waiting for a while
         lab.postgres.start()
         lab.db = lab.postgres.connect()
-        daemon.wait_line("The database is back", 30)
+        daemon.wait_event("DB_UP", after="DB_DOWN")
         jobs.append(lab.insert_job("after it", IMAGE))
         lab.wait_all_ended(60)
         accounts.check(lab, jobs, f"restart ({mode}): ")
@@ -100,7 +86,7 @@ def connections_are_cut():
         done = lab.count("done")
         wait_for(lambda: lab.count("done") > done, 30, "a job to end after a cut")
     lab.wait_all_ended(60)
-    ok(len([line for line in daemon.lines if "The database is back" in line]) > 1, "cut: the connection was cut several times")
+    ok(daemon.told("DB_DOWN") > 1, "cut: the connection was cut several times")
     accounts.check(lab, jobs, "cut: ")
     accounts.no_second_purchase(lab, "cut: ")
     is_(daemon.stop(), 0, "cut: the daemon stops cleanly")
@@ -113,13 +99,13 @@ def it_starts_before_its_database():
     job, _ = lab.insert_job("early", IMAGE)
     lab.postgres.stop()
     daemon = lab.daemon(wait=False)
-    daemon.wait_line("has started, but is not ready", 20)
+    daemon.wait_event("STARTED", level="warning", seconds=20)
     lab.postgres.start()
     lab.db = lab.postgres.connect()
-    daemon.wait_line("run meshifyctl migrate", 20)
+    daemon.wait_event("DB_DOWN", text="run meshifyctl migrate", seconds=20)
     r = lab.ctl("migrate", config=lab.write_config("admin", **{"database.url": lab.postgres.url("postgres")}))
     is_(r.returncode, 0, "migrate")
-    daemon.wait_line("GRANT meshify_worker TO it", 20)
+    daemon.wait_event("DB_DOWN", text="GRANT meshify_worker TO", seconds=20)
     lab.postgres.grant()
     lab.wait_status(job, "done")
     ok(daemon.alive(), "it waited for the database, the schema and the grant, and then worked")
@@ -143,7 +129,7 @@ def the_audit():
     lab.sim.config(starting_ms=0, processing_ms=600000)
     first = lab.daemon(**SHORT)
     jobs = {what: lab.insert_job(what, f"{IMAGE}?{what}")[0] for what in ("surplus", "ended", "deleted", "running")}
-    wait_for(lambda: bought(lab) == 4, 30, "all bought")
+    lab.wait_bought(4)
     first.signal(signal.SIGKILL)
     first.wait()
     # As a worker that died between writing down and cancelling leaves it, a while ago.
@@ -175,7 +161,7 @@ def the_audit():
 def the_audit_goes_on():
     """One prediction that can't be cancelled keeps no other running."""
     lab = Lab()
-    jobs, first = in_flight(lab, 3, 600000)
+    jobs, first = lab.in_flight(3, 600000, **SHORT)
     first.signal(signal.SIGKILL)
     first.wait()
     oldest = lab.value("SELECT prediction_id FROM meshify.predictions ORDER BY intent_at LIMIT 1")
@@ -183,13 +169,13 @@ def the_audit_goes_on():
     lab.query("DELETE FROM public.jobs WHERE id = ANY (%s::uuid[])", [j for j, _ in jobs])
     lab.sim.fault("cancel", {"status": 429}, count=1) # which concerns all of them
     second = lab.daemon("two", **SHORT)
-    second.wait_line("Predictions that nobody waits for can't be cancelled: .*429", 30)
+    second.wait_event("AUDIT_FAILED", text="429")
     is_(lab.sim.stats()["received"]["cancel"], 1, "audit: where the service refuses all, it is asked once")
     is_(second.stop(), 0, "audit: stops")
     lab.query("UPDATE meshify.predictions SET audited_at = NULL") # the minute is over
     lab.sim.fault("cancel", {"status": 500}, match=oldest, count=-1)
     second = lab.daemon("three", **SHORT)
-    second.wait_line(f"Prediction {oldest}, which nobody waits for, can't be cancelled: .*500", 30)
+    second.wait_event("CANCEL_FAILED", text=f"{oldest}.*500")
     wait_for(lambda: sorted(p["status"] for p in lab.sim.predictions()) == ["canceled", "canceled", "processing"], 20, "the others' end")
     ok(True, "audit: what can't be cancelled is named, and the others are")
     lab.sim.stop()
@@ -199,12 +185,12 @@ def the_audit_goes_on():
 def a_cancel_is_refused():
     """For ever: the job ends all the same, and the log says what goes on running."""
     lab = Lab()
-    ((job, _),), daemon = in_flight(lab, 1, 600000)
+    ((job, _),), daemon = lab.in_flight(1, 600000, **SHORT)
     lab.sim.fault("cancel", {"status": 500}, count=-1)
     is_(lab.value("SELECT meshify.cancel(%s)", job), "asked", "refused cancel: asked for")
     lab.wait_status(job, "canceled", seconds=60)
     prediction = lab.value("SELECT prediction_id FROM meshify.predictions")
-    daemon.wait_line(f"Job {job} ends, but prediction {prediction} can't be cancelled: .*500.* the audit goes on trying", 5)
+    daemon.wait_event("CANCEL_FAILED", job=job, prediction=prediction, text="500", seconds=5)
     ok(True, "refused cancel: the job ends, and the log says what goes on running")
     lab.sim.stop()
 
@@ -218,7 +204,7 @@ def what_costs_goes_first():
     lab.sim.config(starting_ms=0, processing_ms=600000)
     daemon = lab.daemon(**{**SHORT, **keys})
     jobs = [lab.insert_job("mine", f"{IMAGE}?mine"), lab.insert_job("theirs", f"{IMAGE}?theirs", user=other)]
-    wait_for(lambda: bought(lab) == 2, 30, "both bought")
+    lab.wait_bought(2)
     waiting = [lab.insert_job(f"later {i}", f"{IMAGE}?{i}", user=user) for i in range(3) for user in (None, other)]
     lab.query("UPDATE public.jobs SET run_after = run_after - interval '1 hour' WHERE status = 'pending'")
     daemon.signal(signal.SIGKILL)
@@ -245,7 +231,7 @@ def what_costs_goes_first():
 def cancels_while_paused():
     """More than there are slots."""
     lab = Lab()
-    _, first = in_flight(lab, 6, 600000)
+    _, first = lab.in_flight(6, 600000, **SHORT)
     first.signal(signal.SIGKILL)
     first.wait()
     is_(lab.ctl("pause").returncode, 0, "paused")
@@ -269,7 +255,7 @@ def many_are_deleted():
         user, project = lab.add_user(100000)
         for n in range(60):
             lab.insert_job(f"{i}-{n}", f"{IMAGE}?{i}-{n}", user=user, project=project)
-        wait_for(lambda: bought(lab) == 60 * (i + 1), 30, "all bought") # pylint: disable=cell-var-from-loop
+        wait_for(lambda: lab.bought() == 60 * (i + 1), 30, "all bought") # pylint: disable=cell-var-from-loop
         lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE user_id = %s", user)
         lab.query("DELETE FROM public.projects WHERE id = %s", project)
         lab.wait_all_ended(30)
@@ -288,7 +274,7 @@ def a_heartbeat_is_late():
     proxy = PostgresProxy(lab.postgres.port)
     daemon = lab.daemon(**SHORT, **{"database.url": proxy.url(), "database.listen_url": lab.postgres.url("meshifyd")})
     proxy.pause(keep=True)
-    daemon.wait_line("nothing new is begun", 20)
+    daemon.wait_event("LEASE_STILL", seconds=20)
     notified = lab.postgres.connect()
     notified.cursor().execute("LISTEN meshify_jobs")
     job, _ = lab.insert_job("while it held still", IMAGE)

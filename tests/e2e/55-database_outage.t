@@ -9,32 +9,13 @@ import time
 
 import psycopg2
 
-from lab import Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, accounts, is_, main, ok, test, wait_for
 from lab.bouncer import Bouncer
 from lab.namespace import in_namespace
 from lab.postgres import SUPERUSER, free_port
 from lab.proxy import PostgresProxy
 
-IMAGE = "https://images.example/x.png"
 LONG = {"database.lease": "30s"}
-AWAY = "The database is away"
-
-
-def bought(lab):
-    return lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
-
-
-def insert(lab, n, what="job"):
-    return [lab.insert_job(f"{what} {i}", f"{IMAGE}?{what.replace(' ', '-')}{i}") for i in range(n)]
-
-
-def in_flight(lab, n, processing_ms=3000, **keys):
-    """An instance with n jobs, all bought."""
-    lab.sim.config(starting_ms=0, processing_ms=processing_ms)
-    jobs = insert(lab, n)
-    daemon = lab.daemon(**{**LONG, **keys})
-    wait_for(lambda: bought(lab) == n, 60, "all bought")
-    return jobs, daemon
 
 
 def all_done(lab, jobs, label):
@@ -55,18 +36,18 @@ def fail_over():
     lab = Lab(bouncer="")
     standby = follows(lab)
     url = f"postgresql://meshifyd@localhost:{lab.postgres.port},127.0.0.1:{standby.port}/meshify"
-    jobs, daemon = in_flight(lab, 20, **{"database.url": url})
+    jobs, daemon = lab.in_flight(20, 3000, **{**LONG, "database.url": url})
     lab.postgres.stop("immediate")
-    daemon.wait_line(AWAY, 20)
+    daemon.wait_event("DB_DOWN", seconds=20)
     ok("not ready: the database is away" in daemon.state(), "fail-over: it says that it is not ready")
     wait_for(lambda: lab.sim.stats()["received"]["file"] > 0, 20, "downloads while there is no database")
     standby.promote()
     lab.db = standby.connect()
-    daemon.wait_line("The database is back", 30)
-    wait_for(lambda: daemon.said("Wake-ups by NOTIFY work") == 2, 30, "wake-ups from the new server")
-    jobs += insert(lab, 1, "after it")
+    daemon.wait_event("DB_UP", after="DB_DOWN")
+    wait_for(lambda: daemon.told("LISTEN_UP") == 2, 30, "wake-ups from the new server")
+    jobs += lab.insert_jobs(1, "after it")
     all_done(lab, jobs, "fail-over: ")
-    is_(daemon.said(AWAY), 1, "fail-over: said once")
+    is_(daemon.told("DB_DOWN"), 1, "fail-over: said once")
     is_(daemon.stop(), 0, "fail-over: stops cleanly")
     lab.sim.stop()
 
@@ -97,7 +78,7 @@ def a_standby_comes_first():
         daemon = lab.daemon(what.split()[-1], environment={"PGSERVICEFILE": service}, **{"database.url": url})
         job, _ = lab.insert_job(what, f"{IMAGE}?{what[-4:]}")
         lab.wait_status(job, "done", seconds=30)
-        is_(daemon.said(AWAY), 0, f"a standby comes first ({what}): nothing is wrong with that")
+        is_(daemon.told("DB_DOWN"), 0, f"a standby comes first ({what}): nothing is wrong with that")
         is_(daemon.stop(), 0, f"a standby comes first ({what}): the primary is found")
     lab.sim.stop()
 
@@ -110,10 +91,10 @@ def a_silent_server():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://meshifyd@127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{lab.postgres.port}/meshify?sslmode=disable"
         daemon = lab.daemon(wait=False, **{"database.url": url, "database.listen": "off"})
-        daemon.wait_line("has started, but is not ready", 30)
+        daemon.wait_event("STARTED", level="warning")
         job, _ = lab.insert_job("past it", IMAGE)
         lab.wait_status(job, "done", seconds=60)
-        is_(daemon.said("connecting took too long"), 1, "a silent server: said once, then the next one is asked")
+        is_(daemon.told("DB_DOWN", text="connecting took too long"), 1, "a silent server: said once, then the next one is asked")
     lab.sim.stop()
 
 
@@ -128,30 +109,30 @@ def read_only():
     for how in ("the server", "a new connection"):
         lab = Lab(settings=("log_connections = on",))
         label = f"read-only ({how}): "
-        jobs, daemon = in_flight(lab, 10, processing_ms=1000)
+        jobs, daemon = lab.in_flight(10, 1000, **LONG)
         lab.query("SET default_transaction_read_only = off")
         lab.postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on", SUPERUSER)
         lab.postgres.execute("SELECT pg_reload_conf()", SUPERUSER)
         if how == "a new connection":
             cut(lab)
-        daemon.wait_line(AWAY, 30)
-        jobs += insert(lab, 5, "meanwhile")
+        daemon.wait_event("DB_DOWN")
+        jobs += lab.insert_jobs(5, "meanwhile")
         wait_for(lambda: lab.sim.stats()["received"]["file"] > 0, 30, "downloads meanwhile")
         login = "connection authorized: user=meshifyd"
         tried = said_by_the_server(lab, login)
         wait_for(lambda: lab.bouncer or said_by_the_server(lab, login) > tried + 2, 60, "more attempts")
         ok("not ready" in daemon.state(), f"{label}it says that it is not ready")
         is_(lab.count("done"), 0, f"{label}nothing is closed")
-        is_(daemon.said(AWAY), 1, f"{label}said once")
+        is_(daemon.told("DB_DOWN"), 1, f"{label}said once")
         admin = lab.postgres.connect(SUPERUSER, "postgres")
         admin.cursor().execute("SET default_transaction_read_only = off")
         admin.cursor().execute("ALTER SYSTEM RESET default_transaction_read_only")
         admin.cursor().execute("SELECT pg_reload_conf()")
         if lab.bouncer: # which keeps sessions from before
             cut(lab)
-        daemon.wait_line("The database is back", 60)
+        daemon.wait_event("DB_UP", after="DB_DOWN", seconds=60)
         all_done(lab, jobs, label)
-        ok(daemon.said(AWAY) == daemon.said("The database is back") == 1 or lab.bouncer, f"{label}that it is back, too", daemon.log())
+        ok(daemon.told("DB_DOWN") == 1 or lab.bouncer, f"{label}and goes away once", daemon.log())
         lab.sim.stop()
 
 
@@ -169,13 +150,13 @@ def read_only_behind_a_pooler():
     urls = {"url": lab.bouncer.url(), "address": f"hostaddr=127.0.0.1 port={lab.bouncer.port} dbname=meshify user=meshifyd", "service": "service=mesh"}
     daemons = {name: lab.daemon(name, wait=False, environment={"PGSERVICEFILE": service}, **{"database.url": url}) for name, url in urls.items()}
     for daemon in daemons.values():
-        daemon.wait_line(f"{AWAY}: .*read-only", 30)
+        daemon.wait_event("DB_DOWN", text="read-only")
     admin.execute("SET default_transaction_read_only = off")
     admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
     admin.execute("SELECT pg_reload_conf()")
     for name, daemon in daemons.items():
-        daemon.wait_line("The database is connected", 30)
-        is_(daemon.said(AWAY), 1, f"read-only behind a pooler ({name}): said once, and it is noticed when it is over")
+        daemon.wait_event("DB_UP")
+        is_(daemon.told("DB_DOWN"), 1, f"read-only behind a pooler ({name}): said once, and it is noticed when it is over")
     lab.query("SET default_transaction_read_only = off")
     job, _ = lab.insert_job("after it", IMAGE)
     lab.wait_status(job, "done", seconds=30)
@@ -198,11 +179,11 @@ def refused_behind_a_pooler():
     lab.postgres.execute("ALTER ROLE meshifyd PASSWORD 'right'", SUPERUSER)
     refuse(lab, "local all meshifyd scram-sha-256\n")
     daemon = lab.daemon(wait=False)
-    daemon.wait_line(f"{AWAY}: .*authentication failed.*, trying again in 300 s", 30)
+    daemon.wait_event("DB_DOWN", text="authentication failed.*, trying again in 300 s")
     asked = lab.bouncer.log().count("login attempt")
     meanwhile(lab, lab.postgres.url("meshifyd", tcp=True))
     is_(lab.bouncer.log().count("login attempt"), asked, "refused behind a pooler: not asked again meanwhile")
-    ok(daemon.alive() and daemon.said(AWAY) == 1, "refused behind a pooler: it stays, and said it once")
+    ok(daemon.alive() and daemon.told("DB_DOWN") == 1, "refused behind a pooler: it stays, and said it once")
     lab.sim.stop()
 
 
@@ -216,22 +197,22 @@ def a_missing_right():
     daemon = lab.daemon(**{**LONG, "worker.max_attempts": "2", "worker.retry_base": "100ms", "worker.retry_max": "200ms"})
     for right in rights:
         lab.postgres.execute(f"REVOKE EXECUTE ON FUNCTION {right} FROM meshify_worker")
-    jobs = insert(lab, 2)
+    jobs = lab.insert_jobs(2)
     # Longer than any number of attempts: it rests, goes back, and is claimed again.
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'handed_back' AND detail ->> 'reason' = 'database_busy'") >= 2,
              120, "the jobs to go back")
-    ok(daemon.said("The database refused a call for job .*permission denied for function intend_purchase") > 0, "a missing right: it is in the log")
+    ok(daemon.events("DB_REFUSED", text="permission denied for function intend_purchase"), "a missing right: it is in the log")
     # One that is missed after something else: it is said all the same.
     other = lab.postgres.connect(autocommit=False)
     for right in reversed(rights):
         lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {right} TO meshify_worker")
-    wait_for(lambda: bought(lab) == 2, 60, "both bought")
+    lab.wait_bought(2)
     other.cursor().execute("SELECT FROM public.jobs FOR UPDATE")
     # Each finds its row locked, and rests.
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE finished_at IS NOT NULL") == 2, 30, "both to be fetched")
     lab.postgres.execute(f"REVOKE EXECUTE ON FUNCTION {rights[1]} FROM meshify_worker")
     other.rollback()
-    daemon.wait_line("The database refused a call for job .*permission denied for function done", 60)
+    daemon.wait_event("DB_REFUSED", text="permission denied for function done", seconds=60)
     lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {rights[1]} TO meshify_worker")
     lab.wait_all_ended(60)
     accounts.check(lab, jobs, "a missing right: ")
@@ -251,11 +232,11 @@ def reset_in_a_pipeline():
         for way in ("db>", "db<"): # never sent; done, but never answered
             proxy.tap.clear()
             proxy.tap.arm(f"{way} {what} #1", "cut")
-            jobs += insert(lab, 8, f"{what}{way[2:]}")
+            jobs += lab.insert_jobs(8, f"{what}{way[2:]}")
             if not proxy.tap.hit.wait(20) and what not in ("storing", "stored+done"): # they may travel together, or not
                 ok(False, f"reset: {way} {what} came by", proxy.tap.keys[-30:])
             wait_for(lambda: lab.count("done") == len(jobs), 60, "all done")
-    ok(daemon.said("The database is back") >= 7, "reset: it happened several times", daemon.said("The database is back"))
+    ok(daemon.told("DB_DOWN") >= 7, "reset: it happened several times", daemon.told("DB_DOWN"))
     all_done(lab, jobs, "reset: ")
     lab.sim.stop()
 
@@ -265,51 +246,50 @@ def half_open():
     """A black hole: nothing comes back, and nobody says that the connection is dead."""
     lab = Lab()
     proxy, ears = PostgresProxy(lab.postgres.port), PostgresProxy(lab.postgres.port)
-    jobs, daemon = in_flight(lab, 10, **{"database.lease": "6s", "database.url": proxy.url(), "database.listen_url": ears.url()})
+    jobs, daemon = lab.in_flight(10, 3000, **{"database.lease": "6s", "database.url": proxy.url(), "database.listen_url": ears.url()})
     proxy.pause()
     began = time.monotonic()
-    daemon.wait_line(f"{AWAY}: a heartbeat is not answered", 20)
+    daemon.wait_event("DB_DOWN", text="a heartbeat is not answered", seconds=20)
     ok(time.monotonic() - began < 12, "half-open: noticed within about a lease", time.monotonic() - began)
     ok("holding still" in daemon.state(), "half-open: it holds still, and the loop turns")
     received = lab.sim.stats()["received"]
     wait_for(lambda: lab.sim.stats()["received"]["file"] > 0, 20, "polls and downloads meanwhile")
-    jobs += insert(lab, 5, "meanwhile")
+    jobs += lab.insert_jobs(5, "meanwhile")
     is_(lab.sim.stats()["received"]["upload"], received["upload"], "half-open: no upload begins")
     proxy.resume()
-    daemon.wait_line("The database is back", 30)
+    daemon.wait_event("DB_UP", after="DB_DOWN")
     all_done(lab, jobs, "half-open: ")
-    is_((daemon.said(AWAY), daemon.said("nothing new is begun")), (1, 1), "half-open: said once")
+    is_((daemon.told("DB_DOWN"), daemon.told("LEASE_STILL")), (1, 1), "half-open: said once")
     # Only the listening connection: found by the proof that follows each reconnect.
     ears.pause()
     lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
-    daemon.wait_line("The listening connection is lost: a notification of our own did not arrive, polling until it is back. "
-                     "See whether something between drops connections", 30)
+    daemon.wait_event("LISTEN_DOWN", text="a notification of our own did not arrive.*See whether something between drops connections")
     ears.resume()
-    wait_for(lambda: daemon.said("Wake-ups by NOTIFY work") == 2, 60, "wake-ups again")
-    is_(daemon.said("Notifications do not arrive"), 0, "half-open: nobody is told to change his configuration")
+    wait_for(lambda: daemon.told("LISTEN_UP") == 2, 60, "wake-ups again")
+    is_(daemon.told("LISTEN_DOWN"), 1, "half-open: said once, and nobody is told to change his configuration")
     lab.sim.stop()
 
 
 @test
 def no_connection_left():
     lab = Lab(bouncer="") # a pooler has connections left
-    jobs, daemon = in_flight(lab, 10, processing_ms=500)
+    jobs, daemon = lab.in_flight(10, 500, **LONG)
     lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT 0", SUPERUSER)
     cut(lab)
-    daemon.wait_line(AWAY, 20)
-    jobs += insert(lab, 3, "meanwhile")
+    daemon.wait_event("DB_DOWN", seconds=20)
+    jobs += lab.insert_jobs(3, "meanwhile")
     tried = said_by_the_server(lab, "too many connections for role")
     wait_for(lambda: said_by_the_server(lab, "too many connections for role") > tried + 1, 60, "another attempt")
     ok("not ready" in daemon.state(), "connection limit: not ready")
     lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT -1", SUPERUSER)
-    daemon.wait_line("The database is back", 30)
+    daemon.wait_event("DB_UP", after="DB_DOWN")
     all_done(lab, jobs, "connection limit: ")
-    is_(daemon.said(AWAY), 1, "connection limit: said once")
+    is_(daemon.told("DB_DOWN"), 1, "connection limit: said once")
     lab.sim.stop()
     # From the start on: why is in the log.
     lab.postgres.execute("ALTER ROLE meshifyd CONNECTION LIMIT 0", SUPERUSER)
     daemon = lab.daemon("late", wait=False)
-    daemon.wait_line(f"{AWAY}: .*too many connections for role", 20)
+    daemon.wait_event("DB_DOWN", text="too many connections for role", seconds=20)
 
 
 def refuse(lab, rule):
@@ -330,26 +310,26 @@ def a_wrong_password():
     refuse(lab, "host all meshifyd 127.0.0.1/32 scram-sha-256\n")
     url = lab.postgres.url("meshifyd:wrong-8391", tcp=True)
     daemon = lab.daemon("guess", wait=False, **{"database.url": url, "database.listen": "off"})
-    daemon.wait_line(f"{AWAY}: .*password authentication failed.*, trying again in 300 s", 30)
+    daemon.wait_event("DB_DOWN", text="password authentication failed.*, trying again in 300 s")
     meanwhile(lab, lab.postgres.url("meshifyd:right", tcp=True))
     is_(said_by_the_server(lab, "password authentication failed"), 1, "wrong password: tried once in seconds")
-    is_(daemon.said("authentication failed"), daemon.said("is not ready") + 1, "wrong password: said once, and at the start")
-    ok(daemon.alive() and "8391" not in daemon.log(), "wrong password: it stays, and does not show it")
+    is_((daemon.told("DB_DOWN"), daemon.told("STARTED") <= 1), (1, True), "wrong password: said once, and at the start")
+    ok(daemon.alive() and "8391" not in daemon.output(), "wrong password: it stays, and does not show it")
     # Of LISTEN's own connection too: why it polls.
     daemon = lab.daemon("deaf", wait=False, **{"database.listen_url": url})
-    daemon.wait_line("There is no connection for LISTEN: .*password authentication failed.*listen_url", 30)
+    daemon.wait_event("LISTEN_DOWN", text="password authentication failed.*listen_url")
     lab.sim.config(starting_ms=0, processing_ms=50)
     job, _ = lab.insert_job("polled", IMAGE)
     lab.wait_status(job, "done", seconds=30)
-    is_(daemon.said("There is no connection for LISTEN"), 1, "wrong password for LISTEN: said once")
+    is_(daemon.told("LISTEN_DOWN"), 1, "wrong password for LISTEN: said once")
     daemon.stop()
     # While the server is away nobody knows; when it is back, the password is refused: said too.
     lab.postgres.stop()
     daemon = lab.daemon("later", wait=False, **{"database.url": url, "database.listen": "off"})
-    daemon.wait_line(f"{AWAY}: .*connection is refused", 20)
+    daemon.wait_event("DB_DOWN", text="connection is refused", seconds=20)
     lab.postgres.start()
-    daemon.wait_line(f"{AWAY}: .*password authentication failed", 30)
-    is_(daemon.said(f"{AWAY}: .*connection is refused"), 1, "and that the server was away is said once")
+    daemon.wait_event("DB_DOWN", text="password authentication failed")
+    is_(daemon.told("DB_DOWN", text="connection is refused"), 1, "and that the server was away is said once")
 
 
 @test
@@ -357,16 +337,16 @@ def time_limits():
     """55P03, 57014: a statement took longer than we allow, whatever the role does."""
     lab = Lab()
     lab.postgres.execute("ALTER ROLE meshifyd SET lock_timeout = 0", SUPERUSER)
-    jobs, daemon = in_flight(lab, 10, processing_ms=500, **{"database.lease": "6s"})
+    jobs, daemon = lab.in_flight(10, 500, **{"database.lease": "6s"})
     other = lab.postgres.connect(autocommit=False)
     other.cursor().execute("LOCK TABLE meshify.workers IN ACCESS EXCLUSIVE MODE")
-    daemon.wait_line("Not ready: the database refuses the heartbeat: .*lock timeout", 30)
+    daemon.wait_event("DB_DOWN", text="heartbeat.*lock timeout")
     ok("not ready: the database refuses the heartbeat" in daemon.state(), "lock time-out: not ready, and why")
-    wait_for(lambda: daemon.said("nothing new is begun") == 1, 20, "holding still")
+    wait_for(lambda: daemon.told("LEASE_STILL") == 1, 20, "holding still")
     other.rollback()
-    jobs += insert(lab, 3, "after it")
+    jobs += lab.insert_jobs(3, "after it")
     all_done(lab, jobs, "lock time-out: ")
-    ok(daemon.said("refuses the heartbeat") <= 2, "lock time-out: said once", daemon.said("refuses the heartbeat"))
+    ok(daemon.told("DB_DOWN") <= 2, "lock time-out: said once", daemon.told("DB_DOWN"))
     wait_for(lambda: ": ready;" in daemon.state(), 10, "it is ready again")
     lab.sim.stop()
 
@@ -380,7 +360,7 @@ def locked_rows():
     user, project = lab.add_user()
     before = lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", user)
     failing, _ = lab.insert_job("fails", f"{IMAGE}?fails", user=user, project=project)
-    (job, asset), (claimed, its_asset) = insert(lab, 2)
+    (job, asset), (claimed, its_asset) = lab.insert_jobs(2)
     locks = [lab.postgres.connect(autocommit=False) for _ in range(3)]
     locks[0].cursor().execute("SELECT FROM public.mesh_assets WHERE id = %s FOR UPDATE", (its_asset,))
     locks[1].cursor().execute("SELECT FROM public.profiles WHERE id = %s FOR UPDATE", (user,))
@@ -392,11 +372,11 @@ def locked_rows():
     locked, _ = lab.insert_job("locked", f"{IMAGE}?locked")
     wait_for(lambda: lab.job(locked)["status"] == "running", 20, "the claim")
     locks[2].cursor().execute("SELECT FROM public.jobs WHERE id = %s FOR UPDATE", (locked,))
-    others = insert(lab, 5, "other")
+    others = lab.insert_jobs(5, "other")
     wait_for(lambda: all(lab.job(j)["status"] == "done" for j, _ in others), 60, "the others")
     is_(lab.job(locked)["status"], "running", "a job that is locked waits")
     daemon.state()
-    is_(daemon.said(AWAY), 0, "locks: the connection is kept")
+    is_(daemon.told("DB_DOWN"), 0, "locks: the connection is kept")
     for lock in locks:
         lock.rollback()
     for j in (claimed, locked):
@@ -416,11 +396,11 @@ def a_listening_connection_that_is_lost():
     nobody = free_port()
     daemon = lab.daemon()
     lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd listen'", SUPERUSER)
-    daemon.wait_line(r"The listening connection is lost: [^\"]*, polling until it is back\. [^\"]*[Ss]ee the server's log", 30)
-    wait_for(lambda: daemon.said("Wake-ups by NOTIFY work") == 2, 60, "wake-ups again")
+    daemon.wait_event("LISTEN_DOWN", text="[Ss]ee the server's log")
+    wait_for(lambda: daemon.told("LISTEN_UP") == 2, 60, "wake-ups again")
     ok(True, "a lost listening connection: what to do is said, and it comes back")
     other = lab.daemon("other", wait=False, **{"database.listen_url": f"postgresql://meshifyd@127.0.0.1:{nobody}/meshify"})
-    line = other.wait_line(r'There is no connection for LISTEN: [^"]*', 60).group(0)
+    line = other.wait_event("LISTEN_DOWN", seconds=60).text
     ok("nothing listens there" in line and "polling instead. Check host and port in [database] listen_url, and" in line and line.endswith(" Or set listen = off."),
        "no listening connection: what to look at, in the URL that counts", line)
     lab.sim.config(starting_ms=0, processing_ms=50)
@@ -448,7 +428,7 @@ def a_listening_connection_that_flaps():
         return len(sessions) > 5 and len(beats) > 5
     wait_for(flapped, 90, "five losses and five heartbeats")
     ok(least > 3, "a listening connection that flaps: the lease is renewed in time", least)
-    is_(daemon.said("nothing new is begun|lease is lost"), 0, "a listening connection that flaps: nothing is held still")
+    is_(daemon.told("LEASE_STILL", "LEASE_LOST"), 0, "a listening connection that flaps: nothing is held still")
     lab.sim.stop()
 
 
@@ -465,7 +445,7 @@ def an_old_snapshot():
     lab.daemon(**LONG)
     lab.daemon("two", **LONG)
     for i in range(3):
-        jobs += insert(lab, 100, f"round{i}")
+        jobs += lab.insert_jobs(100, f"round{i}")
         wait_for(lambda: lab.count("done") == len(jobs), 120, "all done")
     reader.execute("SELECT count(*) FROM public.jobs")
     is_(reader.fetchone(), (0,), "an old snapshot: it stayed open")
@@ -487,22 +467,22 @@ def a_name_that_does_not_resolve():
                            pipe, hosts, mended)
     url = lab.postgres.url("meshifyd", tcp=True).replace("127.0.0.1", "database.example")
     daemon = lab.daemon(wait=False, wrapper=wrapper or (), **{"database.url": url, "database.listen": "off"})
-    daemon.wait_line("is not ready", 30)
+    daemon.wait_event("STARTED", level="warning")
     if not wrapper: # the name is at least not there
-        ok(daemon.said(AWAY) == 1, "a name that does not resolve: said once", daemon.log())
+        ok(daemon.told("DB_DOWN") == 1, "a name that does not resolve: said once", daemon.log())
         return
-    slowest, given_up, last = 0.0, f"{AWAY}: its name is not found in time", None
+    slowest, last = 0.0, None
 
     def turned(): # past the moment at which it gives up and asks again
         nonlocal slowest, last
         began = time.monotonic()
         daemon.state(30)
         slowest = max(slowest, time.monotonic() - began)
-        last = last or (time.monotonic() + 2 if daemon.said(given_up) else None)
+        last = last or (time.monotonic() + 2 if daemon.events("DB_DOWN", text="name is not found in time") else None)
         return last and time.monotonic() > last
     wait_for(turned, 60, "it to give up, and to ask again")
     ok(slowest < 3, "a resolver that hangs: the loop turns", slowest)
-    is_(daemon.said(given_up), 1, "a resolver that hangs: said once")
+    is_(daemon.told("DB_DOWN", text="name is not found in time"), 1, "a resolver that hangs: said once")
     with open(mended, "w", encoding="utf-8") as control:
         control.write("now\n")
     job, _ = lab.insert_job("found", IMAGE)
@@ -521,18 +501,18 @@ def through_pgbouncer():
         lab = Lab(bouncer=how)
         label = f"pgbouncer ({how}): "
         lab.sim.config(starting_ms=20, processing_ms=100)
-        jobs = insert(lab, 30)
+        jobs = lab.insert_jobs(30)
         daemons = [lab.daemon("one"), lab.daemon("two")]
-        jobs += insert(lab, 30, "more")
+        jobs += lab.insert_jobs(30, "more")
         all_done(lab, jobs, label)
         if how == "poll":
             for daemon in daemons:
-                daemon.wait_line("Notifications do not arrive: polling instead.*set listen_url", 60)
+                daemon.wait_event("LISTEN_DOWN", text="set listen_url", seconds=60)
             for what in ("polled", "polled again"): # each asks every second
                 job, _ = lab.insert_job(what, IMAGE)
                 lab.wait_status(job, "done")
-            is_([d.said("Notifications do not arrive") for d in daemons], [1, 1], f"{label}that it polls is said once")
-            is_([d.said("Wake-ups by NOTIFY work") for d in daemons], [0, 0], f"{label}what one says to oneself proves nothing")
+            is_([d.told("LISTEN_DOWN") for d in daemons], [1, 1], f"{label}that it polls is said once")
+            is_([d.told("LISTEN_UP") for d in daemons], [0, 0], f"{label}what one says to oneself proves nothing")
         is_([d.stop() for d in daemons], [0, 0], f"{label}they stop cleanly")
         is_(lab.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meshifyd' AND state <> 'idle'"), 0, f"{label}no transaction is left")
         lab.sim.stop()
@@ -540,7 +520,7 @@ def through_pgbouncer():
     lab = Lab()
     bouncer = Bouncer(lab.postgres, ["default_pool_size = 1"])
     lab.sim.config(starting_ms=20, processing_ms=100)
-    jobs = insert(lab, 20)
+    jobs = lab.insert_jobs(20)
     daemons = [lab.daemon(n, wait=False, **{"database.url": bouncer.url(), "database.listen": "off"}) for n in ("one", "two")]
     all_done(lab, jobs, "pgbouncer (one connection for all): ")
     is_([d.stop() for d in daemons], [0, 0], "pgbouncer (one connection for all): they stop cleanly")

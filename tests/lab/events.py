@@ -38,7 +38,7 @@ class Event:
         except ValueError:
             return None
 
-    def is_one(self, names, text, level, **fields):
+    def is_one(self, names, text=None, level=None, **fields):
         """Whether it has one of the names, if there are any, these fields, and a message that the pattern `text` finds."""
         return ((not names or self.id in [IDS[name] for name in names]) and level in (None, self.level) and
                 all(self.known.get(name) == str(value) for name, value in fields.items()) and

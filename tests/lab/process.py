@@ -85,13 +85,21 @@ class Process:
     def log(self, last=None):
         return "\n".join(self.lines[-last:] if last else self.lines)
 
+    def output(self):
+        """All of it, as it was written."""
+        return "\n".join(self.raw)
+
     # --- what it logged, by name: see events.py ---
 
-    def events(self, *names, text=None, level=None, since=0, **fields):
+    def events(self, *names, text=None, level=None, since=0, after=None, **fields):
         """Those of these names in include/base/catalog.h, with these fields (job, prediction, state, fault, attempt) and
         level. `text` is a pattern: for what the other side said, or where an id stands for more than one message. `since`
-        is an answer of mark()."""
-        return [e for e in list(self._events)[since:] if e.is_one(names, text, level, **fields)]
+        is an answer of mark(); `after` the name of an event: those after the last of that name."""
+        events = list(self._events)[since:]
+        if after:
+            last = max((i for i, e in enumerate(events) if e.is_one([after])), default=len(events))
+            events = events[last:]
+        return [e for e in events if e.is_one(names, text, level, **fields)]
 
     def told(self, *names, **how):
         """How often."""

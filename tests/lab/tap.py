@@ -10,6 +10,8 @@ from .process import end_all
 _count = 0
 _failed = 0
 _tests = []
+_wanted = os.environ.get("CASE", "")
+_found = not _wanted
 
 
 def ok(condition, what, detail=""):
@@ -36,15 +38,18 @@ def test(function):
 
 
 def cases(table, name=lambda case: case[0]):
-    """The rows of a table, or those whose `name(row)` the pattern in CASE finds."""
-    wanted = os.environ.get("CASE", "")
-    return [case for case in table if re.search(wanted, str(name(case)))]
+    """The rows of a table; with CASE, a pattern, those whose `name(row)` it finds."""
+    global _found
+    wanted = [case for case in table if re.search(_wanted, name(case))]
+    _found = _found or bool(wanted)
+    return wanted
 
 
 def main():
     """Runs the functions marked as tests, in their order, or those that the command line names; one that raises has
     failed."""
-    for test_ in [t for t in _tests if t.__name__ in sys.argv[1:]] or _tests:
+    named = [t for t in _tests if t.__name__ in sys.argv[1:]]
+    for test_ in named or _tests: # those that other files have may be named, too: see `prove … ::`
         name = test_.__name__.replace("_", " ")
         print(f"# {name}", flush=True)
         try:
@@ -53,5 +58,7 @@ def main():
             ok(False, name, traceback.format_exc())
         said = end_all()
         ok(not said, f"{name}: everything ended cleanly", "\n".join(said[:40]))
+    if not _found:
+        ok(False, f"no case is called {_wanted}")
     print(f"1..{_count}", flush=True)
     sys.exit(1 if _failed else 0)
