@@ -39,7 +39,9 @@ typedef enum JobState {
 } JobState;
 
 typedef enum JobEvent {
-    EV_OK,     /* what we waited for went well */
+    EV_MORE = -2, /* the stage that tells it goes on with its next request; the grid is not asked */
+
+    EV_OK = 0, /* what we waited for went well */
     EV_STEP,   /* this step of the pipeline is done; another follows */
     EV_ELSE,   /* the other answer; the grid's notes say which */
     EV_WAIT,   /* not there yet, or not now: the same again later, uncounted */

@@ -31,7 +31,7 @@ JobEvent download_check(const Config *c, const char *url, Fault *reterr);
 int download_ask(const Config *c, const char *url, const Download *d, int sink_fd, Hash *hash,
                  HttpRequest *ret);
 
-/* EV_OK: all of it is there. EV_ELSE: a redirect to reply->redirect, which passed the check. EV_WAIT,
+/* EV_OK: all of it is there. EV_MORE: a redirect to reply->redirect, which passed the check. EV_WAIT,
  * EV_RETRY, EV_FINAL with a fault. `d` says what is worth keeping: when size_bytes is 0, nothing is. */
 JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fault *reterr);
 

@@ -80,7 +80,7 @@ static void downloaded(void *userdata, HttpReply *reply) {
         no_room(t, reply->local_errno);
         return;
     }
-    if (ev == EV_ELSE) { /* a redirect that passed the check */
+    if (ev == EV_MORE) { /* a redirect that passed the check */
         d->redirects++;
         free(d->redirect);
         d->redirect = TAKE(reply->redirect);

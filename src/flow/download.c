@@ -69,7 +69,7 @@ static JobEvent check_redirect(const Config *c, const HttpReply *reply, Fault *r
     if (to[0] != '/' && check_host(c, to, reterr) != EV_OK)
         return EV_FINAL;
     if (to[0] != '/' && str_is_graphic(to))
-        return EV_ELSE;
+        return EV_MORE;
     fault_set(reterr, FAULT_OUTPUT_UNREACHED, "HTTP %d to what is no URL: %.100s", reply->code, to);
     return EV_WAIT;
 }

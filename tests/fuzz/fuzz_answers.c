@@ -457,7 +457,7 @@ static void download(const HttpReply *r, unsigned how) {
         if ((r->code != 200 && r->code != 206) || r->body_size == 0 || d.size_bytes == 0 ||
             (r->end != HTTP_ANSWERED && d.size_bytes != d.total_bytes))
             abort();
-    } else if (ev == EV_ELSE) {
+    } else if (ev == EV_MORE) {
         if (r->code / 100 != 3 || how % 8 >= DOWNLOAD_REDIRECTS_MAX)
             abort();
         is_fetchable(fetched.redirect);

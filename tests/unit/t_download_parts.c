@@ -232,7 +232,7 @@ static void test_between_parts(void **state) {
         { HTTP_UNSENT, 0, 0, 0, EV_WAIT, 300 },
         { HTTP_ANSWERED, 429, 10, 10, EV_WAIT, 300 },
         { HTTP_ANSWERED, 503, 10, 10, EV_WAIT, 300 },
-        { HTTP_ANSWERED, 302, 0, 0, EV_ELSE, 300 },
+        { HTTP_ANSWERED, 302, 0, 0, EV_MORE, 300 },
         { HTTP_SINK, 0, 0, 0, EV_WAIT, 0 }, /* nobody knows what lies in the spool */
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
