@@ -1,4 +1,7 @@
-/* A prediction can hold logs of megabytes, and an answer from elsewhere whatever it likes. */
+/* An answer about one prediction, kept small as it comes: a prediction can hold logs of
+ * megabytes, and an answer from elsewhere whatever it likes. What a stage reads becomes the
+ * reply's body; what was too large is named in it. What the members mean is told by predict.c,
+ * poll.c and replicate.c. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +34,7 @@ typedef struct Answer {
     bool is_bad; /* not JSON: the rest of it is let go */
 } Answer;
 
+/* What is no JSON does not end the transfer: the status still says what it is about. */
 static int feed(HttpSieve *s, const char *bytes, size_t size) {
     Answer *a = (Answer *) s;
     int r = a->is_bad ? 0 : sift_feed(&a->sift, bytes, size);
@@ -39,6 +43,7 @@ static int feed(HttpSieve *s, const char *bytes, size_t size) {
     return r == -EBADMSG ? 0 : r;
 }
 
+/* A stage can tell "no output" from "an output that is too large", which is another fault. */
 static int name_too_large(const Sift *sift) {
     json_t *names = json_array();
 

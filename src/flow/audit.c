@@ -1,4 +1,6 @@
-/* What the audit looks for, and what it finds. */
+/* The audit's part of a look: purchases of jobs that ended, or whose worker died, that may have
+ * been made all the same. The database names them, a listing is searched for them, and what is
+ * found is written down, so that it can be cancelled. When that is done is daemon/audit.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@ void audit_list_done(AuditList *list) {
     *list = (AuditList){ 0 };
 }
 
+/* The age of the oldest row tells how far back the listing has to be read. */
 int audit_read(const PGresult *res, AuditList *ret) {
     int n = PQnfields(res) == COLUMNS ? PQntuples(res) : -1;
     AuditList list = { 0 };
@@ -54,6 +57,8 @@ int audit_read(const PGresult *res, AuditList *ret) {
     return 0;
 }
 
+/* Two lists of the same length: which purchase, and which prediction. A shortage of memory
+ * forgets this pair only; the next audit finds it again. */
 void audit_found(Wanted *w, const char *id) {
     const LostPurchase *row = (const LostPurchase *) w;
     AuditList *list = row->list;
@@ -71,6 +76,8 @@ void audit_found(Wanted *w, const char *id) {
     list->predictions.size = predictions;
 }
 
+/* A page may break off in its middle and be read again: what it showed counts only when the page
+ * is whole. */
 void audit_page(AuditList *list, bool is_good) {
     if (is_good) {
         list->sure.n = list->n_found;

@@ -1,4 +1,6 @@
-/* The claim: what is asked of the database, and how a row becomes a job. */
+/* The claim: what is asked of the database, and how one of its rows becomes a job, with
+ * everything that was bought for it before. A row that can't be read must not be lost, nor be
+ * bought for: it becomes a job that fails with a fault. Where a job begins is core/job.c's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +30,12 @@ enum { /* columns of meshify.claimed */
     COLUMNS,
 };
 
+/* Times that a job's worker died, or its end was refused. Such a job takes others of the same
+ * worker with it, so it is given up. */
 #define CRASHES_MAX 5
 
+/* `only_bought`: while the lane of purchases is held, only jobs are worth claiming that need
+ * none. */
 int claim_ask(const Config *c, const char *worker, unsigned free_slots, bool only_bought,
               DbRequest *ret) {
     *ret = (DbRequest){ .sql = "SELECT * FROM meshify.claim($1, $2, $3, $4)" };
@@ -42,6 +48,8 @@ int claim_ask(const Config *c, const char *worker, unsigned free_slots, bool onl
     return 0;
 }
 
+/* The worker tells which jobs it has; the answer has those that it should have as well, which it
+ * claimed when the answer was lost. */
 int claim_ask_compare(const char *worker, Job *const *known, size_t n, DbRequest *ret) {
     StrBuf ids = { 0 };
     int r = strbuf_add(&ids, "{", 1);
@@ -59,6 +67,7 @@ int claim_ask_compare(const char *worker, Job *const *known, size_t n, DbRequest
     return r;
 }
 
+/* Another number of columns is another version's, which the check of the schema has refused. */
 static bool readable(const PGresult *res, int row) {
     return res && PQnfields(res) == COLUMNS && row < PQntuples(res);
 }
@@ -74,10 +83,12 @@ static uint64_t number(const PGresult *res, int row, int column) {
     return n > 0 ? (uint64_t) n : 0;
 }
 
+/* Row 0 is about the queue, not about a job. */
 uint64_t claim_next_usec(const PGresult *res) {
     return readable(res, 0) && text(res, 0, COL_NEXT) ? number(res, 0, COL_NEXT) : UINT64_MAX;
 }
 
+/* The lists are texts of ids, of 36 characters each, so none is a part of another. */
 static bool names(const PGresult *res, int column, const char *job_id) {
     const char *ids = readable(res, 0) ? text(res, 0, column) : NULL;
 
@@ -107,6 +118,8 @@ static int copy_text(const json_t *row, const char *name, char **ret) {
     return text_there && !*ret ? -ENOMEM : 0;
 }
 
+/* One purchase out of the JSON that the claim brings. Ages are told, not times: the database's
+ * clock and ours need not agree. What the rest of the job could not do without is checked here. */
 static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     static const char *const states[] = {
         [PURCHASE_INTENDED] = "intended", [PURCHASE_BOUGHT] = "bought",
@@ -199,7 +212,8 @@ static int read_member(const json_t *input, const char *name, char **ret, Fault 
     return (*ret = strdup(json_string_value(value))) ? 0 : -ENOMEM;
 }
 
-/* `too_large`: its size, when the database did not answer it for that; else 0. */
+/* `too_large` is the input's size when the database did not send it for that; else 0. The limit
+ * is the project's setting, so that one user's book of a prompt costs neither memory nor money. */
 static int read_input(Job *j, const char *input_data, uint64_t too_large) {
     _cleanup_(json_unrefp) json_t *input =
         input_data ? json_parse(input_data, strlen(input_data)) : NULL;
@@ -231,7 +245,8 @@ static int read_id(char to[37], const char *id) {
     return 0;
 }
 
-/* Was anything bought for it, or may it have been? What was refused, or never sent, is not. */
+/* Was anything bought for it, or may it have been? A job that is too old fails only where it was
+ * not: what was paid for is fetched. */
 static bool is_begun(const Job *j) {
     for (size_t i = 0; i < j->n_purchases; i++)
         if (j->purchases[i].prediction_id ||
@@ -240,7 +255,8 @@ static bool is_begun(const Job *j) {
     return false;
 }
 
-/* What makes a job not worth a purchase, though its row can be read. */
+/* What makes a job not worth a purchase, though its row can be read. The owner is compared
+ * because a job row can name any asset: a user must not pay for, or replace, another one's mesh. */
 static void check(Job *j, const Config *c, const PGresult *res, int row) {
     const char *owner = text(res, row, COL_OWNER);
 
@@ -257,6 +273,8 @@ static void check(Job *j, const Config *c, const PGresult *res, int row) {
         fault_set(&j->fault, FAULT_TOO_OLD, "older than max_age");
 }
 
+/* Every row becomes a job, with a fault where something is wrong; an error means that the row
+ * stays for a later claim. */
 int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec, Job **ret) {
     _cleanup_(job_freep) Job *j = NULL;
     const char *cancel;

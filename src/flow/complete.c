@@ -1,4 +1,6 @@
-/* The calls that close a job or hand it back, and what their answers mean. */
+/* The calls that close a job or hand it back to the queue, and what their answers mean. Each is
+ * one transaction in the database that closes the job, its asset and the refund together, so none
+ * of them is done without the others. When which call is made is core/job.c's and the daemon's. */
 #include <errno.h>
 #include <string.h>
 
@@ -16,7 +18,8 @@
 
 /* --- closing ------------------------------------------------------------------------------- */
 
-/* The purchase whose result a step used: its newest success; of the last one, the live purchase. */
+/* The purchase whose result a step used: its newest success; of the last step, the live
+ * purchase. */
 static const Purchase *used_of(const Job *j, size_t step) {
     const Purchase *used = NULL;
 
@@ -31,23 +34,26 @@ static const Purchase *used_of(const Job *j, size_t step) {
     return used;
 }
 
-/* The model that it was bought of, which the configuration may not name any more. */
+/* The model that it was bought of; the configuration may name another one by now. */
 static const char *model_of(const Purchase *p, const Step *s) {
     return p->model ? p->model : s->model;
 }
 
-/* What old frontends read of a model is its bare version, where there is one. */
+/* Older frontends read the bare version of a model, where there is one. */
 static const char *version_of(const char *model) {
     const char *colon = strchr(model, ':');
 
     return colon && strncmp(model, "deployment:", 11) != 0 ? colon + 1 : model;
 }
 
-/* json_pack()'s "s*" would take want of memory for want of a value. */
+/* Sets a member where there is a text. json_pack()'s "s*" would do the same, but takes want of
+ * memory for want of a value. */
 static int set_known(json_t *object, const char *key, const char *text) {
     return text ? json_object_set_new(object, key, json_string(text)) : 0;
 }
 
+/* What the row of the asset keeps of how the mesh was made. The names of the members are those
+ * that existing frontends read. */
 static json_t *result_meta(const Job *j) {
     json_t *steps = json_array(), *urls = json_array(), *meta = NULL;
     int r = json_array_append_new(urls, json_string(j->output_url));
@@ -80,7 +86,8 @@ static json_t *result_meta(const Job *j) {
     return NULL;
 }
 
-/* What the rows of a job that is done say of its mesh: the parameters behind those that name the job. */
+/* Adds what the rows of a job that is done say of its mesh: the parameters that follow those that
+ * name the job. */
 static int add_mesh(const Job *j, DbRequest *ret) {
     _cleanup_(json_unrefp) json_t *meta = result_meta(j);
     _cleanup_(json_unrefp) json_t *data =
@@ -119,6 +126,8 @@ int complete_done_ask(const char *worker, const Job *j, DbRequest *ret) {
     return 0;
 }
 
+/* Sentence and word only: what went wrong in detail is for the log, and may have names of
+ * services in it. */
 int complete_fail_ask(const char *worker, const Job *j, DbRequest *ret) {
     const FaultInfo *info =
         fault_info(j->fault.code == FAULT_NONE ? FAULT_INTERNAL : j->fault.code);
@@ -149,6 +158,7 @@ bool complete_is_parked(const PGresult *res) {
     return PQntuples(res) == 1 && strcmp(PQgetvalue(res, 0, 0), "parked") == 0;
 }
 
+/* Closing calls are repeated when their answer was lost, so "closed already" is a success. */
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
 
@@ -165,6 +175,8 @@ JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
 
 /* --- handing back -------------------------------------------------------------------------- */
 
+/* Some faults have a smaller number of tries than the configuration allows: each try of them may
+ * be billed. */
 bool complete_is_last_attempt(const Config *c, const Job *j) {
     const FaultInfo *info = fault_info(j->fault.code);
 
@@ -172,14 +184,17 @@ bool complete_is_last_attempt(const Config *c, const Job *j) {
            (j->attempts >= c->max_attempts || (info->most > 0 && j->attempts >= info->most));
 }
 
-/* Requests in vain that the service lost: each makes the next wait longer, within bounds, for what is lost in
- * an outage says nothing of the job. */
+/* Requests that the service lost before they bought anything. Each makes the next wait longer,
+ * but only up to a bound: what is lost in an outage says nothing about the job. */
 static unsigned lost_requests(const Job *j) {
     unsigned n = j->give_up && j->pipeline ? job_given_up(j) : 0;
 
     return n < LOST_MAX ? n : LOST_MAX;
 }
 
+/* Without a fault (a drain, a lane that is held) the job comes back as it is, at once and
+ * uncounted. Waiting that the job did not cause is taken off the time that counts against its
+ * limit. */
 HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance) {
     const FaultInfo *info = fault_info(j->fault.code);
     uint64_t worked = now_usec - j->claimed_usec;
@@ -200,8 +215,8 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
     return h;
 }
 
-/* The purchases that the job goes back without: one that was surely not made, or the strays. `*ret` stays NULL when
- * there are none. */
+/* The purchases that the job goes back without: the one that surely was not made, or strays,
+ * whose step the configuration does not have any more. `*ret` stays NULL when there are none. */
 static int without_what(const Job *j, json_t **ret) {
     _cleanup_(json_unrefp) json_t *all = NULL;
 
@@ -228,6 +243,8 @@ static int without_what(const Job *j, json_t **ret) {
     return 0;
 }
 
+/* Giving up a purchase and handing the job back is one call: in between, another worker could
+ * buy. */
 int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret) {
     _cleanup_(json_unrefp) json_t *without = NULL;
     _cleanup_free_ char *text = NULL;

@@ -1,4 +1,6 @@
-/* The download: which host, from which byte, and whether it is the right file. */
+/* The download of a mesh: from which host, from which byte, and whether it is the right file in
+ * the end. The URL comes from a model's output, so from outside: only hosts that are configured
+ * are asked, and only public addresses. The transfer itself is io/http.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +11,9 @@
 #include "core/verdict.h"
 #include "flow/download.h"
 
-/* The host and port of an http(s) URL, in letters that nobody reads in two ways: what libcurl would decode, or turn
- * into other letters, and what may stand before '@', is refused. */
+/* The host and port of an http(s) URL, made of letters that nobody reads in two ways. What
+ * libcurl would decode, or turn into other letters, is refused, and so is a login before '@': the
+ * host that was checked must be the one that is asked. */
 static bool host_of(const char *url, char host[static 256], unsigned *ret_port, bool *ret_secure) {
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
@@ -54,6 +57,8 @@ static JobEvent check_host(const Config *c, const char *url, Fault *reterr) {
     return EV_FINAL;
 }
 
+/* A blank or a control character would end the request line early, in the eyes of some server on
+ * the way. */
 JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
     if (str_is_graphic(url))
         return check_host(c, url, reterr);
@@ -61,8 +66,8 @@ JobEvent download_check(const Config *c, const char *url, Fault *reterr) {
     return EV_FINAL;
 }
 
-/* Where a redirect may lead. What libcurl could make no URL of, a later one encodes, leads nowhere: the host
- * is asked again. */
+/* Each hop of a redirect is checked as the first URL was. What libcurl could make no URL of, a
+ * later one encodes, leads nowhere: the host is asked again. */
 static JobEvent check_redirect(const Config *c, const HttpReply *reply, Fault *reterr) {
     const char *to = reply->redirect;
 
@@ -79,6 +84,8 @@ void download_done(Download *d) {
     *d = (Download){ 0 };
 }
 
+/* A part is asked for only together with If-Range: where the file has changed, the host sends it
+ * all, and we begin anew. */
 int download_ask(const Config *c, const char *url, const Download *d, int sink_fd, Hash *hash,
                  HttpRequest *ret) {
     *ret = (HttpRequest){
@@ -101,8 +108,9 @@ int download_ask(const Config *c, const char *url, const Download *d, int sink_f
 
 /* --- parts --------------------------------------------------------------------------------- */
 
-/* What tells this file from another under the same name (RFC 9110, 13.1.5): a strong ETag, and where
- * there is none at all, the date. Only what can stand in a header again. */
+/* What tells this file from another one under the same name (RFC 9110, 13.1.5): a strong ETag,
+ * and where there is none at all, the date. "" where nothing can be trusted: a weak ETag says
+ * "much the same", not "the same bytes". */
 static const char *validator_of(const HttpReply *reply) {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ,:";
@@ -121,7 +129,8 @@ static const char *validator_of(const HttpReply *reply) {
     return n >= 2 && reply->etag[0] == '"' && reply->etag[n - 1] == '"' ? reply->etag : "";
 }
 
-/* Digits and nothing else, up to `end`, which it must come to. Moves behind it. */
+/* Digits and nothing else up to `end`, which is moved behind: strtoull() would take a sign and
+ * blanks. */
 static bool take_number(const char **at, char end, uint64_t *ret) {
     uint64_t n = 0;
     const char *p = *at;
@@ -136,6 +145,7 @@ static bool take_number(const char **at, char end, uint64_t *ret) {
     return true;
 }
 
+/* The date need not come with a 206; an ETag has to. */
 static bool is_same_file(const Download *d, const HttpReply *reply) {
     if (reply->encoded ||
         (reply->crc32c[0] && d->crc32c[0] && strcmp(reply->crc32c, d->crc32c) != 0))
@@ -146,7 +156,8 @@ static bool is_same_file(const Download *d, const HttpReply *reply) {
            strcmp(reply->modified, d->validator) == 0; /* need not come again */
 }
 
-/* Is this part the rest, or the beginning of the rest, of what is there? */
+/* Is this part the rest, or the beginning of the rest, of what is there? Content-Range is checked
+ * in all its numbers: a part in the wrong place gives a file of the right size. */
 static bool goes_on(const Download *d, const HttpReply *reply, uint64_t *ret_total) {
     const char *at = reply->range + 6;
     uint64_t first, last, n = reply->body_size;
@@ -159,7 +170,8 @@ static bool goes_on(const Download *d, const HttpReply *reply, uint64_t *ret_tot
            is_same_file(d, reply);
 }
 
-/* The bytes of a 200 or 206 have come, or some of them. */
+/* The bytes of a 200 or 206 have come, or some of them. A transfer that breaks off goes on from
+ * where it was; one that gets further each time is not counted as an attempt. */
 static JobEvent hear_bytes(const HttpReply *reply, Download *d, Fault *reterr) {
     uint64_t total = reply->length;
 
@@ -197,6 +209,8 @@ static JobEvent hear_bytes(const HttpReply *reply, Download *d, Fault *reterr) {
     return EV_WAIT;
 }
 
+/* 403 and 404 mean that the output was removed, an hour after the prediction: only buying again
+ * helps. Everything else may pass. */
 JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fault *reterr) {
     d->farther = false;
     switch (reply->end) {
@@ -243,7 +257,7 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fau
     return EV_WAIT;
 }
 
-/* Of four bytes, the highest first. */
+/* Base64 of four bytes, the highest first, as x-goog-hash has them. */
 static void write_base64(uint32_t n, char to[static 9]) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -253,6 +267,7 @@ static void write_base64(uint32_t n, char to[static 9]) {
     memcpy(to + 6, "==", 3);
 }
 
+/* Google's storage promises a CRC-32C; other hosts promise nothing, and TLS has to do. */
 JobEvent download_verify(const Download *d, uint32_t crc32c, Fault *reterr) {
     char ours[9];
 

@@ -1,4 +1,6 @@
-/* Reads Replicate's listing. */
+/* Reads Replicate's listing of predictions, page by page, to find what was bought when an answer
+ * was lost. Pages have many megabytes and are never held: each prediction is shown and forgotten.
+ * Which of them is wanted is wanted.c's, and when a purchase was surely not made is look.c's. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +14,7 @@
 #include "flow/listing.h"
 #include "flow/replicate.h"
 
+/* How far Replicate's clock may be from the database's, by which intents are dated. */
 #define SKEW_SECONDS 300
 #define CURSOR_MAX 2048
 #define TIMEOUT_USEC (UINT64_C(300) * 1000000) /* a page of many megabytes takes its time */
@@ -30,7 +33,8 @@ static const SiftPlan plan = {
 };
 #define LARGE_INPUT (1u << 1) /* its bit in the plan above */
 
-/* "2026-03-20T10:00:00.123Z"; INT64_MIN: it is none. */
+/* "2026-03-20T10:00:00.123Z" in seconds; INT64_MIN: it is none. Only Z is taken, since the API
+ * writes nothing else. */
 static int64_t epoch_of(const char *text) {
     struct tm tm = { 0 };
     const char *end = text ? strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
@@ -40,6 +44,7 @@ static int64_t epoch_of(const char *text) {
     return end && strcmp(end, "Z") == 0 ? (int64_t) timegm(&tm) : INT64_MIN;
 }
 
+/* One prediction was read. The newest come first; where they do not, no page may be left out. */
 static int item(void *userdata, const json_t *record, unsigned large) {
     Listing *l = userdata;
     const char *id = json_text(record, "id"), *source = json_text(record, "source");
@@ -66,7 +71,8 @@ static int feed(HttpSieve *s, const char *bytes, size_t size) {
     return 0; /* the status says more of a page that is no JSON */
 }
 
-/* Where it is no listing, what it says of itself is the reply's body. */
+/* Where the answer is no listing, its members are the reply's body, in which replicate.c looks
+ * for the reason. */
 static int end(HttpSieve *s, HttpReply *reply) {
     Listing *l = (Listing *) s;
     int r = l->is_bad || l->no_memory ? 0 : sift_end(&l->sift);
@@ -95,6 +101,8 @@ void listing_done(Listing *l) {
     *l = (Listing){ 0 };
 }
 
+/* The API filters by the time of creation, so that an account with a million predictions costs a
+ * page or two. */
 int listing_ask(const Config *c, Listing *l, HttpRequest *ret) {
     time_t from = (time_t) (l->from_epoch - SKEW_SECONDS);
     _cleanup_free_ char *path = NULL;
@@ -122,8 +130,8 @@ int listing_ask(const Config *c, Listing *l, HttpRequest *ret) {
 
 /* --- the next page ----------------------------------------------------------------------------- */
 
-/* What stands for itself in the value of a query's parameter (RFC 3986); + stays what the other side
- * takes it for. */
+/* What stands for itself in the value of a query's parameter (RFC 3986). A plus sign stays what
+ * the other side takes it for. */
 static bool is_plain(char c) {
     return isalnum((unsigned char) c) || (c && strchr("-._~!$'()*+,;:@/?=", c));
 }
@@ -132,7 +140,8 @@ static bool is_escape(const char *p) {
     return p[0] == '%' && isxdigit((unsigned char) p[1]) && isxdigit((unsigned char) p[2]);
 }
 
-/* The cursor in a URL, as it may stand in another. 0, -EBADMSG (it has none), -ENOMEM. */
+/* The cursor of the next page, as it may stand in a URL of ours; the rest of `next` is not used,
+ * since a URL that an answer names must not get the token. 0, -EBADMSG (it has none), -ENOMEM. */
 static int cursor_of(const char *url, char **ret) {
     const char *at = strchr(url, '?');
     StrBuf text = { 0 };
@@ -154,8 +163,9 @@ static int cursor_of(const char *url, char **ret) {
     return r;
 }
 
-/* Goes on to the page that `next` names, unless that leads round in a circle: the mark is moved to where
- * we are after 1, 2, 4, … pages, and so stands within any circle in the end. */
+/* Goes on to the page that `next` names, unless that leads round in a circle. The mark is moved
+ * to where we are after 1, 2, 4, … pages (Brent's way to find a cycle), and so it stands within
+ * any circle in the end. */
 static int go_on(Listing *l, const char *next) {
     char *cursor = NULL;
     int r = cursor_of(next, &cursor);
@@ -178,6 +188,8 @@ static int go_on(Listing *l, const char *next) {
     return 1;
 }
 
+/* 1: there is another page; 0: this was the last one. A half-read listing must never count as a
+ * whole one: "not found" would become "buy again". */
 int listing_hear(Listing *l, const HttpReply *reply, Fault *reterr) {
     const json_t *next = json_object_get(l->sift.root, "next");
     int r = 0;
@@ -206,6 +218,7 @@ bool listing_has_reached(const Listing *l, int64_t from_epoch) {
 
 /* --- what may be bought ------------------------------------------------------------------------ */
 
+/* Counted as core/sift.c counts when it reads the same input in a listing. */
 static size_t cost_of(const json_t *value) {
     size_t cost = VALUE_COST, i;
     const char *key;
@@ -220,6 +233,8 @@ static size_t cost_of(const json_t *value) {
     return cost;
 }
 
+/* What a look could not find is not bought: half of the limit is left for defaults that a
+ * provider adds. */
 bool listing_can_show(const json_t *input) {
     return cost_of(input) <= LISTING_INPUT_MAX / 2; /* a provider adds defaults */
 }

@@ -1,4 +1,7 @@
-/* A purchase whose answer is lost: what was found of it, and when it was surely not made. */
+/* A purchase whose answer was lost: what was found of it, and when it was surely not made. Only
+ * two whole listings, asked for after the request can have arrived at the latest, prove that
+ * nothing was bought. The listing is read by listing.c, which serves all such jobs at once
+ * (daemon/looking.c). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +14,8 @@
 #define LOOK_FIRST_USEC SECOND       /* an answer that was lost: the listing knows soon */
 #define LOOK_APART_USEC (5 * SECOND) /* between the two looks that may give up */
 
+/* The first look comes soon, since most lost answers are of purchases that were made. After that,
+ * looks are aimed at the moment from which they may give up. */
 uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {
     const Purchase *p = job_purchase(j);
     uint64_t next;
@@ -29,6 +34,7 @@ uint64_t look_delay_usec(const Job *j, uint64_t now_usec, double chance) {
     return next > now_usec ? next - now_usec : 0;
 }
 
+/* Another row of this job has the id, or the database said that it is another job's. */
 static bool is_known(const Job *j, const char *id) {
     for (size_t i = 0; i < j->n_not_ours; i++)
         if (strcmp(j->not_ours[i], id) == 0)
@@ -39,6 +45,8 @@ static bool is_known(const Job *j, const char *id) {
     return false;
 }
 
+/* A list, since equal inputs may have been bought by several jobs: the ids are tried one after
+ * the other. */
 bool look_found(Job *j, const char *id) {
     char **all, *copy;
 
@@ -63,6 +71,7 @@ void look_forget(Job *j) {
         free(j->found[--j->n_found]);
 }
 
+/* The id is not ours yet: the database decides when it is recorded. */
 bool look_take(Job *j, uint64_t now_usec) {
     if (j->n_found == 0)
         return false;
@@ -73,6 +82,7 @@ bool look_take(Job *j, uint64_t now_usec) {
     return true;
 }
 
+/* All that would lead to buying again is asked for here, and each doubt means another look. */
 JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec, Fault *reterr) {
     const Purchase *p = job_purchase(j);
     bool is_blind = j->look_is_blind;
@@ -97,6 +107,7 @@ JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
     return EV_ELSE;
 }
 
+/* Another row has this id: it must not be tried again. */
 int look_refuse(Job *j) {
     char **all;
 

@@ -1,4 +1,6 @@
-/* Reads notifications, and decides when the next claim is made. */
+/* Reads notifications, and decides when the next claim is made. A notification is a hint only: it
+ * may be lost, doubled, or sent by anybody who can connect, so the queue is polled as well, and a
+ * flood of hints makes no more claims than a few a second. Listening itself is the daemon's. */
 #include <string.h>
 
 #include "base/json.h"
@@ -11,6 +13,8 @@
 #define SPREAD_MAX_USEC 50000
 #define POLL_ALONE_USEC 1000000 /* without LISTEN */
 
+/* The channel of jobs says nothing but "there is work": each worker claims, and the database
+ * tells who gets it. */
 Notify notify_read(const char *channel, const char *payload) {
     static const struct {
         const char *name;
@@ -41,17 +45,22 @@ Notify notify_read(const char *channel, const char *payload) {
     return n;
 }
 
+/* Without LISTEN there are no hints at all, and a job would wait for half a minute. */
 static uint64_t poll_usec(const Config *c, bool listening) {
     return listening || c->poll_interval_usec < POLL_ALONE_USEC ? c->poll_interval_usec
                                                                 : POLL_ALONE_USEC;
 }
 
+/* A lease survives two lost heartbeats. Heartbeats bring cancels as well, so without LISTEN they
+ * come as often as the queue is polled. */
 uint64_t notify_beat_usec(const Config *c, bool listening) {
     uint64_t third = c->lease_usec / 3, poll = poll_usec(c, listening);
 
     return !listening && poll < third ? poll : third;
 }
 
+/* The earliest of three: the next poll, the time at which a waiting job comes due, and a hint.
+ * Several workers spread their claims, which would otherwise meet at the same rows. */
 uint64_t notify_when(const NotifyPlan *plan, const Config *c, bool listening, unsigned workers,
                      unsigned free_slots, double chance) {
     uint64_t spread = workers > 1 ? (uint64_t) (chance * (double) workers * SPREAD_USEC) : 0;

@@ -1,4 +1,7 @@
-/* How often a prediction is asked for, and what the answer means for its job. */
+/* How often a prediction is asked for, and what the answer means for its job: which URL is the
+ * mesh, which words of an error mean that trying again may help. A read costs nothing, a purchase
+ * does; so a read is repeated as long as it takes, and a purchase only for errors that are known
+ * to pass. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +21,8 @@
 
 #define URL_MAX 8192
 
+/* A tenth of the prediction's age: a model that takes ten minutes is not asked each second.
+ * Chance keeps many jobs from asking in step. */
 uint64_t poll_delay_usec(const Config *c, uint64_t age_usec, double chance) {
     uint64_t d = age_usec / 10;
 
@@ -35,6 +40,7 @@ int poll_ask(const Config *c, const Job *j, HttpRequest *ret) {
 
 /* --- outputs ------------------------------------------------------------------------------- */
 
+/* A data: URI is no URL here: the mesh would be in the database. */
 static const char *url_of(const json_t *value) {
     const char *s = json_string_value(value);
 
@@ -44,6 +50,7 @@ static const char *url_of(const json_t *value) {
                : NULL;
 }
 
+/* The name's ending, without the query that signed URLs have. */
 static bool ends_in(const char *url, const char *const *endings) {
     size_t n = strcspn(url, "?#");
 
@@ -56,7 +63,8 @@ static bool ends_in(const char *url, const char *const *endings) {
     return false;
 }
 
-/* Goes through the values of an output, at most two levels deep, for the first that `fits`. */
+/* Goes through an output, `depth` levels deep, for the first URL with one of these endings (NULL:
+ * any). */
 static const char *find(const json_t *value, const char *const *endings, int depth) {
     const char *url = url_of(value), *key;
     json_t *v;
@@ -77,10 +85,14 @@ static const char *find(const json_t *value, const char *const *endings, int dep
     return NULL;
 }
 
+/* What was written down with the purchase overrides the configuration, which may have changed
+ * since. */
 const char *poll_pointer(const Purchase *p, const Step *now) {
     return p->pipeline ? p->pointer : now->output;
 }
 
+/* Without a pointer: the members by which the usual models name their mesh, then the first .glb,
+ * then a lone URL. */
 const char *poll_output(const json_t *output, const char *pointer, PollWants wants) {
     static const char *const members[] = { "model_file", "mesh", "mesh_paint", "glb", "model" };
     static const char *const glb[] = { ".glb", NULL };
@@ -111,7 +123,8 @@ const char *poll_output(const json_t *output, const char *pointer, PollWants wan
 
 /* --- progress ------------------------------------------------------------------------------ */
 
-/* One line: "…LABEL:  42%|####2     | 5/12 […". */
+/* One line of a log, for the bar that tqdm draws: "…LABEL: 42%|####2 | 5/12 […". -1: there is
+ * none. */
 static double line_progress(const char *line, size_t size) {
     const char *end = line + size, *percent = line, *p;
 
@@ -149,7 +162,7 @@ double poll_progress(const char *logs) {
 
 /* --- answers ------------------------------------------------------------------------------- */
 
-/* As words of their own: "E005" is no part of "tmp7ae005k". */
+/* Are these words in the text, as words of their own? "E005" is no part of "tmp7ae005k". */
 static bool any_in(const char *text, const char *const *words) {
     for (; *words; words++)
         for (const char *at = text; (at = strcasestr(at, *words)); at++)
@@ -159,7 +172,8 @@ static bool any_in(const char *text, const char *const *words) {
     return false;
 }
 
-/* One of the platform's own codes, which have four digits: "(E6716)". */
+/* One of Replicate's own codes, which have four digits: "(E6716)". They are errors of the
+ * platform, not of the input. */
 static bool has_platform_code(const char *text) {
     for (const char *at = text; (at = strchr(at, 'E')); at++)
         if ((at == text || !isalnum((unsigned char) at[-1])) && strspn(at + 1, "0123456789") == 4 &&
@@ -168,8 +182,8 @@ static bool has_platform_code(const char *text) {
     return false;
 }
 
-/* What Replicate's words mean, the first that fits. A failed prediction may have been billed: what
- * will fail again is not bought again. */
+/* What Replicate's words mean; the first row that fits counts. A failed prediction may have been
+ * billed, so what will fail again is not bought again: unknown words are final. */
 static FaultCode failure_of(const char *error) {
     /* clang-format off */
     static const struct {
@@ -192,7 +206,8 @@ static FaultCode failure_of(const char *error) {
     return has_platform_code(error) ? FAULT_MODEL_FAILED : FAULT_MODEL_ERROR;
 }
 
-/* Is it what a service says that has trouble, rather than one that refuses? A 4xx would come again. */
+/* Is it what a service says that has trouble, rather than one that refuses? A 4xx other than 429
+ * would come again. */
 static bool says_trouble(const char *text) {
     static const char *const words[] = { "timeout",     "time-out",   "timed",
                                          "reset",       "refused",    "unreachable",
@@ -210,8 +225,9 @@ static bool says_trouble(const char *text) {
     return false;
 }
 
-/* Did the model only fail to fetch the picture that we gave it: one that we signed, or a step's output? All
- * that it says besides the URL is looked at, since a URL may hold any number. */
+/* Did the model only fail to fetch the picture that we gave it (one that we signed, or a step's
+ * output)? Then another try may help, where a user's own dead link would not. The URL itself is
+ * left out of the search for numbers, since a URL may hold any. */
 static bool image_did_not_come(const Job *j, const char *error) {
     bool theirs = j->step == 0 && (!j->image || strstr(j->image, "://"));
     const char *given = j->image_url && !theirs ? j->image_url : "";
@@ -256,6 +272,7 @@ static bool holds_data(const json_t *value, int depth) {
     return false;
 }
 
+/* answer.c names there what it did not keep. */
 static bool is_too_large(const json_t *root, const char *name) {
     json_t *value;
     size_t i;
@@ -266,6 +283,7 @@ static bool is_too_large(const json_t *root, const char *name) {
     return false;
 }
 
+/* A mesh that was paid for and has no URL is final: the same step would give the same again. */
 static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     bool last = job_at_last_step(j);
     const char *url = poll_output(a->output, poll_pointer(job_purchase(j), job_step_now(j)),
@@ -298,7 +316,8 @@ static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     return EV_OK;
 }
 
-/* Keeps what the purchase now knows of itself, for the steps after it and for the closing. */
+/* The purchase keeps what the answer said: steps after it need its output, and the closing its
+ * model and time. */
 static void remember(Job *j, const PollAnswer *a, uint64_t now_usec) {
     Purchase *p = job_purchase(j);
 
@@ -313,7 +332,8 @@ static void remember(Job *j, const PollAnswer *a, uint64_t now_usec) {
         p->state = PURCHASE_ENDED;
 }
 
-/* It is a string, but nobody promises that. */
+/* It is a string, but nobody promises that: models written in other frameworks give an object or
+ * a list. */
 static const char *error_text(const json_t *error) {
     if (json_is_array(error))
         error = json_array_get(error, 0);
@@ -344,6 +364,8 @@ static JobEvent no_prediction(const HttpReply *reply, Job *j, uint64_t now_usec,
     return EV_RETRY;
 }
 
+/* An unknown status is taken for one that goes on, since new ones appear without notice; the time
+ * limit of a job bounds it. */
 JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer *ret,
                    Fault *reterr) {
     const Purchase *p = job_purchase(j);

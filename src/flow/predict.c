@@ -1,4 +1,7 @@
-/* A purchase: the intent, the request, its answer, and what is written down of it. */
+/* A purchase: the intent that is written down first, the one request that buys, its answer, and
+ * what is written down of that. The order makes it safe: whoever finds an intent without an id
+ * has to look whether it was bought (look.c) before anything is bought again. Sending is the
+ * daemon's. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +22,7 @@
 /* What was sent arrives within this time, or never does. */
 #define DELIVERY_USEC (UINT64_C(10) * 1000000)
 
+/* The newest purchase of this step whose output can still be fetched. */
 static const Purchase *success_of(const Job *j, size_t step, uint64_t now_usec) {
     const Purchase *found = NULL;
 
@@ -31,13 +35,15 @@ static const Purchase *success_of(const Job *j, size_t step, uint64_t now_usec) 
     return found;
 }
 
+/* "data:", "file:" and the like; a path in the bucket has no colon that early. */
 static bool has_scheme(const char *image) {
     size_t n = strspn(image, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
 
     return n > 0 && image[n] == ':';
 }
 
-/* Does the text after "http://" name a host? What follows a backslash is a path to a browser. */
+/* Does the text after "http://" name a host? A browser, and many a library, takes a backslash for
+ * a slash: what follows one is a path. */
 static bool has_host(const char *url) {
     const char *at = strstr(url, "://") + 3;
     size_t n = strcspn(at, "/?#\\");
@@ -63,6 +69,7 @@ static JobEvent use_image(Job *j, const char *url, Fault *reterr) {
     return EV_RETRY;
 }
 
+/* The first step gets the user's image, any other the image of the step before it. */
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
     const Step *step = job_step_now(j);
 
@@ -121,12 +128,16 @@ static int add_json(DbRequest *r, const json_t *value) {
     return value && !text ? -ENOMEM : db_request_add(r, text);
 }
 
+/* All that tells this purchase from others goes to the database: a key alone could be another
+ * job's by mistake. */
 static int add_identity(DbRequest *r, const Job *j, const Purchase *p) {
     _cleanup_(json_unrefp) json_t *identity = predict_identity(j, p);
 
     return identity ? add_json(r, identity) : -ENOMEM;
 }
 
+/* The input is filled in here, hashed, and kept for the request: what is written down is what is
+ * sent. An input that a listing could not show is refused before anything is paid. */
 int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret) {
     const Step *step = job_step_now(j);
     unsigned number = job_next_number(j);
@@ -170,7 +181,8 @@ int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *r
     return 0;
 }
 
-/* The purchase that was to be given up had been bought all the time. */
+/* The database answers that the purchase which was to be given up has an id by now: another
+ * worker recorded it late. The job goes on with it, and nothing is bought. */
 static JobEvent bought_meanwhile(Job *j, const char *key, const char *prediction_id,
                                  Fault *reterr) {
     Purchase *p = j->give_up ? &j->purchases[j->give_up - 1] : NULL;
@@ -191,7 +203,8 @@ static JobEvent bought_meanwhile(Job *j, const char *key, const char *prediction
     return EV_ELSE;
 }
 
-/* What the current configuration buys with. */
+/* The purchase keeps what the configuration says at this moment: a job may end under another
+ * one. */
 static int remember_step(const Job *j, Purchase *p) {
     const Step *step = job_step_now(j);
 
@@ -203,6 +216,8 @@ static int remember_step(const Job *j, Purchase *p) {
                : -ENOMEM;
 }
 
+/* From here on the purchase exists. It is added to the job before anything is sent, so that its
+ * answer has a place; a shortage of memory leaves an intent that a look will find unsent. */
 JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const PGresult *res,
                              uint64_t sent_usec, Fault *reterr) {
     const char *answer = PQntuples(res) == 1 && PQnfields(res) == 4 ? PQgetvalue(res, 0, 0) : "";
@@ -244,6 +259,8 @@ JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const 
     return EV_OK;
 }
 
+/* `once`: libcurl may repeat a request on a connection that died under it, which could buy twice.
+ * Cancel-After is our time limit on Replicate's side, should we be gone by then. */
 int predict_ask(const Config *c, const Job *j, HttpRequest *ret) {
     const Step *step = job_step_now(j);
     _cleanup_(json_unrefp) json_t *body = json_object();
@@ -272,6 +289,8 @@ int predict_ask(const Config *c, const Job *j, HttpRequest *ret) {
     return 0;
 }
 
+/* UNSENT means surely not bought. After that, only an answer that says so means not bought;
+ * everything else leads to a look. */
 JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = NULL;
     const char *id;
@@ -295,6 +314,7 @@ JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
     return EV_UNSURE;
 }
 
+/* Not fenced: that it was bought is a fact, whoever holds the job by now. */
 int predict_record_ask(const char *worker, const Job *j, DbRequest *ret) {
     bool answered = j->looked_usec == 0; /* else the listing showed it */
 
@@ -308,6 +328,8 @@ int predict_record_ask(const char *worker, const Job *j, DbRequest *ret) {
     return 0;
 }
 
+/* Any other answer is taken for a job that is no more ours; the id stands in the database
+ * already. */
 Recorded predict_record_hear(const PGresult *res) {
     static const struct {
         const char *word;
@@ -329,6 +351,7 @@ Recorded predict_record_hear(const PGresult *res) {
     return RECORDED_LOST;
 }
 
+/* The error goes into a row that users may read, so secrets are left out of it. */
 int predict_settle_ask(const Job *j, const Purchase *p, const char *status, const json_t *output,
                        const json_t *metrics, const char *error, bool usable, DbRequest *ret) {
     char said[2048]; /* the row keeps 2000 characters */

@@ -15,6 +15,7 @@
 #define REPLICATE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
 #define REPLICATE_ACK_USEC (UINT64_C(10) * 1000000) /* a create is there by then, or not at all */
 
+/* The id becomes a part of a path: nothing that could lead elsewhere is in it. */
 bool replicate_is_id(const char *id) {
     size_t n =
         id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") : 0;
@@ -22,7 +23,8 @@ bool replicate_is_id(const char *id) {
     return n > 0 && n <= 64 && id[n] == '\0';
 }
 
-/* Seconds of "… resets in ~30s." or "… available in 1 second.", 0 if the text says nothing. */
+/* Seconds of "… resets in ~30s." or "… available in 1 second.", 0 if the text says nothing: the
+ * two wordings of Replicate's 429. */
 static double seconds_in_text(const char *text) {
     const char *at = text ? strchr(text, '~') : NULL;
 
@@ -31,7 +33,8 @@ static double seconds_in_text(const char *text) {
     return at ? strtod(at + 1, NULL) : 0;
 }
 
-/* What a 429 asks us to wait: the body knows it better than the header. */
+/* How long a 429 asks us to wait. The body is asked before the header; an hour
+ * is the most that is believed. */
 static uint64_t wait_asked(const HttpReply *reply, const json_t *root) {
     double seconds = json_number(root, "retry_after", 0);
 
@@ -42,7 +45,8 @@ static uint64_t wait_asked(const HttpReply *reply, const json_t *root) {
     return seconds > 3600 ? UINT64_C(3600000000) : (uint64_t) (seconds * 1e6);
 }
 
-/* A 422: of the version, or of the input, whose fields are then named one by one. */
+/* A 422 is about the version, which an operator has to mend, or about the input, whose fields are
+ * then named one by one. */
 static void unprocessable(const json_t *root, const char *detail, Fault *reterr) {
     const char *title = json_text(root, "title");
     char fields[sizeof reterr->detail] = "";
@@ -63,6 +67,8 @@ static void unprocessable(const json_t *root, const char *detail, Fault *reterr)
     fault_set(reterr, FAULT_MODEL_INPUT, "HTTP 422: %s", n ? fields : detail);
 }
 
+/* Faults of the service hold the lane for all jobs, faults of the model concern this job alone:
+ * so each status is sorted by whom it is about. */
 void replicate_fault(const HttpReply *reply, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
     const char *detail = json_text(root, "detail");
@@ -97,6 +103,7 @@ void replicate_fault(const HttpReply *reply, Fault *reterr) {
         reterr->retry_after_usec = reply->retry_after_usec;
 }
 
+/* The sieve keeps what is needed of the answer, however large that is. */
 int replicate_request(const Config *c, const char *method, const char *path, HttpRequest *ret) {
     size_t n = strlen(c->replicate_url);
 
@@ -146,6 +153,7 @@ bool replicate_is_of_another(const json_t *root, const char *prediction_id) {
     return id && prediction_id && strcmp(id, prediction_id) != 0;
 }
 
+/* A static word, so that it can be kept when the reply is gone. */
 const char *replicate_terminal_status(const HttpReply *reply, const char *prediction_id) {
     static const char *const words[] = { "succeeded", "failed", "canceled", "aborted" };
     _cleanup_(json_unrefp) json_t *root = reply->end == HTTP_ANSWERED && reply->code / 100 == 2

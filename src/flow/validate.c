@@ -1,3 +1,6 @@
+/* Is the file a mesh to keep? Feeds the file in slices to core/glb.c, as strictly as the
+ * configuration says. Reading the spool, and giving the loop its turn between two slices, is the
+ * daemon's. */
 #include <errno.h>
 
 #include "flow/validate.h"
@@ -10,6 +13,7 @@ int validate_begin(const Config *c, uint64_t size_bytes, Glb **ret) {
     return glb_new(ret, size_bytes, level);
 }
 
+/* A file that is no mesh is final: the model would make the same again, for the same money. */
 JobEvent validate_slice(Glb *glb, const void *bytes, size_t size, Job *j, Fault *reterr) {
     uint64_t offset;
     size_t wanted;

@@ -1,4 +1,7 @@
-/* A table of hashes for each set of keys that inputs are written down with: one a step, mostly. */
+/* Purchases that are looked for in a listing, found by the hash of their input. A listing shows
+ * the model's defaults as well, so each purchase is compared by the keys that were written down
+ * with it: there is a table of hashes for each set of keys, mostly one a step. Reading the
+ * listing is listing.c's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +19,15 @@ struct WantedKeys {
     LIST_ENTRY(WantedKeys) link;
 };
 
+/* A SHA-256 is as random as can be: its first two digits do. */
 static unsigned bucket_of(const char *hash) {
     char digits[3] = { hash[0], hash[0] ? hash[1] : '\0', '\0' };
 
     return (unsigned) strtoul(digits, NULL, 16) % BUCKETS;
 }
 
+/* The set of keys, made when it is first needed; a worker has about as many as its configuration
+ * has steps. */
 static WantedKeys *keys_of(WantedTable *t, json_t *keys) {
     WantedKeys *k;
 
@@ -36,6 +42,7 @@ static WantedKeys *keys_of(WantedTable *t, json_t *keys) {
     return k;
 }
 
+/* What has no hash can't be found, and is not an error: its job gives up in time. */
 int wanted_add(WantedTable *t, Wanted *w, const char *hash, json_t *keys,
                void (*found)(Wanted *w, const char *id)) {
     *w = (Wanted){ .found = found };
@@ -50,6 +57,7 @@ int wanted_add(WantedTable *t, Wanted *w, const char *hash, json_t *keys,
     return 0;
 }
 
+/* Takes one that was never added. The last purchase of a set of keys takes the set with it. */
 void wanted_remove(WantedTable *t, Wanted *w) {
     WantedKeys *k = w->keys;
 
@@ -66,7 +74,7 @@ void wanted_remove(WantedTable *t, Wanted *w) {
     free(k);
 }
 
-/* An input without one of the keys has another hash for certain. */
+/* An input without one of the keys surely has another hash: nothing needs to be computed for it. */
 static bool has_all(const json_t *input, const json_t *keys) {
     json_t *key;
     size_t i;
@@ -77,6 +85,8 @@ static bool has_all(const json_t *input, const json_t *keys) {
     return true;
 }
 
+/* Several jobs may want the same input, and each of them is told. Whose prediction it is, the
+ * database decides, which gives an id to one row only. */
 int wanted_show(const WantedTable *t, const char *id, const json_t *input) {
     char hash[HASH_HEX_SIZE];
     WantedKeys *k;
