@@ -17,13 +17,16 @@ CORE   := verdict purchase job config config_errors config_table config_ini conf
 FLOW   := notify claim fence answer replicate predict wanted listing look audit poll download validate bucket object store store_supabase store_sign complete
 IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_ops db_loss db_connect db http_setup http_body http_reply http_route http httpd spool dir dir_sweep
 DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying retelling filing lockline finishing closing stages lease wakeup prune audit sweep sample metrics pages status
-CTL    := ctl migrate jobs top admin
+CTL    := ctl migrate schema jobs top admin
 DOCTOR := login doctor_report doctor_query doctor_users doctor_schema doctor_db doctor_hosts doctor_http doctor
 CTL_IO := db_login db_session turns aside resolve http_route http_setup http_body http_reply http # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
-SQL            := $(sort $(wildcard sql/[0-9][0-9][0-9]_*.sql))
-SCHEMA_VERSION := $(shell expr 0$(firstword $(subst _, ,$(notdir $(lastword $(SQL))))) + 0)
+# Any change under sql/ raises the version: see sql/README.md. Programs from COMPATIBLE_FROM on may work on it.
+SCHEMA_VERSION  := 33
+COMPATIBLE_FROM := 31
+PROJECT         := tables views functions triggers indexes rights
+SQL             := sql/begin.sql $(sort $(wildcard sql/migrations/*.sql)) $(sort $(wildcard sql/functions/*.sql)) $(PROJECT:%=sql/project/%.sql)
 
 CFLAGS  ?= -O2 -g
 LDFLAGS ?=
@@ -33,7 +36,7 @@ PKGS    := libsystemd libpq libcurl jansson libcrypto inih libisal
 OUR_CFLAGS   := -std=gnu17 -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
                 -Wformat=2 -Wvla -Wundef -Wpointer-arith -Werror=implicit -fno-common -fPIE \
                 -fstack-protector-strong $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-OUR_CPPFLAGS := -Iinclude -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DSCHEMA_VERSION=$(SCHEMA_VERSION) -DSYSCONFDIR='"$(SYSCONFDIR)"' \
+OUR_CPPFLAGS := -Iinclude -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DSCHEMA_VERSION=$(SCHEMA_VERSION) -DCOMPATIBLE_FROM=$(COMPATIBLE_FROM) -DSYSCONFDIR='"$(SYSCONFDIR)"' \
                 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2) $(shell pkg-config --cflags $(PKGS))
 OUR_LDFLAGS  := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 LIBS         := $(shell pkg-config --libs $(PKGS))
@@ -45,7 +48,7 @@ OUTSIDE    := base/clock.o base/log_out.o base/log.o base/say.o# what of base/ i
 PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out $(OUTSIDE),$(BASE:%=base/%.o)) \
                 $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
 DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(OUTSIDE) $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
-CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) base/log_out.o base/say.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/migrations_sql.o)
+CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) base/log_out.o base/say.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/schema_sql.o)
 SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
 UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))
 MAN        := meshifyd.8 meshifyctl.1 meshify.ini.5
@@ -87,17 +90,17 @@ $(BUILD)/meshify-sim: $(SIM_OBJ) $(BUILD)/base/hash.o
 	$(if $(V),,@echo "  LINK  $@")
 	$(Q)$(LINK) -o $@ $^ -lmicrohttpd $(LIBS) -lm
 
-# The migrations travel inside meshifyctl: an assembler file names each, so that no tool is needed.
-$(BUILD)/ctl/migrations_sql.S: $(SQL) Makefile
+# The files of sql/ travel inside meshifyctl: an assembler file names each, so that no tool is needed.
+$(BUILD)/ctl/schema_sql.S: $(SQL) Makefile
 	@mkdir -p $(@D)
-	@{ printf '.section .note.GNU-stack,"",%%progbits\n.section .rodata\n'; \
-	   for f in $(SQL); do n=$$(basename $$f .sql); \
-	     printf 'n_%s: .asciz "%s"\nb_%s: .incbin "%s"\ne_%s: .byte 0\n' $$n $$n $$n $$f $$n; done; \
-	   printf '.section .data.rel.ro,"aw"\n.globl migrations_files\n.balign 8\nmigrations_files:\n'; \
-	   for f in $(SQL); do n=$$(basename $$f .sql); printf '.quad n_%s, b_%s, e_%s - b_%s\n' $$n $$n $$n $$n; done; \
+	@{ printf '.section .note.GNU-stack,"",%%progbits\n.section .rodata\n'; i=0; \
+	   for f in $(SQL); do i=$$((i + 1)); n=$${f#sql/}; \
+	     printf 'n_%s: .asciz "%s"\nb_%s: .incbin "%s"\ne_%s: .byte 0\n' $$i $${n%.sql} $$i $$f $$i; done; \
+	   printf '.section .data.rel.ro,"aw"\n.globl schema_files\n.balign 8\nschema_files:\n'; i=0; \
+	   for f in $(SQL); do i=$$((i + 1)); printf '.quad n_%s, b_%s, e_%s - b_%s\n' $$i $$i $$i $$i; done; \
 	   printf '.quad 0, 0, 0\n'; } >$@
 
-$(BUILD)/ctl/migrations_sql.o: $(BUILD)/ctl/migrations_sql.S
+$(BUILD)/ctl/schema_sql.o: $(BUILD)/ctl/schema_sql.S
 	$(CC) -c -o $@ $<
 
 $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libpure.a $(BUILD)/flags
@@ -163,7 +166,7 @@ check-mutants: all                           ## each rule of the protocol broken
 	BUILD=$(BUILD) prove -e '' tests/model/mutate
 
 SUPABASE := 2.117.0
-check-supabase: all $(BUILD)/supabase/$(SUPABASE) ## the files of sql/, pushed by the Supabase CLI (by npm)
+check-supabase: all $(BUILD)/supabase/$(SUPABASE) ## what migrate --print says, pushed by the Supabase CLI (by npm)
 	BUILD=$(BUILD) SUPABASE_CLI=$(BUILD)/supabase/$(SUPABASE)/node_modules/.bin/supabase prove -e '' tests/supabase
 
 $(BUILD)/supabase/$(SUPABASE):

@@ -9,6 +9,7 @@
 #include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
+#include "ctl/schema.h"
 #include "daemon/database_trust.h"
 #include "daemon/settings.h"
 
@@ -25,7 +26,7 @@ static const Command commands[] = {
     { "jobs",      ctl_jobs,    "[--status S] [--user ID] [--limit N] [--json]", "the newest jobs" },
     { "show",      ctl_show,    "JOB [--json]", "one job with its purchases and its history" },
     { "enqueue",   ctl_enqueue, "--user ID --project ID [--prompt TEXT] [--image URL|PATH] [--free] [--json]", "a new job" },
-    { "migrate",   ctl_migrate, "[--dry-run]", "brings the database to what meshifyd needs" },
+    { "migrate",   ctl_migrate, "[--dry-run | --print]", "brings the database to what meshifyd needs" },
     { "cancel",    ctl_cancel,    "JOB | --stuck [--json]", "ends a job; what was bought for it is cancelled" },
     { "retry",     ctl_retry,     "JOB | --stuck [--json]", "a failed or canceled job again" },
     { "purchases", ctl_purchases, "[--surplus] [--limit N] [--json]", "the newest predictions" },
@@ -85,6 +86,7 @@ int main(int argc, char **argv) {
         OPT_IMAGE,
         OPT_FREE,
         OPT_DRY_RUN,
+        OPT_PRINT,
         OPT_STUCK,
         OPT_SURPLUS,
         OPT_SINCE,
@@ -102,6 +104,7 @@ int main(int argc, char **argv) {
         { "image", required_argument, NULL, OPT_IMAGE },
         { "free", no_argument, NULL, OPT_FREE },
         { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+        { "print", no_argument, NULL, OPT_PRINT },
         { "stuck", no_argument, NULL, OPT_STUCK },
         { "surplus", no_argument, NULL, OPT_SURPLUS },
         { "since", required_argument, NULL, OPT_SINCE },
@@ -148,6 +151,9 @@ int main(int argc, char **argv) {
         case OPT_DRY_RUN:
             c.dry_run = true;
             break;
+        case OPT_PRINT:
+            c.print = true;
+            break;
         case OPT_STUCK:
             c.stuck = true;
             break;
@@ -177,6 +183,8 @@ int main(int argc, char **argv) {
     c.argv = argv + optind + 1;
     if (c.argc > 0 && !takes_arguments(command))
         return refuse(c.argv[0], "is too much");
+    if (c.print && command->run == ctl_migrate) /* of no database */
+        return schema_print();
 
     status =
         settings_load(path, NULL, command->run == ctl_doctor ? CONFIG_FOR_DAEMON : CONFIG_FOR_TOOL,

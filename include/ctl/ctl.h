@@ -14,7 +14,7 @@ typedef struct Ctl {
     Config *config;
     PGconn *conn;
     DbSession session;
-    bool json, dry_run, free, stuck, surplus;
+    bool json, dry_run, print, free, stuck, surplus;
     const char *status, *user, *project, *prompt, *image, *limit, *since;
     int argc; /* what is left of the command line */
     char **argv;

@@ -24,7 +24,7 @@ BEGIN
     DROP TRIGGER IF EXISTS meshify_asset_deleted ON public.mesh_assets;
     DROP TRIGGER IF EXISTS meshify_charge ON public.mesh_assets;
     DROP TRIGGER IF EXISTS meshify_asset_renamed ON public.mesh_assets;
-    DROP INDEX IF EXISTS public.meshify_jobs_pending, public.meshify_jobs_pending_user, public.meshify_jobs_begun, public.meshify_jobs_running,
+    DROP INDEX IF EXISTS public.meshify_jobs_pending, public.meshify_jobs_pending_user, public.meshify_jobs_in_progress, public.meshify_jobs_running,
         public.meshify_jobs_asset, public.meshify_jobs_due;
     DROP VIEW IF EXISTS meshify.jobs CASCADE; -- and what looks at it
     FOR v_undo IN SELECT a.undo FROM meshify.adapted a LOOP

@@ -1,4 +1,5 @@
-/* `meshifyctl migrate`: applies the files of sql/, which are inside the program. */
+/* `meshifyctl migrate`: brings a database to this program's schema, in one transaction, while others work on it.
+ * The files of sql/, and which of them a database lacks, are ctl/schema.c's. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -8,16 +9,11 @@
 #include "base/say.h"
 #include "base/str.h"
 #include "ctl/ctl.h"
-#include "ctl/migrations.h"
+#include "ctl/schema.h"
 
 #define LOCK_KEY "7308895150126625899" /* one migration at a time */
 
-#define TRIES \
-    20 /* to get the locks of one file, each half a second long, with a second in between */
-
-static int number_of(const Migration *m) {
-    return (int) strtol(m->name, NULL, 10);
-}
+#define TRIES 20 /* to get all locks, each half a second long, with a second in between */
 
 /* The version of the schema that is there; 0: none. -1: it can't be read, which has been said. */
 static int version_there(Ctl *c, int *ret_exit) {
@@ -117,53 +113,81 @@ static int lock_migrations(Ctl *c) {
     }
 }
 
-/* In one transaction: the file's text is read by the settings that the statements before it have made. */
-static PGresult *apply_once(Ctl *c, const char *text) {
+/* Runs what may be several statements. The error, or NULL. */
+static PGresult *run(Ctl *c, const char *sql) {
+    PGresult *res = PQexec(c->conn, sql);
+
+    if (PQresultStatus(res) == PGRES_COMMAND_OK || PQresultStatus(res) == PGRES_TUPLES_OK) {
+        PQclear(res);
+        return NULL;
+    }
+    return res;
+}
+
+/* The file, and its record where it has one. The file's text is read by the settings that the statements before
+ * it have made. */
+static PGresult *apply_file(Ctl *c, const SchemaFile *file) {
+    _cleanup_free_ char *text = str_printf("%.*s", (int) file->size, file->text);
+    _cleanup_free_ char *record = schema_goes_along(file) ? NULL : schema_record(file);
+    PGresult *res;
+
+    if (!text || (!record && !schema_goes_along(file)))
+        return PQmakeEmptyPGresult(c->conn, PGRES_FATAL_ERROR);
+    res = run(c, text);
+    return res || !record ? res : run(c, record);
+}
+
+/* All in one transaction, so that nobody meets functions of two versions. */
+static PGresult *apply_once(Ctl *c, const bool due[], const char **ret_name) {
     PGresult *res = db_session_begin(c->conn, &c->session);
 
-    for (const char *const *sql = (const char *[]){ text, "COMMIT", NULL }; *sql && !res; sql++) {
-        res = PQexec(c->conn, *sql);
-        if (PQresultStatus(res) == PGRES_COMMAND_OK || PQresultStatus(res) == PGRES_TUPLES_OK) {
-            PQclear(res);
-            res = NULL;
+    for (size_t i = 0; !res && schema_files[i].name; i++)
+        if (due[i]) {
+            *ret_name = schema_files[i].name;
+            res = apply_file(c, &schema_files[i]);
         }
-    }
+    if (!res)
+        res = run(c, schema_record_version);
+    if (!res)
+        res = run(c, "COMMIT");
     if (res)
         PQclear(PQexec(c->conn, "ROLLBACK"));
     return res;
 }
 
-/* One file. A busy table is tried again: to wait longer for its lock would hold up everybody who comes
- * after us. */
-static int apply(Ctl *c, const Migration *m) {
-    _cleanup_free_ char *text = str_printf("%.*s", (int) m->size, m->text);
+static void say_failed(const char *name, const PGresult *res, bool busy) {
+    const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
-    if (!text)
-        return EX_OSERR;
+    say(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", name,
+        primary ? primary : PQresultErrorMessage(res));
+    /* A hint of ours is a statement a line, to be run as they stand. */
+    say_lines(stderr, "", PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
+    if (busy)
+        fputs("A table is in use by a long transaction: look for it with SELECT pid, "
+              "xact_start, query FROM pg_stat_activity ORDER BY xact_start; then migrate "
+              "again\n",
+              stderr);
+}
+
+/* Applies the files that are due. A busy table is tried again: to wait longer for its lock would hold up
+ * everybody who comes after us. */
+static int apply(Ctl *c, const bool due[]) {
     for (int try = 1;; try++) {
-        PGresult *res = apply_once(c, text);
+        const char *name = "begin";
+        PGresult *res = apply_once(c, due, &name);
         const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
         bool busy = state && (!strcmp(state, "55P03") || !strcmp(state, "40P01"));
+        bool over = !busy || try == TRIES;
 
         if (!res)
             return 0;
-        if (!busy || try == TRIES) {
-            const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-
-            say(stderr, "meshifyctl: sql/%s.sql failed, nothing of it was kept: %s", m->name,
-                primary ? primary : PQresultErrorMessage(res));
-            /* A hint of ours is a statement a line, to be run as they stand. */
-            say_lines(stderr, "", PQresultErrorField(res, PG_DIAG_MESSAGE_HINT));
-            if (busy)
-                fputs("A table is in use by a long transaction: look for it with SELECT pid, "
-                      "xact_start, query FROM pg_stat_activity ORDER BY xact_start; then migrate "
-                      "again\n",
-                      stderr);
-        }
+        if (over)
+            say_failed(name, res, busy);
+        else
+            say(stdout, "a table is busy: sql/%s.sql again in a second", name);
         PQclear(res);
-        if (!busy || try == TRIES)
+        if (over)
             return CTL_REFUSED;
-        say(stdout, "a table is busy: sql/%s.sql again in a second", m->name);
         fflush(stdout);
         (void) sleep(1);
     }
@@ -226,9 +250,60 @@ static bool is_broken(Ctl *c, int *ret_status) {
     return broken;
 }
 
+/* Which files the database lacks. 0, or the exit status. */
+static int find_missing(Ctl *c, bool ret_due[], bool *ret_any) {
+    int status = 0;
+    PGresult *res =
+        ctl_query(c, "SELECT to_regclass('meshify.schema_files') IS NOT NULL", NULL, 0, &status);
+    bool recorded = res && PQgetvalue(res, 0, 0)[0] == 't';
+
+    PQclear(res);
+    if (status != 0)
+        return status;
+    res = ctl_query(c, recorded ? schema_recorded : schema_recorded_before, NULL, 0, &status);
+    *ret_any = false;
+    for (size_t i = 0; res && status == 0 && schema_files[i].name; i++) {
+        int missing = schema_is_missing(&schema_files[i], res);
+
+        ret_due[i] = missing > 0;
+        *ret_any = *ret_any || missing > 0;
+        if (missing < 0)
+            status = EX_OSERR;
+    }
+    PQclear(res);
+    return status;
+}
+
+/* Applies what is due, or says it; `due` has a place for each file. Answers the exit status. */
+static int bring_up(Ctl *c, int there, bool due[]) {
+    bool any;
+    int status = find_missing(c, due, &any);
+
+    if (status == 0)
+        any = there < SCHEMA_VERSION || is_broken(c, &status) || any;
+    if (status != 0)
+        return status;
+    for (size_t i = 0; any && schema_files[i].name; i++) {
+        due[i] = due[i] || schema_goes_along(&schema_files[i]);
+        if (due[i])
+            say(stdout, "%s sql/%s.sql", c->dry_run ? "would apply" : "applying",
+                schema_files[i].name);
+    }
+    fflush(stdout);
+    if (c->dry_run)
+        return 0;
+    if ((any && (status = apply(c, due)) != 0) || (status = build_indexes(c)) != 0)
+        return status;
+    say(stdout,
+        any ? "the schema is version %d now" : "the schema is version %d already: nothing to do",
+        SCHEMA_VERSION);
+    return 0;
+}
+
 int ctl_migrate(Ctl *c) {
-    int there, last = 0, applied = 0, status = 0;
-    bool due;
+    _cleanup_free_ bool *due = NULL;
+    size_t files = 0;
+    int there, status;
     const char *missing;
 
     say(stdout, "host %s, database %s, as %s", str_host(PQhost(c->conn)), PQdb(c->conn),
@@ -240,12 +315,10 @@ int ctl_migrate(Ctl *c) {
         return status;
     if ((there = version_there(c, &status)) < 0)
         return status;
-    for (const Migration *m = migrations_files; m->name; m++)
-        last = number_of(m);
-    if (there > last) {
+    if (there > SCHEMA_VERSION) {
         say(stderr,
             "meshifyctl: the schema is version %d, this program knows %d: upgrade the program",
-            there, last);
+            there, SCHEMA_VERSION);
         return CTL_REFUSED;
     }
     if ((missing = missing_table(c, &status))) {
@@ -253,23 +326,10 @@ int ctl_migrate(Ctl *c) {
             missing);
         return status ? status : CTL_REFUSED;
     }
-    /* All of them, whatever is there already: a function is written where it belongs, in whichever file,
-     * and the newest file's number says that something has changed. */
-    due = there < last || is_broken(c, &status);
-    if (status != 0)
-        return status;
-    for (const Migration *m = due ? migrations_files : NULL; m && m->name; m++) {
-        say(stdout, "%s sql/%s.sql", c->dry_run ? "would apply" : "applying", m->name);
-        fflush(stdout);
-        if (!c->dry_run && (status = apply(c, m)) != 0)
-            return status;
-        applied++;
-    }
-    if (!c->dry_run && (status = build_indexes(c)) != 0)
-        return status;
-    if (applied == 0)
-        say(stdout, "the schema is version %d already: nothing to do", there);
-    else if (!c->dry_run)
-        say(stdout, "the schema is version %d now", last);
-    return c->dry_run ? 0 : advise(c);
+    while (schema_files[files].name)
+        files++;
+    if (!(due = calloc(files + 1, sizeof *due)))
+        return EX_OSERR;
+    status = bring_up(c, there, due);
+    return status != 0 || c->dry_run ? status : advise(c);
 }

@@ -2,16 +2,13 @@
 """meshifyctl: migrations, and every command with and without --json."""
 
 import difflib
-import glob
 import json
 import os
 import subprocess
 
 from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
-from lab.postgres import ROOT, SUPERUSER, Postgres
-
-VIEWS = int(os.path.basename(glob.glob(os.path.join(ROOT, "sql/*_views.sql"))[0])[:3])
-LAST = max(int(os.path.basename(p)[:3]) for p in glob.glob(os.path.join(ROOT, "sql/[0-9]*.sql")))
+from lab.postgres import SUPERUSER, Postgres
+from lab.schema import LAST
 
 
 def ctl(*args, url=None, **environment):
@@ -58,20 +55,30 @@ def migrations():
     before = schema(postgres, "fresh")
     answers(ctl("status", url=url), 1, "run meshifyctl migrate", "without a schema: what to do")
     r = ctl("migrate", "--dry-run", url=url)
-    answers(r, 0, "would apply sql/001_", "--dry-run says what it would do")
+    answers(r, 0, "would apply sql/migrations/001_", "--dry-run says what it would do")
     ok("database fresh" in r.stdout.splitlines()[0], "host and database come first", r.stdout)
     same(schema(postgres, "fresh"), before, "and does nothing")
     answers(ctl("migrate", url=url), 0, f"the schema is version {LAST} now", "migrate")
     after = schema(postgres, "fresh")
     answers(ctl("migrate", url=url), 0, f"version {LAST} already: nothing to do", "again: nothing to do")
     same(schema(postgres, "fresh"), after, "nothing is changed")
-    postgres.execute("UPDATE meshify.schema_version SET version = 3", SUPERUSER, "fresh")
-    answers(ctl("migrate", url=url), 0, "applying sql/004_", "from an older version on")
     postgres.execute("UPDATE meshify.schema_version SET version = 0", SUPERUSER, "fresh")
-    answers(ctl("migrate", url=url), 0, f"version {LAST} now", "each file may come twice")
+    r = ctl("migrate", url=url)
+    answers(r, 0, f"version {LAST} now", "version 0: all functions again")
+    ok("sql/functions/queue.sql" in r.stdout and "sql/migrations/" not in r.stdout, "and no migration", r.stdout)
     same(schema(postgres, "fresh"), after, "with the same result")
+    postgres.execute("UPDATE meshify.schema_files SET hash = 'other' WHERE name = 'functions/queue'; DROP FUNCTION meshify.next_due(boolean)", "postgres", "fresh")
+    r = ctl("migrate", url=url)
+    answers(r, 0, f"version {LAST} now", "functions of another version")
+    is_(r.stdout.count("applying sql/functions/"), 1, "that file is applied, and no other")
+    same(schema(postgres, "fresh"), after, "with the same result again")
+    postgres.execute("DELETE FROM meshify.schema_files WHERE name = 'migrations/002_files'", "postgres", "fresh")
+    answers(ctl("migrate", url=url), 0, "applying sql/migrations/002_files.sql", "a migration that is missing is applied")
     postgres.execute("UPDATE meshify.schema_version SET version = 999", SUPERUSER, "fresh")
     answers(ctl("migrate", url=url), 1, "upgrade the program", "a schema that is too new is refused")
+    r = postgres.psql_text(ctl("migrate", "--print").stdout, "postgres", "fresh")
+    ok(r.returncode != 0 and f"newer than version {LAST}" in r.stderr, "by what --print says, too", r.stderr)
+    printed(postgres)
     postgres.create_database("empty", supabase=False)
     answers(ctl("migrate", url=postgres.url("postgres", "empty")), 1, "table public.jobs is missing",
             "a database of something else is refused")
@@ -83,15 +90,35 @@ def migrations():
     said = [p.communicate(timeout=60)[0] for p in both]
     is_([p.returncode for p in both], [0, 0], "two at once both succeed")
     is_(sorted("applying" in s for s in said), [False, True], "and one of them has all to do")
-    # A file that fails leaves nothing of itself.
+    # What fails leaves nothing behind.
     postgres.create_database("broken")
     postgres.execute("CREATE SCHEMA meshify; CREATE VIEW meshify.stats AS SELECT 1 AS other", "postgres", "broken")
-    answers(ctl("migrate", url=postgres.url("postgres", "broken")), 1, "nothing of it was kept", "a failing file says so")
-    is_(postgres.run("psql", "-h", postgres.dir, "-p", str(postgres.port), "-U", SUPERUSER, "-d", "broken", "-Atc",
-                     "SELECT version FROM meshify.schema_version").stdout.strip(), str(VIEWS - 1), "those before it were kept")
+    before = schema(postgres, "broken")
+    answers(ctl("migrate", url=postgres.url("postgres", "broken")), 1, "sql/project/views.sql failed, nothing of it was kept", "a failing file is named")
+    same(schema(postgres, "broken"), before, "nothing of the others was kept either")
+    postgres.create_database("unreleased")
+    postgres.execute("CREATE SCHEMA meshify; CREATE TABLE meshify.schema_version AS SELECT 17 AS version", "postgres", "unreleased")
+    answers(ctl("migrate", url=postgres.url("postgres", "unreleased")), 1, "older than version 31", "a schema that was never released is refused")
     # By a role that may not.
     answers(ctl("migrate", url=postgres.url("meshifyd", "fresh")), 1, "needs the owner of public.jobs, which is postgres; this login is meshifyd", "an ordinary login role may not")
     postgres.remove()
+
+
+def printed(postgres):
+    """All of sql/ as one text: for an SQL editor, and for psql, which may take one statement after the other."""
+    text = ctl("migrate", "--print").stdout
+    ok(text.startswith(f"-- The schema of meshifyd, version {LAST}"), "--print says what it is", text[:200])
+    for name in ("migrated", "printed", "pasted"):
+        postgres.create_database(name)
+    answers(ctl("migrate", url=postgres.url("postgres", "migrated")), 0, "version", "an ordinary migration")
+    expected = schema(postgres, "migrated")
+    for what in ("once", "again"):
+        r = postgres.psql_text(text, "postgres", "printed")
+        is_((r.returncode, r.stderr.count("ERROR")), (0, 0), f"--print {what}, by psql")
+        postgres.execute(text, "postgres", "pasted") # as one query
+        same(schema(postgres, "printed"), expected, f"--print {what}: the same as migrate")
+        same(schema(postgres, "pasted"), expected, f"--print {what}, as one query: the same")
+    answers(ctl("migrate", url=postgres.url("postgres", "printed")), 0, f"version {LAST} already: nothing to do", "after it nothing is to be done")
 
 
 @test

@@ -7,8 +7,8 @@ import threading
 import time
 
 from lab import Lab, is_, main, ok, test, wait_for
-from lab.postgres import ROOT, SUPERUSER
-from lab.schema import FILES, LAST, migrate, migrated, same, schema
+from lab.postgres import ROOT, SUPERUSER, printed_schema
+from lab.schema import LAST, migrate, migrated, same, schema
 
 IMAGE = "https://images.example/x.png"
 
@@ -193,14 +193,12 @@ def columns_nobody_knows():
 
 
 def pasted(lab):
-    """Each file as one query, as an SQL editor sends it."""
+    """What migrate --print says, as one query, as an SQL editor sends it."""
     lab.postgres.create_database("pasted")
     lab.postgres.create_database("applied")
     migrated(lab, "an ordinary migration", "applied")
-    for path in FILES:
-        with open(path) as text:
-            lab.postgres.execute(text.read(), "postgres", "pasted")
-    same(schema(lab, "pasted"), schema(lab, "applied"), "the files, pasted one by one, do the same")
+    lab.postgres.execute(printed_schema(), "postgres", "pasted")
+    same(schema(lab, "pasted"), schema(lab, "applied"), "what --print says, pasted, does the same")
     db = lab.postgres.connect("postgres", "pasted")
     cursor = db.cursor()
     cursor.execute("SELECT count(*) FROM meshify.missing_indexes()")

@@ -42,8 +42,10 @@ def newest_bin():
     return os.path.dirname(max(found, key=lambda p: int(p.split("/")[4])))
 
 
-def schema_files():
-    return sorted(glob.glob(os.path.join(ROOT, "sql/[0-9][0-9][0-9]_*.sql")))
+def printed_schema():
+    """All of sql/ as one text, which psql can run."""
+    program = os.path.join(ROOT, os.environ.get("BUILD", "build"), "meshifyctl")
+    return subprocess.check_output([program, "migrate", "--print"], text=True)
 
 
 class Templates:
@@ -57,8 +59,8 @@ class Templates:
         os.makedirs(cls.dir, exist_ok=True)
         version = subprocess.check_output([postgres.program("initdb"), "--version"], text=True).split()[2]
         kind = f"{'migrated' if migrated else 'empty'}-{version}-{os.geteuid()}-"
-        files = [os.path.join(ROOT, "sql/dev/supabase.sql"), *schema_files()] if migrated else []
-        path = os.path.join(cls.dir, kind + hashlib.sha256(b"".join(open(f, "rb").read() for f in files)).hexdigest()[:12])
+        made_of = open(os.path.join(ROOT, "sql/dev/supabase.sql"), encoding="utf-8").read() + printed_schema() if migrated else ""
+        path = os.path.join(cls.dir, kind + hashlib.sha256(made_of.encode()).hexdigest()[:12])
         with open(os.path.join(cls.dir, kind + "lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             if not os.path.exists(path):
@@ -184,10 +186,12 @@ class Postgres:
 
     def psql(self, path, user="postgres", db="meshify", *options):
         """Runs a file; an error stops it."""
-        args = ["-X", "-q", *options, "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-p", str(self.port), "-U", user, "-d", db]
         with open(path) as text:
-            return subprocess.run([self.program("psql"), *args],
-                                  stdin=text, capture_output=True, text=True, check=False)
+            return self.psql_text(text.read(), user, db, *options)
+
+    def psql_text(self, text, user="postgres", db="meshify", *options):
+        args = ["-X", "-q", *options, "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-p", str(self.port), "-U", user, "-d", db]
+        return subprocess.run([self.program("psql"), *args], input=text, capture_output=True, text=True, check=False)
 
     def create_database(self, name="meshify", supabase=True, migrate=False, variant=()):
         """An empty database, a Supabase project (changed by files of sql/dev/variants), or one with the daemon's schema."""
@@ -197,8 +201,7 @@ class Postgres:
         for change in variant:
             self.apply(os.path.join(ROOT, f"sql/dev/variants/{change}.sql"), "postgres", name)
         if migrate:
-            for path in schema_files():
-                self.apply(path, "postgres", name, one_transaction=True)
+            self.apply_text(printed_schema(), "postgres", name)
             self.grant(name)
 
     def grant(self, name="meshify"):
@@ -212,7 +215,10 @@ class Postgres:
         finally:
             connection.close()
 
-    def apply(self, path, user, db, one_transaction=False):
-        result = self.psql(path, user, db, *(["-1"] if one_transaction else []))
+    def apply(self, path, user, db):
+        self.apply_text(open(path, encoding="utf-8").read(), user, db, path)
+
+    def apply_text(self, text, user, db, name="a text"):
+        result = self.psql_text(text, user, db)
         if result.returncode != 0:
-            raise RuntimeError(f"{path}: {result.stderr}")
+            raise RuntimeError(f"{name}: {result.stderr}")

@@ -1,15 +1,13 @@
 """Migrating, and comparing what is in a database with what was."""
 
 import difflib
-import glob
 import os
 import re
 
 from .tap import ok
 from .postgres import ROOT, SUPERUSER
 
-FILES = sorted(glob.glob(os.path.join(ROOT, "sql/[0-9]*.sql")))
-LAST = int(os.path.basename(FILES[-1])[:3])
+LAST = int(re.search(r"^SCHEMA_VERSION +:= (\d+)$", open(os.path.join(ROOT, "Makefile"), encoding="utf-8").read(), re.MULTILINE).group(1))
 
 # What pg_dump would show of the schemas of a project, for servers that are newer than it. Also privileges, which
 # have an order of their own here.

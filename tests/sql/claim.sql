@@ -97,7 +97,7 @@ INSERT INTO public.jobs (type, status, user_id) SELECT 'meshify', 'done', t.w(n 
 SELECT isnt((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Index Scan using meshify_jobs_pending%'), 0, 'the claim walks the partial index');
 SELECT is((SELECT count(*)::int FROM t.plan() p WHERE p LIKE '%Sort%'), 0, 'and sorts nothing');
 SELECT isnt((SELECT count(*)::int FROM t.plan(' AND (j.started_at IS NOT NULL OR j.cancel_requested_at IS NOT NULL)') p
-             WHERE p LIKE '%Index Scan using meshify_jobs_begun%'), 0, 'and for what was begun an index of that');
+             WHERE p LIKE '%Index Scan using meshify_jobs_in_progress%'), 0, 'and for what was begun an index of that');
 
 -- A cancel, a closing or a deletion holds the asset and wants the job: whoever has the job must not want the asset.
 UPDATE public.jobs SET status = 'error' WHERE status IN ('pending', 'running');
@@ -109,7 +109,7 @@ SELECT * FROM dblink('holder', (SELECT format('SELECT a.status FROM public.mesh_
 SET statement_timeout = '5s';
 SELECT results_eq('SELECT t.claim(1)', 'SELECT id FROM held', 'a job whose asset is locked is claimed all the same');
 UPDATE meshify.workers SET dead = true WHERE id = t.w(1);
-SELECT is((SELECT taken FROM meshify.reap(t.w(2), '{}')), 1, 'and taken over');
+SELECT is((SELECT taken FROM meshify.reap(t.w(2), '{}', '1000 years')), 1, 'and taken over');
 RESET statement_timeout;
 SELECT dblink_exec('holder', 'COMMIT');
 SELECT dblink_disconnect('holder');
@@ -192,12 +192,12 @@ SELECT pg_temp.others('{a}', :'dsn');
 SELECT is((SELECT n FROM dblink('a', pg_temp.count_by(3, 9, 0)) AS x (n int)), 1, 'a claim that is not committed yet');
 CREATE FUNCTION pg_temp.reaped() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (SELECT dead FROM meshify.reap(t.w(4), ARRAY[t.w(3)]));
+    RETURN (SELECT dead FROM meshify.reap(t.w(4), ARRAY[t.w(3)], '1000 years'));
 EXCEPTION WHEN lock_not_available THEN
     RETURN 0;
 END $$;
 SELECT is(pg_temp.reaped(), 0, 'its worker is not declared dead meanwhile');
 SELECT dblink_exec('a', 'COMMIT'), dblink_disconnect('a');
 SELECT is((SELECT count(*)::int FROM meshify.workers WHERE id = t.w(3) AND NOT dead), 1, 'but lives');
-SELECT is((SELECT taken FROM meshify.reap(t.w(4), ARRAY[t.w(3)])), 1, 'after it: with the job that it had claimed');
+SELECT is((SELECT taken FROM meshify.reap(t.w(4), ARRAY[t.w(3)], '1000 years')), 1, 'after it: with the job that it had claimed');
 SELECT * FROM finish();

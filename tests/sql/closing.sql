@@ -187,7 +187,7 @@ SELECT pg_temp.hold('SELECT 1');
 SELECT is(t.intend(1, id), 'ok', 'then it is') FROM busy;
 SELECT pg_temp.hold($$SELECT status FROM public.jobs WHERE input_data ->> 'prompt' = 'locked' FOR UPDATE$$);
 SELECT is(meshify.record_purchase(t.w(1), t.of(id), 'busy', 'starting', true), 'busy', 'nor is what was bought written down') FROM busy;
-SELECT lives_ok(format('SELECT meshify.further(t.w(1), %L), meshify.settle_purchase(t.of(%L), NULL, ''refused'', NULL, NULL, NULL, false)', id, id), 'what is nobody''s decision does not wait') FROM busy;
+SELECT lives_ok(format('SELECT meshify.reset_crashes(t.w(1), %L), meshify.settle_purchase(t.of(%L), NULL, ''refused'', NULL, NULL, NULL, false)', id, id), 'what is nobody''s decision does not wait') FROM busy;
 SELECT pg_temp.hold($$SELECT id FROM public.profiles FOR UPDATE$$);
 SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'busy', 'a profile') FROM busy;
 SELECT set_config('meshify.sent_as', 'wait', false);

@@ -3,25 +3,25 @@ SELECT no_plan();
 
 SELECT is((SELECT answer FROM meshify.register(t.w(1), 'i', 'h', 'm', 'b', 'n', 1, 'v', 5, '60 s')), 'ok', 'a worker registers');
 SELECT is((SELECT answer FROM meshify.register(t.w(1), 'i', 'h', 'm', 'b', 'n', 1, 'v', 5, '60 s')), 'ok', 'twice, when the answer was lost');
-SELECT is((SELECT answer FROM meshify.heartbeat(t.w(1), '60 s', 3, false)), 'ok', 'its heart beats');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(1), '60 s', 3, false, 5)), 'ok', 'its heart beats');
 SELECT results_eq('SELECT running, draining, expires_at - heartbeat_at FROM meshify.workers', $$VALUES (3, false, interval '60 s')$$, 'and says how it is');
-SELECT is((SELECT answer FROM meshify.heartbeat(t.w(2), '60 s', 0, false)), 'lost', 'who has no row is lost');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(2), '60 s', 0, false, 5)), 'lost', 'who has no row is lost');
 SELECT t.worker(2);
-SELECT is((SELECT workers FROM meshify.heartbeat(t.w(2), '60 s', 0, false)), 2, 'it hears how many live');
+SELECT is((SELECT workers FROM meshify.heartbeat(t.w(2), '60 s', 0, false, 5)), 2, 'it hears how many live');
 
 CREATE TEMP TABLE j AS SELECT t.claimed(1, 'one') AS one, t.claimed(1, 'two') AS two;
-SELECT is((SELECT held FROM meshify.heartbeat(t.w(1), '60 s', 2, false)), 2, 'and how many jobs it holds');
+SELECT is((SELECT held FROM meshify.news(t.w(1))), 2, 'and how many jobs it has');
 UPDATE public.jobs SET cancel_requested_at = now() WHERE id = (SELECT one FROM j);
-SELECT is((SELECT cancels FROM meshify.heartbeat(t.w(1), '60 s', 2, false)), ARRAY[(SELECT one FROM j)], 'and which of them are to be cancelled');
+SELECT is((SELECT cancels FROM meshify.news(t.w(1))), ARRAY[(SELECT one FROM j)], 'and which of them are to be cancelled');
 UPDATE public.jobs SET cancel_requested_at = NULL;
 
-SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(2), ''{}'')', 'VALUES (0, 0)', 'the living are left alone');
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(2), ''{}'', ''1000 years'')', 'VALUES (0, 0)', 'the living are left alone');
 UPDATE meshify.workers SET expires_at = now() - interval '1 s' WHERE id = t.w(1);
-SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(2), ''{}'')', 'VALUES (0, 0)', 'within a lease of the server''s start nobody is declared dead');
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(2), ''{}'', ''1000 years'')', 'VALUES (0, 0)', 'within a lease of the server''s start nobody is declared dead');
 UPDATE meshify.workers SET heartbeat_at = expires_at - interval '1 ms';
 UPDATE meshify.workers SET expires_at = now() + interval '1 ms', heartbeat_at = now() WHERE id = t.w(2);
 SELECT pg_sleep(0) FROM generate_series(1, 1);
-SELECT is((SELECT taken FROM meshify.reap(t.w(3), '{}')), 0, 'who is no worker reaps nothing');
+SELECT is((SELECT taken FROM meshify.reap(t.w(3), '{}', '1000 years')), 0, 'who is no worker reaps nothing');
 
 -- Proven dead: at once.
 SELECT t.worker(3);
@@ -30,11 +30,11 @@ UPDATE meshify.workers SET machine_id = '';
 SELECT results_eq('SELECT worker, pid FROM meshify.predecessors(t.w(3)) ORDER BY 1', $$SELECT t.w(2), 1$$, 'also without a machine id');
 UPDATE meshify.workers SET boot_id = '';
 SELECT is_empty('SELECT * FROM meshify.predecessors(t.w(3))', 'but not without the boot''s');
-SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(3), ARRAY[t.w(1)])', 'VALUES (1, 2)', 'who is proven dead loses its jobs at once');
+SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(3), ARRAY[t.w(1)], ''1000 years'')', 'VALUES (1, 2)', 'who is proven dead loses its jobs at once');
 SELECT results_eq('SELECT DISTINCT status, worker_id, attempts, crashes FROM public.jobs', $$VALUES ('pending', NULL::uuid, 0, 1)$$, 'pending again, the attempt given back, a crash counted');
 SELECT results_eq('SELECT DISTINCT status FROM public.mesh_assets', $$VALUES ('pending')$$, 'the assets follow');
 SELECT is((SELECT count(*)::int FROM meshify.workers WHERE id = t.w(1)), 0, 'its row is gone');
-SELECT is((SELECT answer FROM meshify.heartbeat(t.w(1), '60 s', 2, false)), 'lost', 'and its heartbeat finds none');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(1), '60 s', 2, false, 5)), 'lost', 'and its heartbeat finds none');
 SELECT is(t.done(1, (SELECT one FROM j)), 'lost', 'the zombie can close nothing');
 SELECT is(t.intend(1, (SELECT one FROM j)), 'lost', 'nor buy');
 SELECT is(meshify.hand_back(t.w(1), (SELECT one FROM j), '0', false, '0', 'x'), 'lost', 'nor hand back');
@@ -44,9 +44,9 @@ SELECT is(meshify.progress(t.w(1), ARRAY[(SELECT one FROM j)], ARRAY[0.5]::real[
 SELECT is((SELECT count(*)::int FROM t.claim(3)), 2, 'another takes them');
 DELETE FROM meshify.workers WHERE id = t.w(3);
 SELECT t.worker(4);
-SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}')), 2, 'jobs of a worker without a row are taken over');
+SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}', '1000 years')), 2, 'jobs of a worker without a row are taken over');
 UPDATE public.jobs SET status = 'running' WHERE id = (SELECT one FROM j);
-SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}')), 0, 'running jobs without a worker are another program''s, and left');
+SELECT is((SELECT taken FROM meshify.reap(t.w(4), '{}', '1000 years')), 0, 'running jobs without a worker are another program''s, and left');
 -- Whoever came back just now waits for as long as the longer of the two leases, and takes at most 500 at once.
 DELETE FROM meshify.workers WHERE id <> t.w(4);
 UPDATE meshify.workers SET heartbeat_at = now() + interval '1 h', expires_at = now() + interval '1 h 1 ms' WHERE id = t.w(4);
@@ -124,7 +124,16 @@ SELECT is((SELECT count(*)::int FROM meshify.events), 5, 'the younger ones are k
 -- Declared dead, though it lives: its heartbeat says so, and does not bring it back.
 SELECT t.worker(6), t.worker(7), t.worker(8);
 UPDATE meshify.workers SET dead = true WHERE id = t.w(6);
-SELECT is((SELECT answer FROM meshify.heartbeat(t.w(6), '60 s', 0, false)), 'lost', 'the heartbeat of one that was declared dead is lost');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(6), '60 s', 0, false, 5)), 'lost', 'the heartbeat of one that was declared dead is lost');
 SELECT is((SELECT answer FROM meshify.register(t.w(6), 'i', 'h', 'm', 'b', 'n', 1, 'v', 5, '60 s')), 'lost', 'nor can it register again as what it was');
 SELECT is((SELECT dead FROM meshify.workers WHERE id = t.w(6)), true, 'dead it stays');
+
+-- Programs that are too old for the schema drain: those that know the column by it, those of version 31 as if they were asked to.
+SELECT t.worker(9);
+SELECT is((SELECT compatible_from FROM meshify.heartbeat(t.w(9), '60 s', 0, false, 5)), 31, 'a heartbeat says from which version on programs may work');
+SELECT is((SELECT to_drain FROM meshify.beat(t.w(9), '60 s', 0, false, 5)), false, 'version 31 may');
+UPDATE meshify.schema_version SET compatible_from = 32;
+SELECT results_eq($$SELECT compatible_from, to_drain FROM meshify.heartbeat(t.w(9), '60 s', 0, false, 5)$$, 'VALUES (32, false)', 'when it rises, the heartbeat says so');
+SELECT is((SELECT to_drain FROM meshify.beat(t.w(9), '60 s', 0, false, 5)), true, 'and version 31 is asked to drain');
+UPDATE meshify.schema_version SET compatible_from = 31;
 SELECT * FROM finish();

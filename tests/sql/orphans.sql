@@ -137,7 +137,7 @@ CREATE TEMP TABLE r AS SELECT t.claimed(1, 'seven') AS id;
 SELECT t.intend(1, (TABLE r));
 UPDATE meshify.predictions SET state = 'bought', prediction_id = 'running', status = 'starting' WHERE job_id = (TABLE r);
 UPDATE public.jobs SET status = 'error', completed_at = now() - interval '2 min' WHERE id = (TABLE r);
-SELECT results_eq('SELECT prediction_id FROM meshify.audit(t.w(1), 9)', $$VALUES ('running')$$, 'an audit cancels it');
+SELECT results_eq('SELECT prediction_id FROM meshify.audit_running(t.w(1), 9)', $$VALUES ('running')$$, 'an audit cancels it');
 SELECT is(meshify.retry(id), 'ok', 'its job is tried again') FROM r;
 SELECT is((SELECT state FROM meshify.predictions WHERE prediction_id = 'running'), 'surplus', 'and buys anew');
 

@@ -39,8 +39,8 @@ SELECT is((SELECT state FROM meshify.predictions WHERE prediction_id = 'late'), 
 SELECT is(meshify.record_purchase(t.w(1), t.of(pg_temp.g(), 2), 'good', 'starting', false), 'ok', 'the other is bought');
 SELECT is(t.intend(1, pg_temp.g(), 'paint', 3, t.of(pg_temp.g(), 2)), 'bought', 'what was bought meanwhile is not given up');
 SELECT is((SELECT count(*)::int FROM meshify.predictions WHERE job_id = pg_temp.g()), 2, 'and nothing is intended');
-CREATE FUNCTION pg_temp.row_of(uuid, int DEFAULT 1) RETURNS bigint LANGUAGE sql AS 'SELECT n FROM meshify.predictions WHERE job_id = $1 AND purchase = $2';
-SELECT is((SELECT prediction_id FROM meshify.intend(t.w(1), pg_temp.g(), 'paint', 3, 1, 'm', 'h', '[]', '1 s', pg_temp.row_of(pg_temp.g(), 2))), 'good', 'its id is answered');
+SELECT is((SELECT prediction_id FROM meshify.intend_purchase(t.w(1), jsonb_build_object('key', gen_random_uuid(), 'job', pg_temp.g(), 'step', 'paint', 'purchase', 3, 'hash', 'h'),
+    1, 'm', '[]', 'text', false, '/0', '1 s', t.of(pg_temp.g(), 2))), 'good', 'its id is answered');
 
 -- What became of it.
 UPDATE public.jobs SET crashes = 2 WHERE id = pg_temp.j();
@@ -52,7 +52,7 @@ SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 0, 'a step t
 UPDATE public.jobs SET crashes = 2 WHERE id = pg_temp.j();
 SELECT is(meshify.settle_purchase(t.of(pg_temp.j()), 'pred1', 'succeeded', '["u"]', '{"predict_time": 2}', NULL, true), 'lost', 'told again, it is known already');
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'it forgives nothing: what follows may be what kills');
-SELECT meshify.further(t.w(2), pg_temp.j());
+SELECT meshify.reset_crashes(t.w(2), pg_temp.j());
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 2, 'nor does another worker');
 SELECT meshify.further(t.w(1), pg_temp.j());
 SELECT is((SELECT crashes FROM public.jobs WHERE id = pg_temp.j()), 0, 'a job that gets further is forgiven');
@@ -89,7 +89,7 @@ SELECT is(meshify.progress(t.w(1), ARRAY[pg_temp.j()], ARRAY[0.4]::real[]), 0, '
 CREATE TEMP TABLE a AS SELECT t.claimed(1, 'again') AS id;
 CREATE FUNCTION pg_temp.a() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM a';
 SELECT t.intend(1, pg_temp.a());
-SELECT is((SELECT answer FROM meshify.intend(t.w(1), pg_temp.a(), 'paint', 1, 1, 'model', 'another hash', '["a"]', '45s', NULL)), 'lost',
+SELECT is((SELECT answer FROM meshify.intend_purchase(t.w(1), t.of(pg_temp.a()) || '{"hash": "another hash"}', 1, 'model', '["a"]', 'text', false, '/0', '45s', NULL)), 'lost',
     'a purchase is not intended again with another input');
 SELECT is(meshify.settle_purchase(t.of(pg_temp.a()), NULL, 'refused', NULL, NULL, 'HTTP 422', false), 'ok', 'it is refused');
 SELECT is(t.intend(1, pg_temp.a(), 'paint', 2, t.of(pg_temp.a())), 'ok', 'the next one would give it up');
@@ -165,28 +165,4 @@ SELECT is(meshify.hand_back_without(t.w(1), id, '0', true, '0', 'step_gone', jso
 SELECT results_eq('SELECT purchase, state FROM meshify.predictions WHERE job_id = (SELECT id FROM h) ORDER BY 1', $$VALUES (1, 'surplus'), (2, 'given_up'), (3, 'bought')$$,
     'what was bought is surplus, what is unknown is given up, what was recorded meanwhile stays');
 SELECT is((SELECT attempts FROM public.jobs WHERE id = (SELECT id FROM h)), 1, 'it counts as an attempt');
-
--- Programs of earlier versions know a purchase by its number, which may be another's after a fail-over.
-CREATE TEMP TABLE o AS SELECT t.claimed(1, 'old program') AS id, t.claimed(2, 'not its own') AS other;
-CREATE FUNCTION pg_temp.o() RETURNS uuid LANGUAGE sql AS 'SELECT id FROM o';
-CREATE FUNCTION pg_temp.old(w int, j uuid, p int, g bigint DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
-    SELECT i.id FROM meshify.intend(t.w(w), j, 'paint', p, 1, 'model', 'hash', '["a"]', '45s', g) i WHERE i.answer = 'ok' $$;
-SELECT is(pg_temp.old(1, pg_temp.o(), 1), pg_temp.old(1, pg_temp.o(), 1), 'an intent and the same once more');
-SELECT is(pg_temp.old(1, pg_temp.o(), 1), pg_temp.row_of(pg_temp.o()), 'is one row');
-SELECT is(pg_temp.old(1, pg_temp.o(), 2, pg_temp.row_of(pg_temp.o())), pg_temp.row_of(pg_temp.o(), 2), 'a second one gives the first up');
-SELECT is(meshify.record(t.w(1), pg_temp.row_of(pg_temp.o()), 'o1', 'starting'), 'surplus', 'whose id comes late');
-SELECT is(meshify.record(t.w(2), pg_temp.row_of(pg_temp.o(), 2), 'o2', 'starting'), 'gone', 'a number that is neither its own nor of its job''s');
-SELECT is(meshify.record(t.w(1), pg_temp.row_of(pg_temp.o(), 2), 'o2', 'starting'), 'ok', 'one that is');
-SELECT is(meshify.settle(pg_temp.row_of(pg_temp.o(), 2), 'o2', 'succeeded', '["u"]', '{}', NULL, true), 'ok', 'what became of it');
-SELECT is(pg_temp.old(1, pg_temp.o(), 3), pg_temp.row_of(pg_temp.o(), 3), 'a third');
-SELECT is(meshify.hand_back_unbought(t.w(1), pg_temp.o(), '0', true, '0', 'x', pg_temp.row_of(pg_temp.o(), 3)), 'ok', 'goes back');
-SELECT is((SELECT string_agg(state, ' ' ORDER BY purchase) FROM meshify.predictions WHERE job_id = pg_temp.o()), 'surplus bought given_up', 'given up');
-SELECT is((SELECT jsonb_agg(e -> 'id') FROM jsonb_array_elements(meshify.purchases_of(pg_temp.o())::jsonb) e),
-          (SELECT jsonb_agg(n ORDER BY n) FROM meshify.predictions WHERE job_id = pg_temp.o()), 'and all are told by their numbers');
-UPDATE public.jobs SET status = 'error', completed_at = now() - interval '2 min' WHERE id = pg_temp.o();
-SELECT set_has('SELECT id FROM meshify.audit_lost(t.w(1), 100)', 'SELECT pg_temp.row_of(pg_temp.o(), 3)', 'so is what the audit looks for');
-SELECT is((SELECT id FROM meshify.surplus(t.w(1), ARRAY[pg_temp.row_of(pg_temp.o(), 3)], ARRAY['o3'])), pg_temp.row_of(pg_temp.o(), 3), 'what it finds');
-SELECT set_has('SELECT id FROM meshify.audit(t.w(1), 100)', $$SELECT n FROM meshify.predictions WHERE prediction_id IN ('o1', 'o3')$$, 'and cancels');
-SELECT lives_ok($$SELECT meshify.audited((SELECT n FROM meshify.predictions WHERE prediction_id = 'o3'), 'canceled')$$, 'until it is over');
-SELECT is((SELECT status FROM meshify.predictions WHERE prediction_id = 'o3'), 'canceled', 'which is written down');
 SELECT * FROM finish();

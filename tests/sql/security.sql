@@ -8,12 +8,11 @@ SELECT bag_eq($$SELECT p.pronamespace::regnamespace || '.' || p.proname FROM pg_
                 WHERE has_function_privilege('meshify_worker', p.oid, 'execute') AND p.pronamespace <> 'pg_catalog'::regnamespace
                   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)$$,
     ARRAY(SELECT 'meshify.' || f FROM unnest(ARRAY[
-        'register', 'unregister', 'heartbeat', 'beat', 'news', 'predecessors', 'reap', 'reap', 'prune', 'claim', 'compare', 'lanes', 'waits',
-        'intend', 'record', 'settle', 'further', 'progress', 'stored', 'done', 'fail', 'canceled', 'finish', 'hand_back', 'hand_back_unbought',
-        'audit', 'audited', 'audit_lost', 'surplus',
+        'register', 'unregister', 'heartbeat', 'beat', 'news', 'predecessors', 'reap', 'prune', 'claim', 'compare', 'lanes', 'waits',
+        'reset_crashes', 'further', 'progress', 'stored', 'done', 'fail', 'canceled', 'finish', 'hand_back',
         'intend_purchase', 'record_purchase', 'settle_purchase', 'hand_back_without', 'audit_unknown', 'found_surplus', 'audit_running', 'audit_ended',
         'tell_again',
-        'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain', 'asked',
+        'enqueue', 'cancel', 'prediction_changed', 'retry', 'retry_stuck', 'cancel_stuck', 'others', 'drain', 'is_to_drain',
         'list_jobs', 'show_job', 'status', 'queue_sample', 'list_purchases', 'list_settings', 'set_setting', 'summary', 'storage_by_owner',
         'advice', 'idle_triggers', 'zoneless', 'odd_charges', 'unfit_columns', 'misfit_columns', 'lost_owner', 'setting_takes', 'seconds_between',
         'storing', 'unstoring', 'orphans_due', 'orphan_removed']) f), 'what a worker may call');

@@ -1,0 +1,63 @@
+-- What users are told, in the project's table public.notifications.
+
+CREATE OR REPLACE FUNCTION meshify.insert_notification(p_user uuid, p_type text, p_title text, p_message text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO public.notifications (user_id, type, title, message)
+    SELECT n.user_id, n.type, n.title, n.message -- as whatever type these have
+    FROM jsonb_populate_record(NULL::public.notifications, jsonb_build_object(
+        'user_id', p_user, 'type', p_type, 'title', p_title, 'message', p_message)) n;
+END $$;
+
+-- No notification is worth a job that can't be closed: the table may be missing, or refuse, or take its time. Then it is
+-- an event of the job, said once. Of a batch nothing is caught: it is sent again, one call at a time. What may pass (a
+-- lock, a shortage) is passed on, so that the closing is tried again, but not for ever.
+CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text, p_job uuid DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_deferred text;
+    v_late boolean;
+    v_began timestamptz := clock_timestamp();
+BEGIN
+    IF p_user IS NULL OR to_regclass('public.notifications') IS NULL THEN
+        RETURN;
+    ELSIF meshify.is_troubled('notifications') THEN
+        PERFORM meshify.note(p_job, 'unnotified', jsonb_build_object('error', 'notifications took too long a moment ago')) WHERE p_job IS NOT NULL;
+        RETURN;
+    ELSIF meshify.sent_as() = 'batch' THEN
+        PERFORM meshify.insert_notification(p_user, p_type, p_title, p_message);
+        RETURN;
+    END IF;
+    -- Its deferred constraints are asked now: at the commit they would take all the rest with them.
+    SELECT string_agg(format('public.%I', c.conname), ', ') INTO v_deferred
+    FROM pg_catalog.pg_constraint c WHERE c.conrelid = to_regclass('public.notifications') AND c.condeferred;
+    BEGIN
+        IF v_deferred IS NOT NULL THEN
+            EXECUTE 'SET CONSTRAINTS ' || v_deferred || ' IMMEDIATE';
+        END IF;
+        PERFORM meshify.insert_notification(p_user, p_type, p_title, p_message);
+        IF v_deferred IS NOT NULL THEN
+            EXECUTE 'SET CONSTRAINTS ' || v_deferred || ' DEFERRED';
+        END IF;
+    EXCEPTION WHEN OTHERS OR assert_failure OR query_canceled THEN
+        v_late := meshify.is_late();
+        IF NOT v_late AND meshify.may_pass(SQLSTATE) AND meshify.sent_as() <> 'old' AND meshify.tries() < 4 THEN
+            RAISE;
+        END IF;
+        -- It is others' trouble, too, only where it was this that took so long, and not the statement around it.
+        v_late := v_late AND clock_timestamp() > v_began + interval '1 s';
+        IF meshify.trouble('notifications', SQLERRM, CASE WHEN v_late THEN '1 min' ELSE '0' END::interval) THEN
+            RAISE WARNING 'user % could not be notified, nor may others: %', p_user, left(SQLERRM, 200) USING ERRCODE = 'MF503';
+        END IF;
+        PERFORM meshify.note(p_job, 'unnotified', jsonb_build_object('error', left(SQLERRM, 200))) WHERE p_job IS NOT NULL;
+    END;
+END $$;
+
+-- The beginning of the prompt. What is too large to be a request is not read.
+CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
+$$ SELECT left(CASE WHEN pg_column_size(p_input) > meshify.max_input() THEN '' WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;
+
+SELECT meshify.restrict_execute('meshify.insert_notification(uuid, text, text, text)');
+SELECT meshify.restrict_execute('meshify.notify_user(uuid, text, text, text, uuid)');
+SELECT meshify.restrict_execute('meshify.prompt_of(jsonb)');
