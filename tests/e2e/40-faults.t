@@ -6,14 +6,9 @@ import os
 import tempfile
 import urllib.request
 
-from lab import VARIANT, Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, VARIANT, Lab, accounts, is_, main, ok, test, wait_for
 
-IMAGE = "https://images.example/x.png"
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
-
-
-def credits(lab, user=None):
-    return float(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", user or lab.user))
 
 
 def failed_once(lab, job, asset, sentence, what):
@@ -22,7 +17,7 @@ def failed_once(lab, job, asset, sentence, what):
     ok(sentence in row["error"], f"{what}: the user reads why", row["error"])
     is_((lab.asset(asset)["status"], row["worker_id"] is not None, row["completed_at"] is not None), ("error", True, True),
         f"{what}: the asset follows")
-    is_(lab.value("SELECT sum(credits) FROM meshify.refunds WHERE job_id = %s", job), 25, f"{what}: credits are given back, once")
+    is_(lab.refunded(job), 25, f"{what}: credits are given back, once")
     return row
 
 
@@ -36,16 +31,16 @@ def quick_lab(**keys):
 @test
 def a_model_that_fails():
     lab = quick_lab(**{"worker.max_attempts": "3"})
-    before = credits(lab)
+    before = lab.credits_of()
     lab.sim.fault("create", {"final": "failed", "error": "CUDA error: device-side assert"}, count=-1)
     job, asset = lab.insert_job("fails", IMAGE)
     row = failed_once(lab, job, asset, "could not make a mesh", "model fails")
     is_(row["attempts"], 2, "model fails: once more, since each attempt costs")
     is_(len(lab.sim.predictions()), 2, "model fails: a purchase each")
-    is_(credits(lab), before, "model fails: the user has what he had")
+    is_(lab.credits_of(), before, "model fails: the user has what he had")
     is_(lab.value("SELECT count(*) FROM public.notifications WHERE type = 'error'"), 1, "model fails: one notification")
     ok("CUDA" not in row["error"], "model fails: the model's own words are not shown to the user", row["error"])
-    ok(lab.started.wait_line("CUDA error", 5), "model fails: but to the operator")
+    ok(lab.started.wait_event("JOB_FAILED", job=job, text="CUDA error", seconds=5), "model fails: but to the operator")
     accounts_of_failures(lab, "model fails: ")
     lab.sim.stop()
 
@@ -217,20 +212,20 @@ def cancels():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=600000)
     lab.daemon()
-    before = credits(lab)
+    before = lab.credits_of()
     job, asset = lab.insert_job("cancel me", IMAGE)
-    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") == 1, 20, "the purchase")
+    lab.wait_bought(1)
     is_(lab.value("SELECT meshify.cancel(%s)", job), "asked", "cancel: a worker is asked")
     row = lab.wait_status(job, "error" if {"check", "triggers"} & set(VARIANT) else "canceled", seconds=20)
     is_([p["status"] for p in lab.sim.predictions()], ["canceled"], "cancel: the prediction is cancelled")
-    is_((lab.asset(asset)["status"], credits(lab), row["completed_at"] is not None), ("error", before, True), "cancel: closed, refunded")
+    is_((lab.asset(asset)["status"], lab.credits_of(), row["completed_at"] is not None), ("error", before, True), "cancel: closed, refunded")
     is_(lab.value("SELECT meshify.cancel(%s)", job), "ended", "cancel: again does nothing")
     # Deleting the asset is a cancel too.
     job, asset = lab.insert_job("delete me", IMAGE)
-    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") == 2, 20, "the purchase")
+    lab.wait_bought(2)
     lab.query("DELETE FROM public.mesh_assets WHERE id = %s", asset)
     wait_for(lambda: [p["status"] for p in lab.sim.predictions()] == ["canceled"] * 2, 20, "the prediction's cancel")
-    is_(credits(lab), before, "a deleted asset: credits are given back")
+    is_(lab.credits_of(), before, "a deleted asset: credits are given back")
     lab.sim.stop()
 
 
@@ -265,7 +260,7 @@ def cancelled_at_the_end(lab, job, asset):
     """When the mesh is stored, and the closing waits for a lock."""
     holder = lab.postgres.connect(autocommit=False)
     holder.cursor().execute("SELECT FROM public.mesh_assets WHERE id = %s FOR UPDATE", (asset,))
-    lab.daemons[0].wait_line(f"Job {job}: .* bytes", 20)
+    lab.daemons[0].wait_event("JOB_STORED", job=job, seconds=20)
     lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s", job)
     holder.rollback()
     holder.close()

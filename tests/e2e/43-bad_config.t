@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections import namedtuple
 
-from lab import Lab, Process, clean_environment, is_, main, ok, program, test, wait_for
+from lab import IMAGE, Lab, Process, cases, clean_environment, is_, main, ok, program, test, wait_for
 from lab.postgres import SUPERUSER
 
 NOBODY = 65534
@@ -136,7 +136,7 @@ def configurations():
     os.chmod(lab.dir, 0o711)
     os.mkdir(os.path.join(directory, "closed"), 0o555)
     os.chmod(os.path.join(directory, "closed"), 0o555)
-    for case in TABLE:
+    for case in cases(TABLE):
         for args in ((),) if case.how.get("only_start") or case.status == 64 else (("-t",), ()) if case.status else (("-t",),):
             status, said, path = run(case, directory, *args)
             expected = case.said.replace("{file}", path).replace("{dir}", directory)
@@ -149,14 +149,14 @@ def configurations():
 
 # --- the database is not as it should be: it stays ---------------------------------------------------
 
-def not_ready(lab, said, what, name="stays", mended=True, **keys):
+def not_ready(lab, said, what, name="stays", mended=True, event="DB_DOWN", **keys):
     """It starts, stays, says why once, also in STATUS; and answers signals. The rest is the caller's."""
     daemon = lab.daemon(name, wait=False, **keys)
     try:
-        daemon.wait_line(said, 30)
+        daemon.wait_event(event, text=said)
     except TimeoutError as error:
         raise TimeoutError(f"{error}\n{daemon.log()}") from None
-    ok(daemon.alive() and len([li for li in daemon.lines if re.search(said, li)]) == 1, f"{what}: it stays, and says why once", daemon.log(10))
+    ok(daemon.alive() and daemon.told(event, text=said) == 1, f"{what}: it stays, and says why once", daemon.log(10))
     if mended:
         return daemon
     daemon.signal(signal.SIGTERM)
@@ -166,8 +166,8 @@ def not_ready(lab, said, what, name="stays", mended=True, **keys):
 
 def works(lab, daemon, what):
     if lab.bounced != "poll":
-        daemon.wait_line("Wake-ups by NOTIFY work", 60)
-    job, _ = lab.insert_job(what, "https://images.example/x.png")
+        daemon.wait_event("LISTEN_UP", seconds=60)
+    job, _ = lab.insert_job(what, IMAGE)
     lab.wait_status(job, "done")
     is_(daemon.stop(), 0, f"{what}: when that is mended, it works")
 
@@ -177,18 +177,18 @@ def schemas():
     lab = Lab(migrate=False)
     lab.sim.config(starting_ms=0, processing_ms=50)
     admin = lab.write_config("admin", **{"database.url": lab.postgres.url("postgres")})
-    daemon = not_ready(lab, "Not ready: the database has no meshify schema: run meshifyctl migrate", "no schema")
+    daemon = not_ready(lab, "no meshify schema: run meshifyctl migrate", "no schema")
     is_(lab.ctl("migrate", config=admin).returncode, 0, "migrate")
-    daemon.wait_line("Not ready: the login role may not use the schema: GRANT meshify_worker TO it", 30)
+    daemon.wait_event("DB_DOWN", text="GRANT meshify_worker TO")
     lab.postgres.grant()
     works(lab, daemon, "no schema, no grant")
     version = lab.value("SELECT version FROM meshify.schema_version")
     lab.query("UPDATE meshify.schema_version SET version = 1")
-    daemon = not_ready(lab, f"Not ready: the schema is version 1, this program needs {version}: run meshifyctl migrate", "an older schema")
+    daemon = not_ready(lab, f"version 1, this program needs {version}: run meshifyctl migrate", "an older schema")
     is_(lab.ctl("migrate", config=admin).returncode, 0, "migrate again")
     works(lab, daemon, "an older schema")
     lab.query("UPDATE meshify.schema_version SET compatible_from = 999")
-    daemon = not_ready(lab, r"Not ready: the schema is made for newer programs \(from 999 on\): upgrade meshifyd", "a newer schema")
+    daemon = not_ready(lab, "999.*upgrade meshifyd", "a newer schema")
     lab.query("UPDATE meshify.schema_version SET compatible_from = 1")
     works(lab, daemon, "a newer schema")
     lab.sim.stop()
@@ -201,7 +201,7 @@ def servers():
     superuser = lab.postgres.connect(SUPERUSER)
     superuser.cursor().execute("ALTER SYSTEM SET default_transaction_read_only = on")
     superuser.cursor().execute("SELECT pg_reload_conf()")
-    daemon = not_ready(lab, "The database is away: the server is read-only", "read-only")
+    daemon = not_ready(lab, "the server is read-only", "read-only")
     superuser.cursor().execute("SET default_transaction_read_only = off")
     superuser.cursor().execute("ALTER SYSTEM RESET default_transaction_read_only")
     superuser.cursor().execute("SELECT pg_reload_conf()")
@@ -212,24 +212,24 @@ def servers():
     with open(os.path.join(lab.postgres.data, "standby.signal"), "w", encoding="utf-8"):
         pass
     lab.postgres.start()
-    daemon = not_ready(lab, "The database is away: the server is read-only", "a standby")
+    daemon = not_ready(lab, "the server is read-only", "a standby")
     lab.postgres.run("pg_ctl", "-D", lab.postgres.data, "-w", "promote")
     lab.db = lab.postgres.connect()
     works(lab, daemon, "a standby")
     # Down: nothing answers there.
     lab.postgres.stop()
     # A pooler lets us wait.
-    daemon = not_ready(lab, "has started, but is not ready: the database (is away: the connection is refused|is away: its socket is not there|does not answer)", "down at start")
+    daemon = not_ready(lab, "the connection is refused|its socket is not there|does not answer", "down at start", event="STARTED")
     lab.postgres.start()
     lab.db = lab.postgres.connect()
     works(lab, daemon, "down at start")
     # Another database hears nothing of what is said here.
     lab.postgres.create_database("other")
     daemon = lab.daemon("deaf", wait=False, **{"database.listen_url": lab.postgres.url("meshifyd", "other"), "database.poll_interval": "1s"})
-    daemon.wait_line("Notifications do not arrive: polling instead. If .* set listen_url to a direct connection, or listen = off", 60)
-    job, _ = lab.insert_job("polled", "https://images.example/x.png")
+    daemon.wait_event("LISTEN_DOWN", text="set listen_url to a direct connection, or listen = off", seconds=60)
+    job, _ = lab.insert_job("polled", IMAGE)
     lab.wait_status(job, "done")
-    is_(len([li for li in daemon.lines if "Notifications do not arrive" in li]), 1, "a LISTEN that does not work: said once, and it polls")
+    is_(daemon.told("LISTEN_DOWN"), 1, "a LISTEN that does not work: said once, and it polls")
     is_(daemon.stop(), 0, "a LISTEN that does not work: it stops")
     lab.sim.stop()
 
@@ -245,16 +245,16 @@ def wrong_password():
         file.write("host all guesses 127.0.0.1/32 scram-sha-256\n" + rules)
     lab.postgres.run("pg_ctl", "-D", lab.postgres.data, "reload")
     url = lab.postgres.url("guesses:wrong-7713", tcp=True)
-    daemon = not_ready(lab, 'The database is away: .*password authentication failed for user ..guesses', "a wrong password", "guesses",
+    daemon = not_ready(lab, 'password authentication failed for user .guesses', "a wrong password", "guesses",
                        **{"database.url": url})
-    daemon.wait_line("has started, but is not ready: the database is away: .*password authentication failed", 30)
+    daemon.wait_event("STARTED", level="warning", text="password authentication failed")
 
     def tries():
         with open(os.path.join(lab.postgres.dir, "log"), encoding="utf-8") as log:
             return log.read().count("password authentication failed")
     # Ten seconds have passed until then: an ordinary retry would have come several times.
     ok(1 <= tries() <= 2, "a wrong password: once for each connection, and slowly from then on", tries())
-    ok("7713" not in daemon.log(), "a wrong password: it is not shown", daemon.log())
+    ok("7713" not in daemon.output(), "a wrong password: it is not shown", daemon.log())
     is_(daemon.stop(), 0, "a wrong password: it stops when it is told to")
     lab.sim.stop()
 
@@ -265,22 +265,22 @@ def what_it_is_told():
     lab = Lab()
     daemon = lab.daemon("by-env", environment={"REPLICATE_API_TOKEN": "from-the-environment-8843"})
     lab.sim.config(api_token="from-the-environment-8843", processing_ms=50)
-    job, _ = lab.insert_job("with a token", "https://images.example/x.png")
+    job, _ = lab.insert_job("with a token", IMAGE)
     lab.wait_status(job, "done")
     with open(f"/proc/{daemon.pid}/cmdline", encoding="utf-8") as command:
         ok("8843" not in command.read(), "the token is not on the command line")
     daemon.signal(signal.SIGUSR1)
     daemon.signal(signal.SIGHUP)
-    daemon.wait_line("Reloading is not supported yet", 10)
-    job, _ = lab.insert_job("in flight", "https://images.example/x.png")
-    daemon.wait_line("claimed", 10)
-    ok("8843" not in daemon.log() and "eyJ.test" not in daemon.log(), "nor in the log")
+    daemon.wait_event("CONFIG", text="Reloading", seconds=10)
+    job, _ = lab.insert_job("in flight", IMAGE)
+    daemon.wait_event("JOB_CLAIMED", job=job, seconds=10)
+    ok("8843" not in daemon.output() and "eyJ.test" not in daemon.output(), "nor in the log")
     lab.sim.config(processing_ms=600000)
-    job, _ = lab.insert_job("left behind", "https://images.example/x.png")
+    job, _ = lab.insert_job("left behind", IMAGE)
     wait_for(lambda: lab.job(job)["status"] == "running", 10, "a job in flight")
     lab.postgres.stop("immediate") # nothing can be handed back
     daemon.signal(signal.SIGTERM)
-    daemon.wait_line("Stopping", 10)
+    daemon.wait_event("STOPPING", seconds=10)
     daemon.signal(signal.SIGTERM)
     is_(daemon.wait(10), 0, "a second SIGTERM ends it at once")
     is_(Process([program("meshifyd"), "--version"]).wait(), 0, "--version")

@@ -5,10 +5,9 @@ import json
 import re
 import time
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.shim import Shim, may_preload
 
-IMAGE = "https://images.example/x.png"
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
 
 
@@ -16,8 +15,9 @@ def bought(lab, job):
     return lab.query("SELECT prediction_id, state, status FROM meshify.predictions WHERE job_id = %s AND prediction_id IS NOT NULL ORDER BY n", job)
 
 
-def refunded(lab, job):
-    return lab.value("SELECT coalesce(sum(credits), 0) FROM meshify.refunds WHERE job_id = %s", job)
+def seconds_of(held):
+    """How long a lane is held."""
+    return int(re.search(r"(\d+) s\.$", held.text).group(1))
 
 
 # --- what is read of it ----------------------------------------------------------------------
@@ -46,13 +46,13 @@ def a_signed_url_in_an_error():
     is_((row["attempts"], [b[1:] for b in bought(lab, jobs["a"])]), (2, [("ended", "failed"), ("bought", "succeeded")]),
         "our picture that did not come: tried again, and done")
     row = lab.wait_status(jobs["b"], "error")
-    is_((row["attempts"], refunded(lab, jobs["b"])), (1, 25), "our picture that can't be read: final, refunded")
+    is_((row["attempts"], lab.refunded(jobs["b"])), (1, 25), "our picture that can't be read: final, refunded")
     stored = json.dumps(lab.query("SELECT to_jsonb(p)::text FROM meshify.predictions p")) + json.dumps(
         lab.query("SELECT to_jsonb(e)::text FROM meshify.events e")) + json.dumps(lab.query("SELECT to_jsonb(j)::text FROM public.jobs j"))
     shown = [lab.ctl("show", j).stdout for j in jobs.values()] + [lab.ctl("show", j, "--json").stdout for j in jobs.values()] + [
         lab.ctl("purchases").stdout, lab.ctl("purchases", "--json").stdout, lab.ctl("jobs", "--json").stdout]
     for secret, what in ((tokens, "the picture's token"), (["test-token"], "Replicate's token"), (["eyJ.test.key"], "the store's key")):
-        is_([s for s in secret if s in daemon.log()], [], f"{what} is not in the log")
+        is_([s for s in secret if s in daemon.output()], [], f"{what} is not in the log")
         is_([s for s in secret if s in stored], [], f"{what} is not in the database")
         is_([s for s in secret if any(s in text for text in shown)], [], f"{what} is not shown")
     ok("Bad Gateway" in stored and "Bad Gateway" in daemon.log() and "could not be read" in shown[1], "but all else of the error is", shown[1])
@@ -72,7 +72,7 @@ def a_service_that_echoes():
     stored = json.dumps(lab.query("SELECT to_jsonb(p)::text FROM meshify.predictions p")) + json.dumps(
         lab.query("SELECT to_jsonb(e)::text FROM meshify.events e"))
     shown = lab.ctl("show", job).stdout
-    for where, text in (("the log", daemon.log()), ("the database", stored), ("meshifyctl", shown)):
+    for where, text in (("the log", daemon.output()), ("the database", stored), ("meshifyctl", shown)):
         is_(re.findall(r"test-token|test%2Dtoken|hunter22|s3cr3t", text), [], f"an echo: nothing of ours in {where}")
     ok("proxy.example/why" in daemon.log(), "an echo: the rest is there", daemon.log(5))
     lab.sim.stop()
@@ -89,24 +89,23 @@ def one_answer_holds_no_lane_for_long():
     received = lambda: lab.sim.stats()["received"]["create"]
     lab.sim.fault("create", {"status": 402, "headers": {"Retry-After": "3"}}, count=2)
     first, _ = lab.insert_job("first", IMAGE)
-    daemon.wait_line("Lane create is held", 30)
+    daemon.wait_event("LANE_HELD", text="Lane create")
     jobs = [first] + [lab.insert_job(f"job {i}", f"{IMAGE}?{i}")[0] for i in range(20)]
     wait_for(lambda: received() >= 2, 30, "a probe")
     before = received()
-    daemon.wait_line("Lane create is open again", 60)
+    daemon.wait_event("LANE_OPEN", text="Lane create", seconds=60)
     is_(before, 2, "after a hold one goes first, and the others wait on when it fails")
     for job in jobs:
         lab.wait_status(job, "done")
     is_((received(), lab.query("SELECT DISTINCT attempts FROM public.jobs")), (23, [(1,)]), "all are done, nobody's attempt is lost")
     for value, most in (("3600", 120), ("-5", 2), ("99999999999999999999", 120), ("Fri, 01 Jan 2199 00:00:00 GMT", 120),
                         ("Mon, 01 Jan 2001 00:00:00 GMT", 2), ("soon", 2)):
-        before = len(daemon.lines)
+        mark = daemon.mark()
         lab.sim.fault("create", {"status": 402, "headers": {"Retry-After": value}}, count=1)
         lab.insert_job(f"told {value}", IMAGE)
-        told = wait_for(lambda: next((m for m in map(re.compile(r"Lane create is held .* Trying again in (\d+) s").search,
-                                                     list(daemon.lines)[before:]) if m), None), 30, "the hold")
-        ok(1 <= int(told.group(1)) <= most, f"Retry-After: {value}: holds for {most} s at most", told.group(0))
-        if int(told.group(1)) > 10: # another daemon has not heard it
+        held = daemon.wait_event("LANE_HELD", since=mark)
+        ok(1 <= seconds_of(held) <= most, f"Retry-After: {value}: holds for {most} s at most", held.text)
+        if seconds_of(held) > 10: # another daemon has not heard it
             daemon.stop()
             daemon = lab.daemon("another", **QUICK)
         lab.query("UPDATE public.jobs SET run_after = now() WHERE status = 'pending'")
@@ -115,8 +114,7 @@ def one_answer_holds_no_lane_for_long():
     # A 429 is the account's.
     lab.sim.fault("create", {"status": 429, "body": {"detail": "Request was throttled.", "status": 429, "retry_after": 600}}, count=1)
     lab.insert_job("throttled", IMAGE)
-    told = daemon.wait_line(r"Lane create is held \(service_throttled\).* Trying again in (\d+) s", 30)
-    is_(int(told.group(1)), 600, "429: obeyed as told")
+    is_(seconds_of(daemon.wait_event("LANE_HELD", text="service_throttled")), 600, "429: obeyed as told")
     lab.sim.stop()
 
 
@@ -185,9 +183,9 @@ def a_wait_of_its_own():
         return all(lab.job(j)["status"] == "error" for j, _ in bad.values())
     wait_for(all_over, 60, "the end of all three")
     for what, (job, _) in bad.items():
-        ok(daemon.said(rf"Job {job} has failed \({words[what]}\)"), f"what could not be {what} ends with its own fault",
+        ok(daemon.events("JOB_FAILED", job=job, fault=words[what]), f"what could not be {what} ends with its own fault",
            "\n".join(l for l in daemon.lines if job in l)[-1500:])
-        is_(refunded(lab, job), 25, f"what could not be {what} is refunded")
+        is_(lab.refunded(job), 25, f"what could not be {what} is refunded")
     ok(n >= 3, "and good jobs went on beside them", n)
     # What was bought stays: an operator's retry needs no other purchase.
     lab.sim.control("DELETE", "faults")
@@ -222,7 +220,7 @@ def a_prediction_that_is_gone():
     shim.sleep(125)
     row = lab.wait_status(job, "done")
     is_((row["attempts"], [b[1:] for b in bought(lab, job)]), (2, [("ended", "gone"), ("bought", "succeeded")]), "gone: bought again after two minutes")
-    ok(daemon.said(r"prediction_gone"), "gone: the log has its own word", daemon.log(10))
+    ok(daemon.events("JOB_RETRY", job=job, fault="prediction_gone"), "gone: the log has its own word", daemon.log(10))
     good, _ = lab.insert_job("good", IMAGE)
     is_(lab.wait_status(good, "done")["attempts"], 1, "gone: another job does not notice")
     lab.sim.stop()

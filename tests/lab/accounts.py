@@ -59,5 +59,17 @@ def no_second_purchase(lab, label=""):
     is_(len(lab.sim.predictions()), steps, f"{label}no second prediction for any step")
 
 
+def no_attempt_lost(lab, label=""):
+    """Nor was any worker taken to have died of a job."""
+    is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], f"{label}no attempt is lost")
+
+
+def all_done(lab, jobs, label="", seconds=120):
+    """Once all have ended, everything adds up, and nothing was bought twice."""
+    lab.wait_all_ended(seconds)
+    check(lab, jobs, label)
+    no_second_purchase(lab, label)
+
+
 def sha256(data):
     return hashlib.sha256(data).hexdigest()

@@ -22,20 +22,9 @@ import struct
 import threading
 import urllib.parse
 
+from .loop import Loop
+
 STREAM_LIMIT = 1 << 20  # of a header; bodies may be larger
-
-
-class _Thread:
-    """The loop that all proxies share."""
-    loop = None
-
-    @classmethod
-    def call(cls, coroutine):
-        if not cls.loop:
-            cls.loop = asyncio.new_event_loop()
-            threading.Thread(target=cls.loop.run_forever, daemon=True).start()
-            atexit.register(cls.loop.call_soon_threadsafe, cls.loop.stop)
-        return asyncio.run_coroutine_threadsafe(coroutine, cls.loop).result(60)
 
 
 class Tap:
@@ -89,9 +78,9 @@ class Tap:
         self.hit.set()
 
     async def _settle(self, links, seconds):
-        end = _Thread.loop.time() + seconds
+        end = Loop.loop.time() + seconds
         while any(link.owed > 0 for link in links):
-            if _Thread.loop.time() > end:
+            if Loop.loop.time() > end:
                 raise TimeoutError("the outside does not answer what was forwarded")
             await asyncio.sleep(0.005)
         for link in links:
@@ -104,7 +93,7 @@ class Tap:
             late = self._late[0] if self._late else None
             await self._settle([link for link in self.links if link.frozen and link is not late], seconds)
             self.frozen = False
-        _Thread.call(go())
+        Loop.call(go())
 
     def deliver(self, seconds=30):
         """The message that is late arrives, and is answered to nobody."""
@@ -115,7 +104,7 @@ class Tap:
             link.server_writer.write(data)
             await self._settle([link], seconds)
         if self._late:
-            _Thread.call(go())
+            Loop.call(go())
 
 
 class Link:
@@ -348,7 +337,7 @@ class Proxy:
         self.swallowing = self.keeping = False
         self.port = 0
         self.server = self.running = None
-        _Thread.call(self._listen())
+        Loop.call(self._listen())
         atexit.register(self.close)
 
     async def _listen(self):
@@ -384,18 +373,18 @@ class Proxy:
         async def go():
             self.running.clear()
             self.swallowing, self.keeping = not keep, keep
-        _Thread.call(go())
+        Loop.call(go())
 
     def reset(self):
         """All connections are reset, on both sides."""
         async def go():
             for link in list(self.links):
                 link.close(reset=True)
-        _Thread.call(go())
+        Loop.call(go())
 
     def refuse(self):
         """All connections are reset and no new one is accepted."""
-        _Thread.call(self._stop_listening())
+        Loop.call(self._stop_listening())
         self.reset()
 
     def resume(self):
@@ -408,7 +397,7 @@ class Proxy:
                     link.close(reset=True)
             if not self.server:
                 await self._listen()
-        _Thread.call(go())
+        Loop.call(go())
 
     def connections(self):
         return len(self.links)
@@ -419,8 +408,8 @@ class Proxy:
             self.swallowing = self.keeping = False
             for link in list(self.links):
                 link.close(reset=True)
-        if _Thread.loop and _Thread.loop.is_running():
-            _Thread.call(go())
+        if Loop.loop and Loop.loop.is_running():
+            Loop.call(go())
 
 
 class PostgresProxy(Proxy):

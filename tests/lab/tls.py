@@ -5,18 +5,8 @@ import base64
 import os
 import ssl
 import subprocess
-import threading
 
-
-class _Loop:
-    loop = None
-
-    @classmethod
-    def call(cls, coroutine):
-        if not cls.loop:
-            cls.loop = asyncio.new_event_loop()
-            threading.Thread(target=cls.loop.run_forever, daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(coroutine, cls.loop).result(30)
+from .loop import Loop
 
 
 class Authority:
@@ -63,7 +53,7 @@ async def _join(reader, writer, port):
 class _Server:
     def __init__(self, host, port, context=None):
         self.writers = set()
-        self.server = _Loop.call(asyncio.start_server(self._serve, host, port, ssl=context, reuse_address=True))
+        self.server = Loop.call(asyncio.start_server(self._serve, host, port, ssl=context, reuse_address=True))
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def serve(self, reader, writer):
@@ -81,12 +71,12 @@ class _Server:
         async def go():
             for writer in list(self.writers):
                 writer.transport.abort()
-        _Loop.call(go())
+        Loop.call(go())
 
     def close(self):
         async def go():
             self.server.close()
-        _Loop.call(go())
+        Loop.call(go())
 
 
 class TlsFront(_Server):
