@@ -40,6 +40,7 @@ typedef enum JobState {
 
 typedef enum JobEvent {
     EV_MORE = -2, /* the stage that tells it goes on with its next request; the grid is not asked */
+    EV_NONE = -1, /* nothing yet: what was begun will tell; the grid is not asked */
 
     EV_OK = 0, /* what we waited for went well */
     EV_STEP,   /* this step of the pipeline is done; another follows */
@@ -62,7 +63,7 @@ typedef struct JobPos {
 } JobPos;
 
 /* Where `ev` takes a job that is at `at`; .state is JOB_BAD if nothing leads there. */
-JobPos job_step(JobPos at, JobEvent ev);
+JobPos job_transition(JobPos at, JobEvent ev);
 
 const char *job_state_word(JobState s);
 
@@ -114,6 +115,7 @@ typedef struct Job {
     uint64_t started_usec;  /* of the state it is in */
     unsigned tries;         /* of this state, uncounted */
     Fault fault;
+    bool is_shortage; /* the fault is a want of ours (memory, room): not held against the job */
     LogContext log;
 } Job;
 
@@ -127,16 +129,36 @@ bool job_serves(const Job *j, const Purchase *p, size_t step);
 /* Does it run, or may it, for a step that the configuration does not have any more? */
 bool job_is_stray(const Job *j, const Purchase *p);
 
-/* Where a claimed job begins: finds its step, its live purchase and its state, from its purchases. What
- * runs or may run comes first; then what follows the last output that is there. JOB_RELEASING: a stray is the
- * live purchase. */
-JobPos job_start(Job *j, uint64_t now_usec);
+/* What came of an event. */
+typedef struct JobMove {
+    JobPos from;
+    JobEvent ev;  /* as it counted: a wait too many is EV_RETRY, a last attempt EV_FINAL */
+    bool is_kept; /* a wish that has to wait: what is under way goes on */
+    bool is_bug; /* nothing leads there: the job goes back to the queue with a fault that says so */
+} JobMove;
+
+/* Moves a job: where `ev` takes it, what it counts for, and what becomes of its fault (EV_WAIT, EV_RETRY and EV_FINAL
+ * come with j->fault set). The caller leaves the old state and begins the new one. */
+JobMove job_apply(Job *j, JobEvent ev, unsigned max_attempts);
+
+/* Remembers one of EV_LOST.. in a state that keeps it: the next move grants it. */
+void job_wish(Job *j, JobEvent ev);
+bool job_has_wish(const Job *j, JobEvent ev);
+
+/* Has the job used up its attempts with the fault it has now? Then the fault is made final. Some faults have fewer than
+ * the configuration allows, since each attempt may be billed. */
+bool job_is_last_attempt(const Job *j, unsigned max_attempts);
+
+/* Where a claimed job begins: finds its step, its live purchase and its state. What runs or may run comes first; then
+ * what follows the last output that is there. A job with a fault goes to its end, by way of a cancel where something
+ * may run. JOB_RELEASING: a stray is the live purchase. */
+void job_start(Job *j, unsigned max_attempts, uint64_t now_usec);
 
 /* The current step is about to be bought: when the output it needs is not there any more, goes back to
  * the step that has to be bought before it. */
 void job_step_back(Job *j, uint64_t now_usec);
 
-/* Goes on to the next step: EV_STEP was told. */
+/* Goes on to the next step, as EV_STEP does. */
 void job_next_step(Job *j);
 
 /* The live purchase, NULL if there is none. */

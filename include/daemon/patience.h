@@ -14,5 +14,5 @@ uint64_t patience_idle_usec(const Task *t, uint64_t usec);
  * over yet for the lanes. */
 void patience_moved(Task *t, JobPos from, JobPos to, JobEvent ev);
 
-/* job_timeout is over for a job in this state: its fault says what it was that took so long. */
-void patience_over(Task *t, JobState state);
+/* job_timeout is over for a job that was there: its fault says what it was that took so long. */
+void patience_over(Task *t, JobPos from);

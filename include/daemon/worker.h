@@ -208,9 +208,6 @@ Worker *worker_free(Worker *w);
 /* Tells a job what happened. The task may be gone afterwards. */
 void worker_tell(Task *t, JobEvent ev);
 
-/* The same with j->fault set, as its verdict says; a last attempt is final. */
-void worker_tell_fault(Task *t, JobEvent ev);
-
 /* A claimed row becomes a task and begins. */
 void worker_take(Worker *w, const PGresult *res, int row);
 

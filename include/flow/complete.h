@@ -31,6 +31,3 @@ typedef struct HandBack {
 
 HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance);
 int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret);
-
-/* Has the job used up its attempts with the fault it has now? Then the fault is made final. */
-bool complete_is_last_attempt(const Config *c, const Job *j);

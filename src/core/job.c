@@ -1,8 +1,9 @@
 /*
  * The life of a job.
  *
- * Every way a job can go is a cell of the grid below; there is no other place where a
- * state changes. Nothing in this file reads a clock, allocates, or talks to anybody.
+ * Every way a job can go is a cell of the grid below, and job_apply() is the only place where a job's state
+ * changes; tests/lint/moves checks that. What an attempt, a rest and a fault count for is decided here too.
+ * Nothing in this file reads a clock or talks to anybody: daemon/task.c does what was decided.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #define AT(s) [JOB_##s]
 #define TO(s) JOB_##s
 #define NO JOB_BAD
+#define RESTS_MAX 6 /* in a row in one state; then the job goes back to the queue */
 
 /*
  * ELSE: INTENDING, bought meanwhile; LOOKING, surely not bought; RECORDING, the id is in another
@@ -96,7 +98,7 @@ static JobPos move(JobPos at, JobState to, JobEvent ev) {
     return (JobPos){ to, resume, at.wishes };
 }
 
-JobPos job_step(JobPos at, JobEvent ev) {
+JobPos job_transition(JobPos at, JobEvent ev) {
     JobState to = grid[at.state][ev];
 
     if (to == JOB_BAD)
@@ -115,6 +117,78 @@ JobPos job_step(JobPos at, JobEvent ev) {
         }
 
     return at;
+}
+
+/* --- what an event counts for -------------------------------------------------------------- */
+
+bool job_is_last_attempt(const Job *j, unsigned max_attempts) {
+    const FaultInfo *info = fault_info(j->fault.code);
+
+    return info->verdict == VERDICT_RETRY &&
+           (j->attempts >= max_attempts || (info->most > 0 && j->attempts >= info->most));
+}
+
+/* Resting is for what passes soon. A file that is fetched waits for its store, whatever it takes. */
+static bool rests_are_counted(JobState s) {
+    return s == JOB_SIGNING || s == JOB_INTENDING || s == JOB_DOWNLOADING;
+}
+
+static JobEvent as_it_counts(const Job *j, JobEvent ev, unsigned max_attempts) {
+    if (j->is_shortage)
+        return ev;
+    if (ev == EV_WAIT && j->tries >= RESTS_MAX && rests_are_counted(j->at.state))
+        ev = EV_RETRY;
+    if (ev == EV_RETRY && job_is_last_attempt(j, max_attempts))
+        ev = EV_FINAL;
+    return ev;
+}
+
+static void count_tries(Job *j, JobPos from) {
+    if (j->at.state == from.state || j->at.state == JOB_RESTING)
+        j->tries++;
+    else if (from.state != JOB_RESTING) /* after a rest the same thing is tried again */
+        j->tries = 0;
+}
+
+/* What went well ends a fault, and so does a drain, since the job goes back for no fault of its own. But STOPPING is
+ * left for what the fault says, and RELEASING tells the database why. */
+static bool ends_fault(JobPos from, JobEvent ev, JobPos to) {
+    bool went_well = ev == EV_OK || ev == EV_STEP || ev == EV_ELSE;
+
+    return ev == EV_DRAIN || (went_well && from.state != JOB_STOPPING && to.state != JOB_RELEASING);
+}
+
+JobMove job_apply(Job *j, JobEvent ev, unsigned max_attempts) {
+    JobMove m = { .from = j->at, .ev = as_it_counts(j, ev, max_attempts) };
+    JobPos to = job_transition(m.from, m.ev);
+
+    if (to.state == JOB_BAD) {
+        m.is_bug = true;
+        fault_set(&j->fault, FAULT_INTERNAL, "no way leads out of %s by event %d",
+                  job_state_word(m.from.state), (int) m.ev);
+        to = (JobPos){ .state = JOB_RELEASING };
+    }
+    j->at = to;
+    m.is_kept = m.ev >= EV_LOST && to.state == m.from.state;
+    if (m.is_kept)
+        return m;
+    j->is_shortage = false;
+    count_tries(j, m.from);
+    if (m.ev == EV_STEP && !m.is_bug)
+        job_next_step(j);
+    if (!m.is_bug && ends_fault(m.from, m.ev, to))
+        j->fault = (Fault){ 0 };
+    if ((to.state == JOB_FAILING || to.resume == JOB_FAILING) && j->fault.code == FAULT_NONE)
+        fault_set(&j->fault, FAULT_TIMEOUT, "worked on for longer than job_timeout");
+    return m;
+}
+
+void job_wish(Job *j, JobEvent ev) {
+    j->at.wishes |= 1u << ev;
+}
+
+bool job_has_wish(const Job *j, JobEvent ev) {
+    return j->at.wishes & 1u << ev;
 }
 
 /* --- the job itself ------------------------------------------------------------------------ */
@@ -245,7 +319,8 @@ static bool go_behind(Job *j, size_t n, uint64_t now_usec) {
     return false;
 }
 
-JobPos job_start(Job *j, uint64_t now_usec) {
+/* By its purchases alone. RELEASING: a stray is the live purchase. */
+static JobPos start_of(Job *j, uint64_t now_usec) {
     size_t n = j->pipeline->n_steps;
     const Purchase *p;
 
@@ -268,6 +343,23 @@ JobPos job_start(Job *j, uint64_t now_usec) {
     }
     j->has_purchase = false; /* it is bought, as the step's next purchase */
     return (JobPos){ .state = JOB_SIGNING };
+}
+
+void job_start(Job *j, unsigned max_attempts, uint64_t now_usec) {
+    JobPos at = start_of(j, now_usec);
+
+    if (at.state == JOB_RELEASING && j->fault.code == FAULT_NONE) {
+        fault_set(&j->fault, FAULT_STEP_GONE, "step %s is not in the configuration any more",
+                  job_purchase(j)->step);
+        if (job_is_last_attempt(j, max_attempts))
+            at = (JobPos){ .state = JOB_STOPPING, .resume = JOB_FAILING };
+    } else if (j->fault.code != FAULT_NONE && job_purchase(j)) {
+        /* What may have been bought is looked up and cancelled before the job fails. */
+        at = (JobPos){ .state = JOB_STOPPING, .resume = JOB_FAILING };
+    } else if (j->fault.code != FAULT_NONE)
+        at = (JobPos){ .state = JOB_FAILING };
+    j->at = j->cancel_asked ? job_transition(at, EV_CANCEL) : at;
+    j->started_usec = now_usec;
 }
 
 void job_step_back(Job *j, uint64_t now_usec) {

@@ -27,7 +27,7 @@ static void sign_ended(Task *t, JobEvent ev) {
         patience_trouble(t, LANE_STORE);
     else
         lane_open(stage_lane(t, LANE_STORE));
-    worker_tell_fault(t, ev);
+    worker_tell(t, ev);
 }
 
 static void bucket_seen(void *userdata, HttpReply *reply) {
@@ -74,7 +74,7 @@ int enter_signing(Task *t) {
         stage_queue(t, LANE_STORE, sign);
         return 0;
     }
-    worker_tell_fault(t, ev);
+    worker_tell(t, ev);
     return 0;
 }
 
@@ -89,7 +89,7 @@ static void intended(void *userdata, DbEnd end, const PGresult *res) {
                                  &t->job->fault);
     if (ev == EV_LOST)
         t->worker->zombies++;
-    worker_tell_fault(t, ev);
+    worker_tell(t, ev);
 }
 
 static void intend(void *userdata) {
@@ -106,7 +106,7 @@ static void intend(void *userdata) {
         fault_set(&t->job->fault, FAULT_INPUT_INVALID,
                   "the input of step %s is larger than the listing shows",
                   job_step_now(t->job)->name);
-        worker_tell_fault(t, EV_FINAL);
+        worker_tell(t, EV_FINAL);
     } else if (r < 0 || (r = stage_send_db(t, &request, intended)) < 0)
         stage_give_up(t, r);
 }
@@ -121,7 +121,7 @@ int enter_intending(Task *t) {
         JobEvent ev = predict_image(t->job, clock_now_usec(), &t->job->fault);
 
         if (ev != EV_OK) {
-            worker_tell_fault(t, ev == EV_ELSE ? EV_RETRY : ev);
+            worker_tell(t, ev == EV_ELSE ? EV_RETRY : ev);
             return 0;
         }
     }
@@ -157,7 +157,7 @@ static void predicted(void *userdata, HttpReply *reply) {
         else
             stage_not_bought(t, "refused");
     }
-    worker_tell_fault(t, ev);
+    worker_tell(t, ev);
 }
 
 int enter_predicting(Task *t) {
@@ -174,6 +174,7 @@ int enter_predicting(Task *t) {
     if (predict_ask(t->worker->config, t->job, &request) < 0 ||
         stage_send_http(t, &request, predicted) < 0) {
         stage_out_of_memory(t);
+        t->job->is_shortage = true;
         stage_not_bought(t, "not sent");
         worker_tell(t, EV_RETRY);
     }
@@ -232,7 +233,7 @@ static void recorded(void *userdata, DbEnd end, const PGresult *res) {
     }
     if (answer == RECORDED_SURPLUS) {
         cancel_surplus(t);
-        worker_tell(t, EV_LOST); /* kept until the next line */
+        job_wish(j, EV_LOST);
         worker_tell(t, EV_OK);
         return;
     }
@@ -248,11 +249,10 @@ static void recorded(void *userdata, DbEnd end, const PGresult *res) {
     }
     log_job(LOG_INFO, JOB_BOUGHT, j, "Job %s: step %s is prediction %s", j->id, p->step,
             p->prediction_id);
-    /* These wishes are kept in RECORDING, and granted by its end. */
     if (answer == RECORDED_LOST)
-        worker_tell(t, EV_LOST);
+        job_wish(j, EV_LOST);
     else if (answer == RECORDED_CANCEL || answer == RECORDED_GONE)
-        worker_tell(t, EV_CANCEL);
+        job_wish(j, EV_CANCEL);
     worker_tell(t, EV_OK);
 }
 
@@ -309,9 +309,7 @@ static void polled(void *userdata, HttpReply *reply) {
         stage_forgive(t);
         waits_restart(t); /* it is at work */
     }
-    if (ev == EV_STEP)
-        job_next_step(j);
-    worker_tell_fault(t, ev);
+    worker_tell(t, ev);
 }
 
 static void poll_now(void *userdata) {

@@ -63,10 +63,8 @@ static void no_room(Task *t, int error) {
         return;
     }
     lane_hold(stage_lane(t, LANE_FILE), &j->fault);
-    if (spool_is_too_small(spool, t->room_bytes))
-        worker_tell_fault(t, EV_WAIT);
-    else
-        worker_tell(t, EV_WAIT);
+    j->is_shortage = !spool_is_too_small(spool, t->room_bytes);
+    worker_tell(t, EV_WAIT);
 }
 
 static void downloaded(void *userdata, HttpReply *reply) {
@@ -105,7 +103,7 @@ static void downloaded(void *userdata, HttpReply *reply) {
         job_purchase(j)->state = PURCHASE_ENDED;
         stage_settle(t, "succeeded", NULL, NULL, j->fault.detail, false);
     }
-    worker_tell_fault(t, ev);
+    worker_tell(t, ev);
 }
 
 static void download(void *userdata) {
@@ -121,6 +119,7 @@ static void download(void *userdata) {
                   strerror(-r));
         if (r != -ENOMEM)
             lane_hold(stage_lane(t, LANE_FILE), &j->fault);
+        j->is_shortage = true;
         worker_tell(t, EV_WAIT);
         return;
     }
@@ -143,7 +142,7 @@ int enter_downloading(Task *t) {
     t->download.redirects = 0;
     free(TAKE(t->download.redirect));
     if (ev != EV_OK)
-        worker_tell_fault(t, ev);
+        worker_tell(t, ev);
     else if (t->file) /* others may wait for the room that it holds */
         stage_queue_first(t, LANE_FILE, download);
     else
@@ -166,13 +165,13 @@ static int on_slice(sd_event_source *source, uint64_t usec, void *userdata) {
             size = SLICE_MAX;
         if (!(bytes = malloc(size))) {
             stage_out_of_memory(t);
-            worker_tell_fault(t, EV_RETRY);
+            worker_tell(t, EV_RETRY);
             return 0;
         }
         n = pread(spool_file_fd(t->file), bytes, size, (off_t) offset);
         if (n != (ssize_t) size) {
             fault_set(&t->job->fault, FAULT_INTERNAL, "spool: cannot be read back");
-            worker_tell_fault(t, EV_RETRY);
+            worker_tell(t, EV_RETRY);
             return 0;
         }
     }
@@ -186,7 +185,7 @@ static int on_slice(sd_event_source *source, uint64_t usec, void *userdata) {
     if (ev == EV_WAIT)
         (void) stage_pause_for(t, 0, on_slice);
     else
-        worker_tell_fault(t, ev);
+        worker_tell(t, ev);
     return 0;
 }
 
@@ -213,7 +212,7 @@ static void store_ended(Task *t, JobEvent ev) {
                 (unsigned long long) j->size_bytes);
     } else if (ev == EV_WAIT)
         patience_trouble(t, LANE_STORE); /* the file is kept until the store is back */
-    worker_tell_fault(t, ev);
+    worker_tell(t, ev);
 }
 
 static void upload(Task *t);
@@ -306,7 +305,7 @@ static void named(void *userdata, DbEnd end, const PGresult *res) {
     if (ev == EV_OK)
         send_file(t);
     else if (ev == EV_RETRY || ev == EV_FINAL)
-        worker_tell_fault(t, EV_RETRY);
+        worker_tell(t, EV_RETRY);
     else
         worker_tell(t, ev);
 }

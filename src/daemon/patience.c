@@ -65,12 +65,11 @@ void patience_moved(Task *t, JobPos from, JobPos to, JobEvent ev) {
     }
 }
 
-void patience_over(Task *t, JobState state) {
+void patience_over(Task *t, JobPos from) {
+    JobState state = from.state == JOB_RESTING ? from.resume : from.state;
     Fault *fault = &t->job->fault;
     const char *detail = t->trouble.detail[0] ? t->trouble.detail : "no end of it";
 
-    if (state == JOB_RESTING)
-        state = t->job->at.resume;
     if (state == JOB_SIGNING)
         fault_set(fault, FAULT_IMAGE_UNSIGNED, "not signed within job_timeout: %s", detail);
     else if (t->trouble.code != FAULT_NONE && is_of_a_file(state))

@@ -43,6 +43,7 @@ int stage_out_of_memory(Task *t) {
 void stage_give_up(Task *t, int r) {
     fault_set(&t->job->fault, FAULT_INTERNAL, "%s: %s", job_state_word(t->job->at.state),
               strerror(-r));
+    t->job->is_shortage = true;
     worker_tell(t, t->job->at.state == JOB_PREDICTING ? EV_UNSURE : EV_RETRY);
 }
 

@@ -24,13 +24,11 @@
 #include "daemon/wakeup.h"
 #include "daemon/worker.h"
 #include "flow/claim.h"
-#include "flow/complete.h"
 #include "io/db_errors.h"
 
 #define TICK_USEC USEC_PER_SEC
 #define PROGRESS_USEC (5 * USEC_PER_SEC) /* between two writes for a job */
 #define PROGRESS_STEP 0.02
-#define RESTS_MAX 6   /* in a row in one state; then the job goes back to the queue */
 #define CLAIM_MAX 100 /* jobs at once; more follow at once */
 #define FILES_MAX 16  /* downloads, and uploads, at once */
 #define REQUESTS_MAX 64
@@ -56,13 +54,6 @@ static void forget(Task *t) {
     worker_changed(w);
 }
 
-static void bug(Task *t, JobEvent ev) {
-    log_job(LOG_ERR, JOB_BUG, t->job, "Job %s: no way leads out of %s by event %d", t->job->id,
-            job_state_word(t->job->at.state), (int) ev);
-    fault_set(&t->job->fault, FAULT_INTERNAL, "no way out of %s by event %d",
-              job_state_word(t->job->at.state), (int) ev);
-}
-
 /* What can't be begun, for want of memory, is begun by the tick. */
 static void enter(Task *t) {
     Worker *w = t->worker;
@@ -81,60 +72,36 @@ static bool waits_for_something(const Task *t) {
 
 void worker_tell(Task *t, JobEvent ev) {
     Job *j = t->job;
-    JobPos from = j->at, to = job_step(from, ev);
+    JobMove m = job_apply(j, ev, t->worker->config->max_attempts);
+    JobState to = j->at.state;
 
-    if (to.state == JOB_BAD) {
-        bug(t, ev);
-        to = (JobPos){ .state = JOB_RELEASING };
-    } else if (ev >= EV_LOST && to.state == from.state) { /* a wish that is kept for later */
-        j->at = to;
+    if (m.is_kept)
         return;
-    }
-    patience_moved(t, from, to, ev);
-    if (to.state == from.state || to.state == JOB_RESTING)
-        j->tries++;
-    else if (from.state != JOB_RESTING) {
-        j->tries = 0;
+    if (m.is_bug)
+        log_job(LOG_ERR, JOB_BUG, j, "Job %s: %s", j->id, j->fault.detail);
+    if ((m.ev == EV_RETRY || m.ev == EV_FINAL) && m.from.state < JOB_COMPLETING)
+        metrics_failed(&t->worker->metrics, j->fault.code);
+    patience_moved(t, m.from, j->at, m.ev);
+    if (to != m.from.state && to != JOB_RESTING && m.from.state != JOB_RESTING)
         t->refusal_said = false;
-    }
-    if (ev == EV_DRAIN ||
-        (ev <= EV_ELSE && from.state != JOB_STOPPING && to.state != JOB_RELEASING))
-        j->fault = (Fault){ 0 };
-    if (ev == EV_EXPIRE && to.resume == JOB_FAILING)
-        patience_over(t, from.state);
-    if ((to.state == JOB_FAILING || to.resume == JOB_FAILING) && j->fault.code == FAULT_NONE)
-        fault_set(&j->fault, FAULT_TIMEOUT, "worked on for longer than job_timeout");
-    j->at = to;
-    j->log.state = job_state_word(to.state);
+    if (m.ev == EV_EXPIRE && j->at.resume == JOB_FAILING)
+        patience_over(t, m.from);
+    j->log.state = job_state_word(to);
     j->log.fault = j->fault.code != FAULT_NONE ? fault_info(j->fault.code)->word : NULL;
-    if (to.state != from.state && log_wanted(LOG_DEBUG))
-        log_job(LOG_DEBUG, JOB_MOVED, j, "Job %s: %s -> %s%s%s", j->id, job_state_word(from.state),
-                job_state_word(to.state), j->fault.detail[0] ? ": " : "", j->fault.detail);
+    if (to != m.from.state && log_wanted(LOG_DEBUG))
+        log_job(LOG_DEBUG, JOB_MOVED, j, "Job %s: %s -> %s%s%s", j->id,
+                job_state_word(m.from.state), job_state_word(to), j->fault.detail[0] ? ": " : "",
+                j->fault.detail);
     j->started_usec = clock_now_usec();
     waits_moved(t);
-    if (to.state == JOB_GONE) {
-        if (ev == EV_LOST)
+    if (to == JOB_GONE) {
+        if (m.ev == EV_LOST)
             log_job(LOG_INFO, JOB_LOST, j, "Job %s is not ours any more", j->id);
         forget(t);
         return;
     }
     stages_leave(t);
     enter(t);
-}
-
-void worker_tell_fault(Task *t, JobEvent ev) {
-    Job *j = t->job;
-    JobState s = j->at.state;
-
-    /* Resting is for what passes soon. A file waits for its store, whatever it takes. */
-    if (ev == EV_WAIT && j->tries >= RESTS_MAX &&
-        (s == JOB_SIGNING || s == JOB_INTENDING || s == JOB_DOWNLOADING))
-        ev = EV_RETRY;
-    if (ev == EV_RETRY || ev == EV_FINAL)
-        metrics_failed(&t->worker->metrics, j->fault.code);
-    if (ev == EV_RETRY && complete_is_last_attempt(t->worker->config, j))
-        ev = EV_FINAL;
-    worker_tell(t, ev);
 }
 
 Task *worker_find(Worker *w, const char *job_id) {
@@ -170,8 +137,6 @@ void worker_take(Worker *w, const PGresult *res, int row) {
     metrics_claimed(&w->metrics, t->job);
     if (job_purchase(t->job))
         t->job->log.prediction_id = job_purchase(t->job)->prediction_id;
-    if (t->job->cancel_asked)
-        t->job->at = job_step(t->job->at, EV_CANCEL);
     t->job->log.state = job_state_word(t->job->at.state);
     log_job(LOG_INFO, JOB_CLAIMED, t->job, "Job %s claimed, attempt %u, to begin with %s",
             t->job->id, t->job->attempts, t->job->log.state);
@@ -349,7 +314,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
         if (lease_is_trusted(w) && db_is_up(w->db) &&
             j->worked_usec + (now - j->claimed_usec) >
                 w->config->job_timeout_usec + j->idle_usec + waiting &&
-            !(j->at.wishes & 1u << EV_EXPIRE))
+            !job_has_wish(j, EV_EXPIRE))
             worker_tell(t, EV_EXPIRE);
         else if (!waits_for_something(t)) {
             starved = true;
@@ -388,7 +353,7 @@ void worker_drain(Worker *w) {
     (void) sd_event_source_set_enabled(w->claim_timer, SD_EVENT_OFF);
     for (t = TAILQ_FIRST(&w->tasks); t; t = next) {
         next = TAILQ_NEXT(t, link);
-        if (!(t->job->at.wishes & 1u << EV_DRAIN))
+        if (!job_has_wish(t->job, EV_DRAIN))
             worker_tell(t, EV_DRAIN);
     }
 }

@@ -8,7 +8,6 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "flow/claim.h"
-#include "flow/complete.h"
 #include "flow/replicate.h"
 
 enum { /* columns of meshify.claimed */
@@ -305,19 +304,7 @@ int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec,
         return r;
     check(j, c, res, row);
     j->pipeline = j->image ? c->image : c->text;
-    j->at = job_start(j, now_usec);
-    if (j->at.state == JOB_RELEASING && j->fault.code == FAULT_NONE) {
-        fault_set(&j->fault, FAULT_STEP_GONE, "step %s is not in the configuration any more",
-                  job_purchase(j)->step);
-        if (!complete_is_last_attempt(c, j)) {
-            *ret = TAKE(j);
-            return 0;
-        }
-    }
-    /* What may have been bought is looked up and cancelled before the job fails. */
-    if (j->fault.code != FAULT_NONE)
-        j->at = (JobPos){ .state = job_purchase(j) ? JOB_STOPPING : JOB_FAILING,
-                          .resume = job_purchase(j) ? JOB_FAILING : JOB_BAD };
+    job_start(j, c->max_attempts, now_usec);
     *ret = TAKE(j);
     return 0;
 }

@@ -175,15 +175,6 @@ JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
 
 /* --- handing back -------------------------------------------------------------------------- */
 
-/* Some faults have a smaller number of tries than the configuration allows: each try of them may
- * be billed. */
-bool complete_is_last_attempt(const Config *c, const Job *j) {
-    const FaultInfo *info = fault_info(j->fault.code);
-
-    return info->verdict == VERDICT_RETRY &&
-           (j->attempts >= c->max_attempts || (info->most > 0 && j->attempts >= info->most));
-}
-
 /* Requests that the service lost before they bought anything. Each makes the next wait longer,
  * but only up to a bound: what is lost in an outage says nothing about the job. */
 static unsigned lost_requests(const Job *j) {

@@ -80,7 +80,6 @@ static void test_a_good_row(void **state) {
     (void) state;
     row.attempts = "3";
     row.worked = "5000000";
-    row.cancel = "t";
     j = job_of(c, &row);
     assert_string_equal(j->id, JOB_ID);
     assert_string_equal(j->user_id, USER_ID);
@@ -92,10 +91,16 @@ static void test_a_good_row(void **state) {
     assert_int_equal(j->worked_usec, 5000000);
     assert_int_equal(j->age_usec, 1000000);
     assert_int_equal(j->claimed_usec, NOW);
-    assert_true(j->cancel_asked);
+    assert_false(j->cancel_asked);
     assert_ptr_equal(j->pipeline, c->text);
     assert_int_equal(j->at.state, JOB_SIGNING);
     assert_string_equal(j->log.job_id, JOB_ID);
+    job_free(j);
+    row.cancel = "t"; /* it does not even begin */
+    j = job_of(c, &row);
+    assert_true(j->cancel_asked);
+    assert_int_equal(j->at.state, JOB_STOPPING);
+    assert_int_equal(j->at.resume, JOB_CANCELLING);
 }
 
 /* Each is what input_data may hold, and the fault it is; FAULT_NONE: it can be worked on. */

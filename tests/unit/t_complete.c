@@ -406,22 +406,6 @@ static void test_hand_back_without(void **state) {
     }
 }
 
-static void test_last_attempt(void **state) {
-    _cleanup_(config_freep) Config *c = good(&nothing, GOOD "[worker]\nmax_attempts = 3\n");
-
-    (void) state;
-    for (FaultCode code = FAULT_NONE; code < _FAULT_MAX; code++)
-        for (unsigned attempts = 1; attempts < 6; attempts++) {
-            Job j = { .attempts = attempts, .fault = { .code = code } };
-            /* what costs each time, and will hardly end otherwise */
-            bool twice = code == FAULT_MODEL_FAILED || code == FAULT_MODEL_TIMEOUT;
-
-            assert_int_equal(complete_is_last_attempt(c, &j),
-                             fault_info(code)->verdict == VERDICT_RETRY &&
-                                 attempts >= (twice ? 2 : 3));
-        }
-}
-
 static void test_no_memory(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = completing(c, TWO_STEPS);
@@ -453,7 +437,6 @@ int main(void) {
         cmocka_unit_test(test_hear),
         cmocka_unit_test(test_hand_back),
         cmocka_unit_test(test_release),
-        cmocka_unit_test(test_last_attempt),
         cmocka_unit_test(test_hand_back_without),
         cmocka_unit_test(test_no_memory),
     };

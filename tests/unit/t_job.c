@@ -45,7 +45,7 @@ static void add(JobPos p) {
 }
 
 static int walk(void **state) {
-    /* job_start() and the reading of a claimed row begin a job in one of these. */
+    /* job_start() begins a job in one of these. */
     static const JobPos starts[] = {
         { .state = JOB_SIGNING },
         { .state = JOB_LOOKING },
@@ -59,7 +59,7 @@ static int walk(void **state) {
         add(starts[i]);
     for (int i = 0; i < n_all; i++)
         for (JobEvent ev = 0; ev < _JOB_EVENT_MAX; ev++) {
-            JobPos to = job_step(all[i], ev);
+            JobPos to = job_transition(all[i], ev);
 
             if (to.state != JOB_BAD)
                 add(to);
@@ -71,7 +71,7 @@ static int walk(void **state) {
 static void each_move(void (*check)(JobPos at, JobEvent ev, JobPos to)) {
     for (int i = 0; i < n_all; i++)
         for (JobEvent ev = 0; ev < _JOB_EVENT_MAX; ev++)
-            check(all[i], ev, job_step(all[i], ev));
+            check(all[i], ev, job_transition(all[i], ev));
 }
 
 static void check_wish_answered(JobPos at, JobEvent ev, JobPos to) {
@@ -157,7 +157,7 @@ static void every_position_leads_to_the_end(void **state) {
             bool end = all[i].state == JOB_GONE;
 
             for (JobEvent ev = 0; ev < EV_LOST && !end; ev++) {
-                JobPos to = job_step(all[i], ev);
+                JobPos to = job_transition(all[i], ev);
 
                 end = to.state != JOB_BAD && ends[key(to)];
             }
@@ -210,7 +210,7 @@ static void tales_come_true(void **state) {
 
         print_message("# %s\n", tales[i].what);
         for (size_t k = 0; k < 6 && tales[i].moves[k].to != JOB_BAD; k++) {
-            p = job_step(p, tales[i].moves[k].ev);
+            p = job_transition(p, tales[i].moves[k].ev);
             assert_string_equal(job_state_word(p.state), job_state_word(tales[i].moves[k].to));
             assert_int_equal(p.resume, tales[i].moves[k].resume);
         }
@@ -225,7 +225,7 @@ static void print_grid(FILE *to) {
         for (JobEvent ev = 0; ev < _JOB_EVENT_MAX; ev++) {
             bool paused = s == JOB_RESTING || s == JOB_STOPPING;
             JobPos at = { .state = s, .resume = paused ? JOB_FAILING : JOB_BAD };
-            JobPos p = job_step(at, ev);
+            JobPos p = job_transition(at, ev);
 
             fprintf(to, "%-12s %-7s %s%s%s%s\n", job_state_word(s), events[ev],
                     p.state == JOB_BAD ? "-" : job_state_word(p.state), p.resume ? ", then " : "",
@@ -273,163 +273,6 @@ static void every_state_has_a_word(void **state) {
     assert_string_equal(job_state_word((JobState) -1), "bad");
 }
 
-/* --- where a claimed job begins ------------------------------------------------------------ */
-
-static Step steps[] = { { .name = (char *) "paint" }, { .name = (char *) "sculpt" } };
-static const Pipeline pipeline = { .name = (char *) "text", .steps = steps, .n_steps = 2 };
-#define HOUR PURCHASE_OUTPUT_LIVES_USEC
-#define NOW (3 * HOUR)
-
-typedef struct Start {
-    const char *what;
-    struct {
-        const char *step;
-        unsigned number;
-        PurchaseState state;
-        bool finished, usable;
-        uint64_t ago;
-        char of; /* 'm': was the mesh's step, 'i': another, of a configuration that is known */
-    } purchases[4];
-    JobState state;
-    size_t step;
-    unsigned live; /* number of the live purchase, 0: none */
-} Start;
-
-/* clang-format off */
-static const Start start_cases[] = {
-    { "nothing bought yet", { { NULL, 0, 0, 0, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
-    { "an intent", { { "paint", 1, PURCHASE_INTENDED, 0, 0, 0, 0 } }, JOB_LOOKING, 0, 1 },
-    { "a known prediction", { { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_POLLING, 0, 1 },
-    { "an ended purchase", { { "paint", 1, PURCHASE_ENDED, 1, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
-    { "given up, then intended again", { { "paint", 1, PURCHASE_GIVEN_UP, 0, 0, 0, 0 }, { "paint", 2, PURCHASE_INTENDED, 0, 0, 0, 0 } }, JOB_LOOKING, 0, 2 },
-    { "the first step is done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 } }, JOB_SIGNING, 1, 0 },
-    { "the first step is done, the second runs", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_POLLING, 1, 1 },
-    { "the first step's output is gone, the second still runs", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_POLLING, 1, 1 },
-    { "the first step's output is gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 0, 0 },
-    { "the first step's output is nearly gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR - 1, 0 } }, JOB_SIGNING, 1, 0 },
-    { "both are done", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 } }, JOB_POLLING, 1, 1 },
-    { "the mesh is gone, the image is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 1, 0 },
-    { "the image is gone, the mesh made of it is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 } }, JOB_POLLING, 1, 1 },
-    { "both are gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 0, 0 },
-    { "a step that the pipeline does not have any more", { { "draw", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_RELEASING, 0, 1 },
-    { "the same, it is over", { { "draw", 1, PURCHASE_BOUGHT, 1, 1, 1, 'i' } }, JOB_SIGNING, 0, 0 },
-    { "the same, it is surplus by now", { { "draw", 1, PURCHASE_SURPLUS, 0, 0, 0, 'i' } }, JOB_SIGNING, 0, 0 },
-    { "the same, perhaps bought", { { "draw", 3, PURCHASE_INTENDED, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 3 },
-    { "the same, beside the mesh", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' }, { "draw", 2, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 2 },
-    { "the last step was renamed", { { "carve", 4, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 4 },
-    { "the same, perhaps bought", { { "carve", 4, PURCHASE_INTENDED, 0, 0, 0, 'm' } }, JOB_LOOKING, 1, 4 },
-    { "the same, it is over", { { "carve", 4, PURCHASE_BOUGHT, 1, 1, 1, 'm' } }, JOB_POLLING, 1, 4 },
-    { "the same, it failed", { { "carve", 4, PURCHASE_ENDED, 1, 0, 0, 'm' } }, JOB_SIGNING, 0, 0 },
-    { "the last step was renamed, and bought again", { { "carve", 4, PURCHASE_GIVEN_UP, 0, 0, 0, 'm' }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
-    { "the last step was another's name", { { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
-    { "the last step was not the last", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 1 },
-    { "steps that are the same", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 'i' }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
-    { "over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
-    { "the mesh is over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 0, 1, 0 } }, JOB_SIGNING, 1, 0 },
-    { "the newest purchase counts", { { "paint", 2, PURCHASE_ENDED, 1, 0, 0, 0 }, { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
-};
-/* clang-format on */
-
-static void a_job_begins_where_its_purchases_say(void **state) {
-    (void) state;
-    for (size_t i = 0; i < sizeof start_cases / sizeof *start_cases; i++) {
-        const Start *c = &start_cases[i];
-        Job *j = calloc(1, sizeof *j);
-
-        print_message("# %s\n", c->what);
-        assert_non_null(j);
-        j->pipeline = &pipeline;
-        for (size_t k = 0; k < 4 && c->purchases[k].step; k++) {
-            Purchase p = { .step = strdup(c->purchases[k].step),
-                           .number = c->purchases[k].number,
-                           .state = c->purchases[k].state,
-                           .finished = c->purchases[k].finished,
-                           .usable = c->purchases[k].usable,
-                           .pipeline = c->purchases[k].of ? strdup("text") : NULL,
-                           .is_last = c->purchases[k].of == 'm',
-                           .finished_usec = NOW - c->purchases[k].ago,
-                           .output = c->purchases[k].usable ? json_string("x") : NULL };
-
-            assert_int_equal(job_add_purchase(j, &p), 0);
-        }
-        JobPos at = job_start(j, NOW);
-
-        assert_string_equal(job_state_word(at.state), job_state_word(c->state));
-        assert_int_equal(j->step, c->step);
-        assert_int_equal(job_purchase(j) ? job_purchase(j)->number : 0, c->live);
-        job_free(j);
-    }
-}
-
-/* A mesh was given up that took long to look for; what its step needs may be gone by now. */
-static void a_step_back_leads_behind_what_is_there(void **state) {
-    static const char *const names[] = { "draw", "paint", "sculpt" };
-    Step of[3] = { 0 };
-    const Pipeline three = { .steps = of, .n_steps = 3 };
-    static const struct {
-        uint64_t ago[2]; /* since draw and paint succeeded */
-        size_t step;
-    } cases[] = { { { 1, 1 }, 2 }, { { HOUR, 1 }, 2 }, { { 1, HOUR }, 1 }, { { HOUR, HOUR }, 0 } };
-
-    (void) state;
-    for (size_t i = 0; i < 3; i++)
-        of[i].name = (char *) names[i];
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Job *j = calloc(1, sizeof *j);
-        Purchase lost = { .key = "9", .number = 1, .state = PURCHASE_INTENDED };
-
-        assert_non_null(j);
-        j->pipeline = &three;
-        for (size_t k = 0; k < 2; k++) {
-            Purchase p = { .step = strdup(names[k]),
-                           .number = 1,
-                           .state = PURCHASE_BOUGHT,
-                           .finished = true,
-                           .usable = true,
-                           .finished_usec = NOW - cases[i].ago[k],
-                           .output = json_string("x") };
-
-            assert_int_equal(job_add_purchase(j, &p), 0);
-        }
-        lost.step = strdup("sculpt");
-        assert_int_equal(job_add_purchase(j, &lost), 0);
-        assert_int_equal(job_start(j, NOW).state, JOB_LOOKING);
-        assert_int_equal(j->step, 2);
-        j->image_url = strdup("an old one");
-        job_step_back(j, NOW);
-        assert_int_equal(j->step, cases[i].step);
-        assert_null(job_purchase(j));
-        assert_null(j->image_url);
-        job_use_purchase(j, &j->purchases[2]); /* it had been bought after all */
-        assert_int_equal(j->step, 2);
-        assert_string_equal(job_purchase(j)->key, "9");
-        job_free(j);
-    }
-}
-
-static void a_number_is_never_given_twice(void **state) {
-    static const unsigned numbers[] = { 2, 7, 3 };
-    Job *j = calloc(1, sizeof *j);
-
-    (void) state;
-    assert_non_null(j);
-    j->pipeline = &pipeline;
-    assert_int_equal(job_next_number(j), 1);
-    for (size_t i = 0; i < 3; i++) {
-        Purchase p = { .step = strdup("paint"), .number = numbers[i], .state = PURCHASE_ENDED };
-        Purchase other = { .step = strdup("sculpt"), .number = 90, .state = PURCHASE_GIVEN_UP };
-
-        assert_int_equal(job_add_purchase(j, &p), 0);
-        assert_int_equal(job_add_purchase(j, &other), 0);
-    }
-    assert_int_equal(job_next_number(j), 8);
-    assert_int_equal(job_given_up(j), 0);
-    job_next_step(j);
-    assert_int_equal(job_next_number(j), 91);
-    assert_int_equal(job_given_up(j), 3);
-    job_free(j);
-}
-
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_positions_are_reached),
@@ -446,9 +289,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_grid_is_the_golden_one),
         cmocka_unit_test(every_state_has_a_word),
         cmocka_unit_test(wishes_have_words),
-        cmocka_unit_test(a_job_begins_where_its_purchases_say),
-        cmocka_unit_test(a_step_back_leads_behind_what_is_there),
-        cmocka_unit_test(a_number_is_never_given_twice),
     };
 
     if (argc > 1 && strcmp(argv[1], "--print-grid") == 0) {
