@@ -1,4 +1,5 @@
-/* meshifyctl: the operator's tool. */
+/* meshifyctl: the operator's tool. Reads the command line and the configuration, connects, and runs one command of a
+ * table; the commands are in ctl/. It never asks Replicate or the store, but for `doctor`. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static const Command commands[] = {
     { "show",      ctl_show,    "JOB [--json]", "one job with its purchases and its history" },
     { "enqueue",   ctl_enqueue, "--user ID --project ID [--prompt TEXT] [--image URL|PATH] [--free] [--json]", "a new job" },
     { "migrate",   ctl_migrate, "[--dry-run | --print]", "brings the database to what meshifyd needs" },
-    { "cancel",    ctl_cancel,    "JOB | --stuck [--json]", "ends a job; what was bought for it is cancelled" },
+    { "cancel",    ctl_cancel,    "JOB | --stuck [--json]", "ends a job; what was bought for it is canceled" },
     { "retry",     ctl_retry,     "JOB | --stuck [--json]", "a failed or canceled job again" },
     { "purchases", ctl_purchases, "[--surplus] [--limit N] [--json]", "the newest predictions" },
     { "stats",     ctl_stats,     "[--since 24h] [--json]", "rates, durations, failures, storage by owner" },
@@ -53,7 +54,7 @@ static void print_help(void) {
          "configuration.");
 }
 
-/* Those that do say themselves what they take. */
+/* Commands that take arguments check them themselves; for the others any argument is a mistake. */
 static bool takes_arguments(const Command *command) {
     return command->run == ctl_show || command->run == ctl_cancel || command->run == ctl_retry ||
            command->run == ctl_settings || command->run == ctl_drain;
@@ -66,7 +67,7 @@ static const Command *find(const char *name) {
     return NULL;
 }
 
-/* What was typed is shown bounded, and without what a terminal obeys. */
+/* What was typed is shown cut, and without what a terminal would obey. */
 static int refuse(const char *what, const char *why) {
     char shown[100];
 
@@ -75,133 +76,116 @@ static int refuse(const char *what, const char *why) {
     return EX_USAGE;
 }
 
-int main(int argc, char **argv) {
-    enum {
-        OPT_JSON = 256,
-        OPT_STATUS,
-        OPT_USER,
-        OPT_LIMIT,
-        OPT_PROJECT,
-        OPT_PROMPT,
-        OPT_IMAGE,
-        OPT_FREE,
-        OPT_DRY_RUN,
-        OPT_PRINT,
-        OPT_STUCK,
-        OPT_SURPLUS,
-        OPT_SINCE,
-        OPT_VERSION,
-        OPT_HELP
-    };
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' },
-        { "json", no_argument, NULL, OPT_JSON },
-        { "status", required_argument, NULL, OPT_STATUS },
-        { "user", required_argument, NULL, OPT_USER },
-        { "limit", required_argument, NULL, OPT_LIMIT },
-        { "project", required_argument, NULL, OPT_PROJECT },
-        { "prompt", required_argument, NULL, OPT_PROMPT },
-        { "image", required_argument, NULL, OPT_IMAGE },
-        { "free", no_argument, NULL, OPT_FREE },
-        { "dry-run", no_argument, NULL, OPT_DRY_RUN },
-        { "print", no_argument, NULL, OPT_PRINT },
-        { "stuck", no_argument, NULL, OPT_STUCK },
-        { "surplus", no_argument, NULL, OPT_SURPLUS },
-        { "since", required_argument, NULL, OPT_SINCE },
-        { "version", no_argument, NULL, OPT_VERSION },
-        { "help", no_argument, NULL, OPT_HELP },
-        { 0 },
-    };
-    const char *path = NULL;
-    const Command *command;
-    ConfigErrors errors = { 0 };
-    Ctl c = { 0 };
-    int opt, status;
+/* An option sets a text or a flag of the commands' own struct; --config, --version and --help are the program's. */
+enum {
+    OPT_VERSION = 256,
+    OPT_HELP,
+    OPT_STATUS, /* from here on: with a text */
+    OPT_USER,
+    OPT_LIMIT,
+    OPT_PROJECT,
+    OPT_PROMPT,
+    OPT_IMAGE,
+    OPT_SINCE,
+    OPT_JSON, /* from here on: without one */
+    OPT_FREE,
+    OPT_DRY_RUN,
+    OPT_PRINT,
+    OPT_STUCK,
+    OPT_SURPLUS,
+};
+
+static const struct option options[] = {
+    { "config", required_argument, NULL, 'c' },
+    { "json", no_argument, NULL, OPT_JSON },
+    { "status", required_argument, NULL, OPT_STATUS },
+    { "user", required_argument, NULL, OPT_USER },
+    { "limit", required_argument, NULL, OPT_LIMIT },
+    { "project", required_argument, NULL, OPT_PROJECT },
+    { "prompt", required_argument, NULL, OPT_PROMPT },
+    { "image", required_argument, NULL, OPT_IMAGE },
+    { "free", no_argument, NULL, OPT_FREE },
+    { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+    { "print", no_argument, NULL, OPT_PRINT },
+    { "stuck", no_argument, NULL, OPT_STUCK },
+    { "surplus", no_argument, NULL, OPT_SURPLUS },
+    { "since", required_argument, NULL, OPT_SINCE },
+    { "version", no_argument, NULL, OPT_VERSION },
+    { "help", no_argument, NULL, OPT_HELP },
+    { 0 },
+};
+
+/* Reads the command line into `c`. -1, or the exit status where there is nothing more to do. */
+static int read_options(int argc, char **argv, Ctl *c, const char **ret_path) {
+    const char **texts[] = { &c->status, &c->user,  &c->limit, &c->project,
+                             &c->prompt, &c->image, &c->since };
+    bool *flags[] = { &c->json, &c->free, &c->dry_run, &c->print, &c->stuck, &c->surplus };
+    int opt;
 
     opterr = 0; /* getopt would repeat what it was given as it is */
     while ((opt = getopt_long(argc, argv, "c:", options, NULL)) >= 0) {
-        switch (opt) {
-        case 'c':
-            path = optarg;
-            break;
-        case OPT_JSON:
-            c.json = true;
-            break;
-        case OPT_STATUS:
-            c.status = optarg;
-            break;
-        case OPT_USER:
-            c.user = optarg;
-            break;
-        case OPT_LIMIT:
-            c.limit = optarg;
-            break;
-        case OPT_PROJECT:
-            c.project = optarg;
-            break;
-        case OPT_PROMPT:
-            c.prompt = optarg;
-            break;
-        case OPT_IMAGE:
-            c.image = optarg;
-            break;
-        case OPT_FREE:
-            c.free = true;
-            break;
-        case OPT_DRY_RUN:
-            c.dry_run = true;
-            break;
-        case OPT_PRINT:
-            c.print = true;
-            break;
-        case OPT_STUCK:
-            c.stuck = true;
-            break;
-        case OPT_SURPLUS:
-            c.surplus = true;
-            break;
-        case OPT_SINCE:
-            c.since = optarg;
-            break;
-        case OPT_VERSION:
+        if (opt == 'c')
+            *ret_path = optarg;
+        else if (opt == OPT_VERSION) {
             puts("meshifyctl " VERSION);
             return 0;
-        case OPT_HELP:
+        } else if (opt == OPT_HELP) {
             print_help();
             return 0;
-        default:
+        } else if (opt >= OPT_JSON)
+            *flags[opt - OPT_JSON] = true;
+        else if (opt >= OPT_STATUS)
+            *texts[opt - OPT_STATUS] = optarg;
+        else
             return refuse(argv[optind - 1], "is not an option, or wants a value");
-        }
     }
+    return -1;
+}
+
+/* Finds the command and what is left of the line for it. -1, or the exit status of a usage error. */
+static int read_command(int argc, char **argv, Ctl *c, const Command **ret) {
     if (optind >= argc) {
         fputs("meshifyctl: a command is missing. Try 'meshifyctl --help'.\n", stderr);
         return EX_USAGE;
     }
-    if (!(command = find(argv[optind])))
+    if (!(*ret = find(argv[optind])))
         return refuse(argv[optind], "is not a command");
-    c.argc = argc - optind - 1;
-    c.argv = argv + optind + 1;
-    if (c.argc > 0 && !takes_arguments(command))
-        return refuse(c.argv[0], "is too much");
-    if (c.print && command->run == ctl_migrate) /* of no database */
-        return schema_print();
+    c->argc = argc - optind - 1;
+    c->argv = argv + optind + 1;
+    return c->argc > 0 && !takes_arguments(*ret) ? refuse(c->argv[0], "is too much") : -1;
+}
 
-    status =
-        settings_load(path, NULL, command->run == ctl_doctor ? CONFIG_FOR_DAEMON : CONFIG_FOR_TOOL,
-                      &c.config, &errors);
-    if (status == 0 && (status = database_trust_check(c.config, &errors)) == 0 && errors.n > 0)
-        status = -EINVAL;
-    if (status < 0) {
+/* The doctor reads all of the configuration, since it asks every outside system; other commands need the database
+ * only. 0, or EX_CONFIG with the errors printed. */
+static int read_config(const char *path, bool all, Config **ret) {
+    ConfigErrors errors = { 0 };
+    int r = settings_load(path, NULL, all ? CONFIG_FOR_DAEMON : CONFIG_FOR_TOOL, ret, &errors);
+
+    if (r == 0 && (r = database_trust_check(*ret, &errors)) == 0 && errors.n > 0)
+        r = -EINVAL;
+    if (r < 0)
         say_lines(stderr, "",
                   errors.text ? errors.text : "meshifyctl: the configuration can't be read");
-        config_errors_done(&errors);
-        config_free(c.config);
-        return EX_CONFIG;
-    }
-    if (command->run != ctl_doctor && database_trust_warn(c.config, &errors) == 0)
+    else if (!all && database_trust_warn(*ret, &errors) == 0)
         say_lines(stderr, "warning: ", errors.text);
     config_errors_done(&errors);
-    status = command->run == ctl_doctor ? 0 : ctl_connect(&c);
+    return r < 0 ? EX_CONFIG : 0;
+}
+
+int main(int argc, char **argv) {
+    const Command *command = NULL;
+    const char *path = NULL;
+    Ctl c = { 0 };
+    int status;
+
+    if ((status = read_options(argc, argv, &c, &path)) >= 0 ||
+        (status = read_command(argc, argv, &c, &command)) >= 0)
+        return status;
+    if (c.print && command->run == ctl_migrate) /* needs neither a configuration nor a database */
+        return schema_print();
+    status = read_config(path, command->run == ctl_doctor, &c.config);
+    if (status == 0 && command->run != ctl_doctor)
+        status = ctl_connect(&c);
     if (status == 0)
         status = command->run(&c);
     PQfinish(c.conn);

@@ -1,4 +1,6 @@
-/* Commands that change something by hand, and what they are decided by. */
+/* Commands that change something by hand: cancel, retry, pause, settings, drain; and the two that
+ * show what was bought. Each is one call of a function in the database, which decides and answers
+ * with a word; what the words mean to an operator stands here. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -29,6 +31,7 @@ static void answer_count(const char *name, const char *n) {
     answer(json_pack("{s:I}", name, (json_int_t) strtoll(n, NULL, 10)));
 }
 
+/* An unknown word comes from a newer schema, and is shown as it is. */
 static int say_word(const Ctl *c, const char *job, const char *word, const Word *words) {
     while (words->word && strcmp(words->word, word) != 0)
         words++;
@@ -42,6 +45,7 @@ static int say_word(const Ctl *c, const char *job, const char *word, const Word 
     return words->word ? words->status : CTL_REFUSED;
 }
 
+/* Jobs that an older program left running have no worker, so no lease that could run out. */
 static int on_stuck(Ctl *c, const char *sql, const char *what) {
     int status = 0;
     _cleanup_free_ char *n = NULL;
@@ -98,6 +102,7 @@ int ctl_retry(Ctl *c) {
                     : on_job(c, "SELECT meshify.retry($1)", words);
 }
 
+/* What a setting takes is asked of the database, where the settings are defined. */
 static int set(Ctl *c, const char *key, const char *value) {
     const char *params[] = { key, value };
     int status = 0;
@@ -179,6 +184,7 @@ int ctl_drain(Ctl *c) {
     return 0;
 }
 
+/* Columns are found by name: a newer function may answer more of them. */
 int ctl_purchases(Ctl *c) {
     const char *params[] = { c->surplus ? "t" : "f", c->limit ? c->limit : "50" };
     int status = 0;
@@ -217,6 +223,8 @@ static double seconds(const json_t *object, const char *name) {
     return json_number(object, name, 0);
 }
 
+/* The time is sent in seconds, as PostgreSQL before 15 reads no more than 35 minutes in
+ * microseconds. */
 int ctl_stats(Ctl *c) {
     const char *params[] = { c->since ? c->since : "24h" };
     uint64_t usec;

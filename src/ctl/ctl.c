@@ -1,5 +1,6 @@
-/* What the commands of meshifyctl share: their connection, their queries, their two kinds of
- * output. */
+/* What the commands of meshifyctl share: their connection, their queries, and how errors of the
+ * database are told. It waits for the database, as the daemon never does; commands are in files
+ * of their own. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -14,6 +15,7 @@
 #include "ctl/ctl.h"
 #include "ctl/login.h"
 
+/* The sentence first, then what to do about it, on a line of its own. */
 static void say_away(const char *what, const PGconn *conn) {
     const char *message = conn ? PQerrorMessage(conn) : NULL;
     char text[500];
@@ -24,6 +26,8 @@ static void say_away(const char *what, const PGconn *conn) {
     say(stderr, "%s", db_failure_advice(db_failure_read(message)));
 }
 
+/* Time-outs are an operator's: longer than the daemon's, since a migration may have to wait for
+ * its locks. */
 int ctl_connect(Ctl *c) {
     int status = 0;
 
@@ -45,7 +49,8 @@ static bool is_good(const PGresult *res) {
     return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
 }
 
-/* In a transaction of its own, which sets what we need. The answer, or the error of what failed first. */
+/* Runs one statement in a transaction that sets what we need. Answers its result, or the error of
+ * what failed first. */
 static PGresult *run(Ctl *c, const char *sql, const char *const *params, int n) {
     PGresult *res = db_session_begin(c->conn, &c->session), *end;
 
@@ -62,7 +67,7 @@ static PGresult *run(Ctl *c, const char *sql, const char *const *params, int n) 
     return res;
 }
 
-/* Behind a pooler the URL's user is not the role's name. */
+/* The role's name is asked for: behind a pooler the user in the URL is another. */
 static void say_grant(Ctl *c) {
     PGresult *res = PQexec(c->conn, "SELECT pg_catalog.quote_ident(current_user)");
 
@@ -71,6 +76,8 @@ static void say_grant(Ctl *c) {
     PQclear(res);
 }
 
+/* Errors with a known remedy are told with it. Hints are shown only where they are ours: a
+ * trigger of the project may say anything. */
 PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit) {
     PGresult *res = run(c, sql, params, n);
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -116,6 +123,7 @@ char *ctl_value(Ctl *c, const char *sql, const char *const *params, int n, int *
     return text;
 }
 
+/* One unit, and two digits at least: it is read in a table. */
 const char *ctl_age(double seconds, char to[static 16]) {
     if (seconds < 0)
         seconds = 0;

@@ -12,6 +12,8 @@
 #include "base/say.h"
 #include "ctl/doctor.h"
 
+/* The directory itself is made at start, but nothing above it, so the parent may be looked at in
+ * its place. */
 static void check_spool(Doctor *d) {
     const Config *c = d->config;
     char parent[4096];
@@ -33,6 +35,7 @@ static void check_spool(Doctor *d) {
         doctor_say(d, GRADE_OK, "spool", NULL, "%s can be written", c->spool_dir);
 }
 
+/* The database first: without it nothing else is of use. */
 int doctor_run(const Config *c) {
     Doctor d = { .config = c };
 

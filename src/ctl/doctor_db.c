@@ -17,7 +17,7 @@
 #define NOTIFY_WAIT_MSEC 5000
 #define CLOCK_APART 5.0 /* seconds */
 
-/* What to do depends on why. */
+/* The advice depends on the reason, which is read from libpq's words. */
 static void say_away(Doctor *d, const char *check, const PGconn *conn) {
     const char *message = conn ? PQerrorMessage(conn) : NULL;
     char text[500];
@@ -34,6 +34,8 @@ static double wall_seconds(void) {
     return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
 }
 
+/* The server's clock is compared with ours, before and after the question: tokens and signed URLs
+ * expire by clocks. */
 static void check_server(Doctor *d, PGconn *conn) {
     double before = wall_seconds(), after, theirs;
     PGresult *res =
@@ -74,7 +76,8 @@ static void check_server(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
-/* True when the schema is there, fits and may be used. */
+/* Is the schema there, of a version that fits, and may the role use it? Only then can the rest be
+ * asked. */
 static bool check_schema(Doctor *d, PGconn *conn) {
     char advice[300];
     PGresult *res = doctor_ask(
@@ -131,7 +134,7 @@ static bool check_schema(Doctor *d, PGconn *conn) {
     return version >= SCHEMA_VERSION && from <= SCHEMA_VERSION;
 }
 
-/* Does `conn` hear, within the time, what was sent on the other one? */
+/* Does `conn` hear, within the time, what was sent on the other connection? */
 static bool hears(PGconn *conn) {
     struct pollfd p = { .fd = PQsocket(conn), .events = POLLIN };
 
@@ -149,6 +152,8 @@ static bool hears(PGconn *conn) {
     return false;
 }
 
+/* A pooler in transaction mode takes LISTEN without an error, and never delivers anything: only a
+ * NOTIFY that arrives proves it. */
 static void check_listen(Doctor *d, PGconn *conn) {
     const Config *c = d->config;
     char listen[64], notify[64];
@@ -188,7 +193,8 @@ static void check_listen(Doctor *d, PGconn *conn) {
     PQfinish(other);
 }
 
-/* Where row security is off, a query on a table with policies is an error for whoever they hold for. */
+/* With row_security off, a query on a table that has policies is an error for any role that they
+ * apply to. */
 static void check_row_security(Doctor *d, PGconn *conn) {
     static const char sql[] =
         "SELECT CASE WHEN s.setrole = 0 THEN 'DATABASE ' || quote_ident(current_database())"
@@ -229,6 +235,7 @@ static void check_trust(Doctor *d, const char *key, const char *url) {
                    key);
 }
 
+/* Without a listen_url of its own the second connection goes to the same server. */
 static void check_trusts(Doctor *d) {
     const char *url = d->config->database_url.text, *listen_url = d->config->listen_url.text;
 
@@ -238,6 +245,7 @@ static void check_trusts(Doctor *d) {
         check_trust(d, "listen_url", listen_url);
 }
 
+/* What needs no schema is checked in any case. */
 void doctor_database(Doctor *d) {
     PGconn *conn;
 

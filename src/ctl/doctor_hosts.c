@@ -1,5 +1,6 @@
-/* The doctor's look at addresses in the configuration that fail only after something was bought: the store as
- * Replicate sees it, and the hosts that files come from. */
+/* The doctor's look at addresses in the configuration that would fail only after something was
+ * bought: the store as Replicate sees it, and the hosts that files come from. Names are looked up
+ * as the daemon looks them up; nothing is connected to. */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ typedef struct Lookup {
     unsigned n, private;
 } Lookup;
 
+/* What can't be read counts as private: it will not be fetched from. */
 static bool is_private(const char *address) {
     const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
     struct addrinfo *found = NULL;
@@ -52,6 +54,8 @@ static bool is_address(const char *host) {
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
 }
 
+/* From here a name may look public and be private from there; all that can be said is what this
+ * machine sees. */
 static Place find(Outside *o, const char *host) {
     Lookup l = { 0 };
     Resolve *op = NULL;
@@ -69,7 +73,7 @@ static Place find(Outside *o, const char *host) {
     return l.n == 0 ? PLACE_NOWHERE : l.private == l.n ? PLACE_PRIVATE : PLACE_PUBLIC;
 }
 
-/* "HOST" of "http://HOST:PORT/…" or of "HOST:PORT". */
+/* The HOST of "http://HOST:PORT/…" or of "HOST:PORT". */
 static void host_of(const char *text, char *to, size_t room) {
     const char *host = strstr(text, "://");
 
@@ -77,7 +81,8 @@ static void host_of(const char *text, char *to, size_t room) {
     (void) snprintf(to, room, "%.*s", (int) strcspn(host, ":/ "), host);
 }
 
-/* Images that are paths in the bucket are handed to Replicate as signed URLs of the store. */
+/* Images that are paths in the bucket are handed to Replicate as signed URLs of the store, so it
+ * has to reach the store from outside. */
 static void check_store(Doctor *d, Outside *o) {
     const Config *c = d->config;
     const char *url = c->public_url ? c->public_url : c->storage_url, *what = NULL;
@@ -103,6 +108,7 @@ static void check_store(Doctor *d, Outside *o) {
                    c->public_url ? "public_url" : "url", url, what);
 }
 
+/* Behind a proxy, and for a whole domain, there is no name that this machine could look up. */
 static void check_download(Doctor *d, Outside *o, const char *entry) {
     const Config *c = d->config;
     const char *what = NULL, *colon = strchr(entry, ':');

@@ -12,6 +12,7 @@ static bool is_good(const PGresult *res) {
 /* One program, one session: what db_session_hear() learned counts for all questions after it. */
 static DbSession session = { .statement_timeout = "20s", .lock_timeout = "3s" };
 
+/* As in ctl.c: an error at the COMMIT means that nothing of it holds. */
 PGresult *doctor_run_sql(PGconn *conn, const char *sql) {
     PGresult *res = db_session_begin(conn, &session), *end;
 
@@ -26,6 +27,7 @@ PGresult *doctor_run_sql(PGconn *conn, const char *sql) {
     return res;
 }
 
+/* For the usual causes there is an advice; otherwise the database's message has to do. */
 PGresult *doctor_ask(Doctor *d, PGconn *conn, const char *check, const char *sql) {
     PGresult *res = doctor_run_sql(conn, sql);
     const char *message = res ? PQresultErrorMessage(res) : "out of memory";

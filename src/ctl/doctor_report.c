@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "ctl/doctor_report.h"
 
+/* Texts come from a database and from services, and are cleaned before a terminal sees them. */
 void doctor_say(Doctor *d, Grade grade, const char *check, const char *advice, const char *found,
                 ...) {
     static const char *const words[] = { "ok", "warn", "FAIL" };

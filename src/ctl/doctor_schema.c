@@ -7,7 +7,7 @@
 #include "core/config_value.h"
 #include "ctl/doctor_query.h"
 
-/* What was charged, and could not be given back as it was taken. */
+/* Charges that can't be given back as they were taken, when a job fails. */
 static void check_charges(Doctor *d, PGconn *conn) {
     PGresult *res =
         doctor_ask(d, conn, "price",
@@ -41,7 +41,7 @@ static void check_charges(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
-/* Works, but by a guess. */
+/* A column without a time zone works, but by a guess. */
 static void check_columns(Doctor *d, PGconn *conn) {
     PGresult *res = doctor_ask(d, conn, "columns", "SELECT col, mend FROM meshify.zoneless()");
 
@@ -54,7 +54,7 @@ static void check_columns(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
-/* Does not work, and would be found out when the mesh is there and paid for. */
+/* What does not fit would be found out when the mesh is there and paid for. */
 static void check_room(Doctor *d, PGconn *conn) {
     char sql[300];
     PGresult *res;
@@ -73,6 +73,8 @@ static void check_room(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
+/* A trigger that somebody disabled leaves its table unwatched: a cancel would never reach its
+ * worker, say. */
 static void check_triggers(Doctor *d, PGconn *conn) {
     PGresult *res =
         doctor_ask(d, conn, "triggers", "SELECT what, mend FROM meshify.idle_triggers()");
@@ -84,6 +86,7 @@ static void check_triggers(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
+/* Another worker on the same queue would buy a second mesh for each job. */
 static void check_others(Doctor *d, PGconn *conn) {
     PGresult *res = doctor_ask(d, conn, "others", "SELECT stuck, busy FROM meshify.others()");
     int left, recent;

@@ -4,7 +4,9 @@
 
 #include "ctl/doctor_query.h"
 
-/* What users may write decides what they pay: privileges, as far as row security lets them through. */
+/* What users may write decides what they pay. Asked of the catalogs: which privileges the roles
+ * of the API have, as far as row security lets them through. Each row has the command that takes
+ * the privilege away. */
 static void check_users(Doctor *d, PGconn *conn) {
     static const char sql[] =
         "WITH c (tab, col, new_too) AS (VALUES" /* new_too: what whoever inserts has to write */
@@ -64,7 +66,8 @@ static void check_users(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
-/* Rows that users insert were paid by nobody: a mesh is made for them all the same. */
+/* Rows that users insert by themselves were paid for by nobody, and a mesh is made for them all
+ * the same. A warning: some projects mean it so. */
 static void check_inserts(Doctor *d, PGconn *conn) {
     static const char sql[] =
         "SELECT CASE WHEN p.polname IS NULL THEN 'row security, which is off,'"

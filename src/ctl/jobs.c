@@ -1,4 +1,6 @@
-/* The commands that show jobs, workers and purchases. */
+/* The commands that show jobs and workers, and the one that inserts a job. What they show is
+ * answered by functions in the database (sql/), as rows or as one JSON document; here it becomes
+ * lines, or JSON for programs. */
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -9,7 +11,8 @@
 #include "base/str.h"
 #include "ctl/ctl.h"
 
-/* A column as JSON: numbers stay numbers. */
+/* A column as JSON. Numbers stay numbers, by the numbers that PostgreSQL's types have
+ * (pg_type.dat), which never change. */
 static json_t *column(const PGresult *res, int row, int i) {
     const char *text = PQgetvalue(res, row, i);
     json_t *number;
@@ -44,6 +47,8 @@ json_t *ctl_rows_as_json(const PGresult *res) {
     return rows;
 }
 
+/* meshify.enqueue() inserts asset and job in one transaction, and charges the user unless --free is
+ * given. */
 int ctl_enqueue(Ctl *c) {
     const char *params[] = { c->user, c->project, c->prompt, c->image, c->free ? "t" : "f" };
     int status = 0;
@@ -67,7 +72,8 @@ int ctl_enqueue(Ctl *c) {
     return 0;
 }
 
-/* The words of jobs.status; another would find nothing, and look like a queue without trouble. */
+/* The words of jobs.status. Another word would find nothing, and look like a queue without
+ * trouble. */
 static bool is_status(const char *word) {
     static const char *const words[] = { "pending", "running", "done", "error", "canceled" };
 
@@ -124,6 +130,8 @@ int ctl_jobs(Ctl *c) {
     return 0;
 }
 
+/* Members by a list of names: so their order is ours, and what is new in the database does not
+ * come into old output. */
 static void print_members(const json_t *object, const char *const *names) {
     for (; *names; names++) {
         json_t *value = json_object_get(object, *names);
@@ -212,7 +220,7 @@ int ctl_show(Ctl *c) {
     return 0;
 }
 
-/* What a worker must not ask for at the moment. */
+/* Lanes that a worker holds back at the moment: the reason why jobs do not go on. */
 static void print_held(const json_t *held) {
     json_t *lane;
     size_t i;
@@ -230,7 +238,7 @@ static void print_held(const json_t *held) {
     }
 }
 
-/* What jobs wait for longer than a minute. */
+/* Jobs that have waited for the same thing for longer than a minute. */
 static void print_waits(const json_t *waits) {
     json_t *job;
     char age[16];
@@ -247,6 +255,7 @@ static void print_waits(const json_t *waits) {
     }
 }
 
+/* A worker whose lease ran out is shown as such: its jobs are about to be taken over. */
 int ctl_status(Ctl *c) {
     int status = 0;
     _cleanup_(json_unrefp) json_t *root = document(c, "SELECT meshify.status()", NULL, 0, &status);

@@ -1,4 +1,6 @@
-/* The operator's tool connects and waits, as the daemon does not: libpq tries each host, for ten seconds. */
+/* The connection of the operator's tool. It waits, as the daemon's does not: libpq tries each
+ * host, for ten seconds. What libpq and the server write to stderr during a login is caught and
+ * cleaned first. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +11,7 @@
 #include "ctl/login.h"
 #include "io/db_login.h"
 
-/* What libpq wrote to the file in place of stderr. */
+/* Shows what libpq wrote to the file that stood in for stderr. */
 static void say_notes(int notes) {
     char text[4096];
     ssize_t n = pread(notes, text, sizeof text - 1, 0);
@@ -20,7 +22,8 @@ static void say_notes(int notes) {
     }
 }
 
-/* What triggers of the project warn of; libpq's own would write it as it comes. */
+/* Warnings of the server, such as triggers of the project raise; libpq's own receiver would write
+ * them to the terminal as they come. */
 static void on_notice(void *userdata, const PGresult *res) {
     const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
 
@@ -30,7 +33,9 @@ static void on_notice(void *userdata, const PGresult *res) {
             PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY));
 }
 
-/* `options`: NULL for those of the environment. */
+/* `options`: NULL for those of the environment. Warnings that come during the login are written
+ * to stderr by libpq itself, since no receiver can be set before: so stderr leads to a file
+ * meanwhile. */
 static PGconn *login(const char *name, const char *url, const char *options) {
     const char *keys[] = {
         "fallback_application_name", "connect_timeout", "options", "dbname", "client_encoding", NULL
@@ -59,6 +64,7 @@ static PGconn *login(const char *name, const char *url, const char *options) {
     return conn;
 }
 
+/* PostgreSQL shows a time-out with its unit, and one below a second in ms. */
 bool ctl_is_hurried(PGconn *conn) {
     PGresult *res = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, "SHOW statement_timeout") : NULL;
     const char *timeout = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
@@ -68,6 +74,8 @@ bool ctl_is_hurried(PGconn *conn) {
     return hurried;
 }
 
+/* A role with a statement_timeout of milliseconds could not even ask for another one, so the
+ * session is opened without it. */
 PGconn *ctl_login(const char *name, const char *url) {
     PGconn *conn = login(name, url, NULL), *other;
     char options[1000];

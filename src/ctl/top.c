@@ -1,4 +1,5 @@
-/* A live view: the queue, the workers, a bar for each running job. */
+/* A live view of the queue: the same as `status`, and a bar for each running job, every second.
+ * Nothing is kept between two pictures; to a file or a pipe it prints one. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,7 +27,7 @@ static void print_bar(double share) {
     say_part(stdout, " %3.0f %%", share > 0 ? share * 100 : 0);
 }
 
-/* 0, or the exit status. */
+/* As many jobs as the screen has rows left. 0, or the exit status. */
 static int print_jobs(Ctl *c, int rows) {
     char limit[16];
     const char *params[] = { limit };

@@ -1,5 +1,6 @@
-/* Threads for calls that can't be told to give up, such as those that look up a name: the loop hears of their
- * ends through an eventfd, and none of them is waited for, also not at exit. */
+/* Threads for calls that can't be told to give up, such as getaddrinfo(). The loop hears of their
+ * ends through an eventfd, and waits for none of them, also not at exit: a name server that stays
+ * silent must not delay a shutdown. What is called is the caller's; nothing here knows of names. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -55,11 +56,14 @@ static void shared_unref(Shared *s) {
     free(s);
 }
 
+/* On the loop's thread as long as the loop is there. */
 static void call_end(Call *c) {
     c->done(c->arg);
     free(c);
 }
 
+/* Nothing of the loop is touched without the lock. When the loop is gone, the thread cleans up
+ * behind itself. */
 static void *in_thread(void *arg) {
     Call *c = arg;
     Shared *s = c->shared;
@@ -79,7 +83,8 @@ static void *in_thread(void *arg) {
     return NULL;
 }
 
-/* Signals are the loop's. */
+/* Starts a thread. It begins with all signals blocked: they are the loop's, which reads them
+ * through a signalfd. */
 static int begin(Aside *a, Call *c) {
     sigset_t all, before;
     pthread_attr_t attr;
@@ -102,8 +107,8 @@ static int begin(Aside *a, Call *c) {
     return r == 0 ? 0 : -EAGAIN;
 }
 
-/* A call that waited and gets no thread now waits for the next end; where none is running, nothing would ever
- * end, so it is over without having been made. */
+/* Starts calls that waited. One that gets no thread waits for the next end; where no thread is
+ * running, nothing would ever end, so its call is over without having been made. */
 static void begin_waiting(Aside *a) {
     Call *c;
 
@@ -116,6 +121,7 @@ static void begin_waiting(Aside *a) {
     }
 }
 
+/* The list is taken whole: a callback may start another call. */
 static int on_over(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     Aside *a = userdata;
     Calls over = STAILQ_HEAD_INITIALIZER(over);
@@ -151,6 +157,7 @@ int aside_start(Aside *a, AsideCall work, AsideCall done, void *arg) {
     return r;
 }
 
+/* Half of the threads are kept for calls that nobody has begun yet. */
 bool aside_is_busy(const Aside *a) {
     return a->running >= a->max / 2;
 }
@@ -179,6 +186,7 @@ int aside_new(Aside **ret, sd_event *event, unsigned threads_max) {
     return 0;
 }
 
+/* Calls that have not ended keep what they share alive; the last of them frees it. */
 Aside *aside_free(Aside *a) {
     Calls ended = STAILQ_HEAD_INITIALIZER(ended);
     Call *c;

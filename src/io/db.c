@@ -27,6 +27,8 @@
 
 /* --- sending ------------------------------------------------------------------------------- */
 
+/* `sent_as` tells our functions whether they may catch what a trigger raises: only a call that
+ * travels alone does. */
 static int open_transaction(Db *db, unsigned flags) {
     DbSession session = db->session;
 
@@ -36,6 +38,9 @@ static int open_transaction(Db *db, unsigned flags) {
     return db_session_open(db->conn, &session);
 }
 
+/* Sends what waits, as one pipeline that ends in a Sync. The number of calls, 0 for none, or a
+ * negative errno; after -EIO the batch is in the list all the same, for db_lose() to take its
+ * calls back. */
 static int send_batch(Db *db) {
     DbBatch *batch = calloc(1, sizeof *batch);
     unsigned n = 0;
@@ -80,15 +85,16 @@ broken:
     return -EIO;
 }
 
-/* The time of the first batch begins. */
+/* The server works on one batch at a time, so each has the whole time from when it is the first. */
 static void begin_time(Db *db) {
     db->began_usec = clock_now_usec();
     db_set_timer(db, DB_CALL_USEC);
 }
 
-/* A transaction ends itself when its calls take long, as slow triggers of the project make them: see
- * meshify.tables_are_free(). Then less is sent at once, and more again when that is quick. One that only waits for its
- * commit is as large as ever. */
+/* Adapts the size of a batch to the database. A transaction ends itself when its calls take long,
+ * as slow triggers of the project make them: see meshify.tables_are_free(). Then less is sent at
+ * once, and more again when that is quick. One that only waits for its commit is as large as
+ * ever. */
 static void pace(Db *db, unsigned n, bool failed) {
     uint64_t took = clock_now_usec() - db->began_usec;
 
@@ -98,6 +104,7 @@ static void pace(Db *db, unsigned n, bool failed) {
         db->calls_max = db->calls_max < DB_BATCH_CALLS / 2 ? db->calls_max * 2 : DB_BATCH_CALLS;
 }
 
+/* At the end of a turn of the loop: all calls of this turn travel together. */
 static int on_send(sd_event_source *source, uint64_t usec, void *userdata) {
     Db *db = userdata;
     int n = 1;
@@ -126,7 +133,8 @@ static bool is_good(const PGresult *res) {
     return PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
 }
 
-/* What the transaction failed with, which all after it only follow; NULL: it holds. */
+/* The error that the transaction failed with, which all results after it only follow; NULL: it
+ * holds. */
 static const PGresult *error_of(const DbBatch *batch) {
     DbOp *op;
 
@@ -136,6 +144,7 @@ static const PGresult *error_of(const DbBatch *batch) {
     return batch->at_end;
 }
 
+/* The Sync came, so the transaction is over: only now may its calls be answered. */
 static void end_batch(Db *db, DbBatch *batch) {
     const PGresult *error = error_of(batch);
     DbOp *op = TAILQ_FIRST(&batch->ops);
@@ -164,7 +173,8 @@ static void end_batch(Db *db, DbBatch *batch) {
     db_wake(db);
 }
 
-/* One result of the batch that is read. False when the connection was lost. */
+/* One result of the batch that is being read: of our own statements first, then of one call after
+ * the other. False when the connection was lost. */
 static bool read_result(Db *db, DbBatch *batch, PGresult *res) {
     if (batch->opening > 0) {
         bool good = is_good(res);
@@ -186,7 +196,7 @@ static bool read_result(Db *db, DbBatch *batch, PGresult *res) {
     return true;
 }
 
-/* Reads what is there. False when the connection was lost. */
+/* Reads what has come, without waiting for more. False when the connection was lost. */
 static bool read_results(Db *db) {
     DbBatch *batch;
 
@@ -231,6 +241,7 @@ static void read_notifications(Db *db) {
 
 /* --- coming and going ---------------------------------------------------------------------- */
 
+/* While the connection comes up, the socket is libpq's and db_connect.c's. */
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     Db *db = userdata;
 
@@ -251,6 +262,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     return 0;
 }
 
+/* One timer for all: the next attempt, or the end of patience with the one under way. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Db *db = userdata;
 
@@ -287,6 +299,7 @@ void db_reconnect(Db *db, const char *why) {
         db_lose(db, why, 0);
 }
 
+/* The timer is due at once: the first attempt is made by the loop, not by the caller. */
 int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const char *application,
            const DbEvents *events, void *userdata) {
     Db *db = calloc(1, sizeof *db);
@@ -316,6 +329,7 @@ int db_new(Db **ret, sd_event *event, Resolver *resolver, const char *url, const
     return 0;
 }
 
+/* Nobody is called back: whoever frees the connection forgets its calls as well. */
 Db *db_free(Db *db) {
     DbBatch *batch;
     DbOp *op;

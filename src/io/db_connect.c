@@ -1,5 +1,6 @@
-/* How a connection of db.c comes up: its hosts are looked up, libpq logs in, and the server is asked whether
- * it may be written to. Each step waits on the loop, none of them for ever. */
+/* How a connection comes up: its hosts are looked up, libpq logs in, and the server is asked
+ * whether it may be written to. Each step waits on the loop, none of them for ever. What becomes
+ * of a connection that fails is db_loss.c's. */
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -26,6 +27,7 @@ void db_watch(Db *db, uint32_t events) {
         (void) sd_event_source_set_priority(db->io, TURN_OF_OTHERS);
 }
 
+/* libpq keeps what the socket does not take, and wants to be called again when it does. */
 void db_flush(Db *db) {
     int left = PQflush(db->conn);
 
@@ -60,7 +62,8 @@ static void check(Db *db) {
         db_flush(db);
 }
 
-/* A list has a standby in it, which is nothing to speak of while there are others to be asked. */
+/* This server is read-only. A list of hosts may have standbys in it: the next one is tried before
+ * a failure is reported, and reported only when all of them were tried. */
 static void refuse(Db *db) {
     if (++db->failures % db->servers == 0) {
         db->failures--; /* db_lose() counts */
@@ -71,6 +74,7 @@ static void refuse(Db *db) {
     }
 }
 
+/* Calls are held until db_go(): the lease has to be proved before jobs go on. */
 static void came_up(Db *db) {
     db->state = DB_UP;
     db->told_down = db->told_refused = false;
@@ -84,7 +88,7 @@ static void came_up(Db *db) {
     db_wake(db);
 }
 
-/* One answer of those that check() asked for. */
+/* One of the results that check() asked for. */
 static void checked(Db *db, const PGresult *res) {
     const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     bool good = PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK;
@@ -107,6 +111,7 @@ static void checked(Db *db, const PGresult *res) {
         db_session_hear(&db->session, res);
 }
 
+/* Two empty results in a row mean that there is nothing more: the connection has ended. */
 static void checking(Db *db) {
     if (PQconsumeInput(db->conn) != 1) {
         db_lose_refused(db, PQerrorMessage(db->conn));
@@ -130,6 +135,7 @@ static void checking(Db *db) {
     db_flush(db);
 }
 
+/* libpq says which direction it waits for. */
 static void connecting(Db *db) {
     PostgresPollingStatusType want = PQconnectPoll(db->conn);
 
@@ -141,6 +147,7 @@ static void connecting(Db *db) {
         db_lose_refused(db, PQerrorMessage(db->conn));
 }
 
+/* The hosts were looked up, or libpq is to look for itself (`host` is NULL). */
 static void found(void *userdata, const char *host, const char *hostaddr, const char *port,
                   unsigned n, const char *error) {
     Db *db = userdata;

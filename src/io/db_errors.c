@@ -1,4 +1,5 @@
-/* Sorts PostgreSQL's SQLSTATEs by what can be done about them. */
+/* Sorts PostgreSQL's SQLSTATEs by what can be done about them: connect anew, try again, or give
+ * the call up. Errors of the connection itself have no such code and are base/db_failure.c's. */
 #include <string.h>
 
 #include "io/db_errors.h"
@@ -28,6 +29,8 @@ static bool is_of_the_server(const PGresult *res) {
            (source && strcmp(source, "PreventCommandIfReadOnly") == 0);
 }
 
+/* 08 connection, 57P01 to 57P05 the server goes down, 25006 it is read-only. No code at all:
+ * libpq's own. */
 bool db_error_means_reconnect(const PGresult *res) {
     static const char *const classes[] = {
         "08", "57P01", "57P02", "57P03", "57P05", "25006", NULL
@@ -37,12 +40,14 @@ bool db_error_means_reconnect(const PGresult *res) {
     return !*state || (is_of_class(state, classes) && is_of_the_server(res));
 }
 
+/* 40 serialisation and deadlocks, 53 resources, 55 locks, 57 an operator's hand, 58 the system. */
 bool db_error_is_passing(const PGresult *res) {
     static const char *const classes[] = { "40", "53", "55", "57", "58", NULL };
 
     return !res || is_of_class(db_sqlstate(res), classes);
 }
 
+/* 42 names and privileges, 3F schemas, 0A features: the statement as such was refused. */
 bool db_error_is_of_statement(const PGresult *res) {
     static const char *const classes[] = { "42", "3F", "0A", NULL };
 

@@ -1,4 +1,6 @@
-/* Opens a connection with our parameters beside those of the URL. */
+/* Opens a connection with our parameters beside those of the URL: time-outs, keepalives,
+ * encoding. What the URL says overrides ours, but for the encoding. Waiting for the connection is
+ * left to db_connect.c, or to libpq where a program may wait. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -6,7 +8,7 @@
 
 #define KEYS_MAX 16
 
-/* What the environment gives is kept, and comes first: the last one counts. */
+/* PGOPTIONS comes first: where an option is given twice, the last one counts. */
 bool db_login_untimed(char *to, size_t room) {
     const char *given = getenv("PGOPTIONS");
     int n = snprintf(to, room, "%s -c statement_timeout=0", given ? given : "");

@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "io/db_private.h"
 
+/* Waits between two attempts. Ordinary failures pass soon; what looks like a wrong password is
+ * repeated rarely. */
 #define DB_RETRY_MAX (5 * USEC_PER_SEC)
 #define DB_RETRY_AUTH (300 * USEC_PER_SEC)   /* hosts ban addresses that guess passwords */
 #define DB_RETRY_REFUSED (10 * USEC_PER_SEC) /* then doubled each time, up to the former */
@@ -24,8 +26,9 @@ void db_disconnect(Db *db) {
     db->state = DB_AWAY;
 }
 
-/* A statement_timeout of a millisecond, say, ends what begins our transactions, which sets another. A session can be
- * asked for that has none; where that is refused, a server that is warm may be fast enough. */
+/* A statement_timeout of a millisecond, say, ends the very statement that sets another one. A
+ * session can be asked for that has none; where that is refused, a server that is warm may be
+ * fast enough. */
 static void plan_timing(Db *db, DbFailure failure, bool was_up) {
     if (db->untimed == DB_TIMED && failure == DB_FAILURE_TIMEOUT)
         db->untimed = DB_UNTIMED;
@@ -34,6 +37,9 @@ static void plan_timing(Db *db, DbFailure failure, bool was_up) {
         db->untimed = DB_TIMED_FOREVER;
 }
 
+/* The owner is told once for each loss, and once more when the reason becomes one that waiting
+ * does not mend. Calls that must not be sent twice are answered last, when the connection is in
+ * order again: their owner may queue others. */
 static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec) {
     DbOps lost = TAILQ_HEAD_INITIALIZER(lost);
     bool was_up = db->state == DB_UP, refused = false;
@@ -67,6 +73,7 @@ void db_lose(Db *db, const char *why, uint64_t retry_usec) {
     lose(db, db_failure_read(why), why, retry_usec);
 }
 
+/* How soon it is tried again follows from the reason; refusals in a row wait longer each time. */
 void db_lose_refused(Db *db, const char *message) {
     DbFailure failure = db_failure_read(message);
     DbRetry retry = db_failure_retry(failure);

@@ -36,6 +36,8 @@ void db_wake(Db *db) {
     (void) turn_take(db->send);
 }
 
+/* New calls and calls to be sent again take turns, so that neither waits for all of the others;
+ * heartbeats go before both. */
 DbOp *db_next_op(Db *db, unsigned n) {
     DbOp *op, *again = db->held ? NULL : TAILQ_FIRST(&db->again);
 
@@ -49,6 +51,7 @@ DbOp *db_next_op(Db *db, unsigned n) {
     return again && (!op || (db->turn && !(op->flags & DB_FIRST))) ? again : op;
 }
 
+/* Calls that may wait or read much travel alone: in a batch the others would wait with them. */
 int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
             void *userdata, DbOp **ret) {
     DbOp *op = n <= DB_PARAMS_MAX ? calloc(1, sizeof *op) : NULL;
@@ -84,6 +87,7 @@ unsigned db_pending(const Db *db) {
     return db->n_pending;
 }
 
+/* They keep their order, and each of them fails or succeeds by itself now. */
 void db_replay_alone(Db *db, DbBatch *batch) {
     DbOp *op;
 

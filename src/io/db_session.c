@@ -1,4 +1,7 @@
-/* What a transaction of ours sets for itself, and how a new connection is asked what it needs to know for it. */
+/* What a transaction of ours sets for itself, and how a new connection is asked what has to be
+ * known for that. Any role, database, URL or pooler may have set something else, which a
+ * transaction overrides and a session keeps: behind a transaction pooler a session is not ours to
+ * change. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -82,6 +85,7 @@ const char db_session_question[] = QUESTION;
 const char db_session_questions[] = ZONE "; " QUESTION;
 /* clang-format on */
 
+/* In the order of $1 to $5 above. "" leaves a setting as it is. */
 static const char *const *parameters(const DbSession *session, const char *to[static 5]) {
     to[0] = session->zone;
     to[1] = session->statement_timeout;
@@ -91,6 +95,7 @@ static const char *const *parameters(const DbSession *session, const char *to[st
     return to;
 }
 
+/* Without BEGIN: see the header. Three statements, whose results the reader counts off. */
 int db_session_open(PGconn *conn, const DbSession *session) {
     const char *values[5];
 
@@ -110,7 +115,8 @@ static bool is_good(const PGresult *res) {
     return PQresultStatus(res) == PGRES_COMMAND_OK || PQresultStatus(res) == PGRES_TUPLES_OK;
 }
 
-/* One round trip, as between two of them a transaction would be idle. Answers the first error, or NULL. */
+/* In one round trip, since between two of them the transaction would be idle. Answers the first
+ * error, or NULL. */
 static PGresult *begin(PGconn *conn, const DbSession *session, const char *sql) {
     const char *values[5];
     PGresult *error = NULL, *res = NULL;
@@ -136,6 +142,7 @@ static PGresult *begin(PGconn *conn, const DbSession *session, const char *sql) 
     return error;
 }
 
+/* 0A000 is what a standby answers to READ WRITE. */
 PGresult *db_session_begin(PGconn *conn, const DbSession *session) {
     PGresult *error = begin(conn, session, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
     const char *state = PQresultErrorField(error, PG_DIAG_SQLSTATE);

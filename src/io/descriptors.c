@@ -1,4 +1,6 @@
-/* Shares out what RLIMIT_NOFILE allows. */
+/* Shares out what RLIMIT_NOFILE allows among files, connections and clients of the metrics, so
+ * that a small limit makes the daemon slower and not fail. Keeping to the shares is left to those
+ * who open them. */
 #include <fcntl.h>
 #include <sys/resource.h>
 
@@ -18,6 +20,9 @@ static unsigned greater(unsigned a, unsigned b) {
     return a > b ? a : b;
 }
 
+/* A service may be started with its standard descriptors closed: the first file it opened would
+ * be taken for stderr then, and get the log. The soft limit is raised to the hard one, as is
+ * usual for daemons that do not use select(). */
 void descriptors_begin(void) {
     struct rlimit limit;
 
@@ -31,6 +36,8 @@ void descriptors_begin(void) {
     }
 }
 
+/* Clients and files have their part first: they are bounded, and a download that has no file
+ * can't begin. */
 DescriptorShares descriptors_share(unsigned jobs, unsigned per_file) {
     struct rlimit limit = { .rlim_cur = 1024 };
     DescriptorShares s = { 0 };

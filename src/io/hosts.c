@@ -1,5 +1,7 @@
-/* Finds the addresses of a database's servers, so that libpq has no name to look up: it would do that in the
- * loop. A name that hangs delays a connection for a moment, and keeps nobody from the other servers. */
+/* Finds the addresses of a database's servers, so that libpq has no name to look up: it would do
+ * so in the loop, and wait. A name that hangs delays a connection for a moment, and keeps nobody
+ * from the other servers. How a list of servers is read and written is hosts_list.c's; the
+ * lookups are resolve.c's. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -65,11 +67,13 @@ Hosts *hosts_cancel(Hosts *h) {
     return NULL;
 }
 
+/* The callback may start all over again, so `h` is not used after it but to be freed. */
 static void fail(Hosts *h, const char *error) {
     h->done(h->userdata, NULL, NULL, NULL, 0, error);
     hosts_cancel(h);
 }
 
+/* What was found so far is enough: one server that can be reached will do. */
 static void end(Hosts *h) {
     HostsText t = { 0 };
     int n = hosts_list_write(&h->list, h->first, &t);
@@ -92,12 +96,15 @@ static bool has_address(const Hosts *h) {
     return false;
 }
 
+/* A shortage of memory takes fewer addresses, which is better than none. */
 static void take(Server *s, const char *const *addresses, unsigned n) {
     for (s->n = 0; s->n < n && (s->addresses[s->n] = strdup(addresses[s->n]));)
         s->n++;
 }
 
-/* Goes on with the last known addresses of what was not found. False when there are none at all. */
+/* Takes the last known addresses for names that were not found. False when there is no address at
+ * all. An hour-old address is better than none: the name server may be away together with the
+ * database. */
 static bool make_do(Hosts *h) {
     const char *known[RESOLVE_MAX];
 
@@ -110,6 +117,7 @@ static bool make_do(Hosts *h) {
     return has_address(h);
 }
 
+/* The end of one lookup. The first error is kept for the message. */
 static void resolved(void *userdata, const char *const *addresses, unsigned n, const char *error) {
     Wanted *w = userdata;
     Hosts *h = w->hosts;
@@ -125,6 +133,7 @@ static void resolved(void *userdata, const char *const *addresses, unsigned n, c
     end(h);
 }
 
+/* After a second it goes on with what there is; without any address it waits for five. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Hosts *h = userdata;
 
@@ -138,7 +147,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-/* The servers are known; now their names. */
+/* The servers are known now; their names are looked up side by side. */
 static void look_up(Hosts *h) {
     for (unsigned i = 0; i < h->list.n; i++) {
         Server *s = &h->list.servers[i];
@@ -163,6 +172,7 @@ static void look_up(Hosts *h) {
     (void) sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
 }
 
+/* In a thread: libpq reads its service file here, which may lie on a network's disk. */
 static void ask(void *arg) {
     Question *q = arg;
 

@@ -1,4 +1,5 @@
-/* Lists of servers as libpq takes them: read from a URL and what it refers to, and written with addresses. */
+/* Lists of servers as libpq takes them: read from a URL and what it refers to, and written back
+ * with an address for each name. Nothing is looked up here. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libpq-fe.h>
@@ -47,6 +48,7 @@ int hosts_text_read(const char *url, HostsText *ret) {
     return -ENOMEM;
 }
 
+/* libpq's lists have commas between their elements; an empty list has one empty element. */
 static unsigned count(const char *list) {
     unsigned n = 1;
 
@@ -70,6 +72,7 @@ static bool is_address(const char *host) {
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
 }
 
+/* A directory (a Unix socket) or an abstract socket has no name to look up. */
 static int add_server(HostsList *l, const HostsText *t, unsigned i) {
     Server *s = &l->servers[l->n++];
 
@@ -83,6 +86,8 @@ static int add_server(HostsList *l, const HostsText *t, unsigned i) {
     return 0;
 }
 
+/* Where the lists do not fit together, the list stays empty: libpq says what is wrong when it is
+ * asked to connect. */
 int hosts_list_read(const HostsText *t, HostsList *ret) {
     unsigned n = count(*t->hostaddr ? t->hostaddr : t->host);
 
@@ -110,6 +115,8 @@ void hosts_list_done(HostsList *l) {
     l->n = 0;
 }
 
+/* One entry for each address, beginning with the one that is next in turn: libpq tries them in
+ * this order. */
 int hosts_list_write(const HostsList *l, unsigned first, HostsText *ret) {
     StrBuf host = { 0 }, hostaddr = { 0 }, port = { 0 };
     unsigned all = 0;

@@ -1,4 +1,7 @@
-/* The spool: room is counted here against [worker] spool_max, and asked of the file system by fallocate(2). */
+/* The spool: files between a download and its upload. Room is counted against [worker] spool_max
+ * and asked of the file system by fallocate(2), so that a download that is begun can end. Files
+ * have no name (O_TMPFILE): a daemon that dies leaves none behind. Who waits for room is the
+ * daemon's to know. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -28,6 +31,7 @@ struct SpoolFile {
     TAILQ_ENTRY(SpoolFile) link;
 };
 
+/* The directory is tried at once by making a file in it, so that a wrong one shows at start. */
 int spool_new(Spool **ret, const char *dir, uint64_t max_bytes, void (*freed)(void *userdata),
               void *userdata) {
     _cleanup_free_ char *path = strdup(dir);
@@ -78,7 +82,8 @@ static uint64_t owed_bytes(const SpoolFile *f) {
     return f->bytes > has ? f->bytes - has : 0;
 }
 
-/* What the file system has left for `f` beside the other files, and what `f` holds of it already. */
+/* What the file system has left for `f` beside the other files, and what `f` holds of it already.
+ * Several downloads would otherwise count on the same free bytes. */
 static uint64_t free_bytes(const Spool *s, const SpoolFile *f) {
     const SpoolFile *other;
     uint64_t left = UINT64_MAX;
@@ -99,6 +104,7 @@ static bool is_alone(const Spool *s, const SpoolFile *f) {
     return s->used_bytes == (f ? f->bytes : 0);
 }
 
+/* A file that is alone is let in whatever its size: it could never come otherwise. */
 bool spool_has_room(const Spool *s, const SpoolFile *f, uint64_t size_bytes) {
     uint64_t others = s->used_bytes - (f ? f->bytes : 0);
 
@@ -112,14 +118,15 @@ bool spool_has_room(const Spool *s, const SpoolFile *f, uint64_t size_bytes) {
            size_bytes <= free_bytes(s, f);
 }
 
+/* A file that is larger than the whole file system will not fit tomorrow either. */
 bool spool_is_too_small(const Spool *s, uint64_t size_bytes) {
     struct statfs fs;
 
     return statfs(s->dir, &fs) == 0 && (uint64_t) fs.f_blocks * (uint64_t) fs.f_bsize < size_bytes;
 }
 
-/* posix_fallocate() writes zeros where the file system can't do this, which takes as long as the download.
- * A tmpfs would write them too, within the call. */
+/* posix_fallocate() is not used: it writes zeros where the file system can't allocate, which
+ * takes as long as the download. A tmpfs would write them within the call. */
 static int allocate(const SpoolFile *f, uint64_t size_bytes) {
     struct statfs fs;
 
@@ -130,6 +137,7 @@ static int allocate(const SpoolFile *f, uint64_t size_bytes) {
     return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? -errno : 0;
 }
 
+/* `guessed`: the size is a bound, not yet known, so it is only counted. */
 int spool_file_reserve(SpoolFile *f, uint64_t size_bytes, bool guessed) {
     Spool *s = f->spool;
     int r = 0;
@@ -153,6 +161,7 @@ uint64_t spool_used_bytes(const Spool *s) {
 
 /* --- files --------------------------------------------------------------------------------- */
 
+/* EAGAIN has a meaning of our own here, "wait for room". */
 int spool_open(Spool *s, SpoolFile **ret) {
     SpoolFile *f = calloc(1, sizeof *f);
 
@@ -180,6 +189,7 @@ uint64_t spool_file_bytes(const SpoolFile *f) {
     return f->bytes;
 }
 
+/* The download is over: what was set aside beyond its size is given back. */
 void spool_file_settle(SpoolFile *f, uint64_t size_bytes) {
     Spool *s = f->spool;
 

@@ -1,4 +1,6 @@
-/* Turns in the loop, for what has to be done soon but not before what waits already. */
+/* Turns in the loop, for what has to be done soon but not before what waits already: a timer that
+ * is due at once, at a lower priority than sockets. A defer source would run before anything
+ * else, each time. */
 #include "io/turns.h"
 
 int turn_new(sd_event *event, sd_event_source **ret, sd_event_time_handler_t handler,
@@ -10,6 +12,7 @@ int turn_new(sd_event *event, sd_event_source **ret, sd_event_time_handler_t han
     return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
 }
 
+/* Taken twice before it came, a turn comes once. */
 int turn_take(sd_event_source *source) {
     int r = sd_event_source_get_enabled(source, NULL);
 
