@@ -4,13 +4,13 @@
 import signal
 import time
 
-from lab import VARIANT, WRAPPER, Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, VARIANT, WRAPPER, Lab, accounts, is_, main, ok, test, wait_for
 
 JOBS = 100
 
 
 def start(lab, **keys):
-    jobs = [lab.insert_job(f"job {i}", "https://images.example/x.png" if i % 2 else None) for i in range(JOBS)]
+    jobs = [lab.insert_job(f"job {i}", IMAGE if i % 2 else None) for i in range(JOBS)]
     lab.sim.config(starting_ms=200, processing_ms=10000 if WRAPPER else 2500)
     first = lab.daemon("first", **keys)
     wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE started_at IS NOT NULL") == JOBS, 60, "all jobs in flight")
@@ -29,9 +29,7 @@ def sigterm_hands_over():
     ok(time.monotonic() - began < 20, "term: within drain_timeout")
     is_(lab.count("running"), 0, "term: no job is left running")
     lab.daemon("second")
-    lab.wait_all_ended(120)
-    accounts.check(lab, jobs, "term: ")
-    accounts.no_second_purchase(lab, "term: ")
+    accounts.all_done(lab, jobs, "term: ")
     is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "term: a stop costs no attempt")
     lab.sim.stop()
 
@@ -50,9 +48,7 @@ def sigkill_and_restart():
              "the restart to take its predecessor's jobs")
     lease = lab.value("SELECT extract(epoch FROM expires_at - heartbeat_at) FROM meshify.workers WHERE NOT dead")
     ok(lease >= 60, "kill: a proven dead predecessor's jobs are taken long before its lease runs out", lease)
-    lab.wait_all_ended(180)
-    accounts.check(lab, jobs, "kill: ")
-    accounts.no_second_purchase(lab, "kill: ")
+    accounts.all_done(lab, jobs, "kill: ", seconds=180)
     lab.sim.stop()
 
 
@@ -61,11 +57,11 @@ def a_lost_answer_is_looked_for():
     lab = Lab()
     lab.sim.fault("create", {"lose_answer": True}, count=1)
     daemon = lab.daemon()
-    job, _ = lab.insert_job("lost", "https://images.example/x.png")
+    job, _ = lab.insert_job("lost", IMAGE)
     lab.wait_status(job, "done", seconds=60)
     is_(len(lab.sim.predictions()), 1, "lost answer: one prediction")
     is_(lab.sim.stats()["received"]["create"], 1, "lost answer: one POST")
-    ok(daemon.wait_line("was found in the listing", 5), "lost answer: the log says that it was found")
+    ok(daemon.wait_event("JOB_ADOPTED", seconds=5), "lost answer: the log says that it was found")
     lab.sim.stop()
 
 
@@ -80,7 +76,7 @@ def curl_does_not_repeat_a_purchase():
     before = lab.sim.stats()["received"]["create"]
     second, _ = lab.insert_job("two", "https://images.example/2.png")
     wait_for(lambda: lab.sim.stats()["received"]["create"] > before, 20, "the second purchase")
-    daemon.wait_line("the answer to a purchase is lost", 20)
+    daemon.wait_event("JOB_UNSURE", seconds=20)
     is_(lab.sim.stats()["received"]["create"], before + 1, "reuse: the POST went out once")
     daemon.kill()
     lab.sim.stop()
@@ -100,7 +96,7 @@ def nobody_is_woken():
     answer = lab.ctl("drain", "one")
     is_(answer.returncode, 0, "drain: it is asked")
     is_(daemon.wait(20), 0, "drain: it hears of it, and stops")
-    is_((daemon.said("An operator asks us to stop"), daemon.said("A second signal")), (1, 0), "drain: once")
+    is_((daemon.told("STOPPING", text="operator"), daemon.told("STOPPED", level="warning")), (1, 0), "drain: once")
     is_(lab.job(jobs[1])["status"], "pending", "drain: what it had goes back")
     lab.sim.stop()
 
@@ -110,16 +106,16 @@ def a_dump_while_stopping():
     lab = Lab()
     lab.sim.fault("create", {"stall_ms": 20000}, count=-1)
     daemon = lab.daemon()
-    lab.insert_job("slow", "https://images.example/x.png")
+    job, _ = lab.insert_job("slow", IMAGE)
     wait_for(lambda: lab.sim.stats()["received"]["create"] > 0, 60, "the purchase")
     daemon.signal(signal.SIGUSR1)
-    daemon.wait_line(r"Worker \S+: ready; 1 jobs", 30)
-    daemon.wait_line(r"Job \S+: predicting for .*, wishes: none\b", 30)
+    daemon.wait_event("DUMP", text="ready; 1 jobs")
+    daemon.wait_event("DUMP", job=job, state="predicting", text=r"wishes: none\b")
     daemon.signal(signal.SIGTERM)
-    daemon.wait_line("Stopping", 30)
+    daemon.wait_event("STOPPING")
     daemon.signal(signal.SIGUSR1)
-    daemon.wait_line(r"Worker \S+: stopping; 1 jobs", 30)
-    daemon.wait_line(r"Job \S+: predicting for .*, wishes: drain\b", 30)
+    daemon.wait_event("DUMP", text="stopping; 1 jobs")
+    daemon.wait_event("DUMP", job=job, state="predicting", text=r"wishes: drain\b")
     ok(True, "dump: it says that it stops, and what its job waits to do")
     is_(daemon.wait(60), 0, "dump: and it does")
     lab.sim.stop()

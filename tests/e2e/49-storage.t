@@ -10,9 +10,8 @@ import time
 import urllib.parse
 import urllib.request
 
-from lab import TRELLIS, Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, TRELLIS, Lab, is_, main, ok, test, wait_for
 
-IMAGE = "https://images.example/x.png"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 KEY = {"Authorization": "Bearer eyJ.a.b"}
 HTML = "<html><body>Please log in</body></html>"
@@ -45,16 +44,12 @@ def object_of(lab, asset):
     return next((o for o in lab.sim.objects() if asset in o["path"]), None)
 
 
-def credit(lab, job):
-    return lab.value("SELECT coalesce(sum(credits), 0)::int FROM meshify.refunds WHERE job_id = %s", job)
-
-
 def purchases(lab, tag):
     return len([p for p in lab.sim.predictions() if tag in json.dumps(p["input"])])
 
 
-def said(lab, pattern):
-    return sum(d.said(pattern) for d in lab.daemons)
+def told(lab, *names, **how):
+    return sum(d.told(*names, **how) for d in lab.daemons)
 
 
 # --- what an upload is answered -------------------------------------------------------------------
@@ -90,13 +85,13 @@ def a_gateway_before_the_store():
         job, asset = lab.insert_job(tag, f"{IMAGE}?gate-{tag}-")
         lab.sim.fault("upload", do, match=asset, count=1)
         lab.wait_status(job, "done")
-        is_((lab.job(job)["attempts"], purchases(lab, f"gate-{tag}-"), credit(lab, job)), (1, 1, 0), f"{tag} to an upload: it waits, and is done")
+        is_((lab.job(job)["attempts"], purchases(lab, f"gate-{tag}-"), lab.refunded(job)), (1, 1, 0), f"{tag} to an upload: it waits, and is done")
         path = upload(lab, f"{lab.user}/gate-{tag}.png")
         lab.sim.fault("sign", do, match=path, count=1)
         job, _ = lab.insert_job(tag, path)
         lab.wait_status(job, "done")
-        is_((lab.job(job)["attempts"], credit(lab, job)), (1, 0), f"{tag} to a signature: it waits, and is done")
-    ok(said(lab, r"Lane \w+ is held"), "the lane was held, which is said")
+        is_((lab.job(job)["attempts"], lab.refunded(job)), (1, 0), f"{tag} to a signature: it waits, and is done")
+    ok(told(lab, "LANE_HELD"), "the lane was held, which is said")
     lab.sim.stop()
 
 
@@ -134,18 +129,18 @@ def a_bucket_that_refuses():
     lab = quick_lab()
     change_bucket(lab, allowed_mime_types=["image/png"])
     job, asset = lab.insert_job("type", f"{IMAGE}?type-")
-    wait_for(lambda: said(lab, r"Lane store is held \(store_type\)"), 60, "the lane to be held")
+    wait_for(lambda: told(lab, "LANE_HELD", text="Lane store .*store_type"), 60, "the lane to be held")
     second, _ = lab.insert_job("second", f"{IMAGE}?second-")
     is_(lab.job(job)["status"], "running", "a refused type: it waits")
     change_bucket(lab, allowed_mime_types=["image/png", "model/gltf-binary"])
     for j, tag in ((job, "type-"), (second, "second-")):
         lab.wait_status(j, "done")
-        is_((lab.job(j)["attempts"], purchases(lab, tag), credit(lab, j)), (1, 1, 0), f"{tag} is done once the bucket is mended, bought once")
+        is_((lab.job(j)["attempts"], purchases(lab, tag), lab.refunded(j)), (1, 1, 0), f"{tag} is done once the bucket is mended, bought once")
     change_bucket(lab, allowed_mime_types=None, file_size_limit=100000)
     lab.sim.config(model_bytes={"firtoz/trellis": 400000})
     large, asset = lab.insert_job("large", f"{IMAGE}?large-")
     row = lab.wait_status(large, "error")
-    is_((row["error"], credit(lab, large), purchases(lab, "large-")), ("The mesh is larger than the store takes.", 25, 1), "a file above the limit: final, with a sentence and a refund")
+    is_((row["error"], lab.refunded(large), purchases(lab, "large-")), ("The mesh is larger than the store takes.", 25, 1), "a file above the limit: final, with a sentence and a refund")
     lab.sim.config(model_bytes={"firtoz/trellis": 20000})
     began = time.monotonic()
     good, _ = lab.insert_job("small", f"{IMAGE}?small-")
@@ -175,7 +170,7 @@ def names_of_images():
     is_(sorted(OPENER.open(u).read().decode() for u in urls), sorted(NAMES), "each signed URL gives its image")
     for name in ("a#b", "a%b", "ä"):
         row = lab.wait_status(jobs[name], "error")
-        is_((row["error"][:37], credit(lab, jobs[name])), ("The reference image cannot be used. P", 25), f"{name!r} can be no key: it fails unbought")
+        is_((row["error"][:37], lab.refunded(jobs[name])), ("The reference image cannot be used. P", 25), f"{name!r} can be no key: it fails unbought")
     lab.sim.stop()
 
 
@@ -192,8 +187,8 @@ def one_image_holds_nobody():
         lab.wait_status(job, "done")
     ok(time.monotonic() - began < 20, "jobs beside it are done in their usual time", time.monotonic() - began)
     row = lab.wait_status(bad, "error")
-    is_((row["error"], row["attempts"], credit(lab, bad)), ("The reference image could not be fetched. Please upload it again.", 3, 25), "its own job ends, refunded")
-    is_(said(lab, r"Lane \w+ is held"), 0, "no lane was held")
+    is_((row["error"], row["attempts"], lab.refunded(bad)), ("The reference image could not be fetched. Please upload it again.", 3, 25), "its own job ends, refunded")
+    is_(told(lab, "LANE_HELD"), 0, "no lane was held")
     lab.sim.stop()
 
 
@@ -209,7 +204,7 @@ def what_is_missing():
     lab.sim.fault("bucket", {"status": 400, "body": {"statusCode": "404", "error": "Bucket not found", "message": "Bucket not found", "code": "NoSuchBucket"}}, count=1)
     job, _ = lab.insert_job("there", path)
     lab.wait_status(job, "done")
-    is_((lab.job(job)["attempts"], said(lab, r"Lane store is held \(store_bucket\)")), (1, 1), "a bucket that is not seen: it waits")
+    is_((lab.job(job)["attempts"], told(lab, "LANE_HELD", text="Lane store .*store_bucket")), (1, 1), "a bucket that is not seen: it waits")
     lab.sim.stop()
 
 
@@ -220,8 +215,8 @@ def a_key_that_changes():
     lab.sim.config(storage_key="eyJ.an.other")
     job, _ = lab.insert_job("key", IMAGE)
     wait_for(lambda: lab.sim.stats()["received"]["info"] >= 2, 60, "two tries again")
-    wait_for(lambda: said(lab, r"Lane store is held"), 60, "the lane's line")
-    is_((said(lab, r"Lane store is held \(store_auth\)"), said(lab, r"store_bucket")), (1, 0), "it is the key, each time")
+    wait_for(lambda: told(lab, "LANE_HELD", text="Lane store"), 60, "the lane's line")
+    is_((told(lab, "LANE_HELD", text="Lane store .*store_auth"), told(lab, text="store_bucket")), (1, 0), "it is the key, each time")
     lab.sim.config(storage_key=None)
     lab.wait_status(job, "done")
     is_(lab.job(job)["attempts"], 1, "with the right one it is done")
@@ -325,7 +320,7 @@ def packed_answers():
     job, asset = lab.insert_job("packed", path)
     lab.wait_status(job, "done")
     is_((object_of(lab, asset)["writes"], len(gate.uploads)), (1, 1), "signed and stored")
-    is_(said(lab, r"Lane \w+ is held"), 0, "and understood at once")
+    is_(told(lab, "LANE_HELD"), 0, "and understood at once")
     job, _ = lab.insert_job("none", f"{lab.user}/none.png")
     is_(lab.wait_status(job, "error")["error"], "The reference image was not found. Please upload it again.", "a refusal, too")
     gate.shutdown()
@@ -343,12 +338,12 @@ def a_cancel_while_the_store_is_down():
     lock = lab.postgres.connect()
     lock.autocommit = False
     lock.cursor().execute("SELECT 1 FROM public.mesh_assets WHERE id = %s FOR UPDATE", (asset,))
-    wait_for(lambda: said(lab, rf"Job {job}: .* bytes"), 60, "the object")
+    wait_for(lambda: told(lab, "JOB_STORED", job=job), 60, "the object")
     lab.query("UPDATE public.jobs SET cancel_requested_at = now() WHERE id = %s", job)
     lock.rollback()
     wait_for(lambda: lab.job(job)["status"] not in ("pending", "running"), 60, "its end")
     wait_for(lambda: object_of(lab, asset) is None, 60, "the object to go")
-    is_((lab.job(job)["status"] in ("canceled", "error"), credit(lab, job)), (True, 25), "it is canceled and refunded")
+    is_((lab.job(job)["status"] in ("canceled", "error"), lab.refunded(job)), (True, 25), "it is canceled and refunded")
     is_(sum(f["hits"] for f in lab.sim.control("GET", "faults") if f["script"]["endpoint"] == "object"), 3, "after three refusals")
     lab.sim.fault("object", {"status": 503}, count=-1)
     lab.sim.stop()
