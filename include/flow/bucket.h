@@ -1,7 +1,7 @@
 /* What the bucket takes, by its own description: asked before anything is bought. Pure. */
 #pragma once
 #include "base/message.h"
-#include "core/job.h"
+#include "flow/store.h"
 
 typedef struct Bucket {
     bool is_public;
@@ -11,3 +11,6 @@ typedef struct Bucket {
 
 /* The answer to store_bucket_ask(). EV_OK sets `ret`; else `reterr` says why. */
 JobEvent bucket_hear(const HttpReply *reply, Bucket *ret, Fault *reterr);
+
+/* Would it take the meshes of this configuration, and keep them for their users alone? */
+void bucket_find(const Config *c, const Bucket *b, StoreFinding *ret);

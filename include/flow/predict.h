@@ -12,7 +12,7 @@
 
 /* What ${image} stands for in the current step: the output of the step before, else the job's own
  * image as far as it is a URL. EV_OK with `image_url` set (or left NULL where no image is needed);
- * EV_ELSE: the job's image is a path that must be signed (store_sign_ask); EV_FINAL with a fault;
+ * EV_ELSE: the job's image is a path that must be signed (store_sign); EV_FINAL with a fault;
  * EV_RETRY: the step before has no output any more. */
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr);
 

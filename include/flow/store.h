@@ -1,39 +1,95 @@
-/* Stage 7: the mesh goes into the bucket; and what else is asked of the bucket. Pure. */
+/* Stage 7: the mesh goes into the store; and what else is asked of a store. A table of drivers, found by
+ * [storage] driver. Pure.
+ *
+ * What is asked of a store is a piece of work: it is begun, takes as many steps as the store wants, and
+ * ends. A driver says what the next step is and hears what came of it; EV_MORE means that another one
+ * follows. Who carries the steps out knows no driver, and a driver knows no edge:
+ *
+ *     for (ev = driver->begin(&work); ev == EV_MORE; ev = driver->hear(&work, &answer))
+ *         driver->next(&work, &step);    and the step is carried out, which gives the answer
+ *
+ * A job that rests in between begins anew; what must outlive the rest stands in the Job, as `unproven`
+ * does. Two kinds of stores that are to come need no more than this:
+ *
+ * - resumable uploads (TUS): POST, of whose answer Location is wanted and kept in the job; where the job has
+ *   one already, HEAD for Upload-Offset instead; then PATCH after PATCH by body_from and body_size, EV_MORE
+ *   until the offset is the size. A 404 begins with the POST again. abort() is a DELETE of that address.
+ * - multipart uploads to S3: POST ?uploads=, whose answer's UploadId is kept in the job; PUT after PUT,
+ *   whose ETag is wanted and kept as it came; POST of their list, and HEAD where its answer was lost. All are
+ *   signed by `sigv4`. abort() is a DELETE of the UploadId; sign() needs no step: it makes a presigned URL. */
 #pragma once
 #include "core/config.h"
 #include "core/job.h"
+#include "flow/supabase.h" // until the daemon asks the table
 
-/* POST of `size` bytes of `fd` as j->object, over what may be there (storage: supabase). The object
- * carries x-metadata: sha256, job and prediction. */
-int store_ask(const Config *c, const Job *j, int fd, HttpRequest *ret);
+/* What the doctor says of a store. */
+typedef struct StoreFinding {
+    enum {
+        STORE_GOOD,
+        STORE_DOUBTFUL,
+        STORE_BAD,
+    } grade;
+    const char *advice; /* static; NULL: that of the work's fault, if it has one */
+    char found[400];
+} StoreFinding;
 
-/* EV_OK: stored, in Storage's own words. EV_UNSURE: a success in other words: ask for the object.
- * Else what the fault says; j->unproven: the object may be there all the same. */
-JobEvent store_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
+/* One piece of work. Filled in by who wants it done, but for the last four. All pointers are borrowed. */
+typedef struct StoreWork {
+    const Config *config;
+    Job *job;             /* whose mesh or image it is; NULL for remove() and check() */
+    int fd;               /* begin(): the mesh */
+    const char *object;   /* remove(): its name */
+    unsigned phase;       /* the driver's own: which step comes next */
+    Fault fault;          /* of an end that is not EV_OK */
+    bool is_general;      /* remove(): what went wrong would meet other objects too, now */
+    StoreFinding finding; /* check() */
+} StoreWork;
 
-/* GET of what Storage knows of j->object. EV_OK: it is the mesh of this job; `sent`: our upload was
- * answered, so its size proves it where its metadata does not tell the sha256. EV_ELSE: it is not there,
- * or another. EV_WAIT and so on: nobody could say. The fault is set but for EV_OK. */
-int store_info_ask(const Config *c, const Job *j, HttpRequest *ret);
-JobEvent store_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reterr);
+typedef struct StoreStep {
+    enum {
+        STORE_SEND,   /* `request` goes out; it is the caller's to send or to clear */
+        STORE_PUT,    /* the job's file is copied to `name` in the directory `root` */
+        STORE_UNLINK, /* `name` in `root` is removed */
+        STORE_LOOK,   /* can files be made in `root`? */
+    } what;
+    HttpRequest request;
+    const char *root, *name; /* borrowed */
+} StoreStep;
 
-/* A signed URL for the job's image, which is a path in the bucket (a leading slash and the bucket's name
- * do not count). EV_OK: ask; EV_FINAL: not this
- * user's, or the driver can't sign. */
-JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr);
-int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret);
+typedef struct StoreAnswer {
+    const HttpReply *reply; /* to STORE_SEND; else NULL */
+    int error;              /* to the others: 0 or a negative errno */
+} StoreAnswer;
 
-/* EV_OK: j->image_url is set. EV_ELSE: the image is not there, if there is a bucket that the key may
- * see, which this answer does not tell: ask with store_bucket_ask(). EV_RETRY: of this image alone. */
-JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
+/* begin() and so on answer EV_MORE: ask next() for the first step; EV_OK: nothing has to be done; EV_FINAL: it can't
+ * be done. hear() answers EV_MORE; EV_OK: done; or another end, by its fault. */
+typedef struct StoreDriver {
+    const char *name;     /* as [storage] driver has it */
+    unsigned descriptors; /* that the upload of one mesh holds open, beside the mesh */
+    bool
+        leaves_files; /* a worker that is killed may leave temporary files in [storage] url, for dir_sweep() */
 
-/* The answer to that: EV_FINAL, with `reterr` as it is, or what keeps the bucket away. */
-JobEvent store_sign_bucket_hear(const HttpReply *reply, Fault *reterr);
+    /* Where objects lie, in words that change when the place does; the caller's to free. NULL: out of memory. */
+    char *(*place)(const Config *c);
 
-/* Does the bucket exist, does the key reach it, is it private? */
-int store_bucket_ask(const Config *c, HttpRequest *ret);
-JobEvent store_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr);
+    JobEvent (*begin)(StoreWork *w); /* the mesh goes up as job->object, over what may be there */
+    JobEvent (*abort)(
+        StoreWork
+            *w); /* what an upload of the job left unfinished is let go; NULL: nothing is left */
+    JobEvent (*remove)(StoreWork *w); /* EV_OK also where it was gone already; else EV_WAIT */
+    JobEvent (*sign)(
+        StoreWork *w); /* EV_OK: job->image_url is set, a URL of the job's image; NULL: it can't */
+    JobEvent (*check)(StoreWork *w); /* `finding` is set by its end */
 
-/* DELETE of an object. EV_OK: it is not there any more; else EV_WAIT. */
-int store_remove_ask(const Config *c, const char *object, HttpRequest *ret);
-JobEvent store_remove_hear(const HttpReply *reply, Fault *reterr);
+    int (*next)(StoreWork *w, StoreStep *ret); /* 0 or -ENOMEM, which is EV_RETRY for the job */
+    JobEvent (*hear)(StoreWork *w, const StoreAnswer *answer);
+} StoreDriver;
+
+/* Each in the file of its name. */
+extern const StoreDriver store_supabase, store_dir;
+
+const StoreDriver *store_driver(const Config *c);
+
+/* As the driver's, also where it has none. */
+JobEvent store_abort(StoreWork *w);
+JobEvent store_sign(StoreWork *w);

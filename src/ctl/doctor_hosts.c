@@ -11,6 +11,7 @@
 #include "base/address.h"
 #include "base/str.h"
 #include "ctl/doctor_hosts.h"
+#include "flow/store.h"
 
 #define LOOKUP_USEC (UINT64_C(10) * 1000000)
 
@@ -137,7 +138,7 @@ void doctor_hosts(Doctor *d, Outside *o) {
     const Config *c = d->config;
     char *entries = strdup(c->download_hosts), *rest = NULL;
 
-    if (c->storage_driver == STORAGE_SUPABASE)
+    if (store_driver(c)->sign)
         check_store(d, o);
     for (char *entry = entries ? strtok_r(entries, " ", &rest) : NULL; entry;
          entry = strtok_r(NULL, " ", &rest))

@@ -1,4 +1,5 @@
-/* The doctor's questions to Replicate and to storage: one request each, and it waits for the answer. */
+/* The doctor's questions to Replicate and to the store: one after the other, and each waits for its answer.
+ * What the store is asked, and what its answers are worth, the store's driver says. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <math.h>
@@ -10,7 +11,6 @@
 #include "base/str.h"
 #include "ctl/doctor.h"
 #include "ctl/doctor_hosts.h"
-#include "flow/bucket.h"
 #include "flow/replicate.h"
 #include "flow/store.h"
 
@@ -88,38 +88,44 @@ static void check_replicate(Doctor *d, Outside *o) {
     http_reply_done(&reply);
 }
 
-static void check_bucket(Doctor *d, Outside *o) {
-    HttpRequest request;
-    HttpReply reply;
-    Fault fault = { 0 };
-    Bucket bucket;
+/* The one step is carried out, and its answer heard. */
+static JobEvent take_step(Outside *o, StoreWork *w) {
+    const StoreDriver *driver = store_driver(w->config);
+    StoreAnswer answer = { 0 };
+    StoreStep step;
+    HttpReply reply = { 0 };
+    JobEvent ev;
 
-    if (store_bucket_ask(d->config, &request) < 0)
-        return;
-    exchange(o, &request, &reply);
-    if (bucket_hear(&reply, &bucket, &fault) != EV_OK)
-        doctor_say(d, GRADE_FAIL, "storage", advise(&fault), "bucket %s: %s", d->config->bucket,
-                   fault.detail);
-    else if (bucket.is_public)
-        doctor_say(d, GRADE_FAIL, "storage",
-                   "Make it private in the dashboard: everybody can read its files.",
-                   "bucket %s is public", d->config->bucket);
-    else if (!bucket.takes_glb)
-        doctor_say(d, GRADE_FAIL, "storage",
-                   "Add model/gltf-binary to the bucket's allowed MIME types: each mesh would be "
-                   "bought, and wait until then.",
-                   "bucket %s does not take model/gltf-binary", d->config->bucket);
-    else if (bucket.max_bytes < d->config->asset_max_bytes)
-        doctor_say(d, GRADE_WARN, "storage",
-                   "Raise the bucket's file size limit, or lower [asset] max_size to it: a larger "
-                   "mesh is bought and can't be stored.",
-                   "bucket %s takes files up to %.1f MiB, [asset] max_size is %.1f MiB",
-                   d->config->bucket, (double) bucket.max_bytes / (1 << 20),
-                   (double) d->config->asset_max_bytes / (1 << 20));
-    else
-        doctor_say(d, GRADE_OK, "storage", NULL, "bucket %s is there, private, and the key is good",
-                   d->config->bucket);
+    if (driver->next(w, &step) < 0)
+        return EV_RETRY;
+    if (step.what == STORE_SEND) {
+        exchange(o, &step.request, &reply);
+        answer.reply = &reply;
+    } else
+        answer.error = access(step.root, W_OK | X_OK) < 0 ? -errno : 0;
+    ev = driver->hear(w, &answer);
     http_reply_done(&reply);
+    return ev;
+}
+
+static void check_store(Doctor *d, Outside *o) {
+    static const Grade grades[] = {
+        [STORE_GOOD] = GRADE_OK,
+        [STORE_DOUBTFUL] = GRADE_WARN,
+        [STORE_BAD] = GRADE_FAIL,
+    };
+    StoreWork w = { .config = d->config };
+    const StoreFinding *f = &w.finding;
+    JobEvent ev = store_driver(d->config)->check(&w);
+
+    while (ev == EV_MORE)
+        ev = take_step(o, &w);
+    if (*f->found)
+        doctor_say(d, grades[f->grade], "storage",
+                   f->advice                ? f->advice
+                   : f->grade == STORE_GOOD ? NULL
+                                            : advise(&w.fault),
+                   "%s", f->found);
 }
 
 static void outside_done(Outside *o) {
@@ -156,13 +162,7 @@ void doctor_services(Doctor *d) {
         doctor_say(d, GRADE_OK, "proxy", NULL, "%s; no_proxy: %s", proxies,
                    c->proxies.none ? c->proxies.none : "none");
     check_replicate(d, &o);
-    if (c->storage_driver == STORAGE_SUPABASE)
-        check_bucket(d, &o);
-    else if (access(c->storage_url, W_OK | X_OK) < 0)
-        doctor_say(d, GRADE_FAIL, "storage", "Make [storage] url a directory that we may write.",
-                   "%s: %s", c->storage_url, strerror(errno));
-    else
-        doctor_say(d, GRADE_OK, "storage", NULL, "%s can be written", c->storage_url);
+    check_store(d, &o);
     doctor_hosts(d, &o);
     outside_done(&o);
 }

@@ -1,10 +1,11 @@
 /* The bucket's limits: GET /bucket/NAME shows them (Supabase Storage 1.70). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "flow/bucket.h"
-#include "flow/store.h"
+#include "flow/supabase.h"
 
 #define GLB "model/gltf-binary"
 
@@ -40,4 +41,31 @@ JobEvent bucket_hear(const HttpReply *reply, Bucket *ret, Fault *reterr) {
         .max_bytes = limit > 0 ? (uint64_t) limit : UINT64_MAX,
     };
     return EV_OK;
+}
+
+void bucket_find(const Config *c, const Bucket *b, StoreFinding *ret) {
+    char *found = ret->found;
+    size_t room = sizeof ret->found;
+
+    *ret = (StoreFinding){ .grade = STORE_BAD };
+    if (b->is_public) {
+        ret->advice = "Make it private in the dashboard: everybody can read its files.";
+        (void) snprintf(found, room, "bucket %s is public", c->bucket);
+    } else if (!b->takes_glb) {
+        ret->advice =
+            "Add model/gltf-binary to the bucket's allowed MIME types: each mesh would be "
+            "bought, and wait until then.";
+        (void) snprintf(found, room, "bucket %s does not take model/gltf-binary", c->bucket);
+    } else if (b->max_bytes < c->asset_max_bytes) {
+        ret->grade = STORE_DOUBTFUL;
+        ret->advice =
+            "Raise the bucket's file size limit, or lower [asset] max_size to it: a larger "
+            "mesh is bought and can't be stored.";
+        (void) snprintf(
+            found, room, "bucket %s takes files up to %.1f MiB, [asset] max_size is %.1f MiB",
+            c->bucket, (double) b->max_bytes / (1 << 20), (double) c->asset_max_bytes / (1 << 20));
+    } else {
+        ret->grade = STORE_GOOD;
+        (void) snprintf(found, room, "bucket %s is there, private, and the key is good", c->bucket);
+    }
 }

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "flow/fence.h"
 #include "flow/object.h"
+#include "flow/store.h"
 
 static const char *variable(const Job *j, const char *name, size_t n) {
     const struct {
@@ -42,9 +43,7 @@ char *object_path(const Config *c, const Job *j) {
 }
 
 char *object_place(const Config *c) {
-    if (c->storage_driver == STORAGE_DIR)
-        return str_printf("dir %s", c->storage_url);
-    return str_printf("supabase %s %s", c->storage_url, c->bucket);
+    return store_driver(c)->place(c);
 }
 
 int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest *ret) {

@@ -1,142 +1,143 @@
-/* Supabase Storage: how it is asked, and what its refusals mean. */
-#include <errno.h>
-#include <stdlib.h>
+/* Supabase Storage: which request follows which answer. How it is asked, and what its words mean, is in
+ * supabase.c and the files beside it. */
+#include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/str.h"
-#include "core/verdict.h"
+#include "flow/bucket.h"
 #include "flow/store.h"
-#include "flow/store_supabase.h"
+#include "flow/supabase.h"
 
-#define STORE_REPLY_MAX (256 * 1024)
-#define STORE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
+enum {
+    LOOK_FIRST, /* an earlier upload went out whole, unanswered: is the object there? */
+    UPLOAD,
+    PROVE, /* an upload was answered in other words than Storage's: the same question */
+    REMOVE,
+    SIGN,
+    SIGN_BUCKET, /* an image is missing: or is it the bucket? */
+    CHECK,
+};
 
-/* Both kinds of keys: a JWT goes into both headers, an sb_secret_… key is no JWT and goes alone. */
-static int add_key(const Config *c, HttpRequest *r) {
-    const char *key = c->storage_key.text ? c->storage_key.text : "";
-
-    if (http_request_add(r, str_printf("apikey: %s", key)) < 0)
-        return -ENOMEM;
-    return strncmp(key, "sb_", 3) == 0
-               ? 0
-               : http_request_add(r, str_printf("Authorization: Bearer %s", key));
+static char *place(const Config *c) {
+    return str_printf("supabase %s %s", c->storage_url, c->bucket);
 }
 
-char *store_url(const char *base, const char *kind, const char *bucket, const char *name) {
-    static const char plain[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
-    size_t n = strlen(base);
-    StrBuf url = { 0 };
-    int r;
-
-    while (n > 0 && base[n - 1] == '/')
-        n--;
-    r = strbuf_printf(&url, "%.*s/storage/v1/%s/%s%s", (int) n, base, kind, bucket,
-                      name ? "/" : "");
-    for (const char *p = name; p && *p && r == 0; p++)
-        r = strchr(plain, *p) ? strbuf_add(&url, p, 1)
-                              : strbuf_printf(&url, "%%%02X", (unsigned) (unsigned char) *p);
-    if (r == 0)
-        return url.text;
-    strbuf_done(&url);
-    return NULL;
+static JobEvent go_on(StoreWork *w, unsigned phase) {
+    w->phase = phase;
+    return EV_MORE;
 }
 
-int store_request(const Config *c, const char *method, const char *kind, const char *name,
-                  HttpRequest *ret) {
-    *ret = (HttpRequest){
-        .method = method,
-        .body_max = STORE_REPLY_MAX,
-        .timeout_usec = STORE_TIMEOUT_USEC,
-        .url = store_url(c->storage_url, kind, c->bucket, name),
-    };
-    if (!ret->url || add_key(c, ret) < 0) {
-        http_request_done(ret);
-        return -ENOMEM;
+static JobEvent begin(StoreWork *w) {
+    return go_on(w, w->job->unproven ? LOOK_FIRST : UPLOAD);
+}
+
+static JobEvent begin_remove(StoreWork *w) {
+    return go_on(w, REMOVE);
+}
+
+static JobEvent begin_sign(StoreWork *w) {
+    JobEvent ev = store_sign_check(w->config, w->job, &w->fault);
+
+    return ev == EV_OK ? go_on(w, SIGN) : ev;
+}
+
+static JobEvent begin_check(StoreWork *w) {
+    return go_on(w, CHECK);
+}
+
+static int next(StoreWork *w, StoreStep *ret) {
+    const Config *c = w->config;
+
+    *ret = (StoreStep){ .what = STORE_SEND };
+    switch (w->phase) {
+    case UPLOAD:
+        return store_ask(c, w->job, w->fd, &ret->request);
+    case REMOVE:
+        return store_remove_ask(c, w->object, &ret->request);
+    case SIGN:
+        return store_sign_ask(c, w->job, &ret->request);
+    case SIGN_BUCKET:
+    case CHECK:
+        return store_bucket_ask(c, &ret->request);
+    default:
+        return store_info_ask(c, w->job, &ret->request);
     }
-    return 0;
 }
 
-/* What Storage says of this object or bucket in words of its own: `code`, or where older servers have
- * none, `error`. */
-static FaultCode own_words(const json_t *root, FaultCode missing) {
-    static const struct {
-        const char *code, *error;
-        FaultCode fault;
-    } all[] = {
-        { "NoSuchKey", "not_found", FAULT_NONE /* `missing` */ },
-        { "NoSuchBucket", "Bucket not found", FAULT_STORE_BUCKET },
-        { "InvalidBucketName", "Invalid Input", FAULT_STORE_BUCKET },
-        { "EntityTooLarge", "Payload too large", FAULT_STORE_TOO_LARGE },
-        { "InvalidMimeType", "invalid_mime_type", FAULT_STORE_TYPE },
-        { "InvalidKey", "InvalidKey", FAULT_STORE_REFUSED },
-        { "AccessDenied", "Unauthorized", FAULT_STORE_AUTH },
-    };
-    const char *code = json_text(root, "code"), *error = json_text(root, "error");
+/* An upload whose answer was lost is looked for before it is sent again. */
+static JobEvent hear_look(StoreWork *w, const HttpReply *reply) {
+    JobEvent ev = store_info_hear(reply, w->job, false, &w->fault);
 
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (code ? strcmp(code, all[i].code) == 0 : error && strcmp(error, all[i].error) == 0)
-            return i == 0 ? missing : all[i].fault;
-    return FAULT_NONE;
+    if (ev != EV_ELSE)
+        return ev;
+    w->job->unproven = false;
+    return go_on(w, UPLOAD);
 }
 
-/* Storage sends its refusals as HTTP 400; the true status follows from the JSON's `code`, or stands in
- * its `statusCode`, as text. */
-static int true_status(const HttpReply *reply, const json_t *root) {
-    static const struct {
-        const char *code;
-        int status;
-    } codes[] = {
-        { "DatabaseReadOnly", 503 }, { "LockTimeout", 503 },   { "DatabaseTimeout", 544 },
-        { "SlowDown", 429 },         { "InternalError", 500 }, { "DatabaseError", 500 },
-        { "EntityTooLarge", 413 },   { "AccessDenied", 403 },  { "NoSuchBucket", 404 },
-        { "NoSuchKey", 404 },
-    };
-    const char *code = json_text(root, "code"), *text = json_text(root, "statusCode"),
-               *message = json_text(root, "message");
-    long status = text ? strtol(text, NULL, 10) : json_whole(root, "statusCode", reply->code);
+/* A success in other words than Storage's proves nothing, but the object may be there. */
+static JobEvent hear_upload(StoreWork *w, const HttpReply *reply) {
+    JobEvent ev = store_hear(w->config, reply, w->job, &w->fault);
 
-    for (size_t i = 0; code && i < sizeof codes / sizeof *codes; i++)
-        if (strcmp(code, codes[i].code) == 0)
-            status = codes[i].status;
-    /* So the gateway calls a request that broke off on its way. */
-    if (status == 400 && !code && message && strcmp(message, "Client Error") == 0)
-        status = 408;
-    return reply->code >= 400 && status >= 400 && status < 1000 ? (int) status : reply->code;
+    return ev == EV_UNSURE ? go_on(w, PROVE) : ev;
 }
 
-JobEvent store_refused(const HttpReply *reply, const json_t *root, FaultCode missing,
-                       Fault *reterr) {
-    const char *code = json_text(root, "code"), *message = json_text(root, "message");
-    FaultCode own = reply->code >= 400 ? own_words(root, missing) : FAULT_NONE;
-    int status = true_status(reply, root);
+static JobEvent hear_proof(StoreWork *w, const HttpReply *reply) {
+    JobEvent ev = store_info_hear(reply, w->job, true, &w->fault);
 
-    if (reply->end != HTTP_ANSWERED) {
-        fault_set(reterr, FAULT_STORE_UNREACHED, "storage: no answer: %s", reply->error);
-    } else {
-        /* Other words than Storage's are those of what stands before it, which is the same for all. */
-        if (own == FAULT_NONE)
-            own = status == 401 || (status == 403 && json_is_object(root)) ? FAULT_STORE_AUTH
-                  : status == 402 || status == 540                         ? FAULT_STORE_CLOSED
-                  : status == 413                                          ? FAULT_STORE_TOO_LARGE
-                                                                           : FAULT_STORE_UNREACHED;
-        fault_set(reterr, own, "storage: status %d %s: %s", status, code ? code : "",
-                  message ? message : "no explanation");
+    return ev == EV_ELSE ? EV_WAIT : ev;
+}
+
+static JobEvent hear_removal(StoreWork *w, const HttpReply *reply) {
+    w->is_general = reply->end != HTTP_ANSWERED || reply->code == 429 || reply->code >= 500;
+    return store_remove_hear(reply, &w->fault);
+}
+
+static JobEvent hear_sign(StoreWork *w, const HttpReply *reply) {
+    JobEvent ev = store_sign_hear(w->config, reply, w->job, &w->fault);
+
+    return ev == EV_ELSE ? go_on(w, SIGN_BUCKET) : ev;
+}
+
+static JobEvent hear_check(StoreWork *w, const HttpReply *reply) {
+    Bucket bucket;
+    JobEvent ev = bucket_hear(reply, &bucket, &w->fault);
+
+    if (ev == EV_OK)
+        bucket_find(w->config, &bucket, &w->finding);
+    else {
+        w->finding = (StoreFinding){ .grade = STORE_BAD };
+        (void) snprintf(w->finding.found, sizeof w->finding.found, "bucket %s: %s",
+                        w->config->bucket, w->fault.detail);
     }
-    reterr->retry_after_usec = reply->retry_after_usec;
-    return fault_event(reterr);
+    return ev;
 }
 
-int store_bucket_ask(const Config *c, HttpRequest *ret) {
-    return store_request(c, "GET", "bucket", NULL, ret);
+static JobEvent hear(StoreWork *w, const StoreAnswer *answer) {
+    switch (w->phase) {
+    case UPLOAD:
+        return hear_upload(w, answer->reply);
+    case PROVE:
+        return hear_proof(w, answer->reply);
+    case REMOVE:
+        return hear_removal(w, answer->reply);
+    case SIGN:
+        return hear_sign(w, answer->reply);
+    case SIGN_BUCKET:
+        return store_sign_bucket_hear(answer->reply, &w->fault);
+    case CHECK:
+        return hear_check(w, answer->reply);
+    default:
+        return hear_look(w, answer->reply);
+    }
 }
 
-JobEvent store_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr) {
-    _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
-
-    *ret_public = json_is_true(json_object_get(root, "public"));
-    if (reply->end == HTTP_ANSWERED && reply->code == 200 && json_is_object(root))
-        return EV_OK;
-    return store_refused(reply, root, FAULT_STORE_BUCKET, reterr);
-}
+const StoreDriver store_supabase = {
+    .name = "supabase",
+    .place = place,
+    .begin = begin,
+    .remove = begin_remove,
+    .sign = begin_sign,
+    .check = begin_check,
+    .next = next,
+    .hear = hear,
+};

@@ -19,6 +19,7 @@
 #include "flow/predict.h"
 #include "flow/replicate.h"
 #include "flow/store.h"
+#include "flow/supabase.h"
 #include "fuzz.h"
 
 #define NOW UINT64_C(1000000000000)
@@ -318,6 +319,33 @@ static void service(const HttpReply *r, unsigned how) {
         abort();
 }
 
+/* Each piece of work with the store ends, though every step of it gets the same answer; and with a fault, where
+ * it does not go well. */
+static void store_work(const HttpReply *r, Job *j) {
+    const StoreDriver *driver = store_driver(config());
+    JobEvent (*const begins[])(StoreWork *) = { driver->begin, driver->remove, driver->check,
+                                                driver->sign };
+
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        StoreWork w = { .config = config(), .job = j, .fd = 7, .object = j->object };
+        JobEvent ev = begins[i](&w);
+
+        for (int steps = 0; ev == EV_MORE; steps++) {
+            StoreStep step;
+
+            if (steps == 4 || driver->next(&w, &step) < 0 || step.what != STORE_SEND)
+                abort();
+            http_request_done(&step.request);
+            ev = driver->hear(&w, &(StoreAnswer){ .reply = r });
+        }
+        if (ev == EV_OK ? r->end != HTTP_ANSWERED : w.fault.code == FAULT_NONE)
+            abort();
+        if ((begins[i] == driver->check) != (*w.finding.found != '\0') ||
+            !is_clean(w.finding.found, sizeof w.finding.found))
+            abort();
+    }
+}
+
 /* Nothing is taken for stored, there or gone but in Storage's own words. */
 static void store(const HttpReply *r, unsigned how) {
     bool good = r->end == HTTP_ANSWERED && r->code / 100 == 2, is_public;
@@ -349,6 +377,7 @@ static void store(const HttpReply *r, unsigned how) {
     ev = store_sign_bucket_hear(r, &f);
     if (ev == EV_OK)
         abort();
+    store_work(r, j);
     job_free(j);
 }
 

@@ -12,7 +12,7 @@
 #include "flow/poll.h"
 #include "flow/predict.h"
 #include "flow/replicate.h"
-#include "flow/store.h"
+#include "flow/supabase.h"
 #include "fuzz.h"
 
 #define NOW UINT64_C(1000000000000)

@@ -4,7 +4,7 @@
 
 #include "fixtures.h"
 #include "flow/object.h"
-#include "flow/store.h"
+#include "flow/supabase.h"
 #include "torture.h"
 
 #define BOUGHT "\"" PREDICTION "\""

@@ -5,8 +5,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
-#include "flow/store.h"
-#include "flow/store_supabase.h"
+#include "flow/supabase.h"
 
 #define STORE_SIGN_SECONDS 86400 /* the prediction may wait long for a machine */
 
@@ -45,9 +44,7 @@ JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr) {
     const char *path = image_path(c, j);
     size_t n = strlen(j->user_id);
 
-    if (c->storage_driver != STORAGE_SUPABASE)
-        fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "a path can't be signed by this storage driver");
-    else if (!is_plain_path(path))
+    if (!is_plain_path(path))
         fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "not a path in the bucket");
     else if (n == 0 || strncmp(path, j->user_id, n) != 0 || path[n] != '/')
         fault_set(reterr, FAULT_IMAGE_FORBIDDEN, "the path is not the user's");
@@ -61,7 +58,7 @@ JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr) {
 int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret) {
     _cleanup_(json_unrefp) json_t *root =
         json_pack("{s:i, s:[s]}", "expiresIn", STORE_SIGN_SECONDS, "paths", image_path(c, j));
-    int r = store_request(c, "POST", "object/sign", NULL, ret);
+    int r = supabase_request(c, "POST", "object/sign", NULL, ret);
 
     if (r < 0)
         return r;
@@ -95,7 +92,7 @@ JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault 
     _cleanup_free_ char *url = NULL;
 
     if (reply->end != HTTP_ANSWERED || reply->code / 100 != 2) {
-        JobEvent ev = store_refused(reply, root, FAULT_IMAGE_MISSING, reterr);
+        JobEvent ev = supabase_refused(reply, root, FAULT_IMAGE_MISSING, reterr);
 
         if (reterr->code == FAULT_STORE_REFUSED) /* its name, in other words than ours */
             reterr->code = FAULT_IMAGE_FORBIDDEN;
@@ -114,8 +111,8 @@ JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault 
         fault_set(reterr, FAULT_IMAGE_UNSIGNED, "storage: a signed URL that is none");
         return EV_RETRY;
     }
-    url = store_url(c->public_url ? c->public_url : c->storage_url, "object/sign", c->bucket,
-                    image_path(c, j));
+    url = supabase_url(c->public_url ? c->public_url : c->storage_url, "object/sign", c->bucket,
+                       image_path(c, j));
     free(j->image_url);
     if (!(j->image_url = url ? str_printf("%s?token=%s", url, token) : NULL)) {
         fault_set(reterr, FAULT_INTERNAL, "out of memory");
