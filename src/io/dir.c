@@ -1,3 +1,5 @@
+/* A directory as a store: a file is copied in slices and appears under its name whole, or not at all. What temporary
+ * files a dead worker has left is dir_sweep.c's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
