@@ -11,11 +11,10 @@ import socket
 import threading
 import time
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.postgres import ROOT, free_port
 from lab.prometheus import ask, connect, scrape
 
-IMAGE = "https://images.example/x.png"
 NAMES = """
 meshify_jobs_claimed_total meshify_jobs_finished_total meshify_jobs_running meshify_queue_depth meshify_queue_oldest_seconds
 meshify_job_duration_seconds meshify_claim_latency_seconds meshify_replicate_requests_total meshify_replicate_request_seconds
@@ -32,7 +31,7 @@ process_start_time_seconds
 def watched(lab, instance="one", listen="127.0.0.1:0", environment=None, **keys):
     """A daemon, and where its metrics are."""
     daemon = lab.daemon(instance, environment=environment, **{"metrics.listen": listen, **keys})
-    return daemon, daemon.wait_line(r"Metrics are served at http://(\S+)/metrics", 20)[1]
+    return daemon, daemon.metrics_at()
 
 
 def finished(m, status, reason="none"):
@@ -89,7 +88,7 @@ def what_happened_is_counted():
     ok((longest > 0.02) == (m.value("meshify_loop_slow_turns_total") > 0), "slow ones are those that used more than 20 ms", longest)
     ok(0 < longest and m.value("meshify_loop_longest_turn_seconds", clock="wall") < 30, "the longest")
     daemon.signal(signal.SIGUSR1)
-    daemon.wait_line(r'Event loop: \d+ turns, longest [\d.]+ ms, .* turns by ms: <=0.1:\d+', 30)
+    daemon.wait_event("DUMP", text=r"\d+ turns, longest [\d.]+ ms, .* turns by ms: <=0.1:\d+")
 
     # 429: a request that holds its lane, and is done in the end.
     lab.sim.fault("create", {"status": 429, "headers": {"Retry-After": "3"}}, match="throttled", count=1)
@@ -181,7 +180,7 @@ def the_database_goes_away():
 
     lab.query("UPDATE meshify.schema_version SET version = 1")
     old = lab.daemon("old", wait=False, **{"metrics.listen": "127.0.0.1:0"})
-    at = old.wait_line(r"Metrics are served at http://(\S+)/metrics", 20)[1]
+    at = old.metrics_at()
     page = wait_for(lambda: "schema" in (p := ask(at, "/readyz")).body and p, 20, "the reason")
     ok(page.code == 503 and "run meshifyctl migrate" in page.body, "a schema that does not fit is a reason too", page.body)
     lab.sim.stop()
@@ -239,22 +238,22 @@ def the_port_is_taken():
         taken.bind(("127.0.0.1", port))
         taken.listen()
         daemon = lab.daemon(**{"metrics.listen": f"127.0.0.1:{port}", "log.level": "debug"})
-        line = daemon.wait_line(r"level=err .*\[metrics\] listen: .*", 20)[0]
+        line = daemon.wait_event("METRICS_DOWN", level="err", seconds=20).text
         ok(re.search(rf"127\.0\.0\.1:{port}: Address already in use; another program has this port \(.*\): stop it, or give this instance another port", line),
            "the error says what, where and what to do", line)
         job, _ = lab.insert_job("all the same", IMAGE)
         lab.wait_status(job, "done")
-        daemon.wait_line(r"level=debug .*\[metrics\] listen: .*: still ", 30)
-        is_(len([x for x in daemon.lines if "[metrics] listen" in x and "level=debug" not in x]), 1, "it is said once")
-    daemon.wait_line(rf"Metrics are served at http://127\.0\.0\.1:{port}/metrics", 30)
+        daemon.wait_event("METRICS_DOWN", level="debug")
+        is_(daemon.told("METRICS_DOWN", level="err"), 1, "it is said once")
+    is_(daemon.metrics_at(), f"127.0.0.1:{port}", "it is bound later")
     is_(scrape(f"127.0.0.1:{port}").total("meshify_jobs_finished_total"), 1, "bound when it was free, with all that was counted before")
 
     # The second instance of a machine finds the default taken by the first, and goes on.
     second = lab.daemon("two", **{"metrics.listen": f"127.0.0.1:{port}"})
-    second.wait_line("Address already in use", 20)
+    second.wait_event("METRICS_DOWN", text="Address already in use", seconds=20)
     for listen, why in (("192.0.2.1:9464", "no interface of this machine has this address"), ("nowhere.invalid:9464", "give another address")):
         other = lab.daemon("other", **{"metrics.listen": listen})
-        other.wait_line(rf"level=err .*\[metrics\] listen: {re.escape(listen)}: .*; {why}.*trying again every 10 s", 30)
+        other.wait_event("METRICS_DOWN", level="err", text=f"{re.escape(listen)}: .*; {why}")
         is_(other.stop(), 0, f"{listen} is no reason not to run")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         path = os.path.join(lab.dir, "notify")
@@ -300,9 +299,9 @@ def listening(pid):
 def turns_between_heartbeats(lab, daemon):
     """How often the loop turned, as it says itself, from one heartbeat to the next but one."""
     def turns():
-        n = len(daemon.lines)
+        mark = daemon.mark()
         daemon.signal(signal.SIGUSR1)
-        return wait_for(lambda: next((int(m[1]) for m in map(re.compile(r"Event loop: (\d+) turns").search, daemon.lines[n:]) if m), None), 30, "its turns")
+        return int(re.search(r"(\d+) turns", daemon.wait_event("DUMP", since=mark, text=r"\d+ turns").text).group(1))
 
     def beat(last):
         return wait_for(lambda: (b := lab.value("SELECT max(heartbeat_at) FROM meshify.workers")) != last and b, 30, "a heartbeat")
@@ -446,7 +445,7 @@ def who_asks_without_end():
         lab.wait_status(lab.insert_job("good", f"{IMAGE}?{i}")[0], "done")
         ok(time.monotonic() - began < 10, "beside them a job takes its usual time", time.monotonic() - began)
     wait_for(lambda: beats.add(lab.value("SELECT heartbeat_at FROM meshify.workers")) or len(beats) > 4, 60, "heartbeats")
-    is_(daemon.said("No heartbeat|is away|is lost"), 0, "the database is not kept waiting")
+    is_(daemon.told("LEASE_STILL", "DB_DOWN", "LEASE_LOST"), 0, "the database is not kept waiting")
     ends.set()
     for t in threads:
         t.join(30)

@@ -6,10 +6,9 @@ import gzip
 import hashlib
 import zlib
 
-from lab import Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, accounts, is_, main, ok, test, wait_for
 from lab.filehost import FileHost, answer, crc32c, glb
 
-IMAGE = "https://images.example/x.png"
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
 TAG, OTHER_TAG = 'ETag: "one"', 'ETag: "two"'
 BOMB = "z///fwAkAOKxQHLv//n//w+ABEAcFoDu/T////8BkACIwwLQvf/n//8/ABIAcVgAuvf//P//B0ACIA4LQPf+n////wBIAMRhAeje//P//x8ACYA4LADd+//8//8HIAEQhwWge/8P" # 128 MiB of zeros, by brotli
@@ -89,7 +88,7 @@ def changed_between_two_parts():
     lab.sim.fault("file", {"file": "careless"}, match="careless", count=1)
     job, asset = lab.insert_job("careless", f"{IMAGE}?careless")
     is_(lab.wait_status(job, "done")["attempts"], 2, "careless: another attempt")
-    ok(lab.started.wait_line("crc32c is .*, the file host promised", 5), "careless: the log says why")
+    ok(lab.started.wait_event("JOB_RETRY", job=job, text="crc32c", seconds=5), "careless: the log says why")
     is_(stored_of(lab, asset), lab.sim.predictions()[-1]["sha256"], "careless: what was stored is right")
     # A host without ranges: begun anew.
     before = lab.sim.stats()["requests"]["file"]
@@ -310,7 +309,7 @@ def larger_than_max_size():
         row = lab.wait_status(job, "error")
         ok("larger than we can keep" in row["error"], f"too large {what}: the user reads why", row["error"])
         is_(host.ranges, ranges, f"too large {what}: given up at once")
-        is_(lab.value("SELECT sum(credits) FROM meshify.refunds WHERE job_id = %s", job), 25, f"too large {what}: credits are given back")
+        is_(lab.refunded(job), 25, f"too large {what}: credits are given back")
     # Up to the limit all is well, in parts too.
     host = FileHost(cut(MESH, 70000, TAG), part(MESH, TAG))
     lab.started.stop()
@@ -330,7 +329,7 @@ def never_any_progress():
     lab = quick_lab(host, **{"worker.job_timeout": "1min"})
     lab.sim.fault("create", {"output": {"model_file": host.url}}, count=1)
     job, _ = lab.insert_job("stuck", IMAGE)
-    lab.started.wait_line("goes back .*output_unreached.*broken off after 70000 bytes", 120)
+    lab.started.wait_event("JOB_RETRY", job=job, fault="output_unreached", text="70000 bytes", seconds=120)
     ok(6 <= len(host.requests) <= 8, "no progress: so many tries and no more", len(host.requests))
     is_(lab.job(job)["status"] in ("pending", "running"), True, "no progress: the job waits")
     lab.sim.stop()
@@ -352,9 +351,9 @@ def a_finished_download_is_kept():
     job, asset = lab.insert_job("the database is away", IMAGE)
     wait_for(lambda: lab.sim.stats()["received"]["file"] == 2, 30, "the download")
     lab.postgres.stop()
-    lab.started.wait_line("The database is away", 30)
-    lab.started.wait_line("nothing new is begun", 30)
-    lab.started.wait_line(f"{job}: scanning -> storing", 30)
+    lab.started.wait_event("DB_DOWN")
+    lab.started.wait_event("LEASE_STILL")
+    lab.started.wait_event("JOB_MOVED", job=job, text="-> storing")
     is_(lab.sim.stats()["received"]["upload"], before["received"]["upload"], "the database is away: nothing is uploaded on an old lease")
     lab.postgres.start()
     lab.db = lab.postgres.connect()

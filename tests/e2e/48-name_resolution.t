@@ -2,19 +2,19 @@
 """Names: servers of names that stay silent, hosts with several addresses, proxies. In a network of its own."""
 
 import os
+import re
 import socket
 import sys
 import threading
 import time
 import urllib.request
 
-from lab import Lab, Process, clean_environment, is_, main, network, ok, program, test, wait_for
+from lab import IMAGE, Lab, Process, clean_environment, is_, main, network, ok, program, test, wait_for
 from lab.namespace import in_namespace
 from lab.postgres import free_port
 from lab.tls import Authority, TlsFront, TunnelProxy
 from lab.turns import QUIET, turns_are_short
 
-IMAGE = "https://images.example/x.png"
 SILENT = ("127.0.0.53", "127.0.0.54")
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
 
@@ -100,7 +100,7 @@ class Probe:
 def start(lab, names, wait=True, **keys):
     port = free_port()
     daemon = lab.daemon(wait=wait, wrapper=names.wrapper, **{**QUICK, "metrics.listen": f"127.0.0.1:{port}", **keys})
-    daemon.wait_line("Metrics are served", 60)
+    daemon.metrics_at()
     return daemon, Probe(port, lab.sim)
 
 
@@ -189,18 +189,18 @@ def a_service_and_many_hosts():
         running.append((instance, start(lab, names, False, instance=instance, environment={"PGSERVICEFILE": services, **environment},
                                         **{"database.url": url, "database.listen_url": None})))
     for _, (daemon, _) in running:
-        daemon.wait_line("its name is not found in time|is not ready", 60)
+        daemon.wait_event("DB_DOWN", "STARTED", level="warning", seconds=60)
     wait_for(lambda: all(len(probe.took) > 20 for _, (_, probe) in running), 60, "twenty questions to each") # attempts follow each other
     for instance, (_, probe) in running:
         probe.loop_turns(f"{instance}, whose name hangs")
     many = lab.daemon("too-many", wait=False, **{"database.url": f"host={','.join(['127.0.0.1'] * 33)} user=meshifyd dbname=meshify",
                                                  "database.listen_url": None})
-    many.wait_line("the URL names more than 32 hosts", 30)
+    many.wait_event("DB_DOWN", text="more than 32 hosts")
     ok(True, "more hosts than that: refused, and said")
     many.stop()
     names.write("hosts", "127.0.0.1 localhost dead.example\n")
     for _, (daemon, _) in running:
-        daemon.wait_line("The database is connected", 60)
+        daemon.wait_event("DB_UP", seconds=60)
     job, _ = lab.insert_job("found", IMAGE)
     is_(lab.wait_status(job, "done", "error")["status"], "done", "services and many hosts: they are found")
     for instance, (daemon, _) in running:
@@ -244,7 +244,7 @@ def hosts_with_several_addresses():
               TlsFront(authority, files, NAT64, 443), TlsFront(authority, files, PUBLIC, 8443)]
     daemon, probe = start(lab, daemon_names, **SECURE, **{"replicate.download_hosts": " ".join(names), "log.level": "debug"})
     job = from_host(lab, "both.files.example", "refused for a moment")
-    daemon.wait_line("downloading -> .*(connect|private)", 30)
+    daemon.wait_event("JOB_MOVED", job=job, text="^.*downloading -> .*(connect|private)")
     fronts.append(TlsFront(authority, files, PUBLIC, 443))
     is_(lab.wait_status(job, "done", "error", seconds=60)["status"], "done",
         "a public address beside a private one: the public one is waited for")
@@ -274,7 +274,7 @@ def behind_a_proxy():
     environment = {"https_proxy": f"http://{login}@127.0.0.1:{proxy.port}", "no_proxy": "localhost"}
     keys = {**SECURE, "replicate.download_hosts": "files.example 10.0.0.1", "log.level": "debug"}
     daemon, probe = start(lab, names, environment=environment, **keys)
-    daemon.wait_line(rf"proxy: https by 127\.0\.0\.1:{proxy.port}\. .*download_hosts", 10)
+    daemon.wait_event("CONFIG", text=rf"https by 127\.0\.0\.1:{proxy.port}\. .*download_hosts", seconds=10)
     ok(True, "a proxy: the start says what holds a download")
     is_(lab.wait_status(from_host(lab, "files.example", "by proxy"), "done", "error", seconds=60)["status"], "done",
         "a proxy: the job is done")
@@ -289,21 +289,20 @@ def behind_a_proxy():
     proxy.login = "meshify:another-word"
     proxy.reset()
     job, _ = lab.insert_job("refused", IMAGE)
-    wait_for(lambda: proxy.refused > 0 and daemon.said("the proxy 127.0.0.1 answers HTTP 407"), 30, "the refusal in the log")
+    wait_for(lambda: proxy.refused > 0 and daemon.told(text="proxy 127.0.0.1 answers HTTP 407"), 30, "the refusal in the log")
     proxy.login = login
     is_(lab.wait_status(job, "done", "error", seconds=90)["status"], "done", "a proxy that refuses for a while: the job waits")
     probe.loop_turns("a proxy")
     path = lab.write_config("doctor", **keys)
-    doctor = Process([program("meshifyd"), "--check", "-c", path], clean_environment(**environment),
-                             names.wrapper)
+    doctor = Process([program("meshifyd"), "--check", "-c", path], clean_environment(**environment), names.wrapper)
     doctor.wait(60)
-    ok(doctor.said("ok +replicate") and doctor.said("ok +storage") and doctor.said(f"proxy +https by 127.0.0.1:{proxy.port}"),
-       "a proxy: the doctor asks through it", doctor.log())
-    ok("hidden-word" not in daemon.log() + doctor.log(), "a proxy: its login stands in no log")
-    bad = Process([program("meshifyd"), "-t", "-c", path],
-                          clean_environment(https_proxy=f"gopher://{login}@127.0.0.1"))
+    said = doctor.output()
+    ok(all(re.search(line, said) for line in ("ok +replicate", "ok +storage", rf"proxy +https by 127\.0\.0\.1:{proxy.port}")),
+       "a proxy: the doctor asks through it", said)
+    ok("hidden-word" not in daemon.output() + doctor.output(), "a proxy: its login stands in no log")
+    bad = Process([program("meshifyd"), "-t", "-c", path], clean_environment(https_proxy=f"gopher://{login}@127.0.0.1"))
     is_(bad.wait(30), 78, "a proxy's URL that is none: refused")
-    ok(bad.said("https_proxy: is not a proxy's URL") and not bad.said("hidden-word"), "a proxy's URL that is none: said", bad.log())
+    ok("https_proxy: is not a proxy's URL" in bad.output() and "hidden-word" not in bad.output(), "a proxy's URL that is none: said", bad.log())
     for server in (*fronts, proxy):
         server.close()
     names.close()
