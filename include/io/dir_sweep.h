@@ -1,7 +1,12 @@
-/* Temporary files that dir_put() left behind when its process was killed. */
+/* The names of temporary files in a directory store, and those that dir_put() left behind when its process was
+ * killed. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+
+/* What dir_put() calls a file whose last element will be `leaf`; `chance` makes it another one each time. The caller's
+ * to free; NULL: out of memory. */
+char *dir_temporary(const char *leaf, uint64_t chance);
 
 /* Is `name` a temporary file that dir_put() makes for an object whose last element is `element`, with a UUID for each
  * {placeholder}, also with a number before its extension? */

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/str.h"
 #include "io/dir.h"
+#include "io/dir_sweep.h"
 
 #define DIR_SLICE (1024 * 1024)
 
@@ -125,7 +125,7 @@ static int on_turn(sd_event_source *source, void *userdata) {
 int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_t size_bytes,
             DirDone done, void *userdata, DirOp **ret) {
     _cleanup_(dir_op_cancelp) DirOp *op = calloc(1, sizeof *op);
-    unsigned long long chance = 0;
+    uint64_t chance = 0;
     const char *leaf;
     int r;
 
@@ -142,7 +142,7 @@ int dir_put(sd_event *event, const char *root, const char *name, int fd, uint64_
     if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) < 0)
         chance = 0; /* O_EXCL tells if the name is taken */
     op->leaf = strdup(leaf);
-    op->temporary = str_printf(".%.200s.%llx.tmp", leaf, chance);
+    op->temporary = dir_temporary(leaf, chance);
     if (!op->leaf || !op->temporary)
         return -ENOMEM;
     op->to_fd = openat(op->dir_fd, op->temporary,

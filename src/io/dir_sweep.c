@@ -1,5 +1,6 @@
-/* Finds temporary files of ours in a directory that others may use too: a file must have a name that dir_put() gives,
- * in a place where it puts it, and be old. */
+/* Names the temporary files of a directory store, and finds those that a killed worker left there. Others may use the
+ * directory too: a file is removed only when it has a name that dir_put() gives, lies in a place where dir_put() puts
+ * it, and is old. The names stand beside their finding, so that the two can't differ. */
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -8,29 +9,50 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "io/dir_sweep.h"
 
 #define UUID_SIZE 36
 #define HEX_MAX 16
 #define SUFFIX ".tmp"
+#define LEAF_MAX \
+    200 /* so much of the name: the rest and what is added must fit into NAME_MAX, 255 */
 
-/* The bytes of `text` that a UUID at its beginning has: 0 or 36. */
-static size_t uuid_size(const char *text, size_t size) {
-    if (size < UUID_SIZE)
+char *dir_temporary(const char *leaf, uint64_t chance) {
+    return str_printf(".%.*s.%llx" SUFFIX, LEAF_MAX, leaf, (unsigned long long) chance);
+}
+
+/* The bytes of `text` that a UUID at its beginning has: 0 or 36, or where the text is cut, all of it. */
+static size_t uuid_size(const char *text, size_t size, bool cut) {
+    size_t n = size < UUID_SIZE ? size : UUID_SIZE;
+
+    if (n < UUID_SIZE && !cut)
         return 0;
-    for (size_t i = 0; i < UUID_SIZE; i++)
+    for (size_t i = 0; i < n; i++)
         if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-'
                                                     : !isxdigit((unsigned char) text[i]))
             return 0;
-    return UUID_SIZE;
+    return n;
 }
 
-/* Is all of `text` as `pattern` says? */
-static bool fits(const char *text, size_t size, const char *pattern, size_t pattern_size) {
+/* The bytes that `pattern` stands for. */
+static size_t filled_size(const char *pattern, size_t size) {
+    size_t n = 0;
+
+    for (const char *end = pattern + size; pattern < end;) {
+        n += *pattern == '{' ? UUID_SIZE : 1;
+        pattern += *pattern == '{' ? strcspn(pattern, "}") + 1 : 1;
+    }
+    return n;
+}
+
+/* Is all of `text` as `pattern` says? Of a text that is `cut` the end may be missing. */
+static bool fits(const char *text, size_t size, const char *pattern, size_t pattern_size,
+                 bool cut) {
     const char *end = pattern + pattern_size;
 
-    while (pattern < end) {
-        size_t n = *pattern == '{' ? uuid_size(text, size) : size > 0 && *text == *pattern;
+    while (pattern < end && !(cut && size == 0)) {
+        size_t n = *pattern == '{' ? uuid_size(text, size, cut) : size > 0 && *text == *pattern;
 
         if (n == 0)
             return false;
@@ -41,22 +63,29 @@ static bool fits(const char *text, size_t size, const char *pattern, size_t patt
     return size == 0;
 }
 
-/* The same for the last element, which may have a number before its extension: "_2.glb". */
-static bool fits_numbered(const char *text, size_t size, const char *element) {
-    const char *dot = strrchr(element, '.');
-    size_t whole = strlen(element), head = dot ? (size_t) (dot - element) : whole,
-           tail = whole - head, digits = 0, at;
+/* "_2" at its beginning: the database numbers names that are taken. */
+static size_t number_size(const char *text, size_t size, bool cut) {
+    size_t n = 1;
 
-    if (fits(text, size, element, whole))
-        return true;
-    if (size <= tail || (tail > 0 && memcmp(text + size - tail, element + head, tail) != 0))
+    if (size == 0 || *text != '_')
+        return 0;
+    while (n < size && isdigit((unsigned char) text[n]))
+        n++;
+    return n > 1 || (cut && size == 1) ? n : 0;
+}
+
+/* The same for the last element of a name, which may have a number before its extension: "_2.glb". */
+static bool fits_element(const char *text, size_t size, const char *element, bool cut) {
+    const char *dot = strrchr(element, '.');
+    size_t all = strlen(element), head = dot ? (size_t) (dot - element) : all,
+           n = filled_size(element, head);
+
+    if (size <= n)
+        return fits(text, size, element, head, cut) && (cut || head == all);
+    if (!fits(text, n, element, head, false))
         return false;
-    at = size - tail;
-    while (at > 0 && isdigit((unsigned char) text[at - 1])) {
-        at--;
-        digits++;
-    }
-    return digits > 0 && at > 0 && text[at - 1] == '_' && fits(text, at - 1, element, head);
+    n += number_size(text + n, size - n, cut);
+    return fits(text + n, size - n, element + head, all - head, cut);
 }
 
 bool dir_is_temporary(const char *name, const char *element) {
@@ -70,7 +99,8 @@ bool dir_is_temporary(const char *name, const char *element) {
         hex++;
     }
     return hex > 0 && size > 2 && name[size - 1] == '.' &&
-           fits_numbered(name + 1, size - 2, element);
+           (fits_element(name + 1, size - 2, element, false) ||
+            (size - 2 == LEAF_MAX && fits_element(name + 1, size - 2, element, true)));
 }
 
 static bool is_old(int dir, const char *name, time_t before) {
@@ -95,7 +125,7 @@ static unsigned sweep_in(int fd, const char *pattern, time_t before) {
         if (last)
             removed += dir_is_temporary(e->d_name, pattern) && is_old(fd, e->d_name, before) &&
                        unlinkat(fd, e->d_name, 0) == 0;
-        else if (fits(e->d_name, strlen(e->d_name), pattern, n)) {
+        else if (fits(e->d_name, strlen(e->d_name), pattern, n, false)) {
             int sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
             if (sub >= 0)

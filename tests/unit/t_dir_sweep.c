@@ -53,6 +53,55 @@ static void test_names(void **state) {
     }
 }
 
+/* `element` with a UUID for each placeholder, and where that is wanted, with a number before its extension. */
+static void fill(char to[static 500], const char *element, bool number) {
+    const char *dot = strrchr(element, '.');
+    char *at = to;
+
+    for (const char *p = element; *p;) {
+        if (number && p == dot)
+            at = stpcpy(at, "_12");
+        at = *p == '{' ? stpcpy(at, A) : (*at = *p, at + 1);
+        p += *p == '{' ? strcspn(p, "}") + 1 : 1;
+    }
+    (void) strcpy(at, number && !dot ? "_12" : "");
+}
+
+/* Names too long for NAME_MAX are cut, wherever that is, and known all the same. */
+static void test_long_names(void **state) {
+    static const char *const around[][2] = {
+        { "", "_{asset_id}.glb" }, { "", "{asset_id}{job_id}.glb" }, { "{asset_id}_", ".glb" },
+        { "{asset_id}.", "" },     { "{asset_id}.", "{job_id}" },    { "", "" },
+    };
+    char element[400], leaf[500], letters[256], *name, *end;
+
+    (void) state;
+    for (size_t i = 0; i < 6 * 2 * 255; i++) {
+        size_t n = i % 255 + 1;
+
+        memset(letters, 'x', sizeof letters);
+        letters[n] = '\0';
+        (void) snprintf(element, sizeof element, "%s%s%s", around[i / 510][0], letters,
+                        around[i / 510][1]);
+        fill(leaf, element, i / 255 % 2);
+        if (strlen(leaf) > 255) /* no object can have this name */
+            continue;
+        name = dir_temporary(leaf, UINT64_MAX);
+        assert_non_null(name);
+        assert_true(strlen(name) <= 255);
+        if (!dir_is_temporary(name, element))
+            print_message("# %s of %s\n", name, element);
+        assert_true(dir_is_temporary(name, element));
+        name[1] ^= 64;
+        assert_false(dir_is_temporary(name, element));
+        name[1] ^= 64;
+        end = name + strlen(name) - strlen(".ffffffffffffffff.tmp"); /* the leaf's end */
+        end[-1] ^= 64;
+        assert_false(dir_is_temporary(name, element));
+        free(name);
+    }
+}
+
 static void make(int root, const char *name, long age_seconds) {
     struct timespec now, times[2];
     char path[300];
@@ -106,6 +155,7 @@ static void test_sweep(void **state) {
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_long_names),
         cmocka_unit_test(test_sweep),
     };
 
