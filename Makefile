@@ -12,7 +12,7 @@ SAN        ?=# sanitizers, e.g. SAN=address,undefined
 PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
-BASE   := address fault redact str proxy json message db_failure hash prom clock log_out log say
+BASE   := address fault redact str proxy json http_message db_message db_failure hash prom clock log_out log say
 CORE   := verdict purchase job config config_errors config_table config_ini config_names config_units config_doubts config_rows config_check config_steps config_value database_url pipeline retry hold json_pointer json_scan sift glb glb_json glb_items
 FLOW   := notify claim fence answer replicate predict wanted listing look audit poll download validate object supabase supabase_upload supabase_sign bucket store_supabase store_dir store complete
 IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_ops db_loss db_connect db http_setup http_body http_reply http_route http httpd spool dir dir_sweep

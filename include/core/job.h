@@ -5,10 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/log_context.h"
-#include "base/message.h"
 #include "base/str.h"
 #include "core/pipeline.h"
 #include "core/purchase.h"

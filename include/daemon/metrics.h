@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "base/http_message.h"
 #include "base/prom.h"
 #include "core/job.h"
 

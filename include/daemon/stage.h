@@ -1,6 +1,8 @@
 /* What the states' functions share: queueing for a lane, asking an edge, hearing its answer. Each
  * calls worker_tell() last: the task may be gone after it. */
 #pragma once
+#include "base/db_message.h"
+#include "base/http_message.h"
 #include "daemon/worker.h"
 
 Lane *stage_lane(Task *t, LaneName name);

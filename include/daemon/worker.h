@@ -5,6 +5,7 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
+#include "base/db_message.h"
 #include "base/hash.h"
 #include "core/config.h"
 #include "core/glb.h"

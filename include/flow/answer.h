@@ -1,7 +1,7 @@
 /* An answer of Replicate's about one prediction, or none, read as it comes: what is needed of it becomes
  * the reply's body, which stays small whatever came. Pure. */
 #pragma once
-#include "base/message.h"
+#include "base/http_message.h"
 
 #define ANSWER_OUTPUT_MAX (64 * 1024) /* of a prediction's output, about; as of all else, below */
 

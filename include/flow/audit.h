@@ -3,8 +3,8 @@
 #pragma once
 #include <libpq-fe.h>
 
+#include "base/db_message.h"
 #include "base/hash.h"
-#include "base/message.h"
 #include "base/str.h"
 #include "flow/wanted.h"
 

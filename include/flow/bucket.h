@@ -1,6 +1,6 @@
 /* What the bucket takes, by its own description: asked before anything is bought. Pure. */
 #pragma once
-#include "base/message.h"
+#include "base/http_message.h"
 #include "flow/store.h"
 
 typedef struct Bucket {

@@ -2,6 +2,7 @@
 #pragma once
 #include <libpq-fe.h>
 
+#include "base/db_message.h"
 #include "core/config.h"
 #include "core/job.h"
 

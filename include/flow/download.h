@@ -1,5 +1,6 @@
 /* Stage 5: the mesh comes from the file host into the spool. Pure. */
 #pragma once
+#include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/fault.h"
-#include "base/message.h"
+#include "base/http_message.h"
 #include "core/config.h"
 #include "core/sift.h"
 

@@ -1,5 +1,6 @@
 /* Stage 4: is the prediction there yet? Pure. */
 #pragma once
+#include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
 

@@ -3,6 +3,8 @@
 #pragma once
 #include <libpq-fe.h>
 
+#include "base/db_message.h"
+#include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
 

@@ -1,7 +1,7 @@
 /* Requests to Replicate's API, and what it answers when it does not give what was asked for. Pure. */
 #pragma once
 #include "base/fault.h"
-#include "base/message.h"
+#include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
 

@@ -18,6 +18,7 @@
  *   whose ETag is wanted and kept as it came; POST of their list, and HEAD where its answer was lost. All are
  *   signed by `sigv4`. abort() is a DELETE of the UploadId; sign() needs no step: it makes a presigned URL. */
 #pragma once
+#include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
 #include "flow/supabase.h" // until the daemon asks the table

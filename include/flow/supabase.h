@@ -3,6 +3,7 @@
 #pragma once
 #include <jansson.h>
 
+#include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
 

@@ -3,7 +3,7 @@
 #pragma once
 #include <systemd/sd-event.h>
 
-#include "base/message.h"
+#include "base/http_message.h"
 #include "base/proxy.h"
 #include "io/resolve.h"
 

@@ -3,7 +3,7 @@
 #include <curl/curl.h>
 #include <systemd/sd-event.h>
 
-#include "base/message.h"
+#include "base/http_message.h"
 #include "base/proxy.h"
 #include "io/resolve.h"
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/db_message.h"
 #include "base/log.h"
-#include "base/message.h"
 #include "daemon/finishing.h"
 #include "daemon/lockline.h"
 

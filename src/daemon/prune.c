@@ -2,8 +2,8 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/db_message.h"
 #include "base/log.h"
-#include "base/message.h"
 #include "daemon/prune.h"
 
 #define FIRST_USEC (10 * USEC_PER_SEC)

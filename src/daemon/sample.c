@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/db_message.h"
 #include "base/log.h"
-#include "base/message.h"
 #include "daemon/worker.h"
 
 #define EVERY_USEC (15 * USEC_PER_SEC)

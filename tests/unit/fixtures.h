@@ -5,6 +5,7 @@
 #include <libpq-fe.h>
 #include <strings.h>
 
+#include "base/http_message.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "flow/claim.h"

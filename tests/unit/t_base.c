@@ -7,9 +7,10 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "base/db_message.h"
 #include "base/hash.h"
+#include "base/http_message.h"
 #include "base/json.h"
-#include "base/message.h"
 #include "base/secret.h"
 #include "base/str.h"
 #include "torture.h"

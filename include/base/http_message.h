@@ -1,4 +1,4 @@
-/* What a stage asks of the outside, and what it hears: plain structs, so that stages need no edge. */
+/* What a stage asks over HTTP, and what it hears: plain structs, so that stages need no edge (io/http.h). */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -92,19 +92,3 @@ struct HttpReply {
 int http_request_add(HttpRequest *r, char *value);
 void http_request_done(HttpRequest *r);
 void http_reply_done(HttpReply *r);
-
-#define DB_REQUEST_PARAMS 12
-
-typedef struct DbRequest {
-    const char *sql;                 /* static */
-    char *params[DB_REQUEST_PARAMS]; /* text; NULL is SQL's NULL */
-    int n_params;
-} DbRequest;
-
-/* Adds the next parameter: NULL, a copy of `text`, a formatted one. -ENOMEM. */
-int db_request_add(DbRequest *r, const char *text);
-int db_request_addf(DbRequest *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* An interval. In seconds, since PostgreSQL before 15 reads no more than 2^31 microseconds (35 minutes). */
-int db_request_add_usec(DbRequest *r, uint64_t usec);
-void db_request_done(DbRequest *r);
