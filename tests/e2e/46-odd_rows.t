@@ -2,17 +2,15 @@
 """Odd values in rows, and sessions that somebody else has set up: what concerns one job stays with it."""
 
 import json
-import re
 import subprocess
 import urllib.parse
 
 import psycopg2
 
-from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab import IMAGE, Lab, clean_environment, is_, main, ok, program, test, wait_for
 from lab.bouncer import Bouncer
 from lab.postgres import SUPERUSER
 
-IMAGE = "https://images.example/x.png"
 PROMPTS = ("une chaise é", "漢字の椅子 🪑", "a plain one behind")
 # All that a role, a database or a URL may set, and that would change what our statements do.
 SETTINGS = {"client_encoding": "LATIN1", "TimeZone": "America/St_Johns", "DateStyle": "SQL, DMY", "IntervalStyle": "sql_standard",
@@ -58,7 +56,7 @@ def session_of(lab, label, *, environment=None, url=None, bouncer=None, ctl=True
     if bouncer:
         keys["database.listen"] = "off"
     daemon = lab.daemon(label.replace(" ", "-"), environment=environment, wait=False, **keys)
-    daemon.wait_line("is ready as", 30)
+    daemon.wait_event("STARTED", level="notice")
     jobs = insert(lab)
     show = jobs[0]
     for job in jobs:
@@ -69,7 +67,7 @@ def session_of(lab, label, *, environment=None, url=None, bouncer=None, ctl=True
         lab.wait_all_ended(60)
     bought = sorted({p["input"]["prompt"].split(",")[0] for p in lab.sim.predictions() if "prompt" in p["input"]})
     is_(bought, sorted(PROMPTS), f"{label}: each prompt arrived as it was written")
-    is_([line for line in daemon.lines if re.search("The database is away|was refused|refuses", line)], [], f"{label}: nothing was refused")
+    is_([e.text for e in daemon.events("DB_DOWN", "DB_REFUSED")], [], f"{label}: nothing was refused")
     daemon.stop()
     lab.query("DELETE FROM public.jobs")
     lab.query("DELETE FROM public.mesh_assets")
@@ -175,7 +173,7 @@ def odd_values():
     again = lab.daemon("later") # whatever ended as it did, the next instance claims
     good, _ = lab.insert_job("another good one", IMAGE)
     lab.wait_status(good, "done", seconds=60)
-    is_(daemon.said("refuses|The database is away") + again.said("refuses|The database is away"), 0, "nothing was refused to all")
+    is_([e.text for d in (daemon, again) for e in d.events("DB_DOWN", "DB_REFUSED")], [], "nothing was refused to all")
     lab.sim.stop()
 
 
@@ -228,7 +226,7 @@ def odd_zones():
         daemon = lab.daemon(wait=False)
         job, _ = lab.insert_job("a chair", IMAGE)
         lab.wait_status(job, "done", seconds=60)
-        is_((daemon.said('Mars.Base.* is not known'), daemon.said("The database is away|can't be used")), (0 if known else 1, 0), f"{label}: said once")
+        is_((daemon.told("DB_SAYS", text="Mars.Base.* not known"), daemon.told("DB_DOWN")), (0 if known else 1, 0), f"{label}: said once")
         r = lab.ctl("show", job)
         is_((r.returncode, r.stderr.count("not known to the server")), (0, 0 if known else 1), f"{label}: meshifyctl")
         daemon.stop()
@@ -249,7 +247,7 @@ def refused_at_the_end():
     for job in jobs:
         lab.wait_status(job, "done", seconds=60)
     ok(lab.job(bad)["status"] != "done", "a deferred constraint: the job is not done")
-    is_(daemon.said("The database is away"), 0, "a deferred constraint: the connection is kept")
+    is_(daemon.told("DB_DOWN"), 0, "a deferred constraint: the connection is kept")
     lab.query("DROP TRIGGER refuse ON public.jobs")
     lab.sim.stop()
 
