@@ -1,4 +1,5 @@
-/* The control endpoint: set the simulator up, and look at what it has seen. */
+/* The control endpoint: tests set the simulator up here, and look at what it has seen. What it
+ * counts is counted where it happens. */
 #include <stdio.h>
 #include <string.h>
 
@@ -64,6 +65,7 @@ static const char help[] =
     "If-Range\n"
     "              says; no_ranges: the whole, without ETag and date\n";
 
+/* By endpoint and status, without the zeros. */
 static json_t *requests(const Stats *stats) {
     json_t *all = json_object();
 
@@ -131,6 +133,7 @@ static void set_config(Sim *sim, json_t *body, Reply *reply) {
         refuse(reply, 400, why.text ? why.text : "out of memory");
 }
 
+/* In order: of several scripts the first that fits is met. */
 static void add_faults(Sim *sim, json_t *body, Reply *reply) {
     _cleanup_(buf_done) Buf why = { 0 };
     size_t n = json_is_array(body) ? json_array_size(body) : 1;
@@ -143,6 +146,7 @@ static void add_faults(Sim *sim, json_t *body, Reply *reply) {
     reply_json(reply, 200, faults_list(sim));
 }
 
+/* Settings as well: a test begins from a known state. */
 static void reset(Sim *sim, Reply *reply) {
     faults_clear(sim);
     predictions_done(sim);
@@ -160,6 +164,8 @@ enum {
     DELETE = 4
 };
 
+/* A path that is not known is 404, a known one with another method 405, so that a mistyped test
+ * fails at once. */
 void control_route(Sim *sim, Request *r, Reply *reply) {
     static const struct {
         const char *name;

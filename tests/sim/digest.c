@@ -1,3 +1,5 @@
+/* The sums that the file host promises: SHA-256, MD5 and CRC-32C. The CRC is written here once
+ * more, without the daemon's library, so that the two check each other. */
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@ struct Digester {
 static uint32_t crc_table[8][256]; /* CRC-32C, eight bytes at a time */
 static pthread_once_t crc_once = PTHREAD_ONCE_INIT;
 
+/* Table n is the CRC of a byte that n more bytes follow. */
 static void crc_prepare(void) {
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t c = i;
@@ -30,6 +33,7 @@ static void crc_prepare(void) {
             crc_table[t][i] = crc_table[t - 1][i] >> 8 ^ crc_table[0][crc_table[t - 1][i] & 255];
 }
 
+/* Eight bytes at a time: files of gigabytes are made and summed while a test waits. */
 static uint32_t crc_add(uint32_t crc, const unsigned char *p, size_t size) {
     for (; size >= 8; size -= 8, p += 8) {
         crc ^=

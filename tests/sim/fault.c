@@ -1,3 +1,5 @@
+/* Scripts of faults: read from JSON, matched with requests, and put into answers. What a fault
+ * does to the connection is http.c's, what it does to a prediction prediction.c's. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +24,7 @@ Fault *fault_unref(Fault *f) {
 }
 DEFINE_CLEANUP(Fault *, fault_unref)
 
+/* Bounded, so that no unit makes it overflow. */
 static bool take_number(json_t *value, int64_t unit, int64_t *ret) {
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) > INT64_C(1) << 42)
@@ -41,6 +44,8 @@ static bool take_text(json_t *value, char **ret) {
     return *ret;
 }
 
+/* One member of "do". An unknown one is an error: a mistyped fault would let a test pass that
+ * tests nothing. */
 static bool read_do(Fault *f, const char *key, json_t *value) {
     int64_t n;
 
@@ -190,6 +195,8 @@ static bool by_chance(Sim *sim, double percent) {
                percent;
 }
 
+/* The first script that fits is met, and used up by one. A request holds a reference, since
+ * scripts may be cleared while it is under way. */
 Fault *fault_take(Sim *sim, const Request *r, bool early) {
     for (Fault *f = sim->faults; f; f = f->next) {
         if (f->endpoint != r->endpoint || f->early != early || f->count == 0 ||
@@ -214,6 +221,7 @@ Fault *fault_take(Sim *sim, const Request *r, bool early) {
     return NULL;
 }
 
+/* With "done" what was asked for is carried out all the same, and only its answer is replaced. */
 bool fault_prevents(const Fault *f) {
     return !f->done && (f->close || f->redirect || f->status);
 }
@@ -222,7 +230,8 @@ static bool is_storage(Endpoint e) {
     return e == EP_UPLOAD || e == EP_SIGN || e == EP_INFO || e == EP_BUCKET || e == EP_OBJECT;
 }
 
-/* What stands where the script names a status and no body. */
+/* The body where a script names a status and none: as Replicate, Storage or the edge in front of
+ * them would answer. */
 static void add_usual_body(unsigned status, Endpoint endpoint, Reply *reply) {
     static const struct {
         unsigned status;
@@ -272,6 +281,8 @@ static void redirect(const Fault *f, const Request *r, Reply *reply) {
     reply_header(reply, "Location", to.text);
 }
 
+/* Order matters: the answer is replaced first, then its headers are added, then it is cut or
+ * delayed. */
 void fault_apply(const Fault *f, const Request *r, Reply *reply) {
     const char *name;
     json_t *value;

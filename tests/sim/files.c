@@ -1,4 +1,6 @@
-/* The file host: what replicate.delivery answers. */
+/* The file host, as replicate.delivery is: outputs of predictions under names of their own, with
+ * ranges, ETag and sums, and the bad files that a script asks for. The bytes are made when they
+ * are read, from the prediction's seed. */
 #include <stdio.h>
 #include <string.h>
 
@@ -26,6 +28,7 @@ void files_prepare(Sim *sim, Request *r) {
         r->match_text = strdup(p->match_text);
 }
 
+/* As Google's storage answers for what was removed. */
 static void gone(Reply *reply) {
     reply_text(reply, 404, "application/xml; charset=UTF-8",
                "<?xml version='1.0' encoding='UTF-8'?><Error><Code>NoSuchKey</Code>"
@@ -53,6 +56,7 @@ static bool digest_of(const Reply *reply, uint64_t size, Digest *ret) {
     return good;
 }
 
+/* Google's storage promises both sums; the daemon checks the CRC. */
 static void add_headers(Reply *reply, const Digest *d, int64_t made_usec, bool ranges) {
     unsigned char crc[4] = { (unsigned char) (d->crc32c >> 24), d->crc32c >> 16 & 255,
                              d->crc32c >> 8 & 255, d->crc32c & 255 };
@@ -131,6 +135,8 @@ static bool make_bad(Reply *reply, BadFile bad, Digest *d) {
     }
 }
 
+/* The lock is held for a look at the prediction only: making and summing a large file takes
+ * seconds, and other requests go on. */
 void files_route(Sim *sim, Request *r, Reply *reply) {
     const char *name = r->part[1], *type;
     bool there = false, mesh = name && ends_with(name, ".glb");

@@ -1,3 +1,5 @@
+/* Makes small valid meshes, of any size in bytes: the same seed and size always give the same
+ * file. Only the head of a file is kept in memory; what fills it up follows from its offset. */
 #include <math.h>
 #include <string.h>
 
@@ -112,6 +114,8 @@ static void make_surface(Mesh *m, Shape shape, double a, double b, unsigned nu, 
         }
 }
 
+/* The JSON chunk. `fill` bytes that belong to no accessor make the file as large as is asked
+ * for. */
 static void add_document(Buf *b, const Mesh *m, Shape shape, uint64_t seed, uint64_t fill) {
     size_t points = m->points.size, indices = m->indices.size, padded = (indices + 3) & ~(size_t) 3;
 
@@ -149,6 +153,7 @@ Glb *glb_free(Glb *g) {
     return NULL;
 }
 
+/* The document's length depends on the numbers in it, so the filling is found in a few turns. */
 Glb *glb_new(uint64_t seed, uint64_t size_bytes) {
     _cleanup_(glb_freep) Glb *g = calloc(1, sizeof *g);
     _cleanup_(buf_done) Buf document = { 0 };

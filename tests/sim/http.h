@@ -1,4 +1,4 @@
-/* Requests and answers; the only file pair that knows libmicrohttpd. */
+/* Requests and answers. http.c, reply.c and timers.c are the only files that know libmicrohttpd. */
 #pragma once
 #include <microhttpd.h>
 #include <netinet/in.h>
@@ -87,6 +87,7 @@ void reply_header(Reply *reply, const char *name, const char *value);
 void reply_text(Reply *reply, unsigned status, const char *type, const char *text);
 void reply_json(Reply *reply, unsigned status, json_t *value); /* takes the value */
 void reply_reset(Reply *reply);
+uint64_t reply_size(const Reply *reply); /* bytes of its body */
 
 /* Cuts the answer to what a Range header asks for: status 200, 206 or 416. No `etag`: whatever If-Range says. */
 void reply_range(Reply *reply, const Request *r, uint64_t total, const char *etag);

@@ -1,3 +1,5 @@
+/* Makes a small valid picture, as a painting model would give it. There is no compression in it,
+ * so no library is needed. */
 #include <string.h>
 
 #include "glb.h"
@@ -10,6 +12,7 @@ static void add_be32(Buf *b, uint32_t v) {
     buf_add(b, bytes, sizeof bytes);
 }
 
+/* A chunk has its CRC-32 over type and content. */
 static void add_chunk(Buf *png, const char type[static 4], const Buf *content) {
     size_t first;
     uint32_t crc = UINT32_MAX;

@@ -1,3 +1,6 @@
+/* Predictions: their ids, what becomes of them and when. All of it is planned when one is
+ * created, so a status is a comparison of times, and nothing has to run meanwhile. How one looks
+ * as JSON is shape.c's. */
 #include <stdio.h>
 #include <string.h>
 
@@ -30,6 +33,7 @@ static bool has_text(const json_t *input, const char *key) {
     return text && *text;
 }
 
+/* What the models' own schemas require. */
 bool model_missing_input(const char *model, const json_t *input, Buf *ret_what) {
     const char *missing = NULL;
 
@@ -85,6 +89,8 @@ static const Prediction *find_origin(const Sim *sim, const char *text) {
     return table_get(&sim->by_id, id);
 }
 
+/* The input's texts, and those of the prediction whose output it uses: so a fault can be meant
+ * for both steps of one job. */
 char *prediction_match_text(const Sim *sim, Buf *text) {
     const Prediction *origin = text->text ? find_origin(sim, text->text) : NULL;
 
@@ -122,6 +128,8 @@ static int64_t vary(const Sim *sim, int64_t usec, uint64_t chance) {
     return spread > 0 ? usec - spread + (int64_t) (chance % (uint64_t) (2 * spread + 1)) : usec;
 }
 
+/* When it starts, ends and how, with the fault that its creation met. Times of creation are
+ * unique, since cursors of the listing are such times. */
 static void plan(const Sim *sim, Prediction *p, const Creation *c, int64_t now) {
     const Fault *f = c->fault;
     int64_t starting = f && f->starting_usec >= 0
@@ -165,6 +173,7 @@ static void plan(const Sim *sim, Prediction *p, const Creation *c, int64_t now) 
     }
 }
 
+/* From the seed and a serial number: ids are the same in each run. */
 static void make_id(Sim *sim, Prediction *p) {
     static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's, as theirs */
     uint64_t n = p->seed = text_mix(sim->seed ^ text_mix(++sim->serial));
@@ -234,6 +243,7 @@ Status prediction_status(const Prediction *p, int64_t now_usec) {
                                                             : STATUS_STARTING;
 }
 
+/* One that has ended stays as it is, as at Replicate. */
 void prediction_cancel(Prediction *p, int64_t now_usec) {
     p->cancels++;
     if (now_usec >= p->ended_usec)

@@ -10,6 +10,7 @@
 #define PROBLEM "application/problem+json"
 #define CANCEL_AFTER_MAX (24 * HOUR_USEC)
 
+/* RFC 9457's form, without a type. */
 static void problem(Reply *reply, unsigned status, const char *title, const char *detail) {
     reply_text(reply, status, PROBLEM, "{");
     if (title)
@@ -29,6 +30,7 @@ static void bad_version(Reply *reply) {
         "The specified version does not exist (or perhaps you don't have permission to use it?)");
 }
 
+/* A 422 names the fields that are wrong. */
 static void invalid(Reply *reply, const char *type, const char *field, const char *what) {
     _cleanup_(buf_done) Buf detail = { 0 };
 
@@ -46,6 +48,7 @@ static void invalid(Reply *reply, const char *type, const char *field, const cha
     buf_add_text(&reply->body, "}]}\n");
 }
 
+/* Both schemes are taken, as the API does. */
 static bool authenticated(const Sim *sim, const Request *r, Reply *reply) {
     const char *header = request_header(r, "Authorization");
     const char *token = header && strncasecmp(header, "Bearer ", 7) == 0  ? header + 7
@@ -161,6 +164,7 @@ static bool check_keys(const json_t *body, bool with_version, Reply *reply) {
     return true;
 }
 
+/* The checks come in the order in which the API makes them. */
 static void create(Sim *sim, Request *r, Reply *reply) {
     const char *at = r->part[0], *text = request_header(r, "Cancel-After"), *webhook;
     bool versioned = at && strcmp(at, "predictions") == 0;
@@ -286,6 +290,7 @@ static size_t first_since(const Sim *sim, int64_t usec) {
     return low;
 }
 
+/* A cursor is base64 of a time and a direction; the other parameters of the query are repeated. */
 static void add_page_url(const Sim *sim, Buf *b, const Request *r, bool back, int64_t usec) {
     _cleanup_(buf_done) Buf position = { 0 }, base64 = { 0 }, url = { 0 };
     const char *p = r->query;
@@ -322,6 +327,8 @@ static bool read_cursor(const char *cursor, bool *ret_back, int64_t *ret_usec) {
     return strncmp(p, "p=", 2) == 0 && text_parse_time(p + 2, ret_usec);
 }
 
+/* Newest first, a hundred a page. A prediction may be kept out for a while, as the real listing
+ * is behind its own answers. */
 static void list(Sim *sim, Request *r, Reply *reply) {
     _cleanup_free_ char *after = request_query(r, "created_after"),
                         *before = request_query(r, "created_before"),
@@ -386,6 +393,8 @@ static void list(Sim *sim, Request *r, Reply *reply) {
     buf_add_text(b, "]}");
 }
 
+/* Finds the endpoint, by which scripts of faults name requests, and the texts that they are
+ * matched with. */
 void replicate_prepare(Sim *sim, Request *r) {
     const Prediction *p;
     unsigned n = request_split(r, "/v1/", 5);

@@ -1,4 +1,5 @@
-/* What the control endpoint can set: one table, read and written by it. */
+/* The settings: a table of names, kinds and bounds. All values are checked before one is set, so
+ * a bad request changes nothing. */
 #include <stddef.h>
 #include <string.h>
 

@@ -1,3 +1,6 @@
+/* A prediction as JSON, in the shapes that the API has: in flight, from the database, in a
+ * listing. They differ in what is null and what is left out, and the daemon has to read all of
+ * them. */
 #include <stdio.h>
 #include <string.h>
 
@@ -5,6 +8,7 @@
 
 #define LOG_LINES 16 /* of a bar, at most */
 
+/* Digits of a second come in any number, as in real answers. */
 static void add_times(const char *key, Buf *b, const Prediction *p, int64_t usec, bool null) {
     uint64_t noise = text_mix(p->seed ^ text_seed(key));
 
@@ -43,6 +47,7 @@ static void add_bar(Buf *b, const char *label, unsigned done, unsigned steps, bo
         buf_printf(b, "| 0/%u [00:00<?, ?it/s]", steps);
 }
 
+/* Logs as the models write them, with bars that grow with the prediction. */
 static void make_logs(const Prediction *p, int64_t now, Buf *ret) {
     static const struct {
         const char *model, *first;
@@ -134,6 +139,7 @@ static bool input_is(const Prediction *p, const char *key, bool otherwise) {
     return value ? json_is_true(value) : otherwise;
 }
 
+/* Each model has a form of its own for its output. */
 static void add_output(const Sim *sim, Buf *b, const Prediction *p) {
     const json_t *format, *outputs;
 

@@ -1,4 +1,5 @@
-/* Supabase Storage: routes and rules. What lies in it is store.c's. */
+/* Supabase Storage: its routes and its answers, word for word where the daemon reads them. What
+ * lies in the store is store.c's; signed URLs, uploads and keys have files of their own. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 
 #define HEADERS_MAX (16u << 10) /* Node's */
 
+/* Storage puts the status that it means into the body; the HTTP status is 400 for most of them. */
 void storage_problem(Reply *reply, unsigned http, const char *status, const char *error,
                      const char *message, const char *code) {
     reply_text(reply, http, "application/json; charset=utf-8", "{\"statusCode\":");
@@ -185,6 +187,7 @@ static void route_bucket(Sim *sim, Request *r, Reply *reply, Role role) {
 
 /* --- objects ------------------------------------------------------------------------------- */
 
+/* What is not there is left out of the answer, and is no error. */
 static void delete_many(Sim *sim, Reply *reply, Role role, const char *bucket, const json_t *body) {
     json_t *keys = json_object_get(body, "prefixes"), *gone = json_array(), *key;
     size_t i;
@@ -226,6 +229,7 @@ static bool part_is(const Request *r, unsigned i, const char *text) {
     return r->part[i] && strcmp(r->part[i], text) == 0;
 }
 
+/* Told from the first line: an upload's body is not kept in memory as others are. */
 bool storage_is_upload(const Request *r) {
     const char *rest;
 
@@ -275,6 +279,7 @@ static bool route_open(const Request *r, Reply *reply) {
     return true;
 }
 
+/* HEAD is answered as GET is, without the body. */
 static void route_object(Sim *sim, Request *r, Reply *reply, Role role) {
     bool read = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
     char *at = r->part[1], *bucket, *key;
@@ -316,6 +321,7 @@ static enum MHD_Result add_size(void *cls, enum MHD_ValueKind kind, const char *
     return MHD_YES;
 }
 
+/* What the server refuses before its own routes see the request comes first. */
 static void route(Sim *sim, Request *r, Reply *reply) {
     size_t header_size = strlen(r->uri);
     Role role;

@@ -1,3 +1,5 @@
+/* What lies in the store: buckets and objects, the tokens of signed URLs, and uploads while they come in. Routes and rules are
+ * storage.c's. */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>

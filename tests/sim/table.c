@@ -1,3 +1,5 @@
+/* A hash table from texts to pointers, with lists for what meets in a slot. It grows and never
+ * shrinks: a test's simulator lives for minutes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +36,7 @@ void *table_get(const Table *t, const char *key) {
     return NULL;
 }
 
+/* Where there is no memory to grow, lists become longer, and nothing else happens. */
 bool table_set(Table *t, const char *key, void *value) {
     TableSlot *s;
 

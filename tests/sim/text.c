@@ -1,3 +1,5 @@
+/* Texts for answers: a buffer that remembers a failed allocation, JSON, base64, URLs, times.
+ * Written apart from the daemon's own helpers, which the simulator is to test and not to share. */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +14,7 @@ void buf_done(Buf *b) {
     *b = (Buf){ 0 };
 }
 
+/* After a failure the buffer takes no more, and whoever sends it looks once. */
 static bool buf_grow(Buf *b, size_t more) {
     size_t room = b->room ? b->room : 256;
     char *text;
@@ -92,6 +95,8 @@ void buf_add_json(Buf *b, const char *text) {
     buf_add(b, "\"", 1);
 }
 
+/* Replicate's API writes < > & in JSON as escapes while a prediction runs, and as they are
+ * later. */
 void buf_escape_html(Buf *b) {
     Buf out = { 0 };
 
@@ -227,6 +232,7 @@ char *text_decode_base64(const char *text, size_t size, size_t *ret_size) {
     return TAKE(out);
 }
 
+/* `digits` of the second's fraction; `noise` fills those below a microsecond. */
 void text_add_time(Buf *b, int64_t time_usec, unsigned digits, unsigned noise) {
     time_t seconds = (time_t) (time_usec / 1000000);
     struct tm tm;
@@ -251,6 +257,7 @@ void text_add_http_time(Buf *b, int64_t time_usec) {
                tm.tm_min, tm.tm_sec);
 }
 
+/* ISO 8601 with a date alone, any fraction and any offset, as created_after takes it. */
 bool text_parse_time(const char *text, int64_t *ret_usec) {
     struct tm tm = { 0 };
     const char *p = strptime(text, "%Y-%m-%d", &tm);
@@ -285,6 +292,7 @@ bool text_parse_time(const char *text, int64_t *ret_usec) {
     return true;
 }
 
+/* "90", "90s", "1h30m": units from the largest to the smallest, each at most once. */
 bool text_parse_lifetime(const char *text, int64_t *ret_usec) {
     int64_t seconds = 0;
     static const char all[] = "hms";
@@ -313,6 +321,7 @@ bool text_parse_lifetime(const char *text, int64_t *ret_usec) {
     return true;
 }
 
+/* SplitMix64's last step: neighbouring seeds give unlike numbers. */
 uint64_t text_mix(uint64_t x) {
     x += 0x9e3779b97f4a7c15;
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
@@ -320,6 +329,7 @@ uint64_t text_mix(uint64_t x) {
     return x ^ x >> 31;
 }
 
+/* FNV-1a. */
 uint64_t text_seed(const char *text) {
     uint64_t h = 0xcbf29ce484222325;
 

@@ -45,6 +45,7 @@ int timers_fd(const struct Timers *t) {
     return t->fd;
 }
 
+/* One timer for the soonest; the others follow when it has rung. */
 static void arm(struct Timers *t) {
     struct itimerspec when = { 0 };
 
@@ -101,6 +102,7 @@ void timers_run(struct Timers *t) {
     resume_all(due);
 }
 
+/* libmicrohttpd can't be stopped while a connection is suspended. */
 void timers_stop(struct Timers *t) {
     Request *all;
 
