@@ -16,7 +16,7 @@ BASE   := address fault redact str proxy json http_message db_message db_failure
 CORE   := verdict purchase job config config_errors config_table config_ini config_names config_units config_doubts config_rows config_check config_steps config_value database_url pipeline retry hold json_pointer json_scan sift glb glb_json glb_items
 FLOW   := notify claim fence answer replicate predict wanted listing look audit poll download validate object supabase supabase_upload supabase_sign bucket store_supabase store_dir store complete
 IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_ops db_loss db_connect db http_setup http_body http_reply http_route http httpd spool dir dir_sweep
-DAEMON := libraries loop supervisor settings database_trust lane worker taking waits stage patience looking buying retelling filing lockline finishing closing stages lease wakeup prune audit sweep sample metrics pages status
+DAEMON := libraries loop supervisor settings database_trust timer lane metrics worker lockline looking patience task notes purchase_states file_states finishing closing_states states lease listener taking claims retelling waits prune audit sweep sample metrics_text status pages instance
 CTL    := ctl migrate schema jobs top admin
 DOCTOR := login doctor_report doctor_query doctor_users doctor_schema doctor_db doctor_hosts doctor_http doctor
 CTL_IO := db_login db_session turns aside resolve http_route http_setup http_body http_reply http # what the doctor asks with
@@ -124,6 +124,11 @@ $(BUILD)/tests/t_db_errors: $(BUILD)/io/db_errors.o
 HTTP_OBJ := $(addprefix $(BUILD)/,base/clock.o $(addprefix io/,turns.o aside.o resolve.o http_route.o http_setup.o http_body.o http_reply.o http.o))
 $(BUILD)/tests/t_http: EXTRA = $(HTTP_OBJ)
 $(BUILD)/tests/t_http: $(HTTP_OBJ)
+TASK_OBJ := $(addprefix $(BUILD)/,daemon/task.o daemon/timer.o daemon/lane.o daemon/metrics.o daemon/patience.o io/db_errors.o)
+$(BUILD)/tests/t_task: EXTRA = $(TASK_OBJ)
+$(BUILD)/tests/t_task: $(TASK_OBJ)
+$(BUILD)/tests/t_lease: EXTRA = $(BUILD)/daemon/lease.o $(BUILD)/daemon/timer.o
+$(BUILD)/tests/t_lease: $(BUILD)/daemon/lease.o $(BUILD)/daemon/timer.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
 $(BUILD)/tests/t_clock: $(BUILD)/base/clock.o
 

@@ -1,4 +1,8 @@
-/* meshifyd: takes jobs from PostgreSQL, has meshes made by Replicate, and stores them. */
+/*
+ * meshifyd: takes jobs from PostgreSQL, has meshes made by Replicate, and stores them.
+ *
+ * Here are its arguments, its signals and the way it stops; a running instance is daemon/instance.c.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -17,26 +21,22 @@
 #include "base/str.h"
 #include "ctl/doctor.h"
 #include "daemon/database_trust.h"
-#include "daemon/lease.h"
+#include "daemon/instance.h"
 #include "daemon/libraries.h"
-#include "daemon/loop.h"
-#include "daemon/pages.h"
 #include "daemon/settings.h"
-#include "daemon/status.h"
-#include "daemon/worker.h"
+#include "daemon/timer.h"
 #include "io/descriptors.h"
 
 /* Of drain_timeout, what is left for closings and our row after uploads were let go. */
 #define END_USEC (5 * USEC_PER_SEC)
 
 typedef struct Daemon {
-    Worker *worker;
-    Status *status;
-    Pages *pages;
+    const Config *config;
+    Instance *instance;
     sd_event *event;
     sd_event_source *deadline, *done;
     unsigned terms;
-    bool ending;
+    bool drain_expired, ending;
 } Daemon;
 
 static const char help[] =
@@ -53,64 +53,65 @@ static const char help[] =
 
 /* --- stopping ------------------------------------------------------------------------------ */
 
-static void end(Daemon *d) {
-    if (d->ending)
-        return;
-    d->ending = true;
-    lease_end(d->worker);
+/* Uploads and purchases get so long to end by themselves; what is left is for closings and our row. */
+static uint64_t drain_usec(const Config *c) {
+    uint64_t all = c->drain_timeout_usec;
+
+    return all > 2 * END_USEC ? all - END_USEC : all / 2;
+}
+
+static unsigned jobs_in_flight(const Daemon *d) {
+    return instance_worker(d->instance)->n_tasks;
 }
 
 static int on_idle(sd_event_source *source, void *userdata) {
     Daemon *d = userdata;
+    const Db *db = instance_worker(d->instance)->db;
 
     (void) source;
-    if (!worker_is_idle(d->worker))
+    if (!instance_is_idle(d->instance))
         return 0;
     if (!d->ending)
-        end(d);
-    if (db_pending(d->worker->db) == 0 || !db_is_up(d->worker->db))
+        instance_end(d->instance);
+    d->ending = true;
+    if (db_pending(db) == 0 || !db_is_up(db))
         (void) sd_event_exit(d->event, 0);
     return 0;
 }
 
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     Daemon *d = userdata;
-    uint64_t drain_usec = d->worker->config->drain_timeout_usec;
 
     (void) usec;
-    if (d->worker->hurried) {
+    if (d->drain_expired) {
         log_line(LOG_WARNING, STOPPED,
                  "%u jobs could not be handed back in time; their lease will run out",
-                 d->worker->n_tasks);
+                 jobs_in_flight(d));
         (void) sd_event_exit(d->event, 0);
         return 0;
     }
-    worker_hurry(d->worker);
-    (void) sd_event_source_set_time_relative(source,
-                                             drain_usec > 2 * END_USEC ? END_USEC : drain_usec / 2);
-    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    d->drain_expired = true;
+    instance_let_go(d->instance);
+    timer_start(source, d->config->drain_timeout_usec - drain_usec(d->config));
     return 0;
 }
 
 static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
     Daemon *d = userdata;
-    uint64_t drain_usec = d->worker->config->drain_timeout_usec;
 
     (void) source;
     (void) si;
     if (++d->terms > 1) {
         log_line(LOG_WARNING, STOPPED,
                  "A second signal: stopping at once, %u jobs are left to their lease",
-                 d->worker->n_tasks);
+                 jobs_in_flight(d));
         (void) sd_event_exit(d->event, 0);
         return 0;
     }
-    log_line(LOG_NOTICE, STOPPING, "Stopping: %u jobs in flight", d->worker->n_tasks);
-    status_stopping(d->status);
-    worker_drain(d->worker);
-    (void) sd_event_add_time_relative(
-        d->event, &d->deadline, CLOCK_MONOTONIC,
-        drain_usec > 2 * END_USEC ? drain_usec - END_USEC : drain_usec / 2, 0, on_deadline, d);
+    log_line(LOG_NOTICE, STOPPING, "Stopping: %u jobs in flight", jobs_in_flight(d));
+    instance_drain(d->instance);
+    (void) sd_event_add_time_relative(d->event, &d->deadline, CLOCK_MONOTONIC,
+                                      drain_usec(d->config), 0, on_deadline, d);
     (void) sd_event_add_post(d->event, &d->done, on_idle, d);
     /* Post sources run after others; this makes one turn come even when nothing is in flight. */
     (void) sd_event_source_set_enabled(d->done, SD_EVENT_ON);
@@ -123,7 +124,7 @@ static int on_usr1(sd_event_source *source, const struct signalfd_siginfo *si, v
 
     (void) source;
     (void) si;
-    worker_dump(d->worker);
+    instance_dump(d->instance);
     return 0;
 }
 
@@ -134,13 +135,6 @@ static int on_hup(sd_event_source *source, const struct signalfd_siginfo *si, vo
     log_line(LOG_WARNING, CONFIG,
              "Reloading is not supported yet: restart for a changed configuration");
     return 0;
-}
-
-static void on_changed(void *userdata) {
-    Daemon *d = userdata;
-
-    if (d->status)
-        status_changed(d->status);
 }
 
 /* Behind a proxy a download's name can't be tried for its addresses. */
@@ -156,36 +150,43 @@ static void tell_proxies(const Config *config) {
 
 /* --- running ------------------------------------------------------------------------------- */
 
-static int run(const Config *config) {
-    Daemon d = { 0 };
+static int listen_to_signals(Daemon *d) {
+    int r = sd_event_add_signal(d->event, NULL, SIGTERM, on_term, d);
+
+    if (r < 0 || (r = sd_event_add_signal(d->event, NULL, SIGINT, on_term, d)) < 0 ||
+        (r = sd_event_add_signal(d->event, NULL, SIGUSR1, on_usr1, d)) < 0)
+        return r;
+    return sd_event_add_signal(d->event, NULL, SIGHUP, on_hup, d);
+}
+
+static int turn_loop(Daemon *d) {
+    const Metrics *m = &instance_worker(d->instance)->metrics;
     int r;
 
-    if ((r = sd_event_default(&d.event)) < 0 ||
-        (r = sd_event_add_signal(d.event, NULL, SIGTERM, on_term, &d)) < 0 ||
-        (r = sd_event_add_signal(d.event, NULL, SIGINT, on_term, &d)) < 0 ||
-        (r = sd_event_add_signal(d.event, NULL, SIGUSR1, on_usr1, &d)) < 0 ||
-        (r = sd_event_add_signal(d.event, NULL, SIGHUP, on_hup, &d)) < 0 ||
-        (r = worker_new(&d.worker, d.event, config)) < 0 ||
-        (r = status_new(&d.status, d.worker)) < 0 || (r = pages_new(&d.pages, d.worker)) < 0) {
+    if (d->config->allow_insecure)
+        log_line(LOG_WARNING, CONFIG,
+                 "[replicate] allow_insecure is on: http and private addresses are allowed");
+    tell_proxies(d->config);
+    r = instance_run(d->instance);
+    if (r < 0)
+        log_line(LOG_ERR, INTERNAL, "The event loop failed: %s; what was begun is found again",
+                 strerror(-r));
+    log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled", m->done,
+             m->failed, m->canceled);
+    return r;
+}
+
+static int run(const Config *config) {
+    Daemon d = { .config = config };
+    int r;
+
+    if ((r = sd_event_default(&d.event)) < 0 || (r = listen_to_signals(&d)) < 0 ||
+        (r = instance_new(&d.instance, d.event, config)) < 0) {
         if (r != -ENOTDIR) /* that has been said, with the name of the directory */
             log_line(LOG_ERR, INTERNAL, "Can't start: %s", strerror(-r));
-    } else {
-        d.worker->changed = on_changed;
-        d.worker->userdata = &d;
-        if (config->allow_insecure)
-            log_line(LOG_WARNING, CONFIG,
-                     "[replicate] allow_insecure is on: http and private addresses are allowed");
-        tell_proxies(config);
-        r = loop_run(d.event, &d.worker->metrics);
-        if (r < 0)
-            log_line(LOG_ERR, INTERNAL, "The event loop failed: %s; what was begun is found again",
-                     strerror(-r));
-        log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled",
-                 d.worker->done, d.worker->failed, d.worker->canceled);
-    }
-    d.pages = pages_free(d.pages);
-    d.status = status_free(d.status);
-    d.worker = worker_free(d.worker);
+    } else
+        r = turn_loop(&d);
+    d.instance = instance_free(d.instance);
     sd_event_source_disable_unref(d.deadline);
     sd_event_source_disable_unref(d.done);
     sd_event_unref(d.event);
@@ -219,7 +220,15 @@ static int refuse(const char *what, const char *why) {
     return EX_USAGE;
 }
 
-int main(int argc, char **argv) {
+/* --- beginning ----------------------------------------------------------------------------- */
+
+typedef struct Arguments {
+    const char *path, *instance;
+    bool only_test, check;
+} Arguments;
+
+/* Below 0: go on; else the exit code. */
+static int read_arguments(int argc, char **argv, Arguments *ret) {
     enum {
         OPT_INSTANCE = 256,
         OPT_VERSION,
@@ -235,28 +244,22 @@ int main(int argc, char **argv) {
         { "help", no_argument, NULL, OPT_HELP },
         { 0 },
     };
-    const char *path = NULL, *instance = NULL, *why;
-    bool only_test = false, check = false;
-    ConfigErrors errors = { 0 };
-    Config *config = NULL;
-    sigset_t signals;
-    int opt, r;
+    int opt;
 
-    descriptors_begin();
     opterr = 0; /* getopt would repeat what it was given as it is */
     while ((opt = getopt_long(argc, argv, "c:t", options, NULL)) >= 0) {
         switch (opt) {
         case 'c':
-            path = optarg;
+            ret->path = optarg;
             break;
         case 't':
-            only_test = true;
+            ret->only_test = true;
             break;
         case OPT_INSTANCE:
-            instance = optarg;
+            ret->instance = optarg;
             break;
         case OPT_CHECK:
-            check = true;
+            ret->check = true;
             break;
         case OPT_VERSION:
             puts("meshifyd " VERSION);
@@ -268,53 +271,70 @@ int main(int argc, char **argv) {
             return refuse(argv[optind - 1], "is not an option, or wants a value");
         }
     }
-    if (optind < argc)
-        return refuse(argv[optind], "is not an option");
+    return optind < argc ? refuse(argv[optind], "is not an option") : -1;
+}
 
-    /* Before curl starts a thread: a signal must find it blocked everywhere. */
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGUSR1);
-    sigaddset(&signals, SIGHUP);
-    (void) sigprocmask(SIG_BLOCK, &signals, NULL);
+/* Ours are blocked before curl starts a thread: a signal must find them blocked everywhere. */
+static void prepare_process(sigset_t *ret_signals) {
+    sigemptyset(ret_signals);
+    sigaddset(ret_signals, SIGTERM);
+    sigaddset(ret_signals, SIGINT);
+    sigaddset(ret_signals, SIGUSR1);
+    sigaddset(ret_signals, SIGHUP);
+    (void) sigprocmask(SIG_BLOCK, ret_signals, NULL);
     (void) signal(SIGPIPE, SIG_IGN);
     (void) signal(SIGXFSZ, SIG_IGN);  /* a limit on files is a spool that is full */
     (void) prctl(PR_SET_DUMPABLE, 0); /* a core would hold the secrets */
     /* libpq's own default is to look for Kerberos credentials before each login: the loop would wait. */
     (void) setenv("PGGSSENCMODE", "disable", 0);
+}
 
-    why = libraries_begin();
-    if (why) {
+/* What is wrong is said. Nobody may read it, or there is no loop: then a signal must be able to end this. 0, -EINVAL,
+ * -ENOMEM. */
+static int read_config(const Arguments *args, const sigset_t *signals, Config **ret) {
+    ConfigErrors errors = { 0 };
+    int r = settings_load(args->path, args->instance, CONFIG_FOR_DAEMON, ret, &errors);
+
+    if (r == 0 && (r = database_trust_check(*ret, &errors)) == 0 && errors.n > 0)
+        r = -EINVAL;
+    if (r < 0 || args->only_test || args->check)
+        (void) sigprocmask(SIG_UNBLOCK, signals, NULL);
+    if (r < 0 && errors.text)
+        say_lines(stderr, "", errors.text);
+    else if (r < 0)
+        say(stderr, "meshifyd: the configuration can't be read: %s", strerror(-r));
+    config_errors_done(&errors);
+    return r;
+}
+
+int main(int argc, char **argv) {
+    Arguments args = { 0 };
+    Config *config = NULL;
+    sigset_t signals;
+    const char *why;
+    int r;
+
+    descriptors_begin();
+    if ((r = read_arguments(argc, argv, &args)) >= 0)
+        return r;
+    prepare_process(&signals);
+    if ((why = libraries_begin())) {
         say(stderr, "meshifyd: libcurl can't be set up: %s", why);
         return EX_SOFTWARE;
     }
-    r = settings_load(path, instance, CONFIG_FOR_DAEMON, &config, &errors);
-    if (r == 0 && (r = database_trust_check(config, &errors)) == 0 && errors.n > 0)
-        r = -EINVAL;
-    if (r < 0) {
-        /* Nobody may read it: a signal must be able to end this. */
-        (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
-        if (errors.text)
-            say_lines(stderr, "", errors.text);
-        else
-            say(stderr, "meshifyd: the configuration can't be read: %s", strerror(-r));
+    if ((r = read_config(&args, &signals, &config)) < 0) {
         config_free(config);
-        config_errors_done(&errors);
         return r == -ENOMEM ? EX_SOFTWARE : EX_CONFIG;
     }
-    config_errors_done(&errors);
-    if (only_test) {
-        (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    if (args.only_test) {
         warn(config, false);
         puts("The configuration is good.");
         config_free(config);
         return 0;
     }
-    if (check) {
-        (void) sigprocmask(SIG_UNBLOCK, &signals, NULL);
+    if (args.check)
         r = doctor_run(config);
-    } else {
+    else {
         log_open((LogTarget) config->log_target, config->log_level);
         warn(config, true);
         r = run(config);

@@ -1,7 +1,10 @@
-/* Once a minute: purchases that nobody could find are looked for again, and predictions that no job
- * waits for are cancelled; the same for objects (daemon/sweep.h). The database gives each to one worker at a time. */
+/* Once a minute: purchases that nobody could find are looked for again, and predictions that no job waits for are
+ * cancelled. The database gives each to one worker at a time. */
 #pragma once
 #include "daemon/worker.h"
 
-int audit_init(Worker *w);
-void audit_done(Worker *w);
+typedef struct Audit Audit;
+
+/* 0, -ENOMEM or what libsystemd answers. Goes before w->looking. */
+int audit_new(Audit **ret, Worker *w);
+Audit *audit_free(Audit *a);

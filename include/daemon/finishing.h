@@ -2,8 +2,9 @@
 #pragma once
 #include "daemon/worker.h"
 
-int finishing_init(Worker *w);
-void finishing_done(Worker *w);
+/* 0, -ENOMEM or what libsystemd answers. */
+int finishing_new(Finishing **ret, Worker *w);
+Finishing *finishing_free(Finishing *f);
 
-/* There is one: it is not left for long. */
-void finishing_soon(Worker *w);
+/* There is such a closing: it is not left for long. */
+void finishing_soon(Finishing *f);

@@ -1,25 +1,47 @@
-/* The worker's row: heartbeat, a lost lease, dead workers, the connection's ups and downs. */
+/* Our row among the workers: that we are alive, and that the jobs are ours. It writes worker->registered, schema_fits,
+ * trusted_until_usec and epoch; others read them. */
 #pragma once
 #include "daemon/worker.h"
 
-/* To be called when the working connection comes up. */
-void lease_connected(Worker *w);
-void lease_disconnected(Worker *w, const char *why, uint64_t retry_usec);
+typedef struct Lease Lease;
 
-/* When the next heartbeat goes out; it depends on whether notifications arrive. */
-void lease_plan(Worker *w);
+typedef struct LeaseNews {
+    unsigned workers;     /* that are alive, us included */
+    unsigned running_all; /* jobs of all of them */
+    bool is_paused;       /* claims are, everywhere */
+    bool to_drain;        /* an operator wants this instance to stop */
+} LeaseNews;
 
-/* The database counts `held` jobs of ours: where we count others, it is asked which. */
-void lease_compare(Worker *w, unsigned held);
+typedef struct LeaseEvents {
+    /* The connection is up and our row is there. `news` of a new row, which knows the workers only; NULL: it was there
+     * before. */
+    void (*ready)(void *userdata, const LeaseNews *news);
+    void (*heartbeat)(void *userdata, const LeaseNews *news);
+    void (*lost)(void *userdata); /* all jobs are another worker's; the next row has another id */
+    void (*resumed)(void *userdata);  /* nothing was to be begun for a while, and may be again */
+    void (*takeover)(void *userdata); /* jobs of dead workers are in the queue again */
+} LeaseEvents;
 
-/* May something be begun that costs money or writes an object? */
-bool lease_is_trusted(Worker *w);
+/* 0, -ENOMEM or what libsystemd answers. */
+int lease_new(Lease **ret, Worker *w, const LeaseEvents *events, void *userdata);
+Lease *lease_free(Lease *l);
 
-/* The time of day, by the database's clock: ours may be wrong, and may step. */
-int64_t lease_epoch(const Worker *w);
+/* The working connection came up, or is gone. */
+void lease_connected(Lease *l);
+void lease_disconnected(Lease *l);
+
+/* When the next heartbeat goes out depends on whether notifications arrive: that has changed. */
+void lease_plan(Lease *l);
+
+/* A heartbeat soon: something did not work that its answer brings again. */
+void lease_beat_soon(Lease *l);
+
+/* Says, once, that the lease is not trusted any more. */
+void lease_check(Lease *l);
+bool lease_is_suspended(const Lease *l);
+
+/* When the last heartbeat that was answered went out. */
+uint64_t lease_sent_usec(const Lease *l);
 
 /* A clean stop: our row goes. */
-void lease_end(Worker *w);
-
-int lease_init(Worker *w);
-void lease_done(Worker *w);
+void lease_end(Lease *l);

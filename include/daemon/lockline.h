@@ -2,10 +2,13 @@
 #pragma once
 #include "daemon/worker.h"
 
-/* May `who` wait now? Then its call goes to w->line.db, with DB_WAIT | DB_ONCE, until it leaves. */
-bool lockline_enter(Worker *w, const void *who);
+int lockline_new(LockLine **ret, Worker *w); /* 0, -ENOMEM */
+LockLine *lockline_free(LockLine *l);
+
+/* May `who` wait now? Then its call goes to lockline_db(), with DB_WAIT | DB_ONCE, until it leaves. */
+bool lockline_enter(LockLine *l, const void *who);
+bool lockline_has(const LockLine *l, const void *who);
+Db *lockline_db(LockLine *l);
 
 /* Its call was answered, or is not wanted any more. Of whoever is not in it: nothing. */
-void lockline_leave(Worker *w, const void *who);
-
-void lockline_done(Worker *w);
+void lockline_leave(LockLine *l, const void *who);

@@ -1,59 +1,45 @@
 /* One pass over Replicate's listing serves every job that looks for its purchase, and the audit. */
 #pragma once
 #include <sys/queue.h>
-#include <systemd/sd-event.h>
 
-#include "daemon/lane.h"
+#include "daemon/worker.h"
 #include "flow/audit.h"
-#include "flow/listing.h"
 #include "flow/wanted.h"
-#include "io/http.h"
 
-typedef struct Worker Worker;
-typedef struct Task Task;
 typedef struct Look Look;
 TAILQ_HEAD(Looks, Look);
 
-struct Look {            /* of a task; zeroed: it does not look */
-    Wanted wanted;       /* first: the table tells it what was found */
+typedef enum LookEnd {
+    LOOK_FOUND,    /* look_take() has an id to try */
+    LOOK_COMPLETE, /* the pass saw all that was made since the intent, and not this */
+    LOOK_FAILED
+} LookEnd;
+
+/* Called once, from the loop, unless the look is left. The pass began at `asked_usec`; `why` it failed. */
+typedef void (*LookDone)(void *userdata, LookEnd end, uint64_t asked_usec, const Fault *why);
+
+struct Look {      /* lives in its owner; zeroed: it does not look */
+    Wanted wanted; /* first: the table tells it what was found */
+    Job *job;      /* borrowed: its live purchase is looked for */
+    LookDone done;
+    void *userdata;
     struct Looks *in;    /* the list that it stands in; NULL: none */
     bool is_new;         /* something was found on the page under way */
     uint64_t asked_usec; /* when its pass began */
-    enum {
-        LOOK_FOUND,
-        LOOK_COMPLETE,
-        LOOK_FAILED
-    } end;
+    LookEnd end;
     TAILQ_ENTRY(Look) link;
 };
 
-typedef struct Looking {
-    WantedTable table;
-    struct Looks waiting; /* for the next pass */
-    struct Looks members; /* of the pass under way: what it does not find was not there */
-    struct Looks ended;   /* to be told */
-    bool running;
-    Listing listing;
-    LaneTicket ticket;
-    HttpOp *http;
-    uint64_t began_usec; /* the pass under way, or the last one */
-    Fault fault;         /* why the last one ended early */
-    bool page_was_good;
-    sd_event_source *timer, *teller;
-    AuditList *audit;                               /* takes part; NULL: it does not */
-    bool audit_is_in;                               /* in the pass under way */
-    void (*audited)(Worker *w, const Fault *fault); /* NULL: complete */
-} Looking;
+/* 0, -ENOMEM or what libsystemd answers. */
+int looking_new(Looking **ret, Worker *w);
+Looking *looking_free(Looking *l); /* nobody may look any more */
 
-int looking_init(Worker *w);
-void looking_done(Worker *w);
+/* The job waits for the next pass over the listing. -ENOMEM: it does not. */
+int looking_join(Looking *l, Look *look, Job *job, LookDone done, void *userdata);
+void looking_leave(Looking *l, Look *look);
 
-/* The task waits for the listing, and is told EV_OK with j->prediction_id, or what look_end() says.
- * -ENOMEM: it does not. */
-int looking_join(Task *t);
-void looking_leave(Task *t);
-
-/* The audit's rows are looked for; `heard` is called once. The list stays where it is until then, or until
- * looking_leave_audit(). 0, -ENOMEM. */
-int looking_join_audit(Worker *w, AuditList *list, void (*heard)(Worker *w, const Fault *fault));
-void looking_leave_audit(Worker *w);
+/* The audit's rows are looked for; `heard` is called once (NULL: the pass was complete). The list stays where it is
+ * until then, or until looking_leave_audit(). 0, -ENOMEM. */
+int looking_join_audit(Looking *l, AuditList *list,
+                       void (*heard)(void *userdata, const Fault *fault), void *userdata);
+void looking_leave_audit(Looking *l);

@@ -1,5 +1,4 @@
-/* What is counted, and its text form. Each thing is counted where the shell hears of it; gauges are
- * looked up when they are asked for. */
+/* What is counted. Each thing is counted where it is heard of; metrics_text.h writes all of it. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +23,10 @@ typedef enum MetricsEndpoint { /* of Replicate */
 
 typedef struct Metrics {
     time_t started;
+    unsigned long long claimed, done, failed, canceled; /* jobs */
+    unsigned long long adopted, surplus;                /* purchases */
+    unsigned long long leases_lost, takeovers;
+    unsigned long long zombies; /* writes that were refused since the job is another worker's */
     unsigned long long finished[_JOB_STATE_MAX][_FAULT_MAX]; /* by the state that closed the job */
     unsigned long long rejected[_FAULT_MAX];
     unsigned long long replicate[_METRICS_ENDPOINT_MAX][METRICS_CODES], throttled;
@@ -35,14 +38,15 @@ typedef struct Metrics {
     uint64_t longest_turn_usec, longest_turn_cpu_usec;
 } Metrics;
 
-typedef struct Worker Worker;
-
 void metrics_init(Metrics *m);
 
 void metrics_claimed(Metrics *m, const Job *j);
 
 /* The job was closed in `state`: JOB_COMPLETING, JOB_FAILING or JOB_CANCELLING. */
 void metrics_finished(Metrics *m, const Job *j, JobState state);
+
+/* Outputs of models that are counted as rejected, by fault; `*ret_n` of them. */
+const FaultCode *metrics_rejections(size_t *ret_n);
 
 /* An attempt failed. Counts it if that is because the model's output was rejected. */
 void metrics_failed(Metrics *m, FaultCode code);
@@ -57,6 +61,3 @@ void metrics_turn(Metrics *m, uint64_t usec, uint64_t cpu_usec);
 
 /* One line: how many turns there were, and how long they were. Always ended with '\0'. */
 void metrics_describe_turns(const Metrics *m, char *ret, size_t room);
-
-/* All of it. The text is the caller's to free. 0, -ENOMEM. */
-int metrics_write(const Worker *w, char **ret, size_t *ret_size);

@@ -3,16 +3,22 @@
 #pragma once
 #include "daemon/worker.h"
 
-/* A service has answered this job with trouble (its fault). The lane is held, unless others were answered well
- * since this job's last trouble: then the trouble is its own, and it alone pays with its time. */
-void patience_trouble(Task *t, LaneName name);
+typedef struct Patience {       /* of one job; zeroed: nothing kept it waiting where it is */
+    Fault trouble;              /* what kept it waiting the last time */
+    bool troubled;              /* a service had trouble with it in this state, ... */
+    bool is_own;                /* ... and not with others */
+    unsigned long long answers; /* of the lane's, when it had */
+} Patience;
+
+/* A service has answered this job with trouble. The lane is held, unless others were answered well since this job's
+ * last trouble: then the trouble is its own, and it alone pays with its time. */
+void patience_trouble(Patience *p, Lane *lane, const Fault *fault);
 
 /* How much of a rest of `usec`, which begins now, holds everybody and not this job alone. */
-uint64_t patience_idle_usec(const Task *t, uint64_t usec);
+uint64_t patience_idle_usec(const Patience *p, const Worker *w, const Job *j, uint64_t usec);
 
-/* The job goes from `from` to `to`: keeps what it has to remember of its waiting. Its time in `from` is not
- * over yet for the lanes. */
-void patience_moved(Task *t, JobPos from, JobPos to, JobEvent ev);
+/* The job has made a move: keeps what it has to remember of its waiting. */
+void patience_moved(Patience *p, const JobMove *m, const Job *j);
 
-/* job_timeout is over for a job that was there: its fault says what it was that took so long. */
-void patience_over(Task *t, JobPos from);
+/* job_timeout is over for a job that was there: what it was that took so long. */
+void patience_over(const Patience *p, JobPos from, Fault *reterr);

@@ -2,5 +2,8 @@
 #pragma once
 #include "daemon/worker.h"
 
-int prune_init(Worker *w);
-void prune_done(Worker *w);
+typedef struct Prune Prune;
+
+/* 0, -ENOMEM or what libsystemd answers. */
+int prune_new(Prune **ret, Worker *w);
+Prune *prune_free(Prune *p);

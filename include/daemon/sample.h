@@ -1,18 +1,17 @@
 /* How long the queue is, for the metrics: one worker of all asks, every 15 seconds. */
 #pragma once
-#include <stdbool.h>
-#include <systemd/sd-event.h>
+#include "daemon/worker.h"
 
-typedef struct Worker Worker;
+typedef struct Sample Sample;
 
-typedef struct Sample {
-    sd_event_source *timer;
-    bool valid; /* we are the one who asks, and know */
+typedef struct SampleQueue {
     unsigned long long ready, later, refunds;
     double oldest_seconds;
-    /* Refunds before that time are counted already; as the database wrote them. */
-    char known[24], known_at[64];
-} Sample;
+} SampleQueue;
 
-int sample_init(Worker *w);
-void sample_done(Worker *w);
+/* Nobody reads it where no metrics are served: *ret is NULL then. 0, -ENOMEM or what libsystemd answers. */
+int sample_new(Sample **ret, Worker *w);
+Sample *sample_free(Sample *s);
+
+/* What the last sample said; NULL: another worker is the one who asks. */
+const SampleQueue *sample_queue(const Sample *s);

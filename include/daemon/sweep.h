@@ -4,5 +4,8 @@
 #pragma once
 #include "daemon/worker.h"
 
-int sweep_init(Worker *w);
-void sweep_done(Worker *w);
+typedef struct Sweep Sweep;
+
+/* 0, -ENOMEM or what libsystemd answers. */
+int sweep_new(Sweep **ret, Worker *w);
+Sweep *sweep_free(Sweep *s);

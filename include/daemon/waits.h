@@ -1,15 +1,14 @@
 /* What a job waits for longer than a minute is said once: in the log, and in `meshifyctl status`. */
 #pragma once
-#include "daemon/worker.h"
+#include "daemon/task.h"
 
-/* The job went from one place to another; where it rests, it is still where it goes on. */
-void waits_moved(Task *t);
+typedef struct Waits Waits;
 
-/* It gets further where it is. */
-void waits_restart(Task *t);
+int waits_new(Waits **ret, Worker *w); /* 0, -ENOMEM */
+Waits *waits_free(Waits *waits);
 
 /* Once a second. */
-void waits_tick(Worker *w);
+void waits_tick(Waits *waits);
 
 /* What it waits for at the moment. Returns `to`. */
 const char *waits_for(const Task *t, char *to, size_t room);

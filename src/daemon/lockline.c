@@ -4,67 +4,99 @@
  * It is opened when there is such a closing, and closed when there was none for a while. On the connection that all
  * calls share, heartbeats would wait behind it.
  */
-#include "daemon/lockline.h"
+#include <errno.h>
+#include <stdlib.h>
+
 #include "base/clock.h"
+#include "daemon/lockline.h"
+#include "daemon/timer.h"
 
 #define PAUSE_USEC (3 * USEC_PER_SEC) /* between two that wait */
 #define IDLE_USEC (60 * USEC_PER_SEC)
 
-static void on_up(void *userdata) {
-    Worker *w = userdata;
+struct LockLine {
+    Worker *worker;
+    Db *db;             /* NULL: not needed now */
+    const void *who;    /* waits for a lock; NULL: nobody */
+    uint64_t left_usec; /* when one last did */
+    sd_event_source *idle;
+};
 
-    db_go(w->line.db);
+static void on_up(void *userdata) {
+    LockLine *l = userdata;
+
+    db_go(l->db);
 }
 
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
-    LockLine *l = &((Worker *) userdata)->line;
+    LockLine *l = userdata;
 
-    (void) source;
     (void) usec;
     if (db_pending(l->db) == 0) {
         l->idle = sd_event_source_disable_unref(l->idle);
         l->db = db_free(l->db);
-    } else if (sd_event_source_set_time_relative(l->idle, IDLE_USEC) >= 0)
-        (void) sd_event_source_set_enabled(l->idle, SD_EVENT_ONESHOT);
+    } else
+        timer_start(source, IDLE_USEC);
     return 0;
 }
 
-static void open_line(Worker *w) {
+static void open_line(LockLine *l) {
     static const DbEvents events = { .up = on_up };
-    LockLine *l = &w->line;
+    Worker *w = l->worker;
 
-    if (sd_event_add_time_relative(w->event, &l->idle, CLOCK_MONOTONIC, IDLE_USEC, USEC_PER_SEC,
-                                   on_idle, w) < 0)
-        return;
-    if (db_new(&l->db, w->event, w->resolver, w->config->database_url.text, "meshifyd waits",
-               &events, w) < 0)
+    if (timer_new(w->event, &l->idle, USEC_PER_SEC, on_idle, l) < 0 ||
+        db_new(&l->db, w->event, w->resolver, w->config->database_url.text, "meshifyd waits",
+               &events, l) < 0)
         l->idle = sd_event_source_disable_unref(l->idle);
+    else
+        timer_start(l->idle, IDLE_USEC);
 }
 
-bool lockline_enter(Worker *w, const void *who) {
-    LockLine *l = &w->line;
+bool lockline_enter(LockLine *l, const void *who) {
     uint64_t now = clock_now_usec();
 
     if (l->who || now < l->left_usec + PAUSE_USEC)
         return false;
     if (!l->db)
-        open_line(w);
-    /* While it can't be had, closings are tried as before. */
+        open_line(l);
+    /* While the connection can't be had, closings are tried as before. */
     if (!l->db || !db_is_up(l->db) || db_pending(l->db) > 0)
         return false;
-    (void) sd_event_source_set_time_relative(l->idle, IDLE_USEC);
+    timer_start(l->idle, IDLE_USEC);
     l->who = who;
     return true;
 }
 
-void lockline_leave(Worker *w, const void *who) {
-    if (w->line.who != who)
-        return;
-    w->line.who = NULL;
-    w->line.left_usec = clock_now_usec();
+bool lockline_has(const LockLine *l, const void *who) {
+    return l->who == who;
 }
 
-void lockline_done(Worker *w) {
-    w->line.idle = sd_event_source_disable_unref(w->line.idle);
-    w->line.db = db_free(w->line.db);
+Db *lockline_db(LockLine *l) {
+    return l->db;
+}
+
+void lockline_leave(LockLine *l, const void *who) {
+    if (l->who != who)
+        return;
+    l->who = NULL;
+    l->left_usec = clock_now_usec();
+}
+
+int lockline_new(LockLine **ret, Worker *w) {
+    LockLine *l = calloc(1, sizeof *l);
+
+    if (!l)
+        return -ENOMEM;
+    l->worker = w;
+    *ret = l;
+    return 0;
+}
+
+LockLine *lockline_free(LockLine *l) {
+    if (l) {
+        sd_event_source_disable_unref(l->idle);
+        db_free(l->db);
+    }
+    free(l);
+    return NULL;
 }

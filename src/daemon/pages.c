@@ -7,19 +7,21 @@
 #include "base/log.h"
 #include "base/prom.h"
 #include "base/str.h"
+#include "daemon/metrics_text.h"
 #include "daemon/pages.h"
 #include "daemon/status.h"
 #include "io/httpd.h"
 
 struct Pages {
     Worker *worker;
+    const Sample *sample;
     Httpd *httpd;
 };
 
-static int metrics(Worker *w, HttpdPage *ret) {
+static int metrics(const Pages *p, HttpdPage *ret) {
     ret->code = 200;
     ret->type = PROM_CONTENT_TYPE;
-    return metrics_write(w, &ret->body, &ret->size);
+    return metrics_write(p->worker, sample_queue(p->sample), &ret->body, &ret->size);
 }
 
 static int text(HttpdPage *ret, unsigned code, const char *line) {
@@ -31,12 +33,13 @@ static int text(HttpdPage *ret, unsigned code, const char *line) {
     return 0;
 }
 
-static int healthz(Worker *w, HttpdPage *ret) {
-    (void) w; /* the loop turns, or nobody would be here */
+static int healthz(const Pages *p, HttpdPage *ret) {
+    (void) p; /* the loop turns, or nobody would be here */
     return text(ret, 200, "ok");
 }
 
-static int readyz(Worker *w, HttpdPage *ret) {
+static int readyz(const Pages *p, HttpdPage *ret) {
+    const Worker *w = p->worker;
     char word[200], line[220];
 
     if (status_is_ready(w))
@@ -47,7 +50,7 @@ static int readyz(Worker *w, HttpdPage *ret) {
 
 static const struct {
     const char *path;
-    int (*make)(Worker *w, HttpdPage *ret);
+    int (*make)(const Pages *p, HttpdPage *ret);
 } pages[] = {
     { "/metrics", metrics },
     { "/healthz", healthz },
@@ -59,7 +62,7 @@ static int page(void *userdata, const char *path, HttpdPage *ret) {
 
     for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
         if (strcmp(path, pages[i].path) == 0)
-            return pages[i].make(p->worker, ret);
+            return pages[i].make(p, ret);
     return -ENOENT;
 }
 
@@ -109,7 +112,7 @@ static void fails(void *userdata, int error, const char *why) {
         log_line(LOG_DEBUG, METRICS_DOWN, "[metrics] listen: %s: still %s", address, why);
 }
 
-int pages_new(Pages **ret, Worker *w) {
+int pages_new(Pages **ret, Worker *w, const Sample *sample) {
     static const HttpdEvents events = { .page = page, .listens = listens, .fails = fails };
     Pages *p;
     int r;
@@ -119,6 +122,7 @@ int pages_new(Pages **ret, Worker *w) {
     if (!(p = calloc(1, sizeof *p)))
         return -ENOMEM;
     p->worker = w;
+    p->sample = sample;
     r = httpd_new(&p->httpd, w->event, w->resolver, w->config->metrics_listen, w->shares.clients,
                   &events, p);
     if (r < 0) {

@@ -7,40 +7,36 @@
 #include "daemon/patience.h"
 #include "base/clock.h"
 
-void patience_trouble(Task *t, LaneName name) {
-    Lane *lane = &t->worker->lanes[name];
-
-    t->own_trouble = t->own_trouble || (t->troubled && lane->answers != t->answers);
-    t->troubled = true;
-    t->answers = lane->answers;
-    if (!t->own_trouble)
-        lane_hold(lane, &t->job->fault);
+void patience_trouble(Patience *p, Lane *lane, const Fault *fault) {
+    p->is_own = p->is_own || (p->troubled && lane->answers != p->answers);
+    p->troubled = true;
+    p->answers = lane->answers;
+    if (!p->is_own)
+        lane_hold(lane, fault);
 }
 
 /* The lane that a state waits in; NULL: none that can be held for long. */
-static const Lane *lane_of(const Task *t, JobState s) {
-    const Lane *lanes = t->worker->lanes;
-
+static const Lane *lane_of(const Worker *w, JobState s) {
     switch (s) {
     case JOB_SIGNING:
     case JOB_STORING:
-        return &lanes[LANE_STORE];
+        return &w->lanes[LANE_STORE];
     case JOB_INTENDING:
-        return &lanes[LANE_CREATE];
+        return &w->lanes[LANE_CREATE];
     case JOB_DOWNLOADING:
-        return &lanes[LANE_FILE];
+        return &w->lanes[LANE_FILE];
     default:
         return NULL;
     }
 }
 
-uint64_t patience_idle_usec(const Task *t, uint64_t usec) {
-    const Lane *lane = lane_of(t, t->job->at.resume);
+uint64_t patience_idle_usec(const Patience *p, const Worker *w, const Job *j, uint64_t usec) {
+    const Lane *lane = lane_of(w, j->at.resume);
     uint64_t now = clock_now_usec(), left;
 
-    if (t->job->fault.code == FAULT_DATABASE_BUSY || t->job->fault.code == FAULT_SPOOL_FULL)
+    if (j->fault.code == FAULT_DATABASE_BUSY || j->fault.code == FAULT_SPOOL_FULL)
         return usec;
-    if (t->own_trouble || !lane || !hold_is_on(&lane->hold, now))
+    if (p->is_own || !lane || !hold_is_on(&lane->hold, now))
         return 0;
     left = lane->hold.until_usec - now;
     return left < usec ? left : usec;
@@ -50,34 +46,27 @@ static bool is_of_a_file(JobState s) {
     return s == JOB_SIGNING || s == JOB_DOWNLOADING || s == JOB_STORING;
 }
 
-void patience_moved(Task *t, JobPos from, JobPos to, JobEvent ev) {
-    Job *j = t->job;
-    uint64_t spent = clock_now_usec() - j->started_usec, waited = lane_waited_usec(&t->ticket);
+void patience_moved(Patience *p, const JobMove *m, const Job *j) {
+    JobState to = j->at.state;
 
-    if (from.state == JOB_LOOKING &&
-        spent > waited) /* what it waited in the lane is added by itself */
-        j->idle_usec += spent - waited;
-    if (ev == EV_WAIT)
-        t->trouble = j->fault;
-    else if (to.state != from.state && to.state != JOB_RESTING && from.state != JOB_RESTING) {
-        t->trouble = (Fault){ 0 };
-        t->troubled = t->own_trouble = false;
-    }
+    if (m->ev == EV_WAIT)
+        p->trouble = j->fault;
+    else if (to != m->from.state && to != JOB_RESTING && m->from.state != JOB_RESTING)
+        *p = (Patience){ 0 };
 }
 
-void patience_over(Task *t, JobPos from) {
+void patience_over(const Patience *p, JobPos from, Fault *reterr) {
     JobState state = from.state == JOB_RESTING ? from.resume : from.state;
-    Fault *fault = &t->job->fault;
-    const char *detail = t->trouble.detail[0] ? t->trouble.detail : "no end of it";
+    const char *detail = p->trouble.detail[0] ? p->trouble.detail : "no end of it";
 
     if (state == JOB_SIGNING)
-        fault_set(fault, FAULT_IMAGE_UNSIGNED, "not signed within job_timeout: %s", detail);
-    else if (t->trouble.code != FAULT_NONE && is_of_a_file(state))
-        *fault = t->trouble;
+        fault_set(reterr, FAULT_IMAGE_UNSIGNED, "not signed within job_timeout: %s", detail);
+    else if (p->trouble.code != FAULT_NONE && is_of_a_file(state))
+        *reterr = p->trouble;
     else if (state == JOB_DOWNLOADING)
-        fault_set(fault, FAULT_OUTPUT_UNREACHED, "not fetched within job_timeout");
+        fault_set(reterr, FAULT_OUTPUT_UNREACHED, "not fetched within job_timeout");
     else if (state == JOB_STORING)
-        fault_set(fault, FAULT_STORE_UNREACHED, "not stored within job_timeout");
+        fault_set(reterr, FAULT_STORE_UNREACHED, "not stored within job_timeout");
     else
-        fault_set(fault, FAULT_TIMEOUT, "worked on for longer than job_timeout");
+        fault_set(reterr, FAULT_TIMEOUT, "worked on for longer than job_timeout");
 }

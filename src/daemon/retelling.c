@@ -5,6 +5,7 @@
  * and with their tasks, which the next comparison drops, the last who knows of them would be gone. So what is to be
  * told is kept apart from the tasks, until the database has it.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,33 +15,44 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "core/retry.h"
+#include "daemon/notes.h"
 #include "daemon/retelling.h"
-#include "daemon/stage.h"
+#include "daemon/task.h"
+#include "daemon/timer.h"
 #include "flow/predict.h"
 
 #define AT_ONCE 200 /* jobs in one call */
 #define PAUSE_MAX_USEC (10 * USEC_PER_SEC)
 
 /* The purchases of a job, as the array's elements that meshify.tell_again() reads. */
-struct Untold {
+typedef struct Untold {
     Task *task; /* NULL: it is gone */
     char job_id[STR_UUID_SIZE];
     char *text;
     bool sent, busy;
     TAILQ_ENTRY(Untold) link;
+} Untold;
+
+struct Retelling {
+    Worker *worker;
+    TAILQ_HEAD(, Untold) untold;
+    unsigned at_once;       /* jobs in one call */
+    unsigned pauses;        /* in a row */
+    bool telling;           /* a call is under way */
+    sd_event_source *timer; /* of the next one */
 };
 
-static void forget(Worker *w, Untold *u) {
-    TAILQ_REMOVE(&w->retelling.untold, u, link);
+static void forget(Retelling *re, Untold *u) {
+    TAILQ_REMOVE(&re->untold, u, link);
     if (u->task)
         u->task->untold = NULL;
     free(u->text);
     free(u);
 }
 
-static void to_the_end(Worker *w, Untold *u) {
-    TAILQ_REMOVE(&w->retelling.untold, u, link);
-    TAILQ_INSERT_TAIL(&w->retelling.untold, u, link);
+static void to_the_end(Retelling *re, Untold *u) {
+    TAILQ_REMOVE(&re->untold, u, link);
+    TAILQ_INSERT_TAIL(&re->untold, u, link);
     u->sent = u->busy = false;
 }
 
@@ -94,7 +106,7 @@ static int add_intent(StrBuf *text, const Task *t, const Purchase *p) {
 }
 
 /* What there is to tell of a task takes the place of what was to be told of it before. */
-static void note(Worker *w, Task *t) {
+static void note(Retelling *re, Task *t) {
     StrBuf text = { 0 };
     int r = 0;
 
@@ -109,7 +121,7 @@ static void note(Worker *w, Task *t) {
     if (r == 0 && text.size > 0 && !t->untold && (t->untold = calloc(1, sizeof *t->untold))) {
         t->untold->task = t;
         memcpy(t->untold->job_id, t->job->id, sizeof t->untold->job_id);
-        TAILQ_INSERT_TAIL(&w->retelling.untold, t->untold, link);
+        TAILQ_INSERT_TAIL(&re->untold, t->untold, link);
     }
     if (r == 0 && text.size > 0 && t->untold) {
         free(t->untold->text);
@@ -120,7 +132,7 @@ static void note(Worker *w, Task *t) {
 
 /* --- telling ------------------------------------------------------------------------------- */
 
-static void send_next(Worker *w);
+static void send_next(Retelling *re);
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) source;
@@ -129,122 +141,118 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-static void tell_later(Worker *w) {
-    Retelling *r = &w->retelling;
-    uint64_t usec = retry_delay_usec(USEC_PER_SEC / 2, PAUSE_MAX_USEC, ++r->pauses, clock_chance());
-
-    r->timer = sd_event_source_disable_unref(r->timer);
-    (void) sd_event_add_time_relative(w->event, &r->timer, CLOCK_MONOTONIC, usec, USEC_PER_SEC / 10,
-                                      on_timer, w);
+static void tell_later(Retelling *re) {
+    timer_start(re->timer,
+                retry_delay_usec(USEC_PER_SEC / 2, PAUSE_MAX_USEC, ++re->pauses, clock_chance()));
 }
 
 /* It has no row of its own, and has been written down as surplus. */
-static void cancel(Worker *w, const char *job_id, const char *id) {
-    Task *t = worker_find(w, job_id);
+static void cancel(Retelling *re, const char *job_id, const char *id) {
+    Worker *w = re->worker;
+    Task *t = task_find(w, job_id);
     const Purchase *p = t && t->job->at.state == JOB_POLLING ? job_purchase(t->job) : NULL;
 
-    w->surplus++;
     log_line(LOG_WARNING, JOB_SURPLUS,
              "Prediction %s is in no row any more after a fail-over, and is cancelled", id);
-    stage_cancel(w, id);
+    notes_cancel_surplus(w, id);
     if (p && !p->finished && p->prediction_id && strcmp(p->prediction_id, id) == 0)
-        worker_tell(t, EV_LOST); /* whoever has the job buys for it again */
+        task_tell(t, EV_LOST); /* the worker that has the job buys for it again */
 }
 
 /* Somebody holds the job's row: it is told again. */
-static void keep(Worker *w, const char *job_id) {
+static void keep(Retelling *re, const char *job_id) {
     Untold *u;
 
-    TAILQ_FOREACH(u, &w->retelling.untold, link)
+    TAILQ_FOREACH(u, &re->untold, link)
     if (u->sent && strcmp(u->job_id, job_id) == 0)
         u->busy = true;
 }
 
 /* All of one call is refused for what one of it met: then they are told one by one. */
-static void refused(Worker *w, const PGresult *res) {
+static void refused(Retelling *re, const PGresult *res) {
     Untold *u, *next;
 
-    if (w->retelling.at_once == 1 && w->retelling.pauses == 0)
+    if (re->at_once == 1 && re->pauses == 0)
         log_line(LOG_WARNING, DB_REFUSED,
                  "The database does not take what was bought before it was connected, trying "
                  "again: %s",
                  PQresultErrorMessage(res));
-    w->retelling.at_once = 1;
-    for (u = TAILQ_FIRST(&w->retelling.untold); u && u->sent; u = next) {
+    re->at_once = 1;
+    for (u = TAILQ_FIRST(&re->untold); u && u->sent; u = next) {
         next = TAILQ_NEXT(u, link);
-        to_the_end(w, u);
+        to_the_end(re, u);
     }
-    tell_later(w);
+    tell_later(re);
 }
 
 static void told(void *userdata, DbEnd end, const PGresult *res) {
-    Worker *w = userdata;
+    Retelling *re = userdata;
     Untold *u, *next;
     bool busy = false;
 
-    w->retelling.telling = false;
+    re->telling = false;
     if (end == DB_FAILED)
-        refused(w, res);
+        refused(re, res);
     if (end != DB_OK) /* lost: the next connection begins anew */
         return;
     for (int i = 0; i < PQntuples(res); i++)
         if (strcmp(PQgetvalue(res, i, 2), "busy") == 0)
-            keep(w, PQgetvalue(res, i, 0));
+            keep(re, PQgetvalue(res, i, 0));
         else
-            cancel(w, PQgetvalue(res, i, 0), PQgetvalue(res, i, 1));
-    for (u = TAILQ_FIRST(&w->retelling.untold); u && u->sent; u = next) {
+            cancel(re, PQgetvalue(res, i, 0), PQgetvalue(res, i, 1));
+    for (u = TAILQ_FIRST(&re->untold); u && u->sent; u = next) {
         next = TAILQ_NEXT(u, link);
         busy = busy || u->busy;
         if (u->busy)
-            to_the_end(w, u);
+            to_the_end(re, u);
         else
-            forget(w, u);
+            forget(re, u);
     }
     if (busy) {
-        tell_later(w);
+        tell_later(re);
         return;
     }
-    w->retelling.pauses = 0;
-    send_next(w);
+    re->pauses = 0;
+    send_next(re);
 }
 
-static void send_next(Worker *w) {
+static void send_next(Retelling *re) {
     DbRequest request = { .sql = "SELECT job_id, prediction_id, answer "
                                  "FROM meshify.tell_again($1, $2)" };
+    Worker *w = re->worker;
     StrBuf text = { 0 };
     Untold *u;
     unsigned n = 0;
     int r = 0;
 
-    if (w->retelling.telling || TAILQ_EMPTY(&w->retelling.untold) || !db_is_up(w->db))
+    if (re->telling || TAILQ_EMPTY(&re->untold) || !db_is_up(w->db))
         return;
-    TAILQ_FOREACH(u, &w->retelling.untold, link) {
-        u->sent = n++ < w->retelling.at_once;
+    TAILQ_FOREACH(u, &re->untold, link) {
+        u->sent = n++ < re->at_once;
         if (u->sent && r == 0)
             r = strbuf_printf(&text, "%c%s", text.size ? ',' : '[', u->text);
     }
     if (r == 0 && strbuf_add(&text, "]", 1) == 0 && db_request_add(&request, w->id) == 0 &&
         db_request_add(&request, text.text) == 0 &&
-        db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
-                request.n_params, told, w, NULL) == 0)
-        w->retelling.telling = true;
+        worker_ask(w, DB_ALONE | DB_ONCE, &request, told, re) == 0)
+        re->telling = true;
     else
-        tell_later(w);
+        tell_later(re);
     db_request_done(&request);
     strbuf_done(&text);
 }
 
 /* --- owning -------------------------------------------------------------------------------- */
 
-void retelling_start(Worker *w) {
+void retelling_start(Retelling *re) {
     Task *t;
 
-    w->retelling.timer = sd_event_source_disable_unref(w->retelling.timer);
-    w->retelling.pauses = 0;
-    w->retelling.at_once = AT_ONCE;
-    TAILQ_FOREACH(t, &w->tasks, link)
-    note(w, t);
-    send_next(w);
+    timer_stop(re->timer);
+    re->pauses = 0;
+    re->at_once = AT_ONCE;
+    TAILQ_FOREACH(t, &re->worker->tasks, link)
+    note(re, t);
+    send_next(re);
 }
 
 void retelling_leave(Task *t) {
@@ -253,14 +261,28 @@ void retelling_leave(Task *t) {
     t->untold = NULL;
 }
 
-void retelling_init(Worker *w) {
-    TAILQ_INIT(&w->retelling.untold);
+int retelling_new(Retelling **ret, Worker *w) {
+    Retelling *re = calloc(1, sizeof *re);
+    int r;
+
+    if (!re)
+        return -ENOMEM;
+    re->worker = w;
+    TAILQ_INIT(&re->untold);
+    if ((r = timer_new(w->event, &re->timer, USEC_PER_SEC / 10, on_timer, re)) < 0) {
+        retelling_free(re);
+        return r;
+    }
+    *ret = re;
+    return 0;
 }
 
-void retelling_done(Worker *w) {
-    w->retelling.timer = sd_event_source_disable_unref(w->retelling.timer);
-    for (Untold *u; (u = TAILQ_FIRST(&w->retelling.untold));) {
-        u->task = NULL;
-        forget(w, u);
-    }
+Retelling *retelling_free(Retelling *re) {
+    if (!re)
+        return NULL;
+    sd_event_source_disable_unref(re->timer);
+    for (Untold *u; (u = TAILQ_FIRST(&re->untold));)
+        forget(re, u);
+    free(re);
+    return NULL;
 }

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "daemon/status.h"
 #include "daemon/supervisor.h"
+#include "daemon/timer.h"
 
 #define READY_USEC (10 * USEC_PER_SEC)
 #define SAY_USEC (250 * USEC_PER_MSEC)
@@ -26,11 +27,11 @@ struct Status {
 };
 
 bool status_is_ready(const Worker *w) {
-    return w->lease.registered && w->schema_fits && db_is_up(w->db) && !w->trouble[0];
+    return w->registered && w->schema_fits && db_is_up(w->db) && !w->not_ready_reason[0];
 }
 
-const char *status_trouble(const Worker *w) {
-    return w->trouble[0] ? w->trouble : "the database does not answer";
+const char *status_not_ready_reason(const Worker *w) {
+    return w->not_ready_reason[0] ? w->not_ready_reason : "the database does not answer";
 }
 
 const char *status_word(const Worker *w, char *to, size_t room) {
@@ -92,7 +93,7 @@ static void tell_held(Status *s) {
                                                   "detail", lane->held_detail, "wait_usec",
                                                   (json_int_t) (until[i] - clock_now_usec())));
     }
-    if (memcmp(until, s->told, sizeof until) == 0 || !w->lease.registered || !db_is_up(w->db))
+    if (memcmp(until, s->told, sizeof until) == 0 || !w->registered || !db_is_up(w->db))
         return;
     if ((text = json_write(held)) && db_request_add(&request, w->id) == 0 &&
         db_request_add(&request, text) == 0) {
@@ -110,9 +111,9 @@ static void say(Status *s, unsigned more) {
     list_held(w, held, sizeof held);
     tell_held(s);
     (void) snprintf(text, sizeof text, "%s%u jobs in flight, %llu done, %llu failed%s%s%s%s%s%s",
-                    s->stopping ? "Stopping: " : "", w->n_tasks, w->done, w->failed,
-                    w->trouble[0] ? "; not ready: " : "", w->trouble, held,
-                    !w->trouble[0] && w->config->listen != CONFIG_LISTEN_OFF && !w->listening.works
+                    s->stopping ? "Stopping: " : "", w->n_tasks, w->metrics.done, w->metrics.failed,
+                    w->not_ready_reason[0] ? "; not ready: " : "", w->not_ready_reason, held,
+                    !w->not_ready_reason[0] && w->config->listen != CONFIG_LISTEN_OFF && !w->listens
                         ? "; polling"
                         : "",
                     w->pages[0] ? "; " : "", w->pages);
@@ -130,7 +131,7 @@ static void say_ready(Status *s) {
                  s->worker->config->instance);
     else
         log_line(LOG_WARNING, STARTED, "meshifyd " VERSION " has started, but is not ready: %s",
-                 status_trouble(s->worker));
+                 status_not_ready_reason(s->worker));
 }
 
 static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -156,8 +157,7 @@ void status_changed(Status *s) {
     if (s->due)
         return;
     s->due = true;
-    (void) sd_event_source_set_time_relative(s->say_timer, SAY_USEC);
-    (void) sd_event_source_set_enabled(s->say_timer, SD_EVENT_ONESHOT);
+    timer_start(s->say_timer, SAY_USEC);
 }
 
 void status_stopping(Status *s) {

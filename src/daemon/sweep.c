@@ -1,4 +1,5 @@
-/* Removes what uploads left behind. */
+/* Removes what uploads left behind: objects that no row names, once a minute, and in driver dir the temporary files of
+ * uploads whose process was killed, once an hour. Which objects are due is the database's decision. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/sweep.h"
+#include "daemon/timer.h"
 #include "flow/object.h"
 #include "flow/store.h"
 #include "io/dir.h"
@@ -14,11 +16,24 @@
 #define FIRST_USEC (7 * USEC_PER_SEC)
 #define EVERY_USEC (60 * USEC_PER_SEC)
 #define FILES_USEC (3600 * USEC_PER_SEC)
+#define SWEEP_MAX 20 /* objects that one sweep removes */
+
+struct Sweep {
+    Worker *worker;
+    sd_event_source *timer;
+    bool busy;
+    Aside *aside;           /* where directories are read */
+    struct SweepCall *call; /* the reading under way */
+    uint64_t files_usec;    /* of the next one */
+    HttpOp *http;           /* the removal under way */
+    unsigned n, at;         /* names, and the one whose turn it is */
+    char *names[SWEEP_MAX];
+};
 
 /* --- temporary files ----------------------------------------------------------------------- */
 
 typedef struct SweepCall {
-    Worker *worker; /* NULL: it is gone */
+    Sweep *sweep; /* NULL: it is gone */
     char *root, *path;
     uint64_t age_seconds;
     unsigned removed;
@@ -39,8 +54,8 @@ static void read_files(void *arg) {
 static void files_read(void *arg) {
     SweepCall *call = arg;
 
-    if (call->worker) {
-        call->worker->sweep.call = NULL;
+    if (call->sweep) {
+        call->sweep->call = NULL;
         if (call->removed > 0)
             log_line(LOG_NOTICE, ORPHAN,
                      "Removed %u temporary files of uploads whose worker was killed from %s",
@@ -49,138 +64,152 @@ static void files_read(void *arg) {
     call_free(call);
 }
 
-static void sweep_files(Worker *w) {
-    const Config *c = w->config;
+static void sweep_files(Sweep *s) {
+    const Config *c = s->worker->config;
     SweepCall *call;
 
-    if (c->storage_driver != STORAGE_DIR || w->sweep.call || clock_now_usec() < w->sweep.files_usec)
+    if (c->storage_driver != STORAGE_DIR || s->call || clock_now_usec() < s->files_usec)
         return;
-    w->sweep.files_usec = clock_now_usec() + FILES_USEC;
+    s->files_usec = clock_now_usec() + FILES_USEC;
     if (!(call = calloc(1, sizeof *call)))
         return;
-    *call = (SweepCall){ .worker = w,
+    *call = (SweepCall){ .sweep = s,
                          .root = strdup(c->storage_url),
                          .path = strdup(c->storage_path),
                          .age_seconds = (c->job_timeout_usec + OBJECT_GRACE_USEC) / USEC_PER_SEC };
     if (!call->root || !call->path ||
-        (!w->sweep.aside && aside_new(&w->sweep.aside, w->event, 1) < 0) ||
-        aside_start(w->sweep.aside, read_files, files_read, call) < 0)
+        (!s->aside && aside_new(&s->aside, s->worker->event, 1) < 0) ||
+        aside_start(s->aside, read_files, files_read, call) < 0)
         call_free(call);
     else
-        w->sweep.call = call;
+        s->call = call;
 }
 
 /* --- objects ------------------------------------------------------------------------------- */
 
-static void ended(Worker *w) {
-    while (w->sweep.n > 0)
-        free(w->sweep.names[--w->sweep.n]);
-    w->sweep.at = 0;
-    w->sweep.busy = false;
+static void ended(Sweep *s) {
+    while (s->n > 0)
+        free(s->names[--s->n]);
+    s->at = 0;
+    s->busy = false;
 }
 
-static void next(Worker *w);
+static void next(Sweep *s);
 
 /* It is not there any more: nobody is to try it again. */
-static void gone(Worker *w) {
-    const char *name = w->sweep.names[w->sweep.at++];
+static void gone(Sweep *s) {
+    const char *name = s->names[s->at++];
     DbRequest request = { .sql = "SELECT meshify.orphan_removed($1)" };
 
     log_line(LOG_NOTICE, ORPHAN, "The object %s, which no row names, is removed", name);
     if (db_request_add(&request, name) == 0)
-        worker_call(w, &request, "write an orphan's end down");
+        worker_call(s->worker, &request, "write an orphan's end down");
     db_request_done(&request);
-    next(w);
+    next(s);
 }
 
-static void failed(Worker *w, const char *why) {
+static void failed(Sweep *s, const char *why) {
     log_line(LOG_WARNING, ORPHAN,
              "The object %s, which no row names, can't be removed: %s, retrying later",
-             w->sweep.names[w->sweep.at++], why);
+             s->names[s->at++], why);
 }
 
 static void removed(void *userdata, HttpReply *reply) {
-    Worker *w = userdata;
+    Sweep *s = userdata;
     Fault fault = { 0 };
     JobEvent ev = store_remove_hear(reply, &fault);
 
-    w->sweep.http = NULL;
-    metrics_storage(&w->metrics, reply);
+    s->http = NULL;
+    metrics_storage(&s->worker->metrics, reply);
     if (ev == EV_OK) {
-        gone(w);
+        gone(s);
         return;
     }
-    failed(w, fault.detail);
+    failed(s, fault.detail);
     if (reply->end == HTTP_ANSWERED && reply->code != 429 && reply->code < 500)
-        next(w);
+        next(s);
     else /* the others would fare no better */
-        ended(w);
+        ended(s);
 }
 
-static void next(Worker *w) {
-    const Config *c = w->config;
+static void next(Sweep *s) {
+    const Config *c = s->worker->config;
     HttpRequest request;
     int r;
 
-    while (w->sweep.at < w->sweep.n && c->storage_driver == STORAGE_DIR) {
-        r = dir_remove(c->storage_url, w->sweep.names[w->sweep.at]);
+    while (s->at < s->n && c->storage_driver == STORAGE_DIR) {
+        r = dir_remove(c->storage_url, s->names[s->at]);
         if (r == 0 || r == -ENOENT) {
-            gone(w);
+            gone(s);
             return;
         }
-        failed(w, strerror(-r));
+        failed(s, strerror(-r));
     }
-    if (w->sweep.at >= w->sweep.n || lane_is_held(&w->lanes[LANE_STORE]) ||
-        store_remove_ask(c, w->sweep.names[w->sweep.at], &request) < 0 ||
-        http_send(w->http, &request, removed, w, &w->sweep.http) < 0)
-        ended(w);
+    if (s->at >= s->n || lane_is_held(&s->worker->lanes[LANE_STORE]) ||
+        store_remove_ask(c, s->names[s->at], &request) < 0 ||
+        http_send(s->worker->http, &request, removed, s, &s->http) < 0)
+        ended(s);
 }
 
 static void due(void *userdata, DbEnd end, const PGresult *res) {
-    Worker *w = userdata;
+    Sweep *s = userdata;
 
     if (end == DB_FAILED)
         log_line(LOG_WARNING, ORPHAN, "The sweep was refused: %s, retrying in a minute",
                  PQresultErrorMessage(res));
-    for (int i = 0; end == DB_OK && i < PQntuples(res) && w->sweep.n < SWEEP_MAX; i++)
-        if ((w->sweep.names[w->sweep.n] = strdup(PQgetvalue(res, i, 0))))
-            w->sweep.n++;
-    next(w);
+    for (int i = 0; end == DB_OK && i < PQntuples(res) && s->n < SWEEP_MAX; i++)
+        if ((s->names[s->n] = strdup(PQgetvalue(res, i, 0))))
+            s->n++;
+    next(s);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
-    Worker *w = userdata;
+    Sweep *s = userdata;
+    Worker *w = s->worker;
     DbRequest request = { .sql = "SELECT name FROM meshify.orphans_due($1, $2, $3)" };
     char *place;
 
     (void) usec;
-    (void) sd_event_source_set_time_relative(source, EVERY_USEC);
-    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-    if (!w->lease.registered || !db_is_up(w->db) || w->sweep.busy || w->draining ||
+    timer_start(source, EVERY_USEC);
+    if (!w->registered || !db_is_up(w->db) || s->busy || w->draining ||
         lane_is_held(&w->lanes[LANE_STORE]))
         return 0;
-    sweep_files(w);
+    sweep_files(s);
     place = object_place(w->config);
-    w->sweep.busy =
-        place && db_request_add(&request, w->id) == 0 && db_request_add(&request, place) == 0 &&
-        db_request_addf(&request, "%d", SWEEP_MAX) == 0 &&
-        db_call(w->db, DB_ALONE | DB_ONCE, request.sql, (const char *const *) request.params,
-                request.n_params, due, w, NULL) == 0;
+    s->busy = place && db_request_add(&request, w->id) == 0 &&
+              db_request_add(&request, place) == 0 &&
+              db_request_addf(&request, "%d", SWEEP_MAX) == 0 &&
+              worker_ask(w, DB_ALONE | DB_ONCE, &request, due, s) == 0;
     db_request_done(&request);
     free(place);
     return 0;
 }
 
-int sweep_init(Worker *w) {
-    return sd_event_add_time_relative(w->event, &w->sweep.timer, CLOCK_MONOTONIC, FIRST_USEC,
-                                      USEC_PER_SEC, on_timer, w);
+int sweep_new(Sweep **ret, Worker *w) {
+    Sweep *s = calloc(1, sizeof *s);
+    int r;
+
+    if (!s)
+        return -ENOMEM;
+    s->worker = w;
+    if ((r = timer_new(w->event, &s->timer, USEC_PER_SEC, on_timer, s)) < 0) {
+        sweep_free(s);
+        return r;
+    }
+    timer_start(s->timer, FIRST_USEC);
+    *ret = s;
+    return 0;
 }
 
-void sweep_done(Worker *w) {
-    w->sweep.timer = sd_event_source_disable_unref(w->sweep.timer);
-    w->sweep.http = http_op_cancel(w->sweep.http);
-    if (w->sweep.call)
-        w->sweep.call->worker = NULL;
-    w->sweep.aside = aside_free(w->sweep.aside);
-    ended(w);
+Sweep *sweep_free(Sweep *s) {
+    if (!s)
+        return NULL;
+    sd_event_source_disable_unref(s->timer);
+    http_op_cancel(s->http);
+    if (s->call)
+        s->call->sweep = NULL;
+    aside_free(s->aside);
+    ended(s);
+    free(s);
+    return NULL;
 }

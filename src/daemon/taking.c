@@ -1,7 +1,7 @@
-/* Takes up claimed jobs in slices: a hundred rows with long prompts would hold the loop for too long. */
+/* Takes up claimed rows in slices: a hundred rows with long prompts would hold the loop for too long. What a row becomes
+ * is claims.c's. */
 #include "daemon/taking.h"
 #include "base/clock.h"
-#include "daemon/worker.h"
 #include "io/turns.h"
 
 #define SLICE_USEC (2 * USEC_PER_MSEC)
@@ -21,12 +21,10 @@ static bool take_some(Taking *t) {
     uint64_t end = clock_now_usec() + SLICE_USEC;
 
     while (t->row < PQntuples(t->res)) {
-        worker_take(t->worker, t->res, t->row++);
+        t->events->row(t->userdata, t->res, t->row++);
         if (clock_now_usec() >= end)
             break;
     }
-    if (t->worker->draining) /* before anything of them is begun */
-        worker_drain(t->worker);
     return t->row >= PQntuples(t->res);
 }
 
@@ -34,7 +32,7 @@ static void end(Taking *t) {
     Taking ended = *t;
 
     *t = (Taking){ 0 }; /* done() may begin the next */
-    ended.done(ended.worker, ended.res);
+    ended.events->done(ended.userdata, ended.res);
     taking_drop(&ended);
 }
 
@@ -49,19 +47,19 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-void taking_start(Taking *t, Worker *w, const PGresult *res,
-                  void (*done)(Worker *w, const PGresult *res)) {
-    *t = (Taking){ .worker = w, .row = 1, .done = done };
+void taking_start(Taking *t, sd_event *event, const PGresult *res, const TakingEvents *events,
+                  void *userdata) {
+    *t = (Taking){ .events = events, .userdata = userdata, .row = 1 };
     if (PQntuples(res) <= 1) {
-        done(w, res);
+        events->done(userdata, res);
         return;
     }
     t->res = PQcopyResult(res, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
-    if (!t->res || turn_new(w->event, &t->source, on_turn, t) < 0) {
+    if (!t->res || turn_new(event, &t->source, on_turn, t) < 0) {
         taking_drop(t); /* for want of memory they are taken all at once */
         for (int row = 1; row < PQntuples(res); row++)
-            worker_take(w, res, row);
-        done(w, res);
+            events->row(userdata, res, row);
+        events->done(userdata, res);
     } else if (take_some(t))
         end(t);
     else

@@ -1,6 +1,9 @@
-/* Nothing of ours stands still without a word. */
+/* Nothing of ours stands still without a word: what each job waits for, in the words of an operator. Where a job is, and
+ * since when, is noted by task.c. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -34,30 +37,13 @@ static const char *const things[_JOB_STATE_MAX] = {
 };
 /* clang-format on */
 
-static JobState place_of(const Task *t) {
-    JobPos at = t->job->at;
-
-    return at.state == JOB_RESTING ? at.resume : at.state;
-}
-
-void waits_restart(Task *t) {
-    t->waits.since_usec = clock_now_usec();
-    t->worker->waits_changed = t->worker->waits_changed || t->waits.said;
-    t->waits.said = false;
-    t->trouble = (Fault){ 0 };
-}
-
-void waits_moved(Task *t) {
-    JobState place = place_of(t);
-
-    if (t->waits.since_usec > 0 && place == t->waits.place)
-        return;
-    waits_restart(t);
-    t->waits.place = place;
-}
+struct Waits {
+    Worker *worker;
+    uint64_t told_usec;
+};
 
 const char *waits_for(const Task *t, char *to, size_t room) {
-    const char *thing = things[place_of(t)], *why = t->trouble.detail;
+    const char *thing = things[t->waits.place], *why = t->patience.trouble.detail;
     const Lane *lane = t->ticket.waiting ? t->ticket.lane : NULL;
     char clean[120];
 
@@ -98,7 +84,8 @@ static int add(json_t *all, const Task *t, uint64_t now) {
                                                 (json_int_t) (now - t->waits.since_usec)));
 }
 
-static void tell(Worker *w, uint64_t now) {
+static void tell(Waits *waits, uint64_t now) {
+    Worker *w = waits->worker;
     _cleanup_(json_unrefp) json_t *all = json_array();
     _cleanup_free_ char *text = NULL;
     DbRequest request = { .sql = "SELECT meshify.waits($1, $2)" };
@@ -112,26 +99,40 @@ static void tell(Worker *w, uint64_t now) {
         db_request_add(&request, text) == 0) {
         worker_call(w, &request, "say what jobs wait for");
         w->waits_changed = false;
-        w->waits_told_usec = now;
+        waits->told_usec = now;
     }
     db_request_done(&request);
 }
 
-void waits_tick(Worker *w) {
+void waits_tick(Waits *waits) {
+    Worker *w = waits->worker;
     uint64_t now = clock_now_usec();
     unsigned lines = 0;
     char what[300];
     Task *t;
 
     TAILQ_FOREACH(t, &w->tasks, link) {
-        if (t->waits.since_usec == 0) /* it has just been taken */
-            waits_moved(t);
         if (t->waits.said || !is_long(t, now) || lines++ >= LINES_MAX)
             continue;
         t->waits.said = w->waits_changed = true;
         log_job(LOG_NOTICE, JOB_WAITS, t->job, "Job %s: %s for more than a minute, it waits for %s",
                 t->job->id, job_state_word(t->waits.place), waits_for(t, what, sizeof what));
     }
-    if (w->waits_changed && db_is_up(w->db) && now > w->waits_told_usec + TOLD_USEC)
-        tell(w, now);
+    if (w->waits_changed && db_is_up(w->db) && now > waits->told_usec + TOLD_USEC)
+        tell(waits, now);
+}
+
+int waits_new(Waits **ret, Worker *w) {
+    Waits *waits = calloc(1, sizeof *waits);
+
+    if (!waits)
+        return -ENOMEM;
+    waits->worker = w;
+    *ret = waits;
+    return 0;
+}
+
+Waits *waits_free(Waits *waits) {
+    free(waits);
+    return NULL;
 }

@@ -1,0 +1,7 @@
+/* What is done in the states that end a job, hand it back, or let it rest; see task.h for what these return. */
+#pragma once
+#include "daemon/task.h"
+
+JobEvent enter_closing(Task *t); /* COMPLETING, FAILING, CANCELLING, RELEASING */
+JobEvent enter_resting(Task *t);
+JobEvent enter_stopping(Task *t);

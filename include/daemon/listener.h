@@ -1,0 +1,33 @@
+/* LISTEN on a connection of its own, the proof that it works, and what notifications ask to look at. It writes
+ * worker->listens; others read it. */
+#pragma once
+#include "daemon/worker.h"
+
+typedef struct Listener Listener;
+
+typedef char ListenerId[65]; /* of a prediction */
+
+typedef struct ListenerNews { /* what rows say of us; borrowed */
+    const char *cancels;      /* text that names the jobs of ours that a cancel is asked for */
+    unsigned held;            /* jobs that the database counts as ours */
+    bool to_drain;            /* an operator wants this instance to stop */
+} ListenerNews;
+
+typedef struct ListenerEvents {
+    void (*work)(void *userdata); /* there may be work */
+    void (*changed)(
+        void *userdata); /* notifications arrive, or do not any more (worker->listens) */
+    void (*news)(void *userdata, const ListenerNews *news);
+    /* These predictions may have got further; sorted. */
+    void (*predictions)(void *userdata, const ListenerId *ids, unsigned n);
+} ListenerEvents;
+
+/* Without [database] listen it only reads news when it is asked to. 0, -ENOMEM or what libsystemd answers. */
+int listener_new(Listener **ret, Worker *w, const ListenerEvents *events, void *userdata);
+Listener *listener_free(Listener *l);
+
+/* The working connection is there: a ping may be sent through it. */
+void listener_prove(Listener *l);
+
+/* Reads the news: what the project's tables say of our jobs. */
+void listener_ask(Listener *l);
