@@ -3,12 +3,10 @@
 
 import os
 import re
-import signal
 
-from lab import TRELLIS, Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, TRELLIS, Lab, accounts, is_, main, ok, test, wait_for
 from lab.postgres import ROOT, SUPERUSER
 
-IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s", "replicate.create_timeout": "1s"}
 NO_SEED = f"\n[step plain]\nmodel = {TRELLIS}\ninput.images = [\"${{image}}\"]\ninput.generate_model = true\noutput = /model_file\n[pipeline image]\nsteps = plain\n"
 
@@ -21,11 +19,6 @@ def sim_statuses(lab):
     return sorted(p["status"] for p in lab.sim.predictions())
 
 
-def kill(daemon):
-    daemon.signal(signal.SIGKILL)
-    daemon.wait()
-
-
 def may_give_up(lab, job):
     """As if the time in which the request may still arrive were over."""
     lab.query("UPDATE meshify.predictions SET give_up_after = now() WHERE job_id = %s AND state = 'intended'", job)
@@ -35,8 +28,8 @@ def lost_and_late(lab, job, name, do):
     """A job whose purchase was made and is in no listing; its worker has died looking for it."""
     lab.sim.fault("create", {**do, "late_list_ms": 600000}, match=name)
     first = lab.daemon(f"first-{name}", **SHORT)
-    first.wait_line("the answer to a purchase is lost", 60)
-    kill(first)
+    first.wait_event("JOB_UNSURE", seconds=60)
+    first.kill()
     may_give_up(lab, job)
 
 
@@ -50,9 +43,9 @@ def given_up_then_found():
     second = lab.daemon("second", **SHORT)
     wait_for(lambda: purchases(lab, job) == [("given_up",), ("bought",)], 60, "a second purchase")
     is_(len(lab.sim.predictions()), 2, "given up after two looks, and bought again")
-    kill(second)
+    second.kill()
     lab.sim.config(list_all=True)
-    lab.daemon("third", **SHORT).wait_line("is surplus", 90)
+    lab.daemon("third", **SHORT).wait_event("JOB_SURPLUS", seconds=90)
     wait_for(lambda: "canceled" in sim_statuses(lab), 30, "its cancel")
     wait_for(lambda: purchases(lab, job, "state, status, finished_at IS NOT NULL")[0] == ("surplus", "canceled", True), 20, "the row")
     is_(sim_statuses(lab), ["canceled", "processing"], "the one in use goes on")
@@ -72,8 +65,8 @@ def made_of_what_is_gone():
     lab.sim.fault("create", {"lose_answer": True, "late_list_ms": 600000}, match="/v1/predictions", count=1)
     job, _ = lab.insert_job("a long look")
     first = lab.daemon("first", **SHORT)
-    first.wait_line("the answer to a purchase is lost", 60)
-    kill(first)
+    first.wait_event("JOB_UNSURE", seconds=60)
+    first.kill()
     lab.query("UPDATE meshify.predictions SET finished_at = now() - interval '61 min' WHERE job_id = %s AND step = 'paint'", job)
     may_give_up(lab, job)
     lab.daemon("second", **SHORT)
@@ -95,13 +88,13 @@ def left_behind_by_a_cancel():
     second = lab.daemon("second", **SHORT)
     lab.wait_status(job, "canceled", seconds=60)
     is_((purchases(lab, job), sim_statuses(lab)), ([("intended",)], ["processing"]), "it ends, and nobody knows of the purchase")
-    kill(second)
+    second.kill()
     lab.sim.config(list_all=True)
     lab.daemon("third", **SHORT)
     wait_for(lambda: sim_statuses(lab) == ["canceled"], 90, "the cancel of what was bought")
     is_(len(lab.sim.predictions()), 1, "nothing else was bought")
     wait_for(lambda: purchases(lab, job, "state, status") == [("surplus", "canceled")], 20, "the row")
-    is_(lab.value("SELECT sum(credits) FROM meshify.refunds WHERE job_id = %s", job), 25, "the credits are back, once")
+    is_(lab.refunded(job), 25, "the credits are back, once")
     lab.sim.stop()
 
 
@@ -195,7 +188,7 @@ def cancels_that_come_too_late():
         lab.wait_status(job, "canceled", seconds=20)
         wait_for(lambda: purchases(lab, job, "state, status, finished_at IS NOT NULL") == [("ended", "succeeded", True)], 20,
                  f"{name}: the row to tell the truth")
-        is_(lab.value("SELECT sum(credits)::float FROM meshify.refunds WHERE job_id = %s", job), 25, f"{name}: canceled, with a refund")
+        is_(lab.refunded(job), 25, f"{name}: canceled, with a refund")
     is_(lab.sim.objects(), [], "nothing was stored")
     lab.sim.stop()
 
@@ -206,7 +199,7 @@ def held_lanes_are_shown():
     lab.sim.fault("create", {"status": 402}, count=-1)
     daemon = lab.daemon()
     lab.insert_job("no credit", IMAGE)
-    daemon.wait_line("Lane create is held", 30)
+    daemon.wait_event("LANE_HELD", text="Lane create")
     wait_for(lambda: "lane create held, tried again in" in lab.ctl("status").stdout, 20, "status to show the lane")
     (held,) = wait_for(lambda: lab.value("SELECT held FROM meshify.workers"), 60, "the lane to be held still, or again")
     is_((held["lane"], held["reason"]), ("create", "service_credit"), "held: the reason stands in the worker's row")
@@ -214,7 +207,7 @@ def held_lanes_are_shown():
     lab.wait_all_ended(90)
     wait_for(lambda: lab.value("SELECT held FROM meshify.workers") is None, 20, "the row to be open again")
     ok("lane create" not in lab.ctl("status").stdout, "held: and status too")
-    is_(len([line for line in daemon.lines if "Lane create is held" in line]), 1, "held: said once")
+    is_(daemon.told("LANE_HELD"), 1, "held: said once")
     lab.sim.stop()
 
 
@@ -232,10 +225,10 @@ def what_the_database_says():
     superuser.cursor().execute("UPDATE meshify.settings SET value = '1000000' WHERE key = 'price'")
     job, _ = lab.insert_job("dear", IMAGE, cost=1000000)
     lab.wait_status(job, "error")
-    daemon.wait_line(f"level=err .*job {job}: no refund, its 1000000 credits are above refund_max", 20)
+    daemon.wait_event("DB_SAYS", level="err", text=f"{job}: no refund, its 1000000 credits are above refund_max", seconds=20)
     is_(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user), 1000000, "says: it is not given back")
-    daemon.wait_line("level=warning .*The database says: loud", 20)
-    ok(not [line for line in daemon.lines if "quiet" in line or line.startswith(("time=now", "NOTICE", "WARNING", "DETAIL", "CONTEXT"))],
+    daemon.wait_event("DB_SAYS", level="warning", text="loud", seconds=20)
+    ok(not [line for line in daemon.raw if "quiet" in line or line.startswith(("time=now", "NOTICE", "WARNING", "DETAIL", "CONTEXT"))],
        "says: nothing of it comes raw", daemon.log())
     r = lab.ctl("retry", job)
     is_(r.returncode, 0, "says: retry")

@@ -2,11 +2,9 @@
 """A configuration changes under way: what was bought is read by the one that it was bought with, and is not bought again."""
 
 import collections
-import signal
 
-from lab import TRELLIS, Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, TRELLIS, Lab, accounts, is_, main, ok, test, wait_for
 
-IMAGE = "https://images.example/x.png"
 FAST = {"database.lease": "3s", "worker.retry_base": "100ms", "worker.retry_max": "500ms"}
 
 
@@ -22,15 +20,6 @@ def painted(name):
             f"step {name}.input.prompt": "${prompt}", f"step {name}.input.seed": "${seed}", f"step {name}.output": "/0"}
 
 
-def kill(daemon):
-    daemon.signal(signal.SIGKILL)
-    daemon.wait()
-
-
-def bought(lab, n, seconds=60):
-    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") >= n, seconds, f"{n} purchases")
-
-
 @test
 def another_name_or_pointer():
     """Of the last step, while five jobs wait for what was bought with the one before."""
@@ -39,8 +28,8 @@ def another_name_or_pointer():
         lab.sim.config(starting_ms=0, processing_ms=4000)
         first = lab.daemon("first", **mesh("sculpt"))
         jobs = [lab.insert_job(f"{what} {n}", f"{IMAGE}?{n}") for n in range(5)]
-        bought(lab, 5)
-        (kill if what == "another name" else lambda d: d.stop())(first)
+        lab.wait_bought(5)
+        first.kill() if what == "another name" else first.stop()
         lab.sim.config(starting_ms=0, processing_ms=100)
         lab.daemon("second", **after)
         if what == "another name":
@@ -64,11 +53,11 @@ def a_step_that_is_gone():
     lab.sim.config(starting_ms=0, processing_ms=600000)
     first = lab.daemon("first", **painted("paint"))
     job, asset = lab.insert_job("a chair")
-    bought(lab, 1)
+    lab.wait_bought(1)
     lab.sim.fault("create", {"lose_answer": True}, match="a table")
     unknown, other = lab.insert_job("a table")
-    first.wait_line("the answer to a purchase is lost", 60)
-    kill(first)
+    first.wait_event("JOB_UNSURE", seconds=60)
+    first.kill()
     wait_for(lambda: len(lab.sim.predictions()) == 2, 20, "two predictions")
     lab.sim.config(starting_ms=0, processing_ms=100)
     old = {p["id"] for p in lab.sim.predictions()}
@@ -95,15 +84,15 @@ def a_step_that_is_gone_and_a_trigger():
     lab.sim.config(starting_ms=0, processing_ms=600000)
     first = lab.daemon("first", **painted("paint"))
     job, asset = lab.insert_job("a chair")
-    bought(lab, 1)
+    lab.wait_bought(1)
     first.stop()
     lab.query("CREATE FUNCTION public.stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
               "IF OLD.status = 'running' AND NEW.status = 'pending' THEN RAISE 'it stays'; END IF; RETURN NEW; END $$")
     lab.query("CREATE TRIGGER stay BEFORE UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.stay()")
     lab.sim.config(starting_ms=0, processing_ms=100)
     second = lab.daemon("second", **painted("draw"))
-    second.wait_line("can't be closed now, the project's tables refuse it", 60)
-    second.wait_line("was made for step paint, which is not in the configuration, and is cancelled", 30)
+    second.wait_event("JOB_PARKED", seconds=60)
+    second.wait_event("JOB_SURPLUS", job=job, text="paint")
     wait_for(lambda: [p["status"] for p in lab.sim.predictions()] == ["canceled"], 30, "the cancel of what it bought")
     ok(True, "a step that is gone and a trigger: its prediction is cancelled at once")
     lab.query("DROP FUNCTION public.stay() CASCADE")
@@ -127,7 +116,7 @@ def two_at_once():
     for turn in range(6):
         done = lab.count("done")
         wait_for(lambda: lab.count("done") >= min(done + 8, 100), 60, "some more")
-        kill(daemons[turn % 2])
+        daemons[turn % 2].kill()
         names[turn % 2] = "carve" if names[turn % 2] == "sculpt" else "sculpt" # so that it takes up what the other has bought
         daemons[turn % 2] = lab.daemon(f"turn{turn}", **{**mesh(names[turn % 2]), "worker.max_jobs": "20"})
     lab.wait_all_ended(120)
