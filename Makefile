@@ -129,6 +129,8 @@ $(BUILD)/tests/t_task: EXTRA = $(TASK_OBJ)
 $(BUILD)/tests/t_task: $(TASK_OBJ)
 $(BUILD)/tests/t_lease: EXTRA = $(BUILD)/daemon/lease.o $(BUILD)/daemon/timer.o
 $(BUILD)/tests/t_lease: $(BUILD)/daemon/lease.o $(BUILD)/daemon/timer.o
+$(BUILD)/tests/t_listener: EXTRA = $(BUILD)/daemon/listener.o $(BUILD)/daemon/timer.o
+$(BUILD)/tests/t_listener: $(BUILD)/daemon/listener.o $(BUILD)/daemon/timer.o
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
 $(BUILD)/tests/t_clock: $(BUILD)/base/clock.o
 

@@ -19,10 +19,13 @@ static unsigned fake_n_asked;
 static bool fake_up = true;
 static unsigned fake_reconnects, fake_looks;
 static NotReady fake_not_ready;
+static void (*fake_seen)(const DbRequest *request); /* NULL, or looks at each call */
 
 int worker_ask(Worker *w, unsigned flags, DbRequest *request, DbDone done, void *userdata) {
     (void) w;
     assert_true(fake_n_asked < ASKED_MAX);
+    if (fake_seen)
+        fake_seen(request);
     fake_asked[fake_n_asked++] = (Asked){ request->sql, flags, done, userdata };
     db_request_done(request);
     return 0;
