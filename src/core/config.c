@@ -35,9 +35,11 @@ static int take_section(void *userdata, unsigned line, const char *header, bool 
             *ret_wanted = p->src->needs == CONFIG_FOR_DAEMON || strcmp(header, "database") == 0;
             return 0;
         }
+    /* None of the table's: a step or a pipeline, which is a draft until all texts were read. */
     p->section[0] = '\0';
     r = config_drafts_begin(&p->drafts, header, p->source, at);
     *ret_wanted = r == 0 && p->src->needs == CONFIG_FOR_DAEMON;
+    /* A tool does not look into these sections, so their mistakes are not its business. */
     if (r == -EEXIST && p->src->needs == CONFIG_FOR_TOOL)
         return 0;
     if (r == -EEXIST)
@@ -283,8 +285,11 @@ static int set_late_defaults(ConfigParse *p) {
         if (!(c->spool_dir = strndup(cache, strcspn(cache, ":"))))
             return -ENOMEM;
     }
+    /* Without notifications the queue is all there is to go by, so it is polled often, unless a
+     * file says otherwise. */
     if (c->listen == CONFIG_LISTEN_OFF && !p->rows[config_row("database.poll_interval")].at.file)
         c->poll_interval_usec = USEC_PER_SECOND;
+    /* LISTEN goes to the same server by default; only a transaction pooler needs another URL. */
     if (!c->listen_url.text && c->database_url.text &&
         !(c->listen_url.text = strdup(c->database_url.text)))
         return -ENOMEM;
@@ -349,6 +354,8 @@ static int look_closer(ConfigParse *p, ConfigErrors *warnings) {
  * memory ends it at once; everything else is collected. `*ret` is set only where there is not
  * one error. */
 int config_parse(const ConfigSource *src, Config **ret, ConfigErrors *reterr) {
+    /* The built-in pipelines are text like any other, so that a file can replace them section by
+     * section. */
     const ConfigText standard = { "built-in", config_builtin_text, strlen(config_builtin_text) };
     _cleanup_(config_freep) Config *c = calloc(1, sizeof *c);
     ConfigErrors errors = { 0 }, warnings = { 0 };

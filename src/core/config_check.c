@@ -57,6 +57,7 @@ static int check_storage(ConfigParse *p) {
     size_t url = config_row("storage.url"), driver = config_row("storage.driver");
     int r = 0;
 
+    /* The word is known, so that its error can say "not yet" instead of "unknown". */
     if (c->storage_driver == STORAGE_S3)
         return config_row_error(p, driver, config_row_where(p, driver),
                                 "s3 is not supported yet; allowed is supabase or dir");
@@ -99,6 +100,7 @@ static int check_replicate(ConfigParse *p) {
     bool secure = strncmp(c->replicate_url, "https://", 8) == 0;
     int r = 0;
 
+    /* Either of them was refused already: what the pair would mean is not known. */
     if (p->rows[url].bad || p->rows[insecure].bad)
         r = 0;
     else if (secure && c->allow_insecure)

@@ -151,6 +151,7 @@ static bool read_role(const char *jwt, char *to, size_t room) {
     const char *role = json_text(root, "role");
 
     (void) snprintf(to, room, "%s", role ? role : "");
+    /* The claims of a JWT are no secret, but this one is a key's. */
     explicit_bzero(text, sizeof text);
     return json_is_object(root);
 }

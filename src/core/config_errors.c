@@ -22,6 +22,7 @@ static int add_error(ConfigErrors *e, char *line) {
 
     if (!owned)
         return -ENOMEM;
+    /* Counted all the same: the caller says how many there were. */
     if (++e->n > ERRORS_MAX)
         return 0;
     buf.size = e->text ? strlen(e->text) : 0;

@@ -101,6 +101,8 @@ static bool take_line(Reader *r, const char *s, size_t size, size_t room) {
     if (r->indented && r->refused)
         return false;
     r->refused = true;
+    /* inih would cut the line, and read the rest as a line of its own: another key, with half of
+     * a value. */
     if (size + 3 > room)
         bad(r, "the line is too long; at most 16381 bytes");
     else if (!str_is_utf8(s, size))

@@ -373,6 +373,8 @@ static int build_pipeline(const ConfigDrafts *d, const ConfigDraft *of, const St
 /* Steps first, then pipelines, which copy the steps they name: two pipelines may share one. */
 int config_drafts_build(const ConfigDrafts *d, ConfigErrors *e, Pipeline **ret_text,
                         Pipeline **ret_image) {
+    /* One for each draft, by its index; calloc(0) may answer NULL, which would look like no
+     * memory. */
     Step *steps = calloc(d->n + 1, sizeof *steps);
     int r = steps ? 0 : -ENOMEM;
 

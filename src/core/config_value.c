@@ -279,6 +279,7 @@ static int set_text(const ConfigKey *key, Config *c, const char *text) {
     if (key->kind == CONFIG_HOSTS)
         tidy_list(copy);
     if (!*copy || !is_text(key->kind, copy)) {
+        /* A secret that was refused is a secret. */
         explicit_bzero(copy, strlen(copy));
         free(copy);
         return -EINVAL;

@@ -269,10 +269,12 @@ bool database_url_check(const char *url, char *reterr, size_t room) {
     PQconninfoOption *options;
     bool good;
 
+    /* A shell takes quotation marks away; a unit's EnvironmentFile= and this file do not. */
     if (str_is_quoted(url)) {
         (void) snprintf(reterr, room, "is in quotes; take them off");
         return false;
     }
+    /* Only whether it can be parsed is of use: libpq's message repeats parts of the URL. */
     options = PQconninfoParse(url, NULL);
     good =
         rest ? check_uri(rest, options, reterr, room) : check_conninfo(url, options, reterr, room);

@@ -226,6 +226,7 @@ int glb_feed(Glb *g, const void *bytes, size_t size) {
         return 0;
     if (phase == AT_HEADER && take_header(g) < 0)
         return -EBADMSG;
+    /* The header of 12 or 8 bytes is complete; the next one begins in the same place. */
     g->have = 0;
     return phase == AT_CHUNK ? take_chunk(g) : 0;
 }

@@ -146,6 +146,7 @@ int glb_items_check(GlbItems *g, bool has_bin, uint64_t bin_bytes, uint64_t *ret
     const GlbView *views = g->views.items;
     const GlbAccessor *accessors = g->accessors.items;
 
+    /* Buffers within the BIN chunk, views within buffers, accessors within views. */
     for (size_t i = 0; i < g->buffers.n; i++)
         if (buffers[i].own && (!has_bin || buffers[i].size > bin_bytes))
             return glb_items_fail(g, "buffer %zu reaches beyond the BIN chunk", i);

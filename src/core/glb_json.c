@@ -325,6 +325,7 @@ static int told(void *userdata, JsonScanToken token, const char *text) {
     Place place = j->places[j->depth];
     const Rule *rule = is_array(place) ? find_rule(place, NULL) : j->rule;
 
+    /* A rule holds for the value that follows its key, and for no other. */
     j->rule = NULL;
     if (token == JSON_SCAN_KEY) {
         j->rule = find_rule(place, text);
@@ -339,6 +340,8 @@ static int told(void *userdata, JsonScanToken token, const char *text) {
                               rule->key ? rule->key : "an element");
     if (rule && rule->field == BUFFER_EMPTY)
         j->fields[BUFFER_EMPTY] = 1;
+    /* What is skipped is opened as well, so that its end is told apart from that of what is
+     * around it. */
     if (token == JSON_SCAN_OBJECT || token == JSON_SCAN_ARRAY)
         return open_place(j, rule ? rule->to : IN_SKIPPED);
     if (!rule)
@@ -354,6 +357,7 @@ GlbJson *glb_json_new(void) {
         return NULL;
     json_scan_init(&j->scan, told, j);
     j->places[0] = IN_TOP;
+    /* Fields that belong to the whole document; those of an item are reset at its beginning. */
     j->fields[ASSET_VERSION] = j->fields[ATTRIBUTE] = j->fields[IMAGE_VIEW] = -1;
     return j;
 }

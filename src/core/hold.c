@@ -32,6 +32,7 @@ void hold_begin(Hold *h, const Fault *fault, uint64_t now_usec, double chance) {
 
     h->code = fault->code;
     h->probe_usec = 0;
+    /* Answers to requests that were out already count once, not each. */
     if (!on && h->count < COUNT_MAX)
         h->count++;
     if (!on && wait == 0)

@@ -234,6 +234,7 @@ static int fill_text(const char *at, const TemplateVars *vars, json_t **ret) {
         }
         v = variable_at(at);
     }
+    /* A prompt comes from a user: broken UTF-8 in it can't be sent as JSON. */
     if (r == 0 && buf.size > 0 && !str_is_utf8(buf.text, buf.size))
         r = -EINVAL;
     if (r == 0 && !(*ret = json_stringn_nocheck(buf.text ? buf.text : "", buf.size)))

@@ -19,6 +19,7 @@ bool purchase_succeeded(const Purchase *p) {
     return p->state == PURCHASE_BOUGHT && p->finished && p->usable;
 }
 
+/* An hour by our own clock; the file host's answer has the last word. */
 bool purchase_output_lives(const Purchase *p, uint64_t now_usec) {
     return purchase_succeeded(p) && p->output &&
            now_usec < p->finished_usec + PURCHASE_OUTPUT_LIVES_USEC;

@@ -150,6 +150,7 @@ static int build(Sift *s, JsonScanToken token, const char *text) {
         drop_member(s);
         return 0;
     }
+    /* One more byte than is left, so that a text which is cut by it is known to be too large. */
     s->left -= cost;
     s->scan.whole.max = s->left + 1;
     s->scan.whole.tail = false; /* only the member itself may be cut, not what stands in it */

@@ -2,6 +2,7 @@
  * leads is the grid's in core/job.c. */
 #include "core/verdict.h"
 
+/* Waiting costs nothing, trying again costs one of the attempts, and what is final ends the job. */
 JobEvent fault_event(const Fault *fault) {
     static const JobEvent events[] = {
         [VERDICT_WAIT] = EV_WAIT,

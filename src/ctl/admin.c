@@ -73,6 +73,7 @@ static int on_job(Ctl *c, const char *sql, const Word *words) {
     return say_word(c, c->argv[0], word, words);
 }
 
+/* A job that a worker has is only asked to end: that worker may be buying for it at this moment. */
 int ctl_cancel(Ctl *c) {
     static const Word words[] = {
         { "canceled", 0, "is canceled" },
@@ -86,6 +87,7 @@ int ctl_cancel(Ctl *c) {
                     : on_job(c, "SELECT meshify.cancel($1)", words);
 }
 
+/* The credits are charged again in the same transaction, so that no retry is free. */
 int ctl_retry(Ctl *c) {
     static const Word words[] = {
         { "ok", 0, "is in the queue again" },
@@ -130,6 +132,7 @@ static int set(Ctl *c, const char *key, const char *value) {
     return CTL_REFUSED;
 }
 
+/* Kept in the database, so that it holds for instances that start later, too. */
 int ctl_pause(Ctl *c) {
     return set(c, "paused", "on");
 }
@@ -163,6 +166,8 @@ int ctl_settings(Ctl *c) {
     return 0;
 }
 
+/* By name, since an operator knows instances by the name in the status; several may have the same
+ * one. */
 int ctl_drain(Ctl *c) {
     const char *params[] = { c->argc == 1 ? c->argv[0] : NULL };
     int status = 0;

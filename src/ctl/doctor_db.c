@@ -68,6 +68,8 @@ static void check_server(Doctor *d, PGconn *conn) {
     else
         doctor_say(d, GRADE_OK, "database", NULL, "PostgreSQL %s, database %s as %s",
                    doctor_text(res, 0, 3), PQdb(conn), PQuser(conn));
+    /* Between the two readings of our clock any time of theirs is right: the network's delay is
+     * no difference. */
     if (theirs < before - CLOCK_APART || theirs > after + CLOCK_APART)
         doctor_say(d, GRADE_WARN, "clock", "Let both synchronise their clocks (timedatectl).",
                    "PostgreSQL's clock is %.0f s off ours", theirs - (before + after) / 2);
@@ -166,6 +168,7 @@ static void check_listen(Doctor *d, PGconn *conn) {
     }
     other =
         ctl_login("meshify doctor", c->listen_url.text ? c->listen_url.text : c->database_url.text);
+    /* A channel of this process alone: two doctors must not hear each other. */
     (void) snprintf(listen, sizeof listen, "LISTEN meshify_doctor_%d", (int) getpid());
     (void) snprintf(notify, sizeof notify, "NOTIFY meshify_doctor_%d", (int) getpid());
     if (PQstatus(other) != CONNECTION_OK) {

@@ -67,6 +67,7 @@ static Place find(Outside *o, const char *host) {
         return PLACE_BARE;
     if (resolve_start(o->resolver, host, resolved, &l, &op) < 0)
         return PLACE_NOWHERE;
+    /* The loop turns here alone: nothing else runs in it. */
     while (!l.over && sd_event_run(o->event, LOOKUP_USEC) > 0)
         ;
     if (!l.over)

@@ -54,6 +54,7 @@ int ctl_enqueue(Ctl *c) {
     int status = 0;
     PGresult *res;
 
+    /* Checked before the database is asked, since its errors name columns, not options. */
     if (!c->user || !c->project || (!c->prompt && !c->image))
         return ctl_usage("enqueue needs --user, --project and --prompt or --image");
     if (!str_is_uuid(c->user) || !str_is_uuid(c->project))

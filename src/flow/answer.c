@@ -61,6 +61,7 @@ static int end(HttpSieve *s, HttpReply *reply) {
     int r = a->is_bad ? -EBADMSG : sift_end(&a->sift);
 
     reply->body_size = 0;
+    /* No object came: the reply has no body then, whatever its status. */
     if (r == -EBADMSG || !a->sift.root)
         return 0;
     if (r == 0 && a->sift.root_large)

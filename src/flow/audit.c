@@ -72,6 +72,7 @@ void audit_found(Wanted *w, const char *id) {
         list->n_found++;
         return;
     }
+    /* Half of a pair must not stay: the lists are read side by side. */
     list->purchases.size = purchases;
     list->predictions.size = predictions;
 }

@@ -142,6 +142,7 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     json_t *output = json_object_get(row, "output");
     bool known = false;
 
+    /* A state that is not known is another version's, and means that nothing may be bought. */
     for (size_t i = 0; state && i < sizeof states / sizeof *states; i++)
         if (strcmp(state, states[i]) == 0) {
             p.state = (PurchaseState) i;

@@ -165,6 +165,7 @@ JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
     /* Closed by us already: the answer of the first sending was lost. */
     if (strcmp(answer, "closed") == 0 || complete_is_parked(res))
         return EV_OK;
+    /* A cancel came first, or the mesh's row is gone: what was stored has to be removed. */
     if (is_done &&
         (strcmp(answer, "cancel") == 0 || strcmp(answer, "gone") == 0 || complete_keeps(res)))
         return EV_ELSE;
@@ -200,6 +201,8 @@ HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, do
     h.delay_usec =
         retry_delay_usec(c->retry_base_usec, c->retry_max_usec,
                          h.counted ? j->attempts + info->later : 1 + lost_requests(j), chance);
+    /* A service that asked for a longer wait than our back-off gets it, and a little more by
+     * chance. */
     if (hold_asked_usec(&j->fault) > h.delay_usec)
         h.delay_usec =
             hold_asked_usec(&j->fault) + (uint64_t) (chance * (double) c->retry_base_usec);

@@ -204,6 +204,7 @@ static JobEvent hear_bytes(const HttpReply *reply, Download *d, Fault *reterr) {
         d->reached_bytes = d->size_bytes;
         d->farther = d->resumes++ < DOWNLOAD_RESUMES_MAX;
     }
+    /* Nothing tells whether the rest would be of the same file: it has to come whole. */
     if (!d->validator[0])
         d->size_bytes = 0;
     return EV_WAIT;

@@ -118,6 +118,7 @@ int listing_ask(const Config *c, Listing *l, HttpRequest *ret) {
         return -ENOMEM;
     if ((r = replicate_request(c, "GET", path, ret)) < 0)
         return r;
+    /* This answer is read by a sieve of its own, in place of the usual one. */
     ret->sieve->free(ret->sieve);
     ret->sieve = &l->sieve;
     ret->timeout_usec = TIMEOUT_USEC;

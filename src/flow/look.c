@@ -103,6 +103,8 @@ JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
         fault_set(reterr, FAULT_PURCHASE_UNKNOWN, "given up %u times", job_given_up(j) + 1);
         return EV_FINAL;
     }
+    /* It is given up by the next intent, in the transaction that writes that down: no worker can
+     * see it given up and nothing intended. */
     j->give_up = j->purchase + 1;
     return EV_ELSE;
 }

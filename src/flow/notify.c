@@ -32,6 +32,7 @@ Notify notify_read(const char *channel, const char *payload) {
         return (Notify){ .kind = NOTIFY_WORK };
     if (strcmp(channel, "meshify_control") != 0 || strnlen(payload, PAYLOAD_MAX) == PAYLOAD_MAX)
         return n;
+    /* Anybody who may connect may notify: the payload is data from outside. */
     root = json_parse(payload, strlen(payload));
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         const char *id = json_text(root, kinds[i].name);

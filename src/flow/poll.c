@@ -289,6 +289,8 @@ static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     const char *url = poll_output(a->output, poll_pointer(job_purchase(j), job_step_now(j)),
                                   last ? POLL_WANTS_MESH : POLL_WANTS_IMAGE);
 
+    /* Replicate removes data an hour after the end; the mesh that was billed can't be fetched any
+     * more. */
     if (json_is_true(json_object_get(a->root, "data_removed")) && !url) {
         fault_set(reterr, FAULT_OUTPUT_GONE, "the prediction's data was removed");
         return EV_RETRY;

@@ -158,6 +158,8 @@ static void end_batch(Db *db, DbBatch *batch) {
     db->retry_usec = DB_RETRY_MIN;
     if (!(op->flags & DB_ALONE))
         pace(db, batch->n_ops, error != NULL);
+    /* Which call failed is known, but not whether it would have failed alone; so each goes by
+     * itself. */
     if (error && !(op->flags & DB_ALONE))
         db_replay_alone(db, batch);
     else if (error == batch->at_end &&

@@ -51,6 +51,7 @@ static void check(Db *db) {
     (void) PQsetErrorVerbosity(db->conn, PQERRORS_DEFAULT);
     db->state = DB_CHECKING;
     db->opening = DB_SESSION_OPENING + 1; /* and the zone */
+    /* Another server may have another zone, after a fail-over say. */
     db->session.zone[0] = '\0';
     if (PQsetnonblocking(db->conn, 1) < 0 || PQenterPipelineMode(db->conn) != 1 ||
         db_session_open(db->conn, &db->session) < 0 ||

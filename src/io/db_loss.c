@@ -48,9 +48,12 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
     db->failure = failure;
     db->failures += !was_up;
     plan_timing(db, failure, was_up);
+    /* Before anything is put back: it looks at the batch that was first. */
     db_part_late(db);
     db_disconnect(db);
     db_take_back(db, &lost);
+    /* Half of the wait is chance: many instances lose a server at the same moment, and should not
+     * come back at the same moment. */
     if (retry_usec == 0) {
         retry_usec = (uint64_t) ((double) db->retry_usec * (0.5 + clock_chance() / 2));
         db->retry_usec = db->retry_usec * 2 < DB_RETRY_MAX ? db->retry_usec * 2 : DB_RETRY_MAX;

@@ -1,6 +1,7 @@
-/* Looks names up in threads, by getaddrinfo(): there /etc/hosts, DNS and all else that nsswitch.conf names
- * count. It can't be interrupted and may take as long as a name server stays silent. So the threads that one
- * name can hold are few, and a name that hangs keeps no other waiting. */
+/* Looks names up in threads, by getaddrinfo(), so that /etc/hosts, DNS and all else that
+ * nsswitch.conf names are used. It can't be interrupted, and may take as long as a name server
+ * stays silent: so one name can hold few threads only, and a name that hangs keeps no other
+ * waiting. Which address is connected to is the caller's to decide. */
 #include <errno.h>
 #include <netdb.h>
 #include <stdbool.h>
@@ -60,6 +61,7 @@ struct Resolver {
 
 /* --- what is remembered -------------------------------------------------------------------- */
 
+/* The list has 256 names at most, and the ones in use stand first. */
 static Name *name_find(const Resolver *r, const char *text) {
     Name *n;
 
@@ -80,6 +82,8 @@ static bool is_idle(const Name *n) {
     return !n->answering && LIST_EMPTY(&n->waits) && LIST_EMPTY(&n->lookups);
 }
 
+/* Forgets names that nobody waits for when there are too many; a name in use is never forgotten,
+ * even if the list grows. */
 static Name *name_get(Resolver *r, const char *text) {
     Name *n = name_find(r, text), *last = TAILQ_LAST(&r->names, NameHead);
 
@@ -135,6 +139,7 @@ static void lookup_free(Lookup *l) {
     free(l);
 }
 
+/* In a thread: nothing of the loop's is touched. */
 static void look_up(void *arg) {
     Lookup *l = arg;
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }; /* else each comes three times */
@@ -143,6 +148,7 @@ static void look_up(void *arg) {
     l->why = errno;
 }
 
+/* As texts: callers hand them to libcurl and libpq. */
 static void take_addresses(Name *n, const Lookup *l) {
     n->n = 0;
     n->found_usec = clock_now_usec();
@@ -152,7 +158,8 @@ static void take_addresses(Name *n, const Lookup *l) {
             n->n++;
 }
 
-/* Those who ask again from within their answer get another one. */
+/* Answers all who wait for this name. Those who ask again from within their answer wait for the
+ * next one. */
 static void answer(Name *n, const char *error) {
     const char *addresses[RESOLVE_MAX];
     Waits waits = LIST_HEAD_INITIALIZER(waits);
@@ -175,6 +182,7 @@ static void answer(Name *n, const char *error) {
     n->answering = false;
 }
 
+/* On the loop again. Without a name nobody waits any more. */
 static void looked_up(void *arg) {
     Lookup *l = arg;
     Name *n = l->name;
@@ -220,6 +228,8 @@ static int lookup_start(Resolver *r, Name *n) {
     return 0;
 }
 
+/* A lookup that runs already is shared, unless it seems to hang; then another one may be begun
+ * beside it. */
 int resolve_start(Resolver *r, const char *name, ResolveDone done, void *userdata, Resolve **ret) {
     _cleanup_free_ Resolve *w = malloc(sizeof *w);
     Name *n = w ? name_get(r, name) : NULL;
@@ -267,6 +277,7 @@ int resolver_new(Resolver **ret, sd_event *event) {
     return 0;
 }
 
+/* Lookups under way end in their threads, and find that nobody waits. */
 Resolver *resolver_free(Resolver *r) {
     Name *n;
 
