@@ -4,10 +4,9 @@ was made for another, and what was paid and has no row of its own is written dow
 
 import signal
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.postgres import SUPERUSER
 
-IMAGE = "https://images.example/x.png"
 LONG = {"database.lease": "6s", "replicate.create_timeout": "20s"}
 
 
@@ -111,7 +110,7 @@ def what_runs_when_it_comes():
     fail_over(lab, standby)
     is_((lab.value("SELECT count(*) FROM meshify.predictions WHERE state <> 'surplus'"), lab.count("pending")), (1, 5), "five purchases and their claims are lost with their primary")
     wait_for(lambda: [p["status"] for p in of(lab, "lost")] == ["canceled"] * 5, 60, "the cancel of what runs for nobody")
-    ok(daemon.said("is in no row any more after a fail-over") == 5, "what was paid and is in no row is cancelled, which is said", daemon.log())
+    ok(daemon.told("JOB_SURPLUS") == 5, "what was paid and is in no row is cancelled, which is said", daemon.log())
     is_(sorted(lab.query("SELECT job_id::text, state, purchase FROM meshify.predictions WHERE state = 'surplus'")),
         sorted((j, "surplus", None) for j in lost), "and written down")
     lab.wait_status(known, "done", "error", seconds=60)
@@ -159,7 +158,7 @@ def it_is_told_until_it_is_heard():
     lab = Lab(bouncer="")
     lab.sim.config(starting_ms=0, processing_ms=600000)
     standby, daemon, jobs = about_to_be_lost(lab, ("held", "refused", "good"))
-    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL") == 3, 60, "all three to be written down")
+    lab.wait_bought(3)
     daemon.signal(signal.SIGSTOP)
     fail_over(lab, standby)
     is_([purchases(lab, j) for j in jobs.values()], [[("intended", None, False, False)]] * 3, "the ids of three purchases are lost with their primary")
@@ -179,7 +178,7 @@ def it_is_told_until_it_is_heard():
     standby.execute("DROP FUNCTION public.refuse() CASCADE", SUPERUSER, "meshify")
     wait_for(lambda: purchases(lab, jobs["refused"]) == known("refused"), 30, "the row that was refused")
     ok(True, "so is one that was refused")
-    is_((daemon.said("does not take what was bought"), daemon.said("The lease is lost")), (1, 0), "which is said once")
+    is_((daemon.told("DB_REFUSED"), daemon.told("LEASE_LOST")), (1, 0), "which is said once")
     is_(len(lab.sim.predictions()), 3, "nothing is bought twice")
     lab.sim.stop()
 
@@ -217,7 +216,7 @@ def what_is_looked_for_goes_on_being():
     lab.sim.config(starting_ms=0, processing_ms=600000)
     lab.sim.fault("create", {"lose_answer": True, "late_list_ms": 600000}, match="lost", count=1)
     standby, daemon, jobs = about_to_be_lost(lab, (), ("lost",))
-    daemon.wait_line("the answer to a purchase is lost", 60)
+    daemon.wait_event("JOB_UNSURE", seconds=60)
     daemon.signal(signal.SIGSTOP)
     fail_over(lab, standby)
     is_((purchases(lab, jobs["lost"]), lab.job(jobs["lost"])["status"]), ([], "pending"), "the intent and the claim are lost with their primary")
