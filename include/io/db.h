@@ -14,6 +14,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/db_failure.h"
+#include "base/db_message.h"
 #include "io/resolve.h"
 
 typedef struct Db Db;
@@ -63,10 +64,10 @@ void db_go(Db *db);
 /* Drops the connection and connects anew. */
 void db_reconnect(Db *db, const char *why);
 
-/* Queues a call with `n` text parameters (copied; NULL is SQL's NULL). Returns 0 or -ENOMEM. `ret`
+/* Queues a call. Its parameters are copied; the request stays the caller's. Returns 0 or -ENOMEM. `ret`
  * may be NULL for a call that nobody cancels. */
-int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
-            void *userdata, DbOp **ret);
+int db_call(Db *db, unsigned flags, const DbRequest *request, DbDone done, void *userdata,
+            DbOp **ret);
 
 /* The answer is not wanted any more; the call itself may still be carried out. Takes NULL. */
 DbOp *db_op_cancel(DbOp *op);

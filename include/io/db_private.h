@@ -20,14 +20,11 @@ typedef enum DbState {
 typedef TAILQ_HEAD(DbOps, DbOp) DbOps;
 
 #define DB_RETRY_MIN (50 * USEC_PER_MSEC) /* before the first try again, and doubled each time */
-#define DB_PARAMS_MAX 12
 
 struct DbOp {
     Db *db;
     unsigned flags;
-    const char *sql; /* static */
-    char *params[DB_PARAMS_MAX];
-    int n_params;
+    DbRequest request;
     DbDone done; /* NULL: cancelled */
     void *userdata;
     bool on_wire;

@@ -90,8 +90,8 @@ static void send_call(Finishing *f, const DbRequest *r) {
     Worker *w = f->worker;
     bool waits = f->is_starving && lockline_enter(w->line, f);
 
-    if (db_call(waits ? lockline_db(w->line) : w->db, DB_ONCE | (waits ? DB_WAIT : DB_ALONE),
-                r->sql, (const char *const *) r->params, r->n_params, finished, f, NULL) < 0)
+    if (db_call(waits ? lockline_db(w->line) : w->db, DB_ONCE | (waits ? DB_WAIT : DB_ALONE), r,
+                finished, f, NULL) < 0)
         lockline_leave(w->line, f);
 }
 

@@ -152,8 +152,10 @@ static void on_up(void *userdata) {
     Listener *l = userdata;
 
     db_go(l->db);
-    (void) db_call(l->db, DB_ONCE, "LISTEN meshify_jobs", NULL, 0, subscribed, l, NULL);
-    (void) db_call(l->db, DB_ONCE, "LISTEN meshify_control", NULL, 0, subscribed, l, NULL);
+    (void) db_call(l->db, DB_ONCE, &(DbRequest){ .sql = "LISTEN meshify_jobs" }, subscribed, l,
+                   NULL);
+    (void) db_call(l->db, DB_ONCE, &(DbRequest){ .sql = "LISTEN meshify_control" }, subscribed, l,
+                   NULL);
 }
 
 /* As for the working connection, but it may have a URL of its own. What our own proof has ended is nobody's mistake

@@ -354,8 +354,7 @@ unsigned task_db_flags(const Task *t) {
 int task_send_db(Task *t, unsigned flags, DbRequest *request, TaskHeardDb heard) {
     Worker *w = t->worker;
     DbOp *op;
-    int r = db_call(flags & DB_WAIT ? lockline_db(w->line) : w->db, flags, request->sql,
-                    (const char *const *) request->params, request->n_params, on_db, t, &op);
+    int r = db_call(flags & DB_WAIT ? lockline_db(w->line) : w->db, flags, request, on_db, t, &op);
 
     t->sent_usec = clock_now_usec();
     db_request_done(request);

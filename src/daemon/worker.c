@@ -68,8 +68,7 @@ void worker_hold_for(Worker *w, LaneName name, const Fault *fault) {
 /* --- calls --------------------------------------------------------------------------------- */
 
 int worker_ask(Worker *w, unsigned flags, DbRequest *request, DbDone done, void *userdata) {
-    int r = db_call(w->db, flags, request->sql, (const char *const *) request->params,
-                    request->n_params, done, userdata, NULL);
+    int r = db_call(w->db, flags, request, done, userdata, NULL);
 
     db_request_done(request);
     return r;

@@ -60,8 +60,8 @@ static int send_batch(Db *db) {
         op->on_wire = true;
         if (n++ == 0 && open_transaction(db, op->flags) < 0)
             goto broken;
-        if (PQsendQueryParams(db->conn, op->sql, op->n_params, NULL,
-                              (const char *const *) op->params, NULL, NULL, 0) != 1)
+        if (PQsendQueryParams(db->conn, op->request.sql, op->request.n_params, NULL,
+                              (const char *const *) op->request.params, NULL, NULL, 0) != 1)
             goto broken;
         if (op->flags & DB_ALONE)
             break;

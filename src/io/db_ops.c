@@ -13,8 +13,7 @@
 
 DbOp *db_op_free(DbOp *op) {
     op->db->n_pending--;
-    for (int i = 0; i < op->n_params; i++)
-        free(op->params[i]);
+    db_request_done(&op->request);
     PQclear(op->res);
     free(op);
     return NULL;
@@ -52,18 +51,20 @@ DbOp *db_next_op(Db *db, unsigned n) {
 }
 
 /* Calls that may wait or read much travel alone: in a batch the others would wait with them. */
-int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
-            void *userdata, DbOp **ret) {
-    DbOp *op = n <= DB_PARAMS_MAX ? calloc(1, sizeof *op) : NULL;
+int db_call(Db *db, unsigned flags, const DbRequest *request, DbDone done, void *userdata,
+            DbOp **ret) {
+    DbOp *op = calloc(1, sizeof *op);
 
     if (!op)
         return -ENOMEM;
     if (flags & (DB_WAIT | DB_SLOW))
         flags |= DB_ALONE;
-    *op = (DbOp){ .db = db, .flags = flags, .sql = sql, .done = done, .userdata = userdata };
+    *op = (DbOp){
+        .db = db, .flags = flags, .request.sql = request->sql, .done = done, .userdata = userdata
+    };
     db->n_pending++;
-    for (; op->n_params < n; op->n_params++)
-        if (params[op->n_params] && !(op->params[op->n_params] = strdup(params[op->n_params]))) {
+    for (int i = 0; i < request->n_params; i++)
+        if (db_request_add(&op->request, request->params[i]) < 0) {
             db_op_free(op);
             return -ENOMEM;
         }

@@ -34,15 +34,13 @@ void db_go(Db *db) {
     assert_ptr_equal(db, &connection);
 }
 
-int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
-            void *userdata, DbOp **ret) {
-    DbRequest request = { .sql = sql };
+int db_call(Db *db, unsigned flags, const DbRequest *request, DbDone done, void *userdata,
+            DbOp **ret) {
+    DbRequest copy = { .sql = request->sql };
 
-    (void) params;
-    (void) n;
     (void) ret;
     assert_ptr_equal(db, &connection);
-    return worker_ask(NULL, flags, &request, done, userdata);
+    return worker_ask(NULL, flags, &copy, done, userdata);
 }
 
 DbFailure db_failure(const Db *db) {

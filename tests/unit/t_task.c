@@ -33,13 +33,11 @@ HttpOp *http_op_cancel(HttpOp *op) {
     return NULL;
 }
 
-int db_call(Db *db, unsigned flags, const char *sql, const char *const *params, int n, DbDone done,
-            void *userdata, DbOp **ret) {
+int db_call(Db *db, unsigned flags, const DbRequest *request, DbDone done, void *userdata,
+            DbOp **ret) {
     (void) db;
     (void) flags;
-    (void) sql;
-    (void) params;
-    (void) n;
+    (void) request;
     edge.db = done;
     edge.userdata = userdata;
     edge.sent++;
