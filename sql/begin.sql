@@ -11,9 +11,10 @@ BEGIN
         RAISE EXCEPTION 'this database lacks public.jobs, mesh_assets, profiles or projects'
             USING HINT = 'Is it the database of a Meshify project?';
     END IF;
+    IF to_regnamespace('meshify') IS NULL THEN -- not IF NOT EXISTS, which needs the privilege to make one all the same
+        CREATE SCHEMA meshify;
+    END IF;
 END $$;
-
-CREATE SCHEMA IF NOT EXISTS meshify;
 
 -- Which files of sql/ this database has: each migration that was applied, and each file of functions as it is there.
 CREATE TABLE IF NOT EXISTS meshify.schema_files (

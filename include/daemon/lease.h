@@ -6,10 +6,11 @@
 typedef struct Lease Lease;
 
 typedef struct LeaseNews {
-    unsigned workers;     /* that are alive, us included */
-    unsigned running_all; /* jobs of all of them */
-    bool is_paused;       /* claims are, everywhere */
-    bool to_drain;        /* an operator wants this instance to stop */
+    unsigned workers;         /* that are alive, us included */
+    unsigned running_all;     /* jobs of all of them */
+    bool is_paused;           /* claims are, everywhere */
+    bool to_drain;            /* an operator wants this instance to stop */
+    unsigned compatible_from; /* the schema is for programs from this version on; 0: not known */
 } LeaseNews;
 
 typedef struct LeaseEvents {

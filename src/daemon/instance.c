@@ -77,11 +77,13 @@ static void share_limits(Instance *i) {
     bucket_set(&w->lanes[LANE_REQUEST].bucket, c->request_rate, share, now);
 }
 
-static void asked_to_stop(Instance *i) {
+static const char operator_asks[] = "An operator asks us to stop";
+
+static void asked_to_stop(Instance *i, const char *why) {
     if (i->stop_asked || i->worker->draining)
         return;
     i->stop_asked = true;
-    log_line(LOG_NOTICE, STOPPING, "An operator asks us to stop");
+    log_line(LOG_NOTICE, STOPPING, "%s", why);
     (void) kill(getpid(), SIGTERM); /* there is one way to stop */
 }
 
@@ -130,7 +132,9 @@ static void on_heartbeat(void *userdata, const LeaseNews *news) {
         claims_compare(i->claims);
     listener_ask(i->listener); /* our jobs' rows may be locked: the heartbeat did not read them */
     if (news->to_drain)
-        asked_to_stop(i);
+        asked_to_stop(i, operator_asks);
+    if (news->compatible_from > SCHEMA_VERSION) /* to go on would be to work by rules of before */
+        asked_to_stop(i, "The schema is made for newer programs: stopping; upgrade meshifyd");
     claims_plan(i->claims); /* a claim that came due while the lease was in doubt was not made */
     worker_changed(w);
 }
@@ -178,7 +182,7 @@ static void on_news(void *userdata, const ListenerNews *news) {
     take_cancels(i->worker, news->cancels);
     claims_compare_held(i->claims, news->held);
     if (news->to_drain)
-        asked_to_stop(i);
+        asked_to_stop(i, operator_asks);
 }
 
 static int by_id(const void *a, const void *b) {

@@ -215,12 +215,13 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     news.running_all = (unsigned) number(res, 2);
     news.is_paused = value(res, 3)[0] == 't';
     news.to_drain = value(res, 4)[0] == 't';
+    news.compatible_from = (unsigned) number(res, 6);
     l->events->heartbeat(l->userdata, &news);
 }
 
 static void beat(Lease *l) {
-    DbRequest request = { .sql = "SELECT answer, workers, running_all, paused, to_drain, epoch "
-                                 "FROM meshify.beat($1, $2, $3, $4, $5)" };
+    DbRequest request = { .sql = "SELECT answer, workers, running_all, paused, to_drain, epoch, "
+                                 "compatible_from FROM meshify.heartbeat($1, $2, $3, $4, $5)" };
 
     Worker *w = l->worker;
 

@@ -16,7 +16,7 @@
 /* --- of a job ------------------------------------------------------------------------------ */
 
 void notes_forgive(Task *t) {
-    DbRequest request = { .sql = "SELECT meshify.further($1, $2)" };
+    DbRequest request = { .sql = "SELECT meshify.reset_crashes($1, $2)" };
 
     if (t->job->crashes == 0)
         return;
