@@ -8,10 +8,9 @@ import urllib.error
 import urllib.request
 import uuid
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.postgres import SUPERUSER
 
-IMAGE = "https://images.example/x.png"
 SHORT = {"database.lease": "3s"}
 BUCKET = "user_assets"
 
@@ -134,7 +133,7 @@ def the_store_is_down():
     good = good_job(lab, "while the store refuses")
     hours_pass(lab)
     second = lab.daemon("second", **SHORT)
-    second.wait_line(r"The object \S+, which no row names, can't be removed: .*503", 90)
+    second.wait_event("ORPHAN", level="warning", text="503", seconds=90)
     is_(len(paths(lab, asset)), 1, "as long as the store refuses, it is there")
     lab.sim.control("DELETE", "faults")
     hours_pass(lab)
@@ -235,7 +234,7 @@ def temporary_files():
     wait_for(lambda: not any(os.path.exists(p) for p in ours), 90, "their removal")
     is_([os.path.exists(p) for p in others], [True] * len(others), "what is young, or not ours, stays")
     ok(os.path.exists(os.path.join(store, lab.asset(asset)["output_path"])), "so does the mesh of a job")
-    daemon.wait_line("Removed 2 temporary files", 30)
+    daemon.wait_event("ORPHAN", text="2 temporary files")
     # An object that no row names goes, too.
     path = os.path.join(store, lab.asset(asset)["output_path"])
     lab.query("INSERT INTO meshify.orphans (name, place, job_id, since, grace) SELECT 'x/' || p.object_name, p.object_place, p.job_id, now() - interval '1 day', '1 h' "
