@@ -64,6 +64,7 @@ static unsigned jobs_in_flight(const Daemon *d) {
     return instance_worker(d->instance)->n_tasks;
 }
 
+/* Run after each event: the last job, or the last call, may just have ended. */
 static int on_idle(sd_event_source *source, void *userdata) {
     Daemon *d = userdata;
     const Db *db = instance_worker(d->instance)->db;
@@ -79,6 +80,7 @@ static int on_idle(sd_event_source *source, void *userdata) {
     return 0;
 }
 
+/* First what holds jobs is let go, then the daemon leaves, before systemd would kill it. */
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     Daemon *d = userdata;
 
@@ -96,6 +98,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
+/* The first drains; an operator who has no time sends another. */
 static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
     Daemon *d = userdata;
 
@@ -128,6 +131,7 @@ static int on_usr1(sd_event_source *source, const struct signalfd_siginfo *si, v
     return 0;
 }
 
+/* Answered, so that nobody takes silence for a reload. */
 static int on_hup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
     (void) source;
     (void) si;
@@ -159,6 +163,7 @@ static int listen_to_signals(Daemon *d) {
     return sd_event_add_signal(d->event, NULL, SIGHUP, on_hup, d);
 }
 
+/* What an operator should know is said before the first job is taken. */
 static int turn_loop(Daemon *d) {
     const Metrics *m = &instance_worker(d->instance)->metrics;
     int r;
@@ -307,6 +312,7 @@ static int read_config(const Arguments *args, const sigset_t *signals, Config **
     return r;
 }
 
+/* Descriptors first, and the libraries before anything that allocates through them. */
 int main(int argc, char **argv) {
     Arguments args = { 0 };
     Config *config = NULL;

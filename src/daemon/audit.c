@@ -58,6 +58,7 @@ static bool ask_rows(Audit *a, const char *sql, int max, DbDone done) {
 }
 
 /* True when there is an answer to work with; otherwise this audit is over. */
+/* A lost connection is no news: it is said elsewhere, and the next minute brings another audit. */
 static bool answered(Audit *a, DbEnd end, const PGresult *res) {
     if (end == DB_OK)
         return true;
@@ -89,6 +90,7 @@ static void over(Audit *a, const HttpReply *reply) {
     next(a);
 }
 
+/* A prediction that was over before its cancel is told by its own page, not by the refusal. */
 static void read_again(void *userdata, HttpReply *reply) {
     Audit *a = userdata;
 
@@ -97,6 +99,8 @@ static void read_again(void *userdata, HttpReply *reply) {
     over(a, reply);
 }
 
+/* A refusal that concerns the whole account ends this audit; one of a single prediction does
+ * not. */
 static void cancelled(void *userdata, HttpReply *reply) {
     Audit *a = userdata;
     HttpRequest request;
@@ -122,6 +126,7 @@ static void cancelled(void *userdata, HttpReply *reply) {
         ended(a);
 }
 
+/* One at a time: what runs for nobody is rare, and jobs go first. */
 static void next(Audit *a) {
     HttpRequest request;
 
@@ -131,6 +136,7 @@ static void next(Audit *a) {
         ended(a);
 }
 
+/* An id that could not be ours is left out: it would go into a URL. */
 static void running(void *userdata, DbEnd end, const PGresult *res) {
     Audit *a = userdata;
 
@@ -186,6 +192,7 @@ static void listed(void *userdata, const Fault *fault) {
         cancel_running(a);
 }
 
+/* Nothing to look for is the usual answer; then no listing is read. */
 static void lost(void *userdata, DbEnd end, const PGresult *res) {
     Audit *a = userdata;
 
@@ -199,6 +206,7 @@ static void lost(void *userdata, DbEnd end, const PGresult *res) {
         ended(a);
 }
 
+/* While the lane of requests is held, all of this would be in vain. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Audit *a = userdata;
     const Worker *w = a->worker;

@@ -35,6 +35,7 @@ struct Claims {
     sd_event_source *timer;
 };
 
+/* Also a job that is being closed takes a slot, until the database has answered. */
 static unsigned free_slots(const Worker *w) {
     return w->n_tasks < w->config->max_jobs ? w->config->max_jobs - w->n_tasks : 0;
 }
@@ -57,6 +58,7 @@ static void take_row(void *userdata, const PGresult *res, int row) {
 
 /* --- claiming ------------------------------------------------------------------------------ */
 
+/* Cheap enough to be called whenever something changed: it only sets a timer. */
 void claims_plan(Claims *c) {
     const Worker *w = c->worker;
     uint64_t now = clock_now_usec();
@@ -69,6 +71,7 @@ void claims_plan(Claims *c) {
         timer_start(c->timer, when > now ? when - now : 0);
 }
 
+/* The first of several wake-ups counts: the claim must not be put off by more of them. */
 void claims_wake(Claims *c) {
     if (!c->plan.woken) {
         c->plan.woken = true;
@@ -139,7 +142,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     if (w->draining || c->plan.claiming || n == 0 || !worker_is_trusted(w) || !db_is_up(w->db))
         return 0;
+    /* Jobs that have nothing to buy, or to cancel, can go on while buying is held. */
     c->only_bought = lane_is_held(&w->lanes[LANE_CREATE]);
+    /* Sent once: a claim whose answer is lost may have been made, and the comparison brings its
+     * jobs. */
     if (claim_ask(w->config, w->id, n < CLAIM_MAX ? n : CLAIM_MAX, c->only_bought, &request) == 0 &&
         worker_ask(w, DB_ALONE | DB_ONCE, &request, claimed, c) == 0) {
         c->plan.claiming = true;
@@ -197,6 +203,7 @@ static void compared(void *userdata, DbEnd end, const PGresult *res) {
     taking_start(&c->compared_rows, w->event, res, &events, c);
 }
 
+/* First in line, and alone: other calls are held until it is answered. */
 void claims_compare(Claims *c) {
     Worker *w = c->worker;
     _cleanup_free_ Job **known = calloc(w->n_tasks + 1, sizeof *known);
@@ -213,6 +220,7 @@ void claims_compare(Claims *c) {
         worker_ask(w, DB_SLOW | DB_ALONE | DB_ONCE | DB_FIRST, &request, compared, c) == 0;
 }
 
+/* Rows of a claim that are still being taken up are ours, and not yet counted by us. */
 void claims_compare_held(Claims *c, unsigned held) {
     if (held != c->worker->n_tasks && !taking_is_under_way(&c->claimed_rows))
         claims_compare(c);

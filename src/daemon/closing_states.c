@@ -75,6 +75,7 @@ static void count_end(Task *t) {
     metrics_finished(&w->metrics, j, j->at.state);
 }
 
+/* The database keeps what the closing needs; finishing.c, of whichever worker, tries it again. */
 static JobEvent parked(Task *t) {
     log_job(LOG_NOTICE, JOB_PARKED, t->job,
             "Job %s can't be closed now, the project's tables refuse it: it is tried again "
@@ -85,6 +86,7 @@ static JobEvent parked(Task *t) {
     return EV_OK;
 }
 
+/* An answer that is not understood is no success: the job goes the way of a refusal. */
 static JobEvent closed(Task *t, DbEnd end, const PGresult *res) {
     Job *j = t->job;
     JobState state = j->at.state;
@@ -125,6 +127,7 @@ static unsigned how_to_send(Task *t) {
     return task_db_flags(t);
 }
 
+/* When it comes due is decided here, once, and told to our own plan as well. */
 static int ask_hand_back(Task *t, DbRequest *ret) {
     uint64_t now = clock_now_usec();
     HandBack how = complete_hand_back(t->worker->config, t->job, now, clock_chance());
@@ -136,6 +139,7 @@ static int ask_hand_back(Task *t, DbRequest *ret) {
     return complete_release_ask(t->worker->id, t->job, &how, ret);
 }
 
+/* Each of these is one transaction that finds the job as we know it, or changes nothing. */
 static int ask_close(Task *t, DbRequest *ret) {
     switch (t->job->at.state) {
     case JOB_COMPLETING:
@@ -153,6 +157,7 @@ static int ask_close(Task *t, DbRequest *ret) {
 
 static JobEvent close_later(Task *t);
 
+/* For want of memory the same in a second; the lane is left meanwhile. */
 static JobEvent close_now(Task *t) {
     DbRequest request;
 
@@ -163,6 +168,7 @@ static JobEvent close_now(Task *t) {
     return EV_NONE;
 }
 
+/* What met a lock is sent again at a bounded rate, however many jobs met it. */
 static JobEvent close_later(Task *t) {
     return task_queue(t, t->job->tries > 0 ? LANE_AGAIN : LANE_CLOSE, close_now);
 }
@@ -179,6 +185,7 @@ static JobEvent rested(Task *t) {
     return EV_OK;
 }
 
+/* What everybody waits for is not counted against the job's time. */
 JobEvent enter_resting(Task *t) {
     uint64_t usec = retry_delay_usec(USEC_PER_SEC, REST_MAX_USEC, t->job->tries, clock_chance());
 
@@ -207,6 +214,8 @@ static const char *terminal_status(const Task *t, const HttpReply *reply) {
     return replicate_terminal_status(reply, p ? p->prediction_id : NULL);
 }
 
+/* A cancel is answered before it has taken effect: what became of the prediction is read once
+ * more. */
 static JobEvent read_again(Task *t, HttpReply *reply) {
     bool is_gone = reply->end == HTTP_ANSWERED && reply->code == 404;
 
@@ -214,6 +223,8 @@ static JobEvent read_again(Task *t, HttpReply *reply) {
     return let_go(t, is_gone ? "gone" : terminal_status(t, reply));
 }
 
+/* A prediction that can't be cancelled keeps no job from its end: the audit asks again, and
+ * Cancel-After ends it. */
 static JobEvent stopped(Task *t, HttpReply *reply) {
     Fault why = { 0 }; /* not the job's, which ends for a reason of its own */
     JobEvent ev = replicate_cancel_hear(reply, &why);
@@ -258,6 +269,8 @@ static JobEvent dropped(Task *t) {
     return EV_OK;
 }
 
+/* A store that is away keeps no job from its end either: the name is written down for the
+ * sweep. */
 static JobEvent removed(Task *t, HttpReply *reply) {
     Fault why = { 0 }; /* not the job's, which ends for a reason of its own */
     JobEvent ev = store_remove_hear(reply, &why);
@@ -291,6 +304,7 @@ static JobEvent may_remove(Task *t, DbEnd end, const PGresult *res) {
     return dropped(t);
 }
 
+/* First the prediction, which costs money while it runs, then the object. */
 static JobEvent stop(Task *t) {
     const Purchase *p = job_purchase(t->job);
     DbRequest request;
@@ -303,6 +317,7 @@ static JobEvent stop(Task *t) {
     return EV_NONE;
 }
 
+/* A cancel that was not heard is sent again, later each time. */
 JobEvent enter_stopping(Task *t) {
     return t->job->tries > 0 ? task_pause(t, task_short_delay(t), stop) : stop(t);
 }

@@ -1,4 +1,9 @@
-/* Does a database URL make the server prove who it is? */
+/*
+ * Does a database URL make the server prove who it is?
+ *
+ * Asked of libpq, by its own reading of the URL, its environment and its service file; nothing is connected to. What
+ * is said of it goes to whoever reads the configuration's warnings: the daemon, its -t, and the doctor.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -36,6 +41,7 @@ static bool read_address(const char *text, struct in6_addr *ret) {
     return inet_pton(AF_INET6, name, ret) == 1;
 }
 
+/* A server that listens on an address of this machine is reached without leaving it. */
 static bool is_of_interface(const struct in6_addr *address) {
     struct ifaddrs *all = NULL;
     bool found = false;
@@ -54,6 +60,7 @@ static bool is_of_interface(const struct in6_addr *address) {
     return found;
 }
 
+/* The whole of 127.0.0.0/8 loops back. */
 static bool is_our_address(const struct in6_addr *address) {
     return IN6_IS_ADDR_LOOPBACK(address) ||
            (IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] == 127) ||
@@ -70,6 +77,7 @@ static bool is_our_name(const char *name) {
            (n > 10 && strcasecmp(name + n - 10, ".localhost") == 0); /* RFC 6761 */
 }
 
+/* A socket's directory, or none at all, is of this machine by itself. */
 static bool is_local(const char *host, const char *hostaddr) {
     struct in6_addr address;
 
@@ -95,6 +103,7 @@ static PQconninfoOption *effective(const char *url, bool *ret_unknown) {
     return options;
 }
 
+/* "" also where libpq would take a default. */
 static const char *value_of(const PQconninfoOption *options, const char *keyword) {
     for (; options && options->keyword; options++)
         if (strcmp(options->keyword, keyword) == 0)
@@ -237,6 +246,7 @@ static int refuse_of(const char *at, const char *key, const char *url, ConfigErr
         words_of(name));
 }
 
+/* Said before the daemon runs: libpq would refuse the value at each attempt to connect. */
 int database_trust_check(const Config *c, ConfigErrors *errors) {
     int r = refuse_of(c->database_url_at, "url", c->database_url.text, errors);
 
@@ -260,6 +270,7 @@ const char *database_trust_advice(DatabaseTrust trust) {
     return advice[trust];
 }
 
+/* A line that names the key, what is wrong, and what mends it. */
 static int warn_of(const char *at, const char *key, const char *url, ConfigErrors *warnings) {
     char why[500];
     DatabaseTrust trust = database_trust(url, why, sizeof why);

@@ -73,6 +73,8 @@ static JobEvent no_room(Task *t, int error) {
 }
 
 /* All of the file is there: is it what was promised? */
+/* The checksum of the file host is compared, where it promises one; ours is what the job's row
+ * says later. */
 static JobEvent verify(Task *t) {
     Job *j = t->job;
     JobEvent ev = download_verify(&t->download, hash_crc32c(t->hash), &j->fault);
@@ -89,6 +91,7 @@ static JobEvent verify(Task *t) {
     return ev;
 }
 
+/* A part of a file is kept when the rest may still come: the next request asks for the rest. */
 static JobEvent downloaded(Task *t, HttpReply *reply) {
     Job *j = t->job;
     Download *d = &t->download;
@@ -102,12 +105,14 @@ static JobEvent downloaded(Task *t, HttpReply *reply) {
         d->redirect = TAKE(reply->redirect);
         return download(t);
     }
+    /* A file that comes in many parts gets further each time: none of its rests is in vain. */
     if (d->farther)
         j->tries = 0;
     if (ev == EV_OK)
         ev = verify(t);
     if (ev != EV_OK && (ev != EV_WAIT || d->size_bytes == 0))
         t->file = spool_file_free(t->file);
+    /* The next attempt must buy anew, and not fetch the same again. */
     if (ev == EV_RETRY && j->fault.code == FAULT_OUTPUT_GONE) {
         job_purchase(j)->state = PURCHASE_ENDED;
         notes_settle(t, "succeeded", NULL, NULL, j->fault.detail, false);
@@ -115,6 +120,7 @@ static JobEvent downloaded(Task *t, HttpReply *reply) {
     return ev;
 }
 
+/* No file can be made at all: every other job would meet the same. */
 static JobEvent no_file(Task *t, int error) {
     Job *j = t->job;
 
@@ -126,6 +132,7 @@ static JobEvent no_file(Task *t, int error) {
     return EV_WAIT;
 }
 
+/* Each request goes on where the last one ended, if the server still has the same file. */
 static JobEvent download(Task *t) {
     HttpRequest request;
     int r;
@@ -168,6 +175,8 @@ static JobEvent whose_fault(Task *t, JobEvent ev) {
     return EV_RETRY;
 }
 
+/* A mesh of hundreds of megabytes is read in slices, so that the loop turns in between; a cut
+ * or crafted file ends early. */
 static JobEvent slice(Task *t) {
     _cleanup_free_ char *bytes = NULL;
     uint64_t offset = 0;
@@ -192,6 +201,7 @@ static JobEvent slice(Task *t) {
     return ev == EV_WAIT ? task_pause(t, 0, slice) : whose_fault(t, ev);
 }
 
+/* Only the bytes that the check asks for are read, not all of the file. */
 JobEvent enter_validating(Task *t) {
     int r = validate_begin(t->worker->config, t->job->size_bytes, &t->glb);
 
@@ -306,6 +316,7 @@ static JobEvent send_file(Task *t) {
     return EV_NONE;
 }
 
+/* A refusal is not the mesh's fault: another attempt may fare better. */
 static JobEvent named(Task *t, DbEnd end, const PGresult *res) {
     JobEvent ev;
 
@@ -317,6 +328,8 @@ static JobEvent named(Task *t, DbEnd end, const PGresult *res) {
     return ev == EV_FINAL ? EV_RETRY : ev;
 }
 
+/* A name that was written down once in this claim is kept: an upload that is tried again goes
+ * to the same place. */
 static JobEvent store(Task *t) {
     DbRequest request;
 
@@ -328,6 +341,8 @@ static JobEvent store(Task *t) {
     return EV_NONE;
 }
 
+/* Not before the lane lets it: a store that is away holds the lane, and the file waits in the
+ * spool. */
 JobEvent enter_storing(Task *t) {
     return task_queue(t, LANE_STORE, store);
 }

@@ -25,6 +25,7 @@ struct Finishing {
     bool is_starving; /* a closing that was put off never finds its rows free */
 };
 
+/* As the job's own worker would have said it, so that logs and metrics show each end once. */
 static void say(Finishing *f, const char *id, const char *answer, const char *detail) {
     struct {
         LogContext log;
@@ -64,6 +65,7 @@ static void say_refused(const PGresult *res) {
                  : "");
 }
 
+/* A call that waited for a lock and did not get it failed for that alone: the next waits again. */
 static void finished(void *userdata, DbEnd end, const PGresult *res) {
     Finishing *f = userdata;
     LockLine *line = f->worker->line;
@@ -95,6 +97,7 @@ static void send_call(Finishing *f, const DbRequest *r) {
         lockline_leave(w->line, f);
 }
 
+/* Every worker asks; the database gives each job to one of them at a time. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Finishing *f = userdata;
     Worker *w = f->worker;
@@ -118,6 +121,7 @@ void finishing_soon(Finishing *f) {
         timer_start(f->timer, SOON_USEC);
 }
 
+/* The rate of LANE_AGAIN belongs to the same trouble: rows that others lock. */
 int finishing_new(Finishing **ret, Worker *w) {
     Finishing *f = calloc(1, sizeof *f);
     int r;

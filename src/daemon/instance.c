@@ -104,6 +104,8 @@ static void take_cancels(Worker *w, const char *ids) {
 
 /* --- the lease ----------------------------------------------------------------------------- */
 
+/* With a row of our own a wake-up can be proved, and other calls, which are held until our jobs
+ * are compared, have a worker to be checked against. */
 static void on_ready(void *userdata, const LeaseNews *news) {
     Instance *i = userdata;
 
@@ -116,6 +118,8 @@ static void on_ready(void *userdata, const LeaseNews *news) {
     listener_prove(i->listener);
 }
 
+/* A reason not to be ready that the database gave is over when it answers; but while we rejoin,
+ * our jobs are not known to be ours. */
 static void on_heartbeat(void *userdata, const LeaseNews *news) {
     Instance *i = userdata;
     Worker *w = i->worker;
@@ -147,6 +151,8 @@ static bool is_fenced_write(const Task *t) {
                                 s == JOB_FAILING || s == JOB_CANCELLING);
 }
 
+/* The database refuses what is under way, and its answers find no task any more: they are
+ * counted here. */
 static void on_lost(void *userdata) {
     Instance *i = userdata;
     Worker *w = i->worker;
@@ -158,12 +164,15 @@ static void on_lost(void *userdata) {
     tasks_drop(w);
 }
 
+/* What could be begun, or may be there: the next claim shows it. */
 static void on_more_work(void *userdata) {
     claims_wake(((Instance *) userdata)->claims);
 }
 
 /* --- the listener -------------------------------------------------------------------------- */
 
+/* Notifications were missed while they did not arrive, so a claim is due when they do again;
+ * without them polls and heartbeats come more often. */
 static void on_listens(void *userdata) {
     Instance *i = userdata;
 
@@ -176,6 +185,8 @@ static void on_listens(void *userdata) {
     }
 }
 
+/* A cancel comes before the comparison: a job that the database counts as ours may be about to
+ * leave. */
 static void on_news(void *userdata, const ListenerNews *news) {
     Instance *i = userdata;
 
@@ -189,6 +200,7 @@ static int by_id(const void *a, const void *b) {
     return strcmp(a, b);
 }
 
+/* Most ids are of other workers' jobs: notifications go to all. */
 static void on_predictions(void *userdata, const ListenerId *ids, unsigned n) {
     Worker *w = ((Instance *) userdata)->worker;
     Task *t;
@@ -217,6 +229,8 @@ static void end_outage(Instance *i) {
     i->down_since_usec = 0;
 }
 
+/* What a fail-over may have lost is told before anything else is asked: the database answers in
+ * this order. */
 static void on_up(void *userdata) {
     Instance *i = userdata;
 
@@ -277,10 +291,12 @@ static void on_gone(void *userdata, Task *t) {
         claims_plan(i->claims);
 }
 
+/* It may be the next to come due, and we may be the only worker. */
 static void on_requeued(void *userdata, uint64_t due_usec) {
     claims_requeued(((Instance *) userdata)->claims, due_usec);
 }
 
+/* The tick runs only while there are jobs: an idle daemon does not wake up. */
 static void on_changed(void *userdata) {
     Instance *i = userdata;
 
@@ -300,6 +316,8 @@ static bool is_over_time(const Task *t, uint64_t now) {
            t->worker->config->job_timeout_usec + j->idle_usec + waiting;
 }
 
+/* What has no timer of its own: time-outs, tasks that could not begin for want of memory,
+ * progress, and jobs that wait for long. */
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
     Instance *i = userdata;
     Worker *w = i->worker;
@@ -331,6 +349,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* --- stopping ------------------------------------------------------------------------------ */
 
+/* systemd hears first: handing jobs back may take until drain_timeout. */
 void instance_drain(Instance *i) {
     status_stopping(i->status);
     tasks_drain(i->worker);
@@ -341,6 +360,7 @@ void instance_let_go(Instance *i) {
     tasks_let_go(i->worker);
 }
 
+/* A claim under way may bring jobs, and a call that nobody waits for may be a job's end. */
 bool instance_is_idle(const Instance *i) {
     return i->worker->n_tasks == 0 && claims_is_idle(i->claims) && db_pending(i->worker->db) == 0;
 }
@@ -349,6 +369,8 @@ void instance_end(Instance *i) {
     lease_end(i->lease);
 }
 
+/* For an operator (SIGUSR1): enough to see whether something stands still, and what it waits
+ * for. */
 void instance_dump(const Instance *i) {
     const Worker *w = i->worker;
     const Metrics *m = &w->metrics;
@@ -385,6 +407,7 @@ int instance_run(Instance *i) {
     return loop_run(i->worker->event, &i->worker->metrics);
 }
 
+/* The three that the states use hang on the ground, where the states find them. */
 static int make_ground(Instance *i, sd_event *event, const Config *config) {
     static const WorkerEvents events = { .gone = on_gone,
                                          .requeued = on_requeued,
@@ -401,6 +424,8 @@ static int make_ground(Instance *i, sd_event *event, const Config *config) {
     return finishing_new(&i->worker->finishing, i->worker);
 }
 
+/* Each part stands on the ground; of the parts above only claims.c needs another one, the
+ * lease. */
 static int make_parts(Instance *i) {
     static const LeaseEvents lease_events = { .ready = on_ready,
                                               .heartbeat = on_heartbeat,
@@ -440,6 +465,8 @@ int instance_new(Instance **ret, sd_event *event, const Config *config) {
     return 0;
 }
 
+/* Tasks hold operations of the edges, places in lanes and rows of the listing: they go before
+ * all of these. */
 Instance *instance_free(Instance *i) {
     Worker *w;
 

@@ -1,4 +1,8 @@
-/* A lane serves its tickets in order, at its rate and width, while nothing holds it. */
+/*
+ * A lane serves its tickets in order, at its rate and width, while nothing holds it.
+ *
+ * How long a hold lasts is core/hold.c's, the rate core/retry.c's; who has to wait, and who says so, the callers'.
+ */
 #include <string.h>
 
 #include "base/clock.h"
@@ -29,6 +33,8 @@ static void begin(Lane *lane, LaneTicket *ticket) {
         hold_probe(&lane->hold, clock_now_usec());
 }
 
+/* In the order of the line: a ticket that may not go keeps back those behind it, which came
+ * later. */
 static void serve(Lane *lane) {
     LaneTicket *t;
 
@@ -79,6 +85,7 @@ void lane_done(Lane *lane) {
     lane->timer = sd_event_source_disable_unref(lane->timer);
 }
 
+/* The first may go past an empty line only: otherwise who waits would be overtaken for ever. */
 static bool join(Lane *lane, LaneTicket *ticket, void (*go)(void *userdata), void *userdata,
                  bool first) {
     *ticket = (LaneTicket){ .lane = lane, .go = go, .userdata = userdata };
@@ -108,6 +115,7 @@ uint64_t lane_waited_usec(const LaneTicket *ticket) {
     return ticket->waiting ? clock_now_usec() - ticket->waited_from_usec : ticket->waited_usec;
 }
 
+/* A probe that was not answered, well or badly, lets the next in line be one. */
 void lane_leave(LaneTicket *ticket) {
     Lane *lane = ticket->lane;
 
@@ -123,6 +131,7 @@ void lane_leave(LaneTicket *ticket) {
     serve_soon(lane);
 }
 
+/* Said once for each kind of trouble; each new hold of the same kind is longer than the last. */
 void lane_hold(Lane *lane, const Fault *fault) {
     uint64_t now = clock_now_usec();
     bool said = lane->hold.count > 0 && lane->hold.code == fault->code;
@@ -139,6 +148,7 @@ void lane_hold(Lane *lane, const Fault *fault) {
     lane->changed(lane->userdata);
 }
 
+/* An answer that was under way when the hold began ends nothing: the hold has to run out first. */
 void lane_open(Lane *lane) {
     lane->answers++;
     if (lane->hold.count > 0 && !lane_is_held(lane)) {

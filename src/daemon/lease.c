@@ -38,6 +38,7 @@ struct Lease {
     sd_event_source *timer;
 };
 
+/* Where nobody is woken, heartbeats bring cancels, and come as often as polls. */
 static uint64_t every_usec(const Lease *l) {
     return notify_beat_usec(l->worker->config, l->worker->listens);
 }
@@ -56,6 +57,8 @@ void lease_beat_soon(Lease *l) {
 
 /* --- trust --------------------------------------------------------------------------------- */
 
+/* Called by whoever has a clock at hand: what is forbidden does not depend on it, only that it
+ * is said. */
 void lease_check(Lease *l) {
     if (l->is_suspended || !l->worker->registered || worker_is_trusted(l->worker))
         return;
@@ -97,6 +100,8 @@ static int call(Lease *l, unsigned flags, DbRequest *request, DbDone done) {
     return worker_ask(l->worker, flags | DB_ALONE | DB_ONCE | DB_FIRST, request, done, l);
 }
 
+/* Of the first row; "" where it or the column is not there: another version may answer more, or
+ * less. */
 static const char *value(const PGresult *res, int column) {
     return PQntuples(res) > 0 && column < PQnfields(res) && !PQgetisnull(res, 0, column)
                ? PQgetvalue(res, 0, column)
@@ -111,6 +116,8 @@ static uint64_t number(const PGresult *res, int column) {
 
 static void reap(Lease *l, const char *proven);
 
+/* One call takes over a bounded number of jobs, so that its locks are short; a full one is
+ * followed by the next. */
 static void reaped(void *userdata, DbEnd end, const PGresult *res) {
     Lease *l = userdata;
     unsigned dead, taken;
@@ -163,6 +170,7 @@ static void predecessors(void *userdata, DbEnd end, const PGresult *res) {
     strbuf_done(&proven);
 }
 
+/* A worker that crashed and was started again need not wait for its own lease to run out. */
 static void ask_predecessors(Lease *l) {
     DbRequest request = { .sql = "SELECT * FROM meshify.predecessors($1)" };
 
@@ -219,6 +227,8 @@ static void beaten(void *userdata, DbEnd end, const PGresult *res) {
     l->events->heartbeat(l->userdata, &news);
 }
 
+/* A heartbeat that is not answered is followed by no other: the connection is broken off
+ * instead. */
 static void beat(Lease *l) {
     DbRequest request = { .sql = "SELECT answer, workers, running_all, paused, to_drain, epoch, "
                                  "compatible_from FROM meshify.heartbeat($1, $2, $3, $4, $5)" };
@@ -264,6 +274,7 @@ static void enrolled(void *userdata, DbEnd end, const PGresult *res) {
     l->events->ready(l->userdata, &news);
 }
 
+/* A file that can't be read is as good as an empty one: then no predecessor is proved dead. */
 static void read_line(const char *path, char *to, size_t size) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd >= 0 ? read(fd, to, size - 1) : 0;
@@ -356,6 +367,7 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
         enrol(l);
 }
 
+/* Asked on each connection: somebody may have migrated meanwhile, and it may be another server. */
 static void check_schema(Lease *l) {
     DbRequest request = { .sql = "SELECT version, compatible_from FROM meshify.schema_version" };
 
@@ -369,6 +381,7 @@ void lease_connected(Lease *l) {
     check_schema(l);
 }
 
+/* Their answers will not come: these calls are not repeated on the next connection. */
 void lease_disconnected(Lease *l) {
     l->beating = l->reaping = false;
 }
@@ -395,6 +408,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
+/* Without a row of ours no other worker waits for our lease to run out. */
 void lease_end(Lease *l) {
     Worker *w = l->worker;
     DbRequest request = { .sql = "SELECT meshify.unregister($1)" };

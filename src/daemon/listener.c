@@ -52,6 +52,7 @@ static void read_later(Listener *l) {
         timer_start(l->hint_timer, due > now ? due - now : 0);
 }
 
+/* The answer is also the proof that our count of jobs and the database's are the same. */
 static void answered(void *userdata, DbEnd end, const PGresult *res) {
     Listener *l = userdata;
     ListenerNews news;
@@ -100,6 +101,7 @@ static int on_hint_timer(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* Those that are too many are found by polling. */
+/* They are told together: a project's webhook may name hundreds within a second. */
 static void note_prediction(Listener *l, const char *prediction_id) {
     if (l->n_predictions < HINTS_MAX)
         (void) snprintf(l->predictions[l->n_predictions++], sizeof *l->predictions, "%s",
@@ -109,6 +111,7 @@ static void note_prediction(Listener *l, const char *prediction_id) {
 
 /* --- the proof that they arrive ------------------------------------------------------------ */
 
+/* Only now wake-ups replace polling: before, we could miss one and not know it. */
 static void proven(Listener *l) {
     l->waiting = false;
     l->failures = 0;
@@ -121,6 +124,7 @@ static void proven(Listener *l) {
     timer_start(l->timer, PING_EVERY_USEC);
 }
 
+/* Anybody who may connect may notify: nothing is done because of the text alone. */
 static void on_notified(void *userdata, const char *channel, const char *payload) {
     Listener *l = userdata;
     Notify n = notify_read(channel, payload);
@@ -139,6 +143,7 @@ static void on_notified(void *userdata, const char *channel, const char *payload
     }
 }
 
+/* Each of the two asks for a proof; the first whose ping goes out is enough. */
 static void subscribed(void *userdata, DbEnd end, const PGresult *res) {
     Listener *l = userdata;
 

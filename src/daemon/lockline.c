@@ -28,6 +28,7 @@ static void on_up(void *userdata) {
     db_go(l->db);
 }
 
+/* A session that is not needed counts against the server's limit. */
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
     LockLine *l = userdata;
 
@@ -40,6 +41,7 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
+/* Its first caller goes on without it: connecting takes time. */
 static void open_line(LockLine *l) {
     static const DbEvents events = { .up = on_up };
     Worker *w = l->worker;

@@ -39,6 +39,7 @@ struct Looking {
     void *audit_userdata;
 };
 
+/* A look stands in one list at a time, which says how far it is. */
 static void move(Look *look, struct Looks *to) {
     if (look->in)
         TAILQ_REMOVE(look->in, look, link);
@@ -47,6 +48,8 @@ static void move(Look *look, struct Looks *to) {
     look->in = to;
 }
 
+/* The first look after a pause begins at once; those that come within two seconds share the
+ * next pass. */
 static void plan(Looking *l) {
     uint64_t now = clock_now_usec(), due = l->began_usec + APART_USEC;
     uint64_t wait = l->began_usec > 0 && due > now ? due - now : 0;
@@ -58,6 +61,7 @@ static void plan(Looking *l) {
 
 /* --- telling ----------------------------------------------------------------------------------- */
 
+/* In slices: a pass may end for hundreds of jobs, and each of them goes on at once. */
 static int on_teller(sd_event_source *source, void *userdata) {
     Looking *l = userdata;
     uint64_t until = clock_now_usec() + TELL_USEC;
@@ -72,6 +76,7 @@ static int on_teller(sd_event_source *source, void *userdata) {
     return 0;
 }
 
+/* Told later, not from within a page: what it goes on with might join this pass again. */
 static void end_look(Looking *l, Look *look, LookEnd end) {
     look->end = end;
     move(look, &l->ended);
@@ -105,6 +110,7 @@ static void end_audit(Looking *l, const Fault *fault) {
 
 /* --- the pass ---------------------------------------------------------------------------------- */
 
+/* The token of the lane was one page's; the next pass queues for its own. */
 static void end_pass(Looking *l) {
     l->http = http_op_cancel(l->http);
     lane_leave(&l->ticket);
@@ -122,6 +128,7 @@ static bool is_needless(const Looking *l) {
     return TAILQ_EMPTY(&l->members) && !l->audit_is_in;
 }
 
+/* All that take part hear the same reason; what pages showed before is true all the same. */
 static void fail_pass(Looking *l, const Fault *fault) {
     bool with_audit = l->audit_is_in;
 
@@ -153,6 +160,7 @@ static void end_reached(Looking *l, bool is_last) {
 
 static void ask(void *userdata);
 
+/* Each page is one request, and takes its turn among cancels. */
 static void ask_soon(Looking *l) {
     if (lane_enter(&l->worker->lanes[LANE_REQUEST], &l->ticket, ask, l))
         ask(l);
@@ -199,6 +207,7 @@ static void ask(void *userdata) {
         no_memory(l);
 }
 
+/* Called while the page comes: nobody holds all of a page. */
 static int shown(void *userdata, const char *id, const json_t *input) {
     return wanted_show(&((Looking *) userdata)->table, id, input);
 }
@@ -235,6 +244,7 @@ static void begin(void *userdata) {
     ask(l);
 }
 
+/* Those that have left meanwhile need no pass. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Looking *l = userdata;
 
@@ -250,6 +260,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* --- taking part ------------------------------------------------------------------------------- */
 
+/* The same input may stand in several predictions: each is one to be tried. */
 static void found(Wanted *wanted, const char *id) {
     Look *look = (Look *) wanted;
 

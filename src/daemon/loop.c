@@ -1,5 +1,7 @@
-/* As sd_event_loop() does it, with a clock beside each event that is dispatched, and with a timer while
- * the log is behind: without it the report of a loss would wait for the next line. */
+/*
+ * Turns the event loop as sd_event_loop() does it, with a clock beside each event that is dispatched, and with a timer
+ * while the log is behind: without it the report of a loss would wait for the next line.
+ */
 #include <stdint.h>
 
 #include "base/clock.h"
@@ -8,6 +10,7 @@
 
 #define LOG_AGAIN_USEC (250 * USEC_PER_MSEC)
 
+/* Until the log is taken again, or its queue is empty. */
 static int on_log_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     (void) userdata;
@@ -16,6 +19,7 @@ static int on_log_timer(sd_event_source *source, uint64_t usec, void *userdata) 
     return 0;
 }
 
+/* Only while lines are waiting: an idle daemon does not wake up. */
 static void watch_log(sd_event_source *timer) {
     int enabled = SD_EVENT_OFF;
 
@@ -25,6 +29,7 @@ static void watch_log(sd_event_source *timer) {
     (void) sd_event_source_set_enabled(timer, SD_EVENT_ON);
 }
 
+/* One event a turn, so that a slow one can be seen by itself. */
 static int turn(sd_event *event, Metrics *metrics) {
     uint64_t began_usec, began_cpu_usec;
     int r = sd_event_prepare(event);

@@ -8,6 +8,8 @@
 
 #define N(array) (sizeof(array) / sizeof *(array))
 
+/* Bounds in seconds, close where the usual is, wide where it is too late anyway. Changing them
+ * breaks dashboards. */
 static const double latency_bounds[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
                                          1,     2.5,    5,     10,   30,    60,   300, 1800, 7200 };
 static const double duration_bounds[] = { 1,   2,   5,   10,  15,   20,   30,   45,   60,   90,
@@ -21,6 +23,7 @@ _Static_assert(N(latency_bounds) <= PROM_BUCKETS_MAX && N(duration_bounds) <= PR
                    N(request_bounds) <= PROM_BUCKETS_MAX && N(turn_bounds) <= PROM_BUCKETS_MAX,
                "a bucket each");
 
+/* The model made something, and it was not kept: each cost money. */
 static const FaultCode rejections[] = {
     FAULT_OUTPUT_MISSING,  FAULT_OUTPUT_FORBIDDEN, FAULT_OUTPUT_DAMAGED,
     FAULT_ASSET_TOO_LARGE, FAULT_ASSET_INVALID,    FAULT_STORE_TOO_LARGE,
@@ -45,6 +48,7 @@ void metrics_claimed(Metrics *m, const Job *j) {
         prom_histogram_add(&m->claim_latency, seconds(j->age_usec));
 }
 
+/* From the job's creation on, on the database's clock until its claim and on ours since. */
 void metrics_finished(Metrics *m, const Job *j, JobState state) {
     m->finished[state][state == JOB_FAILING ? j->fault.code : FAULT_NONE]++;
     prom_histogram_add(&m->job_duration, seconds(j->age_usec + clock_now_usec() - j->claimed_usec));
@@ -61,6 +65,7 @@ void metrics_failed(Metrics *m, FaultCode code) {
             m->rejected[code]++;
 }
 
+/* Codes that HTTP does not have are counted with no answer at all. */
 static size_t code_of(const HttpReply *reply) {
     return reply->code > 0 && reply->code < METRICS_CODES ? (size_t) reply->code : 0;
 }
@@ -75,6 +80,7 @@ void metrics_storage(Metrics *m, const HttpReply *reply) {
     m->storage[code_of(reply)]++;
 }
 
+/* The histogram is of the wall clock, which is what others wait for. */
 void metrics_turn(Metrics *m, uint64_t usec, uint64_t cpu_usec) {
     prom_histogram_add(&m->loop_turn, seconds(usec));
     m->slow_turns += cpu_usec > METRICS_SLOW_TURN_USEC;

@@ -25,6 +25,7 @@ static void gauge(Prom *p, const char *name, const char *help, double value) {
     prom_one(p, name, "gauge", help, value);
 }
 
+/* Every label of a closed list is there from the start, with zero: a rate needs a first sample. */
 static void write_jobs(Prom *p, const Worker *w) {
     const Metrics *m = &w->metrics;
     unsigned running[_JOB_STATE_MAX] = { 0 };
@@ -81,6 +82,7 @@ static void write_queue(Prom *p, const SampleQueue *s) {
         prom_add(p, (double) s->refunds, PROM_END);
 }
 
+/* Only codes that came: the list is long, and most are never seen. */
 static void write_codes(Prom *p, const unsigned long long *counts, const char *endpoint) {
     for (int code = 0; code < METRICS_CODES; code++) {
         char text[8];
@@ -95,6 +97,7 @@ static void write_codes(Prom *p, const unsigned long long *counts, const char *e
     }
 }
 
+/* Held lanes are the first thing to look at when jobs take long. */
 static void write_services(Prom *p, const Worker *w) {
     static const char *const endpoints[] = { "create", "get", "list", "cancel" };
     const Metrics *m = &w->metrics;
@@ -120,6 +123,7 @@ static void write_services(Prom *p, const Worker *w) {
     }
 }
 
+/* What went wrong around us and was made good: each of these should stay near zero. */
 static void write_worker(Prom *p, const Worker *w) {
     const Metrics *m = &w->metrics;
 
@@ -143,6 +147,7 @@ static void write_worker(Prom *p, const Worker *w) {
     prom_add(p, 1, "version", VERSION, PROM_END);
 }
 
+/* Whether something held the loop, so that heartbeats and answers waited for it. */
 static void write_loop(Prom *p, const Metrics *m) {
     prom_histogram(p, "meshify_loop_turn_seconds",
                    "Work of the event loop on one event, by the wall clock.", &m->loop_turn);
@@ -169,6 +174,8 @@ static void read_memory(double *ret_virtual, double *ret_resident) {
     *ret_resident = (double) resident * page;
 }
 
+/* The limit is shared among jobs, connections and clients at the start; this shows how near it
+ * is. */
 static double count_descriptors(void) {
     DIR *dir = opendir("/proc/self/fd");
     double n = -3; /* ".", ".." and the directory itself */
@@ -181,6 +188,7 @@ static double count_descriptors(void) {
     return n;
 }
 
+/* By the names that Prometheus' own clients use. */
 static void write_process(Prom *p, const Metrics *m) {
     double size, resident;
     struct rusage used = { 0 };

@@ -15,6 +15,7 @@
 
 /* --- of a job ------------------------------------------------------------------------------ */
 
+/* Only where there is something to forgive: this is asked at each poll. */
 void notes_forgive(Task *t) {
     DbRequest request = { .sql = "SELECT meshify.reset_crashes($1, $2)" };
 
@@ -26,6 +27,8 @@ void notes_forgive(Task *t) {
     db_request_done(&request);
 }
 
+/* Fenced by the purchase's key and not by the job: what became of it is a fact, whoever has the
+ * job. */
 void notes_settle(Task *t, const char *status, const json_t *output, const json_t *metrics,
                   const char *error, bool usable) {
     DbRequest r;
@@ -43,6 +46,7 @@ void notes_not_bought(Task *t, const char *status) {
     t->job->has_purchase = false;
 }
 
+/* One call for all jobs, and only for those whose progress a user would notice. */
 void notes_progress(Worker *w) {
     StrBuf ids = { 0 }, values = { 0 };
     DbRequest request = { .sql = "SELECT meshify.progress($1, $2, $3)" };
@@ -76,6 +80,7 @@ void notes_progress(Worker *w) {
 
 /* --- of a prediction ----------------------------------------------------------------------- */
 
+/* The audit cancels again what still runs. */
 static void cancelled(void *userdata, HttpReply *reply) {
     Worker *w = userdata;
     Fault fault;
@@ -87,6 +92,7 @@ static void cancelled(void *userdata, HttpReply *reply) {
                  fault.detail);
 }
 
+/* Not by way of the lane: what runs for nobody costs money until it ends. */
 void notes_cancel(Worker *w, const char *prediction_id) {
     HttpRequest request;
     HttpOp *op;

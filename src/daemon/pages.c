@@ -1,4 +1,8 @@
-/* The pages that are served: /, /metrics, /healthz, /readyz. */
+/*
+ * The pages that are served: /, /metrics, /healthz, /readyz.
+ *
+ * Here is what they say; io/httpd.c speaks HTTP. That they can't be served keeps no job from being worked on.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +28,7 @@ static int metrics(const Pages *p, HttpdPage *ret) {
     return metrics_write(p->worker, sample_queue(p->sample), &ret->body, &ret->size);
 }
 
+/* One line, for humans and for probes that only read the code. */
 static int text(HttpdPage *ret, unsigned code, const char *line) {
     ret->code = code;
     ret->type = "text/plain; charset=utf-8";
@@ -38,6 +43,7 @@ static int healthz(const Pages *p, HttpdPage *ret) {
     return text(ret, 200, "ok");
 }
 
+/* Only words from our own closed list: this page may be read by anybody. */
 static int readyz(const Pages *p, HttpdPage *ret) {
     const Worker *w = p->worker;
     char word[200], line[220];
@@ -75,6 +81,7 @@ static bool tell(Worker *w, const char *text) {
     return true;
 }
 
+/* The port may have been taken for a while; then this is news. */
 static void listens(void *userdata, const char *address) {
     const Pages *p = userdata;
     char status[sizeof p->worker->pages];
@@ -84,6 +91,7 @@ static void listens(void *userdata, const char *address) {
         log_line(LOG_NOTICE, METRICS_UP, "Metrics are served at http://%s/metrics", address);
 }
 
+/* What mends it, for the mistakes that are made. */
 static const char *advice(int error) {
     switch (-error) {
     case EADDRINUSE:
@@ -98,6 +106,7 @@ static const char *advice(int error) {
     }
 }
 
+/* Tried again every ten seconds: said once, until the words change. */
 static void fails(void *userdata, int error, const char *why) {
     const Pages *p = userdata;
     const char *address = p->worker->config->metrics_listen;
@@ -112,6 +121,7 @@ static void fails(void *userdata, int error, const char *why) {
         log_line(LOG_DEBUG, METRICS_DOWN, "[metrics] listen: %s: still %s", address, why);
 }
 
+/* That nothing can be served is said, and keeps no job from being worked on. */
 int pages_new(Pages **ret, Worker *w, const Sample *sample) {
     static const HttpdEvents events = { .page = page, .listens = listens, .fails = fails };
     Pages *p;

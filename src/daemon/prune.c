@@ -1,4 +1,5 @@
-/* Deletes old events, once an hour, a batch at a time: short locks, and others' calls get in between. */
+/* Deletes old events, once an hour, a batch at a time: short locks, and others' calls get in between. Which are old is
+ * [database] event_retention's; every worker asks, and the later ones find nothing. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ struct Prune {
     sd_event_source *timer;
 };
 
+/* A full batch means that there may be more. */
 static void pruned(void *userdata, DbEnd end, const PGresult *res) {
     Prune *p = userdata;
 

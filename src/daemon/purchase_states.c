@@ -32,6 +32,8 @@ static JobEvent sign_ended(Task *t, JobEvent ev) {
     return ev;
 }
 
+/* Storage says of a missing bucket what it says of a missing object: only its own page tells
+ * the two apart. */
 static JobEvent bucket_seen(Task *t, HttpReply *reply) {
     metrics_storage(&t->worker->metrics, reply);
     return sign_ended(t, store_sign_bucket_hear(reply, &t->job->fault));
@@ -51,6 +53,8 @@ static JobEvent signed_url(Task *t, HttpReply *reply) {
     return EV_NONE;
 }
 
+/* The signed URL is what the model fetches: it must live as long as the prediction may wait for
+ * a machine. */
 static JobEvent sign(Task *t) {
     HttpRequest request;
     int r = store_sign_ask(t->worker->config, t->job, &request);
@@ -60,6 +64,8 @@ static JobEvent sign(Task *t) {
     return EV_NONE;
 }
 
+/* Every purchase of a job begins here, also the one after a purchase that was given up: what it
+ * is made of may be gone by then. */
 JobEvent enter_signing(Task *t) {
     uint64_t now = clock_now_usec();
     JobEvent ev;
@@ -74,6 +80,7 @@ JobEvent enter_signing(Task *t) {
 
 /* --- buying -------------------------------------------------------------------------------- */
 
+/* The row is written, or was before: only from now on may a request be sent. */
 static JobEvent intended(Task *t, DbEnd end, const PGresult *res) {
     JobEvent ev;
 
@@ -104,6 +111,8 @@ static JobEvent intend(Task *t) {
     return EV_NONE;
 }
 
+/* The place in the lane is taken here, before the intent, so that the request leaves right
+ * after it. */
 JobEvent enter_intending(Task *t) {
     Lane *create = task_lane(t, LANE_CREATE);
     uint64_t now = clock_now_usec(), wait = hold_wait_usec(&create->hold, now);
@@ -127,6 +136,7 @@ JobEvent enter_intending(Task *t) {
     return task_queue(t, LANE_CREATE, intend);
 }
 
+/* Only an answer that surely refuses lets the job buy again; any doubt leads to looking. */
 static JobEvent predicted(Task *t, HttpReply *reply) {
     Job *j = t->job;
     JobEvent ev = predict_hear(reply, j, &j->fault);
@@ -157,6 +167,7 @@ JobEvent enter_predicting(Task *t) {
         notes_not_bought(t, "not sent");
         return EV_WAIT;
     }
+    /* Neither of the two has sent anything when it fails. */
     if (predict_ask(t->worker->config, t->job, &request) < 0 ||
         task_send_http(t, &request, predicted) < 0) {
         task_out_of_memory(t);
@@ -168,6 +179,8 @@ JobEvent enter_predicting(Task *t) {
 
 /* --- looking ------------------------------------------------------------------------------- */
 
+/* A look that showed something is good news even if it failed later: the service lists what it
+ * has. */
 static JobEvent what_was_seen(Task *t, LookEnd end, uint64_t asked_usec, const Fault *why) {
     Job *j = t->job;
     uint64_t now = clock_now_usec();
@@ -194,6 +207,8 @@ static void cancel_look(Task *t) {
     looking_leave(t->worker->looking, t->op);
 }
 
+/* An earlier pass may have shown several predictions with our input: they are tried one after
+ * the other first. */
 static JobEvent look(Task *t) {
     if (look_take(t->job, clock_now_usec()))
         return EV_OK;
@@ -205,6 +220,7 @@ static JobEvent look(Task *t) {
     return EV_NONE;
 }
 
+/* A listing shows a prediction some time after it was made: the first look waits for that. */
 JobEvent enter_looking(Task *t) {
     return task_pause(t, look_delay_usec(t->job, clock_now_usec(), clock_chance()), look);
 }
@@ -269,6 +285,7 @@ static JobEvent recorded(Task *t, DbEnd end, const PGresult *res) {
     return EV_OK;
 }
 
+/* Repeated until it is answered: the id is known to nobody but us. */
 static JobEvent record(Task *t) {
     DbRequest request;
 
@@ -278,6 +295,8 @@ static JobEvent record(Task *t) {
     return EV_NONE;
 }
 
+/* Whatever is wished meanwhile waits for this: an id that is not written down is a purchase
+ * that nobody stops. */
 JobEvent enter_recording(Task *t) {
     return t->job->tries > 0 ? task_pause(t, task_short_delay(t), record) : record(t);
 }
@@ -297,6 +316,8 @@ static void settle(Task *t, const PollAnswer *answer) {
         t->job->has_purchase = false;
 }
 
+/* The row of a prediction that is over is written without waiting for it: the closing
+ * transaction, or the next claim, finds it. */
 static JobEvent polled(Task *t, HttpReply *reply) {
     Job *j = t->job;
     PollAnswer answer;
@@ -324,6 +345,7 @@ static JobEvent polled(Task *t, HttpReply *reply) {
     return ev;
 }
 
+/* No fault of the job: without memory the same again later. */
 static JobEvent read_prediction(Task *t) {
     HttpRequest request;
 
@@ -336,6 +358,7 @@ static JobEvent read_prediction(Task *t) {
     return EV_NONE;
 }
 
+/* The pause is each job's, the rate is everybody's. */
 static JobEvent poll(Task *t) {
     return task_queue(t, LANE_POLL, read_prediction);
 }
@@ -351,6 +374,7 @@ JobEvent enter_polling(Task *t) {
                       poll);
 }
 
+/* Never more often than [replicate] poll_min: anybody may send notifications. */
 void purchase_poll_now(Task *t) {
     uint64_t now = clock_now_usec(), due = t->polled_usec + t->worker->config->poll_min_usec;
 

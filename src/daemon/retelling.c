@@ -42,6 +42,7 @@ struct Retelling {
     sd_event_source *timer; /* of the next one */
 };
 
+/* The database has it, or knows better. */
 static void forget(Retelling *re, Untold *u) {
     TAILQ_REMOVE(&re->untold, u, link);
     if (u->task)
@@ -50,6 +51,7 @@ static void forget(Retelling *re, Untold *u) {
     free(u);
 }
 
+/* Others are told first: a row that somebody locks is not worth waiting for. */
 static void to_the_end(Retelling *re, Untold *u) {
     TAILQ_REMOVE(&re->untold, u, link);
     TAILQ_INSERT_TAIL(&re->untold, u, link);
@@ -141,6 +143,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
+/* Longer each time, up to ten seconds: a database that has just taken over is busy enough. */
 static void tell_later(Retelling *re) {
     timer_start(re->timer,
                 retry_delay_usec(USEC_PER_SEC / 2, PAUSE_MAX_USEC, ++re->pauses, clock_chance()));
@@ -185,6 +188,7 @@ static void refused(Retelling *re, const PGresult *res) {
     tell_later(re);
 }
 
+/* A job's row that somebody holds is no answer: that job is told again, the others are done. */
 static void told(void *userdata, DbEnd end, const PGresult *res) {
     Retelling *re = userdata;
     Untold *u, *next;
@@ -216,6 +220,7 @@ static void told(void *userdata, DbEnd end, const PGresult *res) {
     send_next(re);
 }
 
+/* One call at a time, in the order of the list, which to_the_end() changes. */
 static void send_next(Retelling *re) {
     DbRequest request = { .sql = "SELECT job_id, prediction_id, answer "
                                  "FROM meshify.tell_again($1, $2)" };
@@ -244,6 +249,8 @@ static void send_next(Retelling *re) {
 
 /* --- owning -------------------------------------------------------------------------------- */
 
+/* Asked on each connection: whether it is another server, and what that one lost, nobody tells
+ * us. */
 void retelling_start(Retelling *re) {
     Task *t;
 

@@ -26,6 +26,7 @@ const SampleQueue *sample_queue(const Sample *s) {
     return s && s->valid ? &s->queue : NULL;
 }
 
+/* No row: another worker is the one who asks now, and shows the numbers. */
 static void sampled(void *userdata, DbEnd end, const PGresult *res) {
     Sample *s = userdata;
 
@@ -43,6 +44,7 @@ static void sampled(void *userdata, DbEnd end, const PGresult *res) {
     (void) snprintf(s->known_at, sizeof s->known_at, "%s", PQgetvalue(res, 0, 5));
 }
 
+/* What it knows is told with the question, so that refunds are counted from there on. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Sample *s = userdata;
     Worker *w = s->worker;

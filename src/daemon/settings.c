@@ -1,4 +1,7 @@
-/* Finds the configuration: file, drop-in, environment, credentials; registers its secrets. */
+/*
+ * Finds the configuration: file, drop-in, environment, credentials; registers its secrets, so that no log line shows
+ * them. What the texts mean is core/config.c's; here they are only found and read.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +27,7 @@ typedef struct Texts { /* what the ConfigSource borrows */
     size_t n_credentials;
 } Texts;
 
+/* Secrets are not left in memory that is given back. */
 static char *wipe(char *text, size_t size) {
     if (text)
         explicit_bzero(text, size);
@@ -75,6 +79,7 @@ static int read_file(int dir_fd, const char *path, char **ret, size_t *ret_size)
     return 0;
 }
 
+/* In the words of the file that could not be read, with what to do about it. */
 static int complain(ConfigErrors *e, const char *path, int r) {
     char shown[200];
 
@@ -126,6 +131,7 @@ static void warn_if_open(const ConfigText *file) {
 }
 
 /* A file of the configuration; `optional`: it may be missing. Errors go to `e`. 0, -ENOMEM. */
+/* A file that need not be there may be missing, but not unreadable. */
 static int load(const char *path, bool optional, char **ret, ConfigText *ret_text,
                 ConfigErrors *e) {
     int r = read_file(AT_FDCWD, path, ret, &ret_text->size);
@@ -161,6 +167,7 @@ static int load_credential(int dir_fd, const char *name, Texts *t, ConfigErrors 
 }
 
 /* All that systemd gave us; which of it counts is core/config.c's to say. */
+/* systemd puts each secret into a file of its own, which only the daemon may read. */
 static int load_credentials(const char *path, Texts *t, ConfigErrors *e) {
     static const char *const names[] = { "database_url", "replicate_api_token",
                                          "supabase_service_role_key" };
@@ -206,6 +213,7 @@ static void texts_done(Texts *t, const ConfigSource *src) {
     }
 }
 
+/* libpq reads the URL: it knows more forms of it than we would. */
 static const char *option_of(const PQconninfoOption *options, const char *keyword) {
     for (; options && options->keyword; options++)
         if (strcmp(options->keyword, keyword) == 0)
@@ -230,6 +238,7 @@ static int guard_database(const char *url) {
 }
 
 /* From here on no secret of the configuration stands in a text that is logged, shown or stored. */
+/* Before anything is logged: a message of a library may quote what it was given. */
 static int guard(const Config *c) {
     const char *const secrets[] = { c->replicate_token.text, c->storage_key.text,
                                     c->secret_access_key.text, getenv("PGPASSWORD") };

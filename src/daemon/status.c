@@ -1,4 +1,8 @@
-/* Composes STATUS and the readiness of this instance, and tells the supervisor. */
+/*
+ * Composes STATUS and the readiness of this instance, in the words of an operator.
+ *
+ * supervisor.c carries it to systemd, pages.c to probes; held lanes are told to the database too, for `meshifyctl`.
+ */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -17,6 +21,8 @@
 #define READY_USEC (10 * USEC_PER_SEC)
 #define SAY_USEC (250 * USEC_PER_MSEC)
 
+/* READY is said once; STATUS whenever it changes, and the lanes' part of it also to the
+ * database. */
 struct Status {
     Worker *worker;
     Supervisor *supervisor;
@@ -26,6 +32,7 @@ struct Status {
         told[_LANE_MAX]; /* what operators read of each lane: it is held until then; 0: it is not */
 };
 
+/* Able to take jobs: that jobs wait, or a lane is held, is another matter. */
 bool status_is_ready(const Worker *w) {
     return w->registered && w->schema_fits && db_is_up(w->db) && !w->not_ready_reason[0];
 }
@@ -104,6 +111,7 @@ static void tell_held(Status *s) {
 }
 
 /* `more`: what else is news. */
+/* What systemctl shows, in one line: counts, then whatever an operator should know. */
 static void say(Status *s, unsigned more) {
     const Worker *w = s->worker;
     char text[1500], held[1000]; /* all lanes: text is never cut within a character */
@@ -120,6 +128,8 @@ static void say(Status *s, unsigned more) {
     supervisor_tell(s->supervisor, SUPERVISOR_STATUS | more, text);
 }
 
+/* A daemon that is not ready for want of a database has started all the same: it connects by
+ * itself, and units that wait for it go on. */
 static void say_ready(Status *s) {
     if (s->ready)
         return;
@@ -151,6 +161,7 @@ static int on_say_timer(sd_event_source *source, uint64_t usec, void *userdata) 
     return 0;
 }
 
+/* Changes come in bursts; the last one of a burst is said too. */
 void status_changed(Status *s) {
     if (!s->ready && status_is_ready(s->worker))
         say_ready(s);

@@ -1,4 +1,8 @@
-/* Tells the supervisor what it wants to know, and never waits until it has read it. */
+/*
+ * Tells the supervisor what it wants to know, and never waits until it has read it.
+ *
+ * sd_notify(3) would block while nobody reads the socket. What is told, and when, is status.c's.
+ */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -41,6 +45,7 @@ static bool find_socket(Supervisor *s) {
 }
 
 /* What is owed goes as one datagram. */
+/* A supervisor that does not read is asked again later; what is owed does not pile up. */
 static void tell(Supervisor *s) {
     char text[sizeof s->status + 100];
     ssize_t n;
@@ -76,6 +81,7 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
+/* Three times within the watchdog's time: two may be lost. */
 static int on_alive(sd_event_source *source, uint64_t usec, void *userdata) {
     Supervisor *s = userdata;
 

@@ -51,6 +51,7 @@ static void read_files(void *arg) {
     call->removed = dir_sweep(call->root, call->path, call->age_seconds);
 }
 
+/* The daemon may have let go of the call meanwhile; then only memory is left to free. */
 static void files_read(void *arg) {
     SweepCall *call = arg;
 
@@ -64,6 +65,7 @@ static void files_read(void *arg) {
     call_free(call);
 }
 
+/* Reading a directory may block for long: a thread does that, and the loop hears of the end. */
 static void sweep_files(Sweep *s) {
     const Config *c = s->worker->config;
     SweepCall *call;
@@ -114,6 +116,8 @@ static void failed(Sweep *s, const char *why) {
              s->names[s->at++], why);
 }
 
+/* A store that is away, or refuses everybody, ends this sweep; the refusal of one name does
+ * not. */
 static void removed(void *userdata, HttpReply *reply) {
     Sweep *s = userdata;
     Fault fault = { 0 };
@@ -132,6 +136,7 @@ static void removed(void *userdata, HttpReply *reply) {
         ended(s);
 }
 
+/* One at a time, after the jobs: an object that nobody needs can wait. */
 static void next(Sweep *s) {
     const Config *c = s->worker->config;
     HttpRequest request;
@@ -151,6 +156,7 @@ static void next(Sweep *s) {
         ended(s);
 }
 
+/* A name that finds no memory comes again with the next sweep. */
 static void due(void *userdata, DbEnd end, const PGresult *res) {
     Sweep *s = userdata;
 
@@ -163,6 +169,7 @@ static void due(void *userdata, DbEnd end, const PGresult *res) {
     next(s);
 }
 
+/* Only names of this instance's own store are asked for: another may write elsewhere. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     Sweep *s = userdata;
     Worker *w = s->worker;

@@ -17,6 +17,7 @@ void taking_drop(Taking *t) {
 }
 
 /* Takes rows for a slice's time, at least one. True: that was all. */
+/* A row with a long prompt may take longer than a slice; it is taken all the same. */
 static bool take_some(Taking *t) {
     uint64_t end = clock_now_usec() + SLICE_USEC;
 
@@ -36,6 +37,7 @@ static void end(Taking *t) {
     taking_drop(&ended);
 }
 
+/* Other events of the loop come between two slices. */
 static int on_turn(sd_event_source *source, uint64_t usec, void *userdata) {
     Taking *t = userdata;
 

@@ -27,6 +27,8 @@ static bool keeps_file(JobState s) {
            s == JOB_RESTING;
 }
 
+/* The room that the file had in the spool is free again, and downloads that wait for it are
+ * looked at. */
 static void drop_file(Task *t) {
     t->file = spool_file_free(t->file);
     t->hash = hash_free(t->hash);
@@ -52,6 +54,7 @@ static void leave(Task *t) {
         drop_file(t);
 }
 
+/* As leave(), but whatever the state is: nothing is kept for a next one. */
 static void free_task(Task *t) {
     cancel_op(t);
     t->timer = sd_event_source_disable_unref(t->timer);
@@ -62,6 +65,8 @@ static void free_task(Task *t) {
     free(t);
 }
 
+/* The slot counts as free before anybody hears of it, so that a claim can be planned with it at
+ * once. */
 static void forget(Task *t) {
     Worker *w = t->worker;
 
@@ -74,6 +79,7 @@ static void forget(Task *t) {
 
 /* --- moving -------------------------------------------------------------------------------- */
 
+/* A wait that was said is over: `meshifyctl status` has to hear that too. */
 void task_got_further(Task *t) {
     t->waits.since_usec = clock_now_usec();
     t->worker->waits_changed = t->worker->waits_changed || t->waits.said;
@@ -92,6 +98,7 @@ static void note_place(Task *t) {
     t->waits.place = place;
 }
 
+/* For a developer: an operator reads what became of a job, not each of its moves. */
 static void log_move(const Job *j, JobState from) {
     if (j->at.state != from && log_wanted(LOG_DEBUG))
         log_job(LOG_DEBUG, JOB_MOVED, j, "Job %s: %s -> %s%s%s", j->id, job_state_word(from),
@@ -107,6 +114,7 @@ static void note_move(Task *t, const JobMove *m) {
 
     if (m->is_bug)
         log_job(LOG_ERR, JOB_BUG, j, "Job %s: %s", j->id, j->fault.detail);
+    /* Closings repeat the fault of the work before them, which was counted then. */
     if ((m->ev == EV_RETRY || m->ev == EV_FINAL) && from < JOB_COMPLETING)
         metrics_failed(&t->worker->metrics, j->fault.code);
     if (from == JOB_LOOKING && spent > waited) /* what it waited in a lane is added by itself */
@@ -114,6 +122,7 @@ static void note_move(Task *t, const JobMove *m) {
     patience_moved(&t->patience, m, j);
     if (m->ev == EV_EXPIRE && j->at.resume == JOB_FAILING)
         patience_over(&t->patience, m->from, &j->fault);
+    /* A rest is part of the state that it interrupts. */
     if (to != from && to != JOB_RESTING && from != JOB_RESTING)
         t->refusal_said = false;
     j->log.state = job_state_word(to);
@@ -145,11 +154,14 @@ static JobEvent move(Task *t, JobEvent ev) {
     return enter(t);
 }
 
+/* Not recursive: an event may lead through any number of states that have nothing to do. */
 void task_tell(Task *t, JobEvent ev) {
     while (ev != EV_NONE)
         ev = move(t, ev);
 }
 
+/* The first state is entered and not moved to: there is nothing to leave, and no event to
+ * count. */
 int task_begin(Worker *w, Job *job) {
     Task *t = calloc(1, sizeof *t);
 
@@ -173,6 +185,8 @@ int task_begin(Worker *w, Job *job) {
     return 0;
 }
 
+/* A lane counts also while the task is being served there: its request is under way, or about
+ * to be. */
 bool task_is_waiting(const Task *t) {
     return t->op || t->ticket.lane || timer_runs(t->timer);
 }
@@ -182,6 +196,7 @@ void task_resume(Task *t) {
     task_tell(t, enter(t));
 }
 
+/* A walk over all tasks: it is made once for a claimed row, and after a fail-over. */
 Task *task_find(Worker *w, const char *job_id) {
     Task *t;
 
@@ -193,6 +208,7 @@ Task *task_find(Worker *w, const char *job_id) {
 
 /* --- all of them --------------------------------------------------------------------------- */
 
+/* Telling a task may free it, but no other one: the next is noted before. */
 void tasks_drain(Worker *w) {
     Task *t, *next;
 
@@ -204,6 +220,8 @@ void tasks_drain(Worker *w) {
     }
 }
 
+/* A purchase whose answer may still come is looked for by the next worker, as after a crash; an
+ * upload is repeated. Other states have been left already by the drain. */
 void tasks_let_go(Worker *w) {
     Task *t, *next;
 
@@ -227,6 +245,7 @@ void tasks_drop(Worker *w) {
     }
 }
 
+/* The jobs are left to their lease, as after a crash: nothing of this is written. */
 void tasks_free(Worker *w) {
     for (Task *t; (t = TAILQ_FIRST(&w->tasks));) {
         TAILQ_REMOVE(&w->tasks, t, link);
@@ -240,12 +259,14 @@ Lane *task_lane(Task *t, LaneName name) {
     return &t->worker->lanes[name];
 }
 
+/* Of the lane, or of the timer: only one of the two is waited for at a time. */
 static void on_turn(void *userdata) {
     Task *t = userdata;
 
     task_tell(t, t->then.turn(t));
 }
 
+/* The ticket may go at once; then nothing else calls `go`, and the loop is not asked. */
 static JobEvent queue(Task *t, LaneName name, TaskTurn go,
                       bool (*enter_lane)(Lane *lane, LaneTicket *ticket,
                                          void (*turn)(void *userdata), void *userdata)) {
@@ -273,6 +294,8 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
+/* Said once for all tasks, until a tick finds all of them at work: there may be hundreds, and
+ * one cause. */
 JobEvent task_begin_later(Task *t, int error) {
     if (!t->worker->out_of_memory)
         log_job(LOG_ERR, INTERNAL, t->job, "Job %s can't go on now: %s: %s, retrying", t->job->id,
@@ -292,12 +315,14 @@ JobEvent task_pause(Task *t, uint64_t usec, TaskTurn then) {
     return r < 0 ? task_begin_later(t, r) : EV_NONE;
 }
 
+/* From a fifth of a second on: most locks are held for less. */
 uint64_t task_short_delay(const Task *t) {
     return retry_delay_usec(USEC_PER_SEC / 5, REST_MAX_USEC, t->job->tries, clock_chance());
 }
 
 /* --- asking -------------------------------------------------------------------------------- */
 
+/* The state that began it is left with `cancel`, whatever kind of edge it is of. */
 void task_wait(Task *t, void *op, void (*cancel)(Task *t)) {
     t->op = op;
     t->cancel = cancel;
@@ -311,6 +336,7 @@ static void cancel_http(Task *t) {
     (void) http_op_cancel(t->op);
 }
 
+/* The operation is gone when its edge calls back, and must not be cancelled any more. */
 static void on_http(void *userdata, HttpReply *reply) {
     Task *t = userdata;
 
@@ -330,6 +356,8 @@ int task_send_http(Task *t, HttpRequest *request, TaskHeardHttp heard) {
     return 0;
 }
 
+/* The call may be carried out all the same. Each is fenced, so that it finds the job as it left
+ * it, or does nothing. */
 static void cancel_db(Task *t) {
     (void) db_op_cancel(t->op);
     lockline_leave(t->worker->line, t);
@@ -369,6 +397,8 @@ int task_send_db(Task *t, unsigned flags, DbRequest *request, TaskHeardDb heard)
 
 /* --- refusals and shortages ---------------------------------------------------------------- */
 
+/* A passing error (a lock, a shortage) and one of the statement (a missing right, which
+ * somebody will mend) are waited for; any other would come again, and ends the attempt. */
 bool task_db_refused(Task *t, DbEnd end, const PGresult *res, JobEvent *ret_ev, Fault *reterr) {
     bool passing = db_error_is_passing(res), all = db_error_is_of_statement(res);
 
@@ -389,6 +419,7 @@ void task_out_of_memory(Task *t) {
     t->job->is_shortage = true;
 }
 
+/* In PREDICTING the request may have gone out: only a look tells whether it was bought. */
 JobEvent task_give_up(Task *t, int error) {
     fault_set(&t->job->fault, FAULT_INTERNAL, "%s: %s", job_state_word(t->job->at.state),
               strerror(-error));

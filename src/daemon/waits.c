@@ -42,6 +42,7 @@ struct Waits {
     uint64_t told_usec;
 };
 
+/* A held lane says more than the state: what holds it is what the operator can mend. */
 const char *waits_for(const Task *t, char *to, size_t room) {
     const char *thing = things[t->waits.place], *why = t->patience.trouble.detail;
     const Lane *lane = t->ticket.waiting ? t->ticket.lane : NULL;
@@ -70,6 +71,7 @@ void waits_dump(const Task *t, uint64_t now_usec) {
         waits_for(t, what, sizeof what), j->attempts, job_wish_words(j->at, wishes, sizeof wishes));
 }
 
+/* Where it is now; a job that gets further, slowly, does not wait. */
 static bool is_long(const Task *t, uint64_t now) {
     return t->waits.since_usec > 0 && now > t->waits.since_usec + LONG_USEC;
 }
@@ -84,6 +86,7 @@ static int add(json_t *all, const Task *t, uint64_t now) {
                                                 (json_int_t) (now - t->waits.since_usec)));
 }
 
+/* All of them, each time: the row that `meshifyctl status` reads is overwritten. */
 static void tell(Waits *waits, uint64_t now) {
     Worker *w = waits->worker;
     _cleanup_(json_unrefp) json_t *all = json_array();
@@ -104,6 +107,7 @@ static void tell(Waits *waits, uint64_t now) {
     db_request_done(&request);
 }
 
+/* A few lines in a turn: in an outage hundreds of jobs begin to wait in the same second. */
 void waits_tick(Waits *waits) {
     Worker *w = waits->worker;
     uint64_t now = clock_now_usec();

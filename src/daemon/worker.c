@@ -19,10 +19,12 @@
 #define FILES_MAX 16 /* downloads, and uploads, at once */
 #define REQUESTS_MAX 64
 
+/* Two thirds: what is begun before has the last third to end, or to be refused. */
 bool worker_is_trusted(const Worker *w) {
     return clock_now_usec() < w->trusted_until_usec;
 }
 
+/* The epoch was told with a heartbeat, and was true when that was sent, or a little later. */
 int64_t worker_epoch(const Worker *w) {
     return w->epoch + (int64_t) ((clock_now_usec() - w->epoch_usec) / USEC_PER_SEC);
 }
@@ -31,6 +33,7 @@ void worker_changed(Worker *w) {
     w->events->changed(w->userdata);
 }
 
+/* The same reason may come with each attempt to connect: it is said once. */
 void worker_not_ready(Worker *w, NotReady not_ready, const char *reason) {
     char text[sizeof w->not_ready_reason];
 
@@ -55,6 +58,7 @@ void worker_refused(Worker *w, const char *what, const PGresult *res) {
 void worker_hold_for(Worker *w, LaneName name, const Fault *fault) {
     FaultCode code = fault->code;
 
+    /* Without credit or a token nothing can be bought, whatever request it was that showed it. */
     if (code == FAULT_SERVICE_CREDIT || code == FAULT_SERVICE_AUTH) {
         lane_hold(&w->lanes[LANE_CREATE], fault);
         if (name != LANE_CREATE && code == FAULT_SERVICE_AUTH)
@@ -67,6 +71,7 @@ void worker_hold_for(Worker *w, LaneName name, const Fault *fault) {
 
 /* --- calls --------------------------------------------------------------------------------- */
 
+/* For callers that live as long as the connection: nobody cancels such a call. */
 int worker_ask(Worker *w, unsigned flags, DbRequest *request, DbDone done, void *userdata) {
     int r = db_call(w->db, flags, request, done, userdata, NULL);
 
@@ -92,10 +97,12 @@ static void on_lane(void *userdata) {
     worker_changed(userdata);
 }
 
+/* A file has left the spool; downloads ask again whether there is room for theirs. */
 static void on_room(void *userdata) {
     lane_look(&((Worker *) userdata)->lanes[LANE_FILE]);
 }
 
+/* Whether something in line may begin: the lease says when that changes (lane_look). */
 static bool may_begin(void *userdata, void *waiter) {
     (void) waiter;
     return worker_is_trusted(userdata);
@@ -125,6 +132,8 @@ static int init_lanes(Worker *w) {
     return r;
 }
 
+/* A directory that can't be used is the operator's mistake, and is said with what to do about
+ * it. */
 static int open_spool(Worker *w) {
     const char *dir = w->config->spool_dir;
     int r = spool_new(&w->spool, dir, w->config->spool_max_bytes, on_room, w);
