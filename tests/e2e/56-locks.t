@@ -4,10 +4,9 @@
 import threading
 import time
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.turns import QUIET
 
-IMAGE = "https://images.example/x.png"
 QUERIES = {
     "assets": "SELECT FROM public.mesh_assets WHERE prompt = 'locked' FOR UPDATE",
     "jobs": "SELECT FROM public.jobs WHERE input_data ->> 'prompt' = 'locked' FOR UPDATE",
@@ -58,7 +57,7 @@ def beside_locked(lab, daemon, what, n, usual):
     holder.close()
     wait_for(lambda: lab.value("SELECT count(*) FROM public.jobs WHERE status = 'done' AND id = ANY (%s::uuid[])", locked) == n, 60, "the end of the locked")
     is_(lab.value("SELECT max(attempts) FROM public.jobs WHERE id = ANY (%s::uuid[])", locked), 1, f"{n} locked {what}: then they are done, at the first attempt")
-    is_(daemon.said("The database is away|was refused|The lease is lost|not sent"), 0, f"{n} locked {what}: nothing was given up")
+    is_(daemon.told("DB_DOWN", "DB_REFUSED", "LEASE_LOST"), 0, f"{n} locked {what}: nothing was given up")
     # Where others use this machine, as long as it takes now counts, too.
     most = 2 * usual if QUIET else 2 * max(usual, unrelated(lab, f"{what}{n}after")) + 2
     print(f"# {n} locked {what}: {took:.2f} s, usually {usual:.2f} s")
@@ -141,7 +140,7 @@ def locked_again_and_again():
     is_(lab.job(refused)["status"], "done", "locked again and again: so is what was refused before")
     ok(min(n for b in blockers for n in b.locked) > 3, "locked again and again: they kept locking", [b.locked for b in blockers])
     ok(silence < 4, "locked again and again: heartbeats wait for nobody", f"{silence:.1f} s without one")
-    is_(daemon.said("The database is away|was refused|The lease is lost|No heartbeat"), 0, "locked again and again: nothing was given up")
+    is_(daemon.told("DB_DOWN", "DB_REFUSED", "LEASE_LOST", "LEASE_STILL"), 0, "locked again and again: nothing was given up")
     for blocker in blockers:
         blocker.stop()
     is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "locked again and again: all at their first attempt")
@@ -183,7 +182,7 @@ def behind_a_lock(mode, table="jobs"):
         time.sleep(0.02)
     ok(most <= before, f"{label}: no session more than before", f"{most}, before {before}")
     ok(len(beats) >= 8, f"{label}: heartbeats go on", f"{len(beats)} in 20 s")
-    is_(daemon.said("The lease is lost|The database is away|holding still|No heartbeat") + other.said("The lease is lost|The database is away|No heartbeat"), 0,
+    is_(daemon.told("LEASE_LOST", "DB_DOWN", "LEASE_STILL") + other.told("LEASE_LOST", "DB_DOWN", "LEASE_STILL"), 0,
         f"{label}: no lease is in doubt")
     ok(running <= 20, f"{label}: no more than max_jobs run at once in an instance", running)
     is_(lab.query("SELECT status, count(*), max(attempts) FROM public.jobs GROUP BY 1"), [("done", 90, 1)], f"{label}: all are done, {len(first)} that were under way too")
