@@ -25,7 +25,7 @@
 #define MSG_JOB_ADOPTED \
     "bacca8076d0c4d609de0e1b08a435afd" /* a prediction whose answer was lost was found */
 #define MSG_JOB_SURPLUS \
-    "70210df027cb4cb488c54df6b632c438" /* a prediction that no job uses is cancelled */
+    "70210df027cb4cb488c54df6b632c438" /* a prediction that no job uses is canceled */
 #define MSG_CANCEL_FAILED \
     "8a9c27bfb7f94913a8a06e724e2fbd17" /* a prediction that no job uses still runs */
 #define MSG_AUDIT_FAILED "e0c60af34d75461ab4a45b48c0ede823" /* an audit could not be done */

@@ -14,7 +14,7 @@ typedef enum PurchaseState {
     PURCHASE_INTENDED, /* written down; perhaps sent, perhaps bought */
     PURCHASE_BOUGHT,   /* its prediction is known */
     PURCHASE_GIVEN_UP, /* looked for and not found */
-    PURCHASE_SURPLUS,  /* found later, cancelled */
+    PURCHASE_SURPLUS,  /* found later, canceled */
     PURCHASE_ENDED,    /* never sent, refused, or over without a usable output */
 } PurchaseState;
 

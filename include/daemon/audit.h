@@ -1,5 +1,5 @@
 /* Once a minute: purchases that nobody could find are looked for again, and predictions that no job waits for are
- * cancelled. The database gives each to one worker at a time. */
+ * canceled. The database gives each to one worker at a time. */
 #pragma once
 #include "daemon/worker.h"
 

@@ -45,7 +45,7 @@ typedef enum Recorded {
     RECORDED,         /* and the job is still ours */
     RECORDED_TAKEN,   /* the id stands in another row: it is not ours */
     RECORDED_SURPLUS, /* given up, or without a row of its own: cancel it, the job is another's */
-    RECORDED_CANCEL,  /* written; the job is to be cancelled, or was ended under us */
+    RECORDED_CANCEL,  /* written; the job is to be canceled, or was ended under us */
     RECORDED_LOST,    /* written; the job is another's */
     RECORDED_GONE,    /* written; the job's row was deleted */
     RECORDED_BUSY,    /* not written: somebody else holds the job's row */

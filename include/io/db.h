@@ -34,7 +34,7 @@ typedef enum DbEnd {
     DB_LOST,   /* DB_ONCE: it may have been done or not */
 } DbEnd;
 
-/* Called exactly once from the loop, never from within db_call(), unless cancelled. The operation
+/* Called exactly once from the loop, never from within db_call(), unless canceled. The operation
  * is gone then; `res` is the callee's to read, not to keep; NULL when DB_LOST. */
 typedef void (*DbDone)(void *userdata, DbEnd end, const PGresult *res);
 

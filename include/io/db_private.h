@@ -25,7 +25,7 @@ struct DbOp {
     Db *db;
     unsigned flags;
     DbRequest request;
-    DbDone done; /* NULL: cancelled */
+    DbDone done; /* NULL: canceled */
     void *userdata;
     bool on_wire;
     bool again; /* it stands in db->again */
@@ -83,7 +83,7 @@ struct Db {
 /* Frees a call, which is in no list any more. NULL. */
 DbOp *db_op_free(DbOp *op);
 
-/* Answers it, unless it was cancelled, and frees it. */
+/* Answers it, unless it was canceled, and frees it. */
 void db_op_tell(DbOp *op, DbEnd end);
 DbBatch *db_batch_free(DbBatch *batch);
 

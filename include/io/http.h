@@ -11,7 +11,7 @@ typedef struct Http Http;
 typedef struct HttpOp HttpOp;
 
 /* Called exactly once, from the loop and never from within http_send(), unless the operation was
- * cancelled. The operation is gone when it is called; the reply is the callee's to read, not to keep. */
+ * canceled. The operation is gone when it is called; the reply is the callee's to read, not to keep. */
 typedef void (*HttpDone)(void *userdata, HttpReply *reply);
 
 /* `resolver` and `proxies` must outlive it. */

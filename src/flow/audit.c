@@ -1,6 +1,6 @@
 /* The audit's part of a look: purchases of jobs that ended, or whose worker died, that may have
  * been made all the same. The database names them, a listing is searched for them, and what is
- * found is written down, so that it can be cancelled. When that is done is daemon/audit.c's. */
+ * found is written down, so that it can be canceled. When that is done is daemon/audit.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

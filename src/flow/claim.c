@@ -171,7 +171,7 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
 }
 
 /* A row that can't be read was changed by hand. What it stands for nobody knows, so nothing is bought
- * for this job any more; what the other rows name can still be cancelled. */
+ * for this job any more; what the other rows name can still be canceled. */
 static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
     _cleanup_(json_unrefp) json_t *all = rows ? json_parse(rows, strlen(rows)) : NULL;
     bool readable_all = json_is_array(all);

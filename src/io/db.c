@@ -51,7 +51,7 @@ static int send_batch(Db *db) {
     TAILQ_INIT(&batch->ops);
     while ((op = db_next_op(db, n))) {
         TAILQ_REMOVE(op->again ? &db->again : &db->queue, op, link);
-        if (!op->done && !op->on_wire) { /* cancelled before it was ever sent */
+        if (!op->done && !op->on_wire) { /* canceled before it was ever sent */
             db_op_free(op);
             continue;
         }
