@@ -16,10 +16,10 @@ BASE   := address fault redact str proxy json http_message db_message db_failure
 CORE   := verdict purchase job config config_errors config_table config_ini config_names config_units config_doubts config_rows config_check config_steps config_value database_url pipeline retry hold json_pointer json_scan sift glb glb_json glb_items
 FLOW   := notify claim fence answer replicate predict wanted listing look audit poll download validate object supabase supabase_upload supabase_sign bucket store_supabase store_dir store complete
 IO     := descriptors turns aside resolve hosts_list hosts db_errors db_login db_session db_ops db_loss db_connect db http_setup http_body http_reply http_route http httpd spool dir dir_sweep
-DAEMON := libraries loop supervisor settings database_trust timer lane metrics worker lockline looking patience task notes purchase_states file_states finishing closing_states states lease listener taking claims retelling waits prune audit sweep sample metrics_text status pages instance
+DAEMON := libraries loop supervisor settings database_trust timer lane metrics store_op worker lockline looking patience task notes purchase_states file_states finishing closing_states states lease listener taking claims retelling waits prune audit sweep sample metrics_text status pages instance
 CTL    := ctl migrate schema jobs top admin
 DOCTOR := login doctor_report doctor_query doctor_users doctor_schema doctor_db doctor_hosts doctor_http doctor
-CTL_IO := db_login db_session turns aside resolve http_route http_setup http_body http_reply http # what the doctor asks with
+CTL_IO := db_login db_session turns aside resolve http_route http_setup http_body http_reply http dir_sweep dir # what the doctor asks with
 SIM    := $(notdir $(basename $(wildcard tests/sim/*.c)))
 
 # Any change under sql/ raises the version: see sql/README.md. Programs from COMPATIBLE_FROM on may work on it.
@@ -117,6 +117,11 @@ $(BUILD)/tests/t_settings: EXTRA = $(BUILD)/daemon/settings.o $(BUILD)/base/log_
 $(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o $(BUILD)/base/log_out.o
 $(BUILD)/tests/t_hosts: EXTRA = $(BUILD)/io/hosts_list.o
 $(BUILD)/tests/t_hosts: $(BUILD)/io/hosts_list.o
+DIR_OBJ := $(addprefix $(BUILD)/io/,aside.o dir.o dir_sweep.o)
+$(BUILD)/tests/t_dir: EXTRA = $(DIR_OBJ)
+$(BUILD)/tests/t_dir: $(DIR_OBJ)
+$(BUILD)/tests/t_store_op: EXTRA = $(BUILD)/daemon/store_op.o $(BUILD)/io/turns.o
+$(BUILD)/tests/t_store_op: $(BUILD)/daemon/store_op.o $(BUILD)/io/turns.o
 $(BUILD)/tests/t_dir_sweep: EXTRA = $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_dir_sweep: $(BUILD)/io/dir_sweep.o
 $(BUILD)/tests/t_db_errors: EXTRA = $(BUILD)/io/db_errors.o

@@ -15,6 +15,7 @@
 typedef JobEvent (*TaskTurn)(Task *t);
 typedef JobEvent (*TaskHeardHttp)(Task *t, HttpReply *reply);
 typedef JobEvent (*TaskHeardDb)(Task *t, DbEnd end, const PGresult *res);
+typedef JobEvent (*TaskHeardStore)(Task *t, JobEvent ev, const StoreWork *work);
 
 struct Task {
     Worker *worker;
@@ -27,6 +28,7 @@ struct Task {
         TaskTurn turn; /* the pause is over, or it is our turn in the lane */
         TaskHeardHttp http;
         TaskHeardDb db;
+        TaskHeardStore store;
     } then;
     Look look;
     SpoolFile *file;
@@ -93,6 +95,10 @@ uint64_t task_short_delay(const Task *t);
  * line. 0, -ENOMEM. */
 int task_send_http(Task *t, HttpRequest *request, TaskHeardHttp heard);
 int task_send_db(Task *t, unsigned flags, DbRequest *request, TaskHeardDb heard);
+
+/* `work` was begun and answered `ev`: what is left of it is done. `heard` is told its end, at once where that is known
+ * already. */
+JobEvent task_store(Task *t, JobEvent ev, StoreWork *work, TaskHeardStore heard);
 
 /* How a call is first sent, and again. What met a lock before is sent alone: there it finds a table that is locked
  * without waiting for it. */

@@ -13,6 +13,7 @@
 #include "core/job.h"
 #include "daemon/lane.h"
 #include "daemon/metrics.h"
+#include "daemon/store_op.h"
 #include "io/db.h"
 #include "io/descriptors.h"
 #include "io/http.h"
@@ -59,6 +60,8 @@ struct Worker {
     Resolver *resolver;
     Db *db;
     Http *http;
+    Dir *dir;         /* of driver dir */
+    StoreEdges store; /* what its work is done with */
     Spool *spool;
     DescriptorShares shares;
     Lane lanes[_LANE_MAX];

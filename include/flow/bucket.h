@@ -9,7 +9,7 @@ typedef struct Bucket {
     uint64_t max_bytes; /* file_size_limit; UINT64_MAX: none of its own */
 } Bucket;
 
-/* The answer to store_bucket_ask(). EV_OK sets `ret`; else `reterr` says why. */
+/* The answer to supabase_bucket_ask(). EV_OK sets `ret`; else `reterr` says why. */
 JobEvent bucket_hear(const HttpReply *reply, Bucket *ret, Fault *reterr);
 
 /* Would it take the meshes of this configuration, and keep them for their users alone? */

@@ -21,7 +21,6 @@
 #include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
-#include "flow/supabase.h" // until the daemon asks the table
 
 /* What the doctor says of a store. */
 typedef struct StoreFinding {

@@ -21,34 +21,34 @@ JobEvent supabase_refused(const HttpReply *reply, const json_t *root, FaultCode 
 
 /* POST of j->size_bytes of `fd` as j->object, over what may be there. The object carries x-metadata:
  * sha256, job and prediction. */
-int store_ask(const Config *c, const Job *j, int fd, HttpRequest *ret);
+int supabase_upload_ask(const Config *c, const Job *j, int fd, HttpRequest *ret);
 
 /* EV_OK: stored, in Storage's own words. EV_UNSURE: a success in other words: ask for the object.
  * Else what the fault says; j->unproven: the object may be there all the same. */
-JobEvent store_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
+JobEvent supabase_upload_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
 
 /* GET of what Storage knows of j->object. EV_OK: it is the mesh of this job; `sent`: our upload was
  * answered, so its size proves it where its metadata does not tell the sha256. EV_ELSE: it is not there,
  * or another. EV_WAIT and so on: nobody could say. The fault is set but for EV_OK. */
-int store_info_ask(const Config *c, const Job *j, HttpRequest *ret);
-JobEvent store_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reterr);
+int supabase_info_ask(const Config *c, const Job *j, HttpRequest *ret);
+JobEvent supabase_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reterr);
 
 /* A signed URL for the job's image, which is a path in the bucket (a leading slash and the bucket's name
  * do not count). EV_OK: ask; EV_FINAL: not this user's. */
-JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr);
-int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret);
+JobEvent supabase_sign_check(const Config *c, const Job *j, Fault *reterr);
+int supabase_sign_ask(const Config *c, const Job *j, HttpRequest *ret);
 
 /* EV_OK: j->image_url is set. EV_ELSE: the image is not there, if there is a bucket that the key may
- * see, which this answer does not tell: ask with store_bucket_ask(). EV_RETRY: of this image alone. */
-JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
+ * see, which this answer does not tell: ask with supabase_bucket_ask(). EV_RETRY: of this image alone. */
+JobEvent supabase_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
 
 /* The answer to that: EV_FINAL, with `reterr` as it is, or what keeps the bucket away. */
-JobEvent store_sign_bucket_hear(const HttpReply *reply, Fault *reterr);
+JobEvent supabase_sign_bucket_hear(const HttpReply *reply, Fault *reterr);
 
 /* Does the bucket exist, does the key reach it, is it private? */
-int store_bucket_ask(const Config *c, HttpRequest *ret);
-JobEvent store_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr);
+int supabase_bucket_ask(const Config *c, HttpRequest *ret);
+JobEvent supabase_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr);
 
 /* DELETE of an object. EV_OK: it is not there any more; else EV_WAIT. */
-int store_remove_ask(const Config *c, const char *object, HttpRequest *ret);
-JobEvent store_remove_hear(const HttpReply *reply, Fault *reterr);
+int supabase_remove_ask(const Config *c, const char *object, HttpRequest *ret);
+JobEvent supabase_remove_hear(const HttpReply *reply, Fault *reterr);

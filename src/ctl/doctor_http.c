@@ -13,6 +13,7 @@
 #include "ctl/doctor_hosts.h"
 #include "flow/replicate.h"
 #include "flow/store.h"
+#include "io/dir.h"
 
 #define WAIT_SECONDS 15
 #define BODY_MAX (256 * 1024)
@@ -88,7 +89,7 @@ static void check_replicate(Doctor *d, Outside *o) {
     http_reply_done(&reply);
 }
 
-/* The one step is carried out, and its answer heard. */
+/* One step of the store's check is made, and waited for: here nothing else has to go on meanwhile. */
 static JobEvent take_step(Outside *o, StoreWork *w) {
     const StoreDriver *driver = store_driver(w->config);
     StoreAnswer answer = { 0 };
@@ -102,7 +103,7 @@ static JobEvent take_step(Outside *o, StoreWork *w) {
         exchange(o, &step.request, &reply);
         answer.reply = &reply;
     } else
-        answer.error = access(step.root, W_OK | X_OK) < 0 ? -errno : 0;
+        answer.error = dir_look(step.root);
     ev = driver->hear(w, &answer);
     http_reply_done(&reply);
     return ev;

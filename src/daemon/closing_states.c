@@ -20,7 +20,6 @@
 #include "flow/poll.h"
 #include "flow/replicate.h"
 #include "flow/store.h"
-#include "io/dir.h"
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
 #define STARVED_USEC (60 * USEC_PER_SEC)
@@ -271,37 +270,37 @@ static JobEvent dropped(Task *t) {
 
 /* A store that is away keeps no job from its end either: the name is written down for the
  * sweep. */
-static JobEvent removed(Task *t, HttpReply *reply) {
-    Fault why = { 0 }; /* not the job's, which ends for a reason of its own */
-    JobEvent ev = store_remove_hear(reply, &why);
-
-    metrics_storage(&t->worker->metrics, reply);
-    if (ev == EV_WAIT && t->job->tries < STOP_TRIES)
-        return ev;
-    if (ev == EV_WAIT)
+static JobEvent removed(Task *t, JobEvent ev, const StoreWork *work) {
+    if (ev != EV_OK && t->job->tries < STOP_TRIES)
+        return EV_WAIT;
+    if (ev != EV_OK)
         log_job(LOG_WARNING, JOB_LEFT_BEHIND, t->job,
                 "Job %s ends, but its object %s can't be deleted: %s; the sweep goes on trying",
-                t->job->id, t->job->object, why.detail);
+                t->job->id, t->job->object, work->fault.detail);
     return dropped(t);
 }
 
-/* The name is written down as one that nobody needs: no later upload gets it, which this DELETE might hit. */
-static JobEvent may_remove(Task *t, DbEnd end, const PGresult *res) {
+/* Whether that went well or not: what a store keeps of unfinished uploads it lets go by itself in time. */
+static JobEvent aborted(Task *t, JobEvent ev, const StoreWork *work) {
     const Config *c = t->worker->config;
-    HttpRequest request;
+    StoreWork next = { .config = c, .job = t->job, .object = t->job->object };
+
+    (void) ev;
+    (void) work;
+    return task_store(t, store_driver(c)->remove(&next), &next, removed);
+}
+
+/* The name is written down as one that nobody needs: no later upload gets it, which this removal might hit. */
+static JobEvent may_remove(Task *t, DbEnd end, const PGresult *res) {
+    StoreWork work = { .config = t->worker->config, .job = t->job };
     Fault why = { 0 };
     JobEvent ev;
 
     if (!task_db_refused(t, end, res, &ev, &why))
         ev = object_drop_hear(res);
-    if (ev == EV_WAIT)
-        return ev;
-    if (ev == EV_OK && c->storage_driver == STORAGE_DIR)
-        (void) dir_remove(c->storage_url, t->job->object);
-    else if (ev == EV_OK && store_remove_ask(c, t->job->object, &request) == 0 &&
-             task_send_http(t, &request, removed) >= 0)
-        return EV_NONE;
-    return dropped(t);
+    if (ev == EV_OK)
+        return task_store(t, store_abort(&work), &work, aborted);
+    return ev == EV_WAIT ? ev : dropped(t);
 }
 
 /* First the prediction, which costs money while it runs, then the object. */

@@ -18,7 +18,6 @@
 #include "flow/object.h"
 #include "flow/store.h"
 #include "flow/validate.h"
-#include "io/dir.h"
 
 #define SLICE_MAX (256 * 1024)
 #define NO_ROOM_SAID_USEC (60 * USEC_PER_SEC) /* a wait for room is said again after such a pause */
@@ -215,7 +214,7 @@ JobEvent enter_scanning(Task *t) {
 
 /* --- storing ------------------------------------------------------------------------------- */
 
-static JobEvent store_ended(Task *t, JobEvent ev) {
+static JobEvent stored(Task *t, JobEvent ev, const StoreWork *work) {
     Job *j = t->job;
 
     if (ev == EV_OK) {
@@ -223,97 +222,22 @@ static JobEvent store_ended(Task *t, JobEvent ev) {
         t->worker->metrics.stored_bytes += j->size_bytes;
         log_job(LOG_INFO, JOB_STORED, j, "Job %s: %s, %llu bytes", j->id, j->object,
                 (unsigned long long) j->size_bytes);
-    } else if (ev == EV_WAIT) /* the file is kept until the store is back */
+        return ev;
+    }
+    j->fault = work->fault;
+    j->is_shortage = j->fault.code == FAULT_INTERNAL;
+    if (ev == EV_WAIT) /* the file is kept until the store is back */
         patience_trouble(&t->patience, task_lane(t, LANE_STORE), &j->fault);
     return ev;
-}
-
-static JobEvent upload(Task *t);
-
-/* A success in other words than Storage's proves nothing, but the object may be there. */
-static JobEvent proved(Task *t, HttpReply *reply) {
-    JobEvent ev = store_info_hear(reply, t->job, true, &t->job->fault);
-
-    metrics_storage(&t->worker->metrics, reply);
-    return store_ended(t, ev == EV_ELSE ? EV_WAIT : ev);
-}
-
-static JobEvent stored_http(Task *t, HttpReply *reply) {
-    JobEvent ev = store_hear(t->worker->config, reply, t->job, &t->job->fault);
-    HttpRequest request;
-
-    metrics_storage(&t->worker->metrics, reply);
-    if (ev != EV_UNSURE)
-        return store_ended(t, ev);
-    if (store_info_ask(t->worker->config, t->job, &request) < 0 ||
-        task_send_http(t, &request, proved) < 0)
-        return store_ended(t, EV_WAIT);
-    return EV_NONE;
-}
-
-/* An upload whose answer was lost is asked for before it is sent again. */
-static JobEvent found(Task *t, HttpReply *reply) {
-    JobEvent ev = store_info_hear(reply, t->job, false, &t->job->fault);
-
-    metrics_storage(&t->worker->metrics, reply);
-    if (ev != EV_ELSE)
-        return store_ended(t, ev);
-    t->job->unproven = false;
-    return upload(t);
-}
-
-static JobEvent stored_dir(Task *t, int error) {
-    if (error < 0)
-        fault_set(&t->job->fault, FAULT_STORE_UNREACHED, "storage: %s", strerror(-error));
-    return store_ended(t, error < 0 ? EV_WAIT : EV_OK);
-}
-
-static void on_dir(void *userdata, int error) {
-    Task *t = userdata;
-
-    task_op_over(t);
-    task_tell(t, stored_dir(t, error));
-}
-
-static void cancel_dir(Task *t) {
-    (void) dir_op_cancel(t->op);
-}
-
-static JobEvent put_into_dir(Task *t) {
-    DirOp *op;
-    int r = dir_put(t->worker->event, t->worker->config->storage_url, t->job->object,
-                    spool_file_fd(t->file), t->job->size_bytes, on_dir, t, &op);
-
-    if (r < 0)
-        return stored_dir(t, r);
-    task_wait(t, op, cancel_dir);
-    return EV_NONE;
-}
-
-static JobEvent upload(Task *t) {
-    HttpRequest request;
-    int r = store_ask(t->worker->config, t->job, spool_file_fd(t->file), &request);
-
-    if (r < 0 || (r = task_send_http(t, &request, stored_http)) < 0)
-        return task_give_up(t, r);
-    return EV_NONE;
 }
 
 /* Its name is written down: from here on something may be there, whatever becomes of the job. */
 static JobEvent send_file(Task *t) {
     const Config *c = t->worker->config;
-    HttpRequest request;
-    int r;
+    StoreWork work = { .config = c, .job = t->job, .fd = spool_file_fd(t->file) };
 
     t->job->stored = true;
-    if (c->storage_driver == STORAGE_DIR)
-        return put_into_dir(t);
-    if (!t->job->unproven)
-        return upload(t);
-    if ((r = store_info_ask(c, t->job, &request)) < 0 ||
-        (r = task_send_http(t, &request, found)) < 0)
-        return task_give_up(t, r);
-    return EV_NONE;
+    return task_store(t, store_driver(c)->begin(&work), &work, stored);
 }
 
 /* A refusal is not the mesh's fault: another attempt may fare better. */

@@ -24,49 +24,32 @@
 /* --- signing ------------------------------------------------------------------------------- */
 
 /* Trouble with this image alone holds no other job. */
-static JobEvent sign_ended(Task *t, JobEvent ev) {
+static JobEvent signed_image(Task *t, JobEvent ev, const StoreWork *work) {
+    Job *j = t->job;
+
+    if (ev != EV_OK) {
+        j->fault = work->fault;
+        j->is_shortage = j->fault.code == FAULT_INTERNAL;
+    }
     if (ev == EV_WAIT)
-        patience_trouble(&t->patience, task_lane(t, LANE_STORE), &t->job->fault);
-    else
+        patience_trouble(&t->patience, task_lane(t, LANE_STORE), &j->fault);
+    else if (!j->is_shortage)
         lane_open(task_lane(t, LANE_STORE));
     return ev;
-}
-
-/* Storage says of a missing bucket what it says of a missing object: only its own page tells
- * the two apart. */
-static JobEvent bucket_seen(Task *t, HttpReply *reply) {
-    metrics_storage(&t->worker->metrics, reply);
-    return sign_ended(t, store_sign_bucket_hear(reply, &t->job->fault));
-}
-
-static JobEvent signed_url(Task *t, HttpReply *reply) {
-    JobEvent ev = store_sign_hear(t->worker->config, reply, t->job, &t->job->fault);
-    HttpRequest request;
-    int r;
-
-    metrics_storage(&t->worker->metrics, reply);
-    if (ev != EV_ELSE)
-        return sign_ended(t, ev);
-    if ((r = store_bucket_ask(t->worker->config, &request)) < 0 ||
-        (r = task_send_http(t, &request, bucket_seen)) < 0)
-        return task_give_up(t, r);
-    return EV_NONE;
 }
 
 /* The signed URL is what the model fetches: it must live as long as the prediction may wait for
  * a machine. */
 static JobEvent sign(Task *t) {
-    HttpRequest request;
-    int r = store_sign_ask(t->worker->config, t->job, &request);
+    StoreWork work = { .config = t->worker->config, .job = t->job };
 
-    if (r < 0 || (r = task_send_http(t, &request, signed_url)) < 0)
-        return task_give_up(t, r);
-    return EV_NONE;
+    return task_store(t, store_sign(&work), &work, signed_image);
 }
 
 /* Every purchase of a job begins here, also the one after a purchase that was given up: what it
  * is made of may be gone by then. */
 JobEvent enter_signing(Task *t) {
+    StoreWork work = { .config = t->worker->config, .job = t->job };
     uint64_t now = clock_now_usec();
     JobEvent ev;
 
@@ -74,8 +57,13 @@ JobEvent enter_signing(Task *t) {
     ev = predict_image(t->job, now, &t->job->fault);
     if (ev != EV_ELSE)
         return ev;
-    ev = store_sign_check(t->worker->config, t->job, &t->job->fault);
-    return ev == EV_OK ? task_queue(t, LANE_STORE, sign) : ev;
+    /* A path that is not the user's is refused without waiting in line for the store. */
+    ev = store_sign(&work);
+    if (ev == EV_MORE)
+        return task_queue(t, LANE_STORE, sign);
+    if (ev != EV_OK)
+        t->job->fault = work.fault;
+    return ev;
 }
 
 /* --- buying -------------------------------------------------------------------------------- */

@@ -10,7 +10,7 @@
 #include "daemon/timer.h"
 #include "flow/object.h"
 #include "flow/store.h"
-#include "io/dir.h"
+#include "io/aside.h"
 #include "io/dir_sweep.h"
 
 #define FIRST_USEC (7 * USEC_PER_SEC)
@@ -25,7 +25,7 @@ struct Sweep {
     Aside *aside;           /* where directories are read */
     struct SweepCall *call; /* the reading under way */
     uint64_t files_usec;    /* of the next one */
-    HttpOp *http;           /* the removal under way */
+    StoreOp *removal;       /* under way */
     unsigned n, at;         /* names, and the one whose turn it is */
     char *names[SWEEP_MAX];
 };
@@ -70,7 +70,7 @@ static void sweep_files(Sweep *s) {
     const Config *c = s->worker->config;
     SweepCall *call;
 
-    if (c->storage_driver != STORAGE_DIR || s->call || clock_now_usec() < s->files_usec)
+    if (!store_driver(c)->leaves_files || s->call || clock_now_usec() < s->files_usec)
         return;
     s->files_usec = clock_now_usec() + FILES_USEC;
     if (!(call = calloc(1, sizeof *call)))
@@ -118,41 +118,31 @@ static void failed(Sweep *s, const char *why) {
 
 /* A store that is away, or refuses everybody, ends this sweep; the refusal of one name does
  * not. */
-static void removed(void *userdata, HttpReply *reply) {
+static void removed(void *userdata, JobEvent ev, const StoreWork *work) {
     Sweep *s = userdata;
-    Fault fault = { 0 };
-    JobEvent ev = store_remove_hear(reply, &fault);
 
-    s->http = NULL;
-    metrics_storage(&s->worker->metrics, reply);
+    s->removal = NULL;
     if (ev == EV_OK) {
         gone(s);
         return;
     }
-    failed(s, fault.detail);
-    if (reply->end == HTTP_ANSWERED && reply->code != 429 && reply->code < 500)
-        next(s);
-    else /* the others would fare no better */
+    failed(s, work->fault.detail);
+    if (work->is_general) /* the others would fare no better */
         ended(s);
+    else
+        next(s);
 }
 
 /* One at a time, after the jobs: an object that nobody needs can wait. */
 static void next(Sweep *s) {
-    const Config *c = s->worker->config;
-    HttpRequest request;
-    int r;
+    Worker *w = s->worker;
+    StoreWork work = { .config = w->config };
 
-    while (s->at < s->n && c->storage_driver == STORAGE_DIR) {
-        r = dir_remove(c->storage_url, s->names[s->at]);
-        if (r == 0 || r == -ENOENT) {
-            gone(s);
-            return;
-        }
-        failed(s, strerror(-r));
-    }
-    if (s->at >= s->n || lane_is_held(&s->worker->lanes[LANE_STORE]) ||
-        store_remove_ask(c, s->names[s->at], &request) < 0 ||
-        http_send(s->worker->http, &request, removed, s, &s->http) < 0)
+    if (s->at < s->n)
+        work.object = s->names[s->at];
+    if (!work.object || lane_is_held(&w->lanes[LANE_STORE]) ||
+        store_driver(w->config)->remove(&work) != EV_MORE ||
+        store_op_start(&s->removal, &w->store, &work, removed, s) < 0)
         ended(s);
 }
 
@@ -212,7 +202,7 @@ Sweep *sweep_free(Sweep *s) {
     if (!s)
         return NULL;
     sd_event_source_disable_unref(s->timer);
-    http_op_cancel(s->http);
+    store_op_cancel(s->removal);
     if (s->call)
         s->call->sweep = NULL;
     aside_free(s->aside);

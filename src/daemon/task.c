@@ -356,6 +356,31 @@ int task_send_http(Task *t, HttpRequest *request, TaskHeardHttp heard) {
     return 0;
 }
 
+static void cancel_store(Task *t) {
+    (void) store_op_cancel(t->op);
+}
+
+static void on_store(void *userdata, JobEvent ev, const StoreWork *work) {
+    Task *t = userdata;
+
+    t->op = NULL;
+    task_tell(t, t->then.store(t, ev, work));
+}
+
+JobEvent task_store(Task *t, JobEvent ev, StoreWork *work, TaskHeardStore heard) {
+    StoreOp *op;
+
+    if (ev == EV_MORE && store_op_start(&op, &t->worker->store, work, on_store, t) < 0) {
+        fault_set(&work->fault, FAULT_INTERNAL, "out of memory");
+        ev = EV_RETRY;
+    }
+    if (ev != EV_MORE)
+        return heard(t, ev, work);
+    t->then.store = heard;
+    task_wait(t, op, cancel_store);
+    return EV_NONE;
+}
+
 /* The call may be carried out all the same. Each is fenced, so that it finds the job as it left
  * it, or does nothing. */
 static void cancel_db(Task *t) {

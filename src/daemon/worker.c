@@ -148,12 +148,11 @@ static int open_spool(Worker *w) {
     return r;
 }
 
-/* A file of driver dir needs the directory and the new file beside its own. */
 static void share_descriptors(Worker *w) {
     const Config *c = w->config;
     DescriptorShares *s = &w->shares;
 
-    *s = descriptors_share(c->max_jobs, c->storage_driver == STORAGE_DIR ? 3 : 1);
+    *s = descriptors_share(c->max_jobs, 1 + store_driver(c)->descriptors);
     spool_limit(w->spool, s->files);
     http_limit(w->http, s->connections);
     if (s->scarce)
@@ -162,6 +161,12 @@ static void share_descriptors(Worker *w) {
             "No more than %u file descriptors: at most %u connections and %u files at once, the "
             "rest waits; [worker] max_jobs = %u needs %u: raise LimitNOFILE= or ulimit -n to that",
             s->limit, s->connections, s->files, c->max_jobs, s->needed);
+}
+
+static void count_store(void *userdata, const HttpReply *reply) {
+    Worker *w = userdata;
+
+    metrics_storage(&w->metrics, reply);
 }
 
 int worker_new(Worker **ret, sd_event *event, const Config *config,
@@ -183,11 +188,15 @@ int worker_new(Worker **ret, sd_event *event, const Config *config,
     if ((r = sd_id128_randomize(&id)) < 0 || (r = init_lanes(w)) < 0 || (r = open_spool(w)) < 0 ||
         (r = resolver_new(&w->resolver, event)) < 0 ||
         (r = http_new(&w->http, event, w->resolver, &config->proxies, "meshifyd/" VERSION)) < 0 ||
+        (r = dir_new(&w->dir, event)) < 0 ||
         (r = db_new(&w->db, event, w->resolver, config->database_url.text, "meshifyd", db_events,
                     userdata)) < 0) {
         worker_free(w);
         return r;
     }
+    w->store = (StoreEdges){
+        .event = event, .http = w->http, .dir = w->dir, .counted = count_store, .userdata = w
+    };
     (void) sd_id128_to_uuid_string(id, w->id);
     share_descriptors(w);
     *ret = w;
@@ -199,6 +208,7 @@ Worker *worker_free(Worker *w) {
         return NULL;
     w->db = db_free(w->db);
     w->http = http_free(w->http);
+    w->dir = dir_free(w->dir);
     w->resolver = resolver_free(w->resolver);
     w->spool = spool_free(w->spool);
     for (int i = 0; i < _LANE_MAX; i++)

@@ -1,4 +1,5 @@
-/* The bucket's limits: GET /bucket/NAME shows them (Supabase Storage 1.70). */
+/* The bucket's limits: GET /bucket/NAME shows them (Supabase Storage 1.70). The doctor looks at them before anything is
+ * bought, since a bucket that refuses meshes is noticed else only when the first one has been paid for. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +29,10 @@ static bool takes_glb(const json_t *types) {
 
 JobEvent bucket_hear(const HttpReply *reply, Bucket *ret, Fault *reterr) {
     bool is_public;
-    JobEvent ev = store_bucket_hear(reply, &is_public, reterr);
+    JobEvent ev = supabase_bucket_hear(reply, &is_public, reterr);
     _cleanup_(json_unrefp) json_t *root =
         ev == EV_OK ? json_parse(reply->body, reply->body_size) : NULL;
+    /* A number, or null where only the project's own limit counts, which nobody tells. */
     json_int_t limit = json_integer_value(json_object_get(root, "file_size_limit"));
 
     if (ev != EV_OK)
@@ -43,6 +45,7 @@ JobEvent bucket_hear(const HttpReply *reply, Bucket *ret, Fault *reterr) {
     return EV_OK;
 }
 
+/* The first of what is wrong, the worst before the rest: one line is what the doctor says of a store. */
 void bucket_find(const Config *c, const Bucket *b, StoreFinding *ret) {
     char *found = ret->found;
     size_t room = sizeof ret->found;

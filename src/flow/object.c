@@ -1,4 +1,6 @@
-/* Names of objects, and what the database is asked and told of them. */
+/* Names of objects, and what the database is asked and told of them. The configuration proposes a name; the database
+ * gives it, with a number where another purchase had it, and writes it down before the first byte goes up. So what a
+ * dead worker left in the store has a row, and the sweep finds it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,7 @@ char *object_path(const Config *c, const Job *j) {
     int r = 0;
 
     for (const char *p = c->storage_path; *p && r == 0;) {
+        /* The configuration knows no placeholder but these; text of any other would stay as it is. */
         size_t n = *p == '{' ? strcspn(p, "}") + 1 : strcspn(p, "{");
         const char *value = *p == '{' ? variable(j, p, n) : NULL;
 
@@ -42,6 +45,7 @@ char *object_path(const Config *c, const Job *j) {
     return NULL;
 }
 
+/* Names are counted for each place: the same name in another bucket is another object. */
 char *object_place(const Config *c) {
     return store_driver(c)->place(c);
 }
@@ -50,6 +54,7 @@ int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest
     _cleanup_free_ char *path = object_path(c, j), *place = object_place(c);
     const Purchase *p = job_purchase(j);
 
+    /* The last is for how long the name is kept from the sweep should we die: as long as the job may go on. */
     *ret = (DbRequest){ .sql = "SELECT * FROM meshify.storing($1, $2, $3, $4, $5, $6, $7)" };
     if (!path || !place || db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||
         db_request_add(ret, p->step) < 0 || db_request_addf(ret, "%u", p->number) < 0 ||
@@ -62,6 +67,7 @@ int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest
 }
 
 JobEvent object_name_hear(const PGresult *res, Job *j, Fault *reterr) {
+    /* An answer without a name is no leave to store. */
     bool whole = PQntuples(res) == 1 && PQnfields(res) == 2;
     JobEvent ev = fence_hear(whole ? PQgetvalue(res, 0, 0) : "", reterr);
     char *name;
@@ -90,6 +96,7 @@ int object_drop_ask(const char *worker, const Job *j, DbRequest *ret) {
 }
 
 JobEvent object_drop_hear(const PGresult *res) {
+    /* What is not understood leaves the object where it is. */
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
 
     return strcmp(answer, "ok") == 0 ? EV_OK : strcmp(answer, "busy") == 0 ? EV_WAIT : EV_ELSE;

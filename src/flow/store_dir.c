@@ -1,4 +1,5 @@
-/* Objects as files of a directory, which a web server may serve: one step for each piece of work. How a file
+/* A directory as a store, which a web server may serve: one step for each piece of work. What goes wrong (a full disk, a
+ * directory that is not mounted) concerns all meshes and is for an operator to mend, so it is waited for. How a file
  * comes to its name whole is io/dir.c's. */
 #include <errno.h>
 #include <stdio.h>
@@ -65,7 +66,8 @@ static JobEvent hear(StoreWork *w, const StoreAnswer *answer) {
 
 const StoreDriver store_dir = {
     .name = "dir",
-    .descriptors = 2, /* the directory and the temporary file */
+    .descriptors =
+        3, /* the directory, the temporary file, and the mesh once more, for the thread that copies it */
     .leaves_files = true,
     .place = place,
     .begin = begin,

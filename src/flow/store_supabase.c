@@ -1,5 +1,6 @@
-/* Supabase Storage: which request follows which answer. How it is asked, and what its words mean, is in
- * supabase.c and the files beside it. */
+/* Supabase Storage as a store: which request follows which answer. A mesh goes up by one POST, whose answer may be lost
+ * or be somebody else's, a gateway's; then Storage is asked for the object, before the mesh is sent again and before
+ * the job counts as done. How Storage is asked, and what its words mean, is in supabase.c and the files beside it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ static JobEvent go_on(StoreWork *w, unsigned phase) {
     return EV_MORE;
 }
 
+/* An upload that went out whole in an earlier try may have been stored: it is not sent twice unasked. */
 static JobEvent begin(StoreWork *w) {
     return go_on(w, w->job->unproven ? LOOK_FIRST : UPLOAD);
 }
@@ -35,8 +37,9 @@ static JobEvent begin_remove(StoreWork *w) {
     return go_on(w, REMOVE);
 }
 
+/* A path that is not the user's is refused before anybody is asked. */
 static JobEvent begin_sign(StoreWork *w) {
-    JobEvent ev = store_sign_check(w->config, w->job, &w->fault);
+    JobEvent ev = supabase_sign_check(w->config, w->job, &w->fault);
 
     return ev == EV_OK ? go_on(w, SIGN) : ev;
 }
@@ -51,22 +54,22 @@ static int next(StoreWork *w, StoreStep *ret) {
     *ret = (StoreStep){ .what = STORE_SEND };
     switch (w->phase) {
     case UPLOAD:
-        return store_ask(c, w->job, w->fd, &ret->request);
+        return supabase_upload_ask(c, w->job, w->fd, &ret->request);
     case REMOVE:
-        return store_remove_ask(c, w->object, &ret->request);
+        return supabase_remove_ask(c, w->object, &ret->request);
     case SIGN:
-        return store_sign_ask(c, w->job, &ret->request);
+        return supabase_sign_ask(c, w->job, &ret->request);
     case SIGN_BUCKET:
     case CHECK:
-        return store_bucket_ask(c, &ret->request);
+        return supabase_bucket_ask(c, &ret->request);
     default:
-        return store_info_ask(c, w->job, &ret->request);
+        return supabase_info_ask(c, w->job, &ret->request);
     }
 }
 
 /* An upload whose answer was lost is looked for before it is sent again. */
 static JobEvent hear_look(StoreWork *w, const HttpReply *reply) {
-    JobEvent ev = store_info_hear(reply, w->job, false, &w->fault);
+    JobEvent ev = supabase_info_hear(reply, w->job, false, &w->fault);
 
     if (ev != EV_ELSE)
         return ev;
@@ -76,24 +79,27 @@ static JobEvent hear_look(StoreWork *w, const HttpReply *reply) {
 
 /* A success in other words than Storage's proves nothing, but the object may be there. */
 static JobEvent hear_upload(StoreWork *w, const HttpReply *reply) {
-    JobEvent ev = store_hear(w->config, reply, w->job, &w->fault);
+    JobEvent ev = supabase_upload_hear(w->config, reply, w->job, &w->fault);
 
     return ev == EV_UNSURE ? go_on(w, PROVE) : ev;
 }
 
 static JobEvent hear_proof(StoreWork *w, const HttpReply *reply) {
-    JobEvent ev = store_info_hear(reply, w->job, true, &w->fault);
+    JobEvent ev = supabase_info_hear(reply, w->job, true, &w->fault);
 
     return ev == EV_ELSE ? EV_WAIT : ev;
 }
 
+/* A refusal in the store's own words is about this object; the sweep goes on with the next then. */
 static JobEvent hear_removal(StoreWork *w, const HttpReply *reply) {
     w->is_general = reply->end != HTTP_ANSWERED || reply->code == 429 || reply->code >= 500;
-    return store_remove_hear(reply, &w->fault);
+    return supabase_remove_hear(reply, &w->fault);
 }
 
+/* The list of signed URLs does not tell a missing image, which ends the job, from a bucket that our key does not see,
+ * which an operator can mend. */
 static JobEvent hear_sign(StoreWork *w, const HttpReply *reply) {
-    JobEvent ev = store_sign_hear(w->config, reply, w->job, &w->fault);
+    JobEvent ev = supabase_sign_hear(w->config, reply, w->job, &w->fault);
 
     return ev == EV_ELSE ? go_on(w, SIGN_BUCKET) : ev;
 }
@@ -123,7 +129,7 @@ static JobEvent hear(StoreWork *w, const StoreAnswer *answer) {
     case SIGN:
         return hear_sign(w, answer->reply);
     case SIGN_BUCKET:
-        return store_sign_bucket_hear(answer->reply, &w->fault);
+        return supabase_sign_bucket_hear(answer->reply, &w->fault);
     case CHECK:
         return hear_check(w, answer->reply);
     default:

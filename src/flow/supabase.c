@@ -1,4 +1,6 @@
-/* Supabase Storage: how it is asked, and what its refusals mean. */
+/* Supabase Storage: how a request to it looks, and what its refusals mean. The words are those of Storage 1.70 and of
+ * the older servers that people host themselves; the gateway before it (Kong, Cloudflare) has words of its own, and
+ * they never end a job. What is asked when, is store_supabase.c's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +10,8 @@
 #include "core/verdict.h"
 #include "flow/supabase.h"
 
-#define STORE_REPLY_MAX (256 * 1024)
-#define STORE_TIMEOUT_USEC (UINT64_C(30) * 1000000)
+#define STORE_REPLY_MAX (256 * 1024) /* answers are short JSON; more is an error page */
+#define STORE_TIMEOUT_USEC (UINT64_C(30) * 1000000) /* of all but uploads */
 
 /* Both kinds of keys: a JWT goes into both headers, an sb_secret_… key is no JWT and goes alone. */
 static int add_key(const Config *c, HttpRequest *r) {
@@ -29,6 +31,7 @@ char *supabase_url(const char *base, const char *kind, const char *bucket, const
     StrBuf url = { 0 };
     int r;
 
+    /* The dashboard shows the URL without a slash at its end; people add one. Two slashes are another path. */
     while (n > 0 && base[n - 1] == '/')
         n--;
     r = strbuf_printf(&url, "%.*s/storage/v1/%s/%s%s", (int) n, base, kind, bucket,
@@ -94,6 +97,7 @@ static int true_status(const HttpReply *reply, const json_t *root) {
     };
     const char *code = json_text(root, "code"), *text = json_text(root, "statusCode"),
                *message = json_text(root, "message");
+    /* Newer servers send `statusCode` as text, older ones as a number. */
     long status = text ? strtol(text, NULL, 10) : json_whole(root, "statusCode", reply->code);
 
     for (size_t i = 0; code && i < sizeof codes / sizeof *codes; i++)
@@ -123,17 +127,19 @@ JobEvent supabase_refused(const HttpReply *reply, const json_t *root, FaultCode 
         fault_set(reterr, own, "storage: status %d %s: %s", status, code ? code : "",
                   message ? message : "no explanation");
     }
+    /* Also of refusals: a gateway that throttles says when to come again. */
     reterr->retry_after_usec = reply->retry_after_usec;
     return fault_event(reterr);
 }
 
-int store_bucket_ask(const Config *c, HttpRequest *ret) {
+int supabase_bucket_ask(const Config *c, HttpRequest *ret) {
     return supabase_request(c, "GET", "bucket", NULL, ret);
 }
 
-JobEvent store_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr) {
+JobEvent supabase_bucket_hear(const HttpReply *reply, bool *ret_public, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
 
+    /* A login page answers 200 too: only a JSON object is a bucket. */
     *ret_public = json_is_true(json_object_get(root, "public"));
     if (reply->end == HTTP_ANSWERED && reply->code == 200 && json_is_object(root))
         return EV_OK;

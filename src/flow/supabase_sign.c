@@ -1,4 +1,6 @@
-/* Signed URLs for images that lie in the bucket. */
+/* Signed URLs for images that lie in the bucket. The row's path comes from a user: only what lies under the user's own
+ * id is signed, in letters that mean the same to everybody, and the URL is put together from our own configuration and
+ * the answer's token, so that no answer can lead Replicate to another host. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +42,7 @@ static const char *image_path(const Config *c, const Job *j) {
     return strncmp(path, c->bucket, bucket) == 0 && path[bucket] == '/' ? path + bucket + 1 : path;
 }
 
-JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr) {
+JobEvent supabase_sign_check(const Config *c, const Job *j, Fault *reterr) {
     const char *path = image_path(c, j);
     size_t n = strlen(j->user_id);
 
@@ -55,7 +57,7 @@ JobEvent store_sign_check(const Config *c, const Job *j, Fault *reterr) {
 
 /* In a list the key stands as it is. In the request's path it would be decoded by half, and a name with
  * one of "+&=$@;:,?" would get a URL that never works. */
-int store_sign_ask(const Config *c, const Job *j, HttpRequest *ret) {
+int supabase_sign_ask(const Config *c, const Job *j, HttpRequest *ret) {
     _cleanup_(json_unrefp) json_t *root =
         json_pack("{s:i, s:[s]}", "expiresIn", STORE_SIGN_SECONDS, "paths", image_path(c, j));
     int r = supabase_request(c, "POST", "object/sign", NULL, ret);
@@ -85,7 +87,7 @@ static const char *token_of(const char *signed_url) {
     return at && *at && at[strspn(at, letters)] == '\0' && strlen(at) <= 4096 ? at : NULL;
 }
 
-JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr) {
+JobEvent supabase_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
     const json_t *entry = json_array_get(root, 0);
     const char *path = json_text(entry, "path"), *token = token_of(json_text(entry, "signedURL"));
@@ -98,11 +100,13 @@ JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault 
             reterr->code = FAULT_IMAGE_FORBIDDEN;
         return reterr->code == FAULT_IMAGE_MISSING ? EV_ELSE : ev;
     }
+    /* The answer repeats the path: an answer to another question gives no URL of this image. */
     if (json_array_size(root) != 1 || !path || strcmp(path, image_path(c, j)) != 0) {
         fault_set(reterr, FAULT_STORE_UNREACHED,
                   "storage: HTTP %d, but no signed URL: not Storage's answer", reply->code);
         return EV_WAIT;
     }
+    /* "Either the object does not exist or you do not have access to it": the words do not tell which. */
     if (json_is_null(json_object_get(entry, "signedURL")) && json_text(entry, "error")) {
         fault_set(reterr, FAULT_IMAGE_MISSING, "storage: %s", json_text(entry, "error"));
         return EV_ELSE;
@@ -111,6 +115,7 @@ JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault 
         fault_set(reterr, FAULT_IMAGE_UNSIGNED, "storage: a signed URL that is none");
         return EV_RETRY;
     }
+    /* Replicate reads the image from outside, where the store may have another address than for us. */
     url = supabase_url(c->public_url ? c->public_url : c->storage_url, "object/sign", c->bucket,
                        image_path(c, j));
     free(j->image_url);
@@ -121,13 +126,13 @@ JobEvent store_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault 
     return EV_OK;
 }
 
-JobEvent store_sign_bucket_hear(const HttpReply *reply, Fault *reterr) {
+JobEvent supabase_sign_bucket_hear(const HttpReply *reply, Fault *reterr) {
     Fault other = { 0 };
     bool is_public;
-    JobEvent ev = store_bucket_hear(reply, &is_public, &other);
+    JobEvent ev = supabase_bucket_hear(reply, &is_public, &other);
 
     if (ev == EV_OK)
-        return EV_FINAL; /* the fault that was heard stands */
+        return EV_FINAL; /* the bucket is there, the image is not: the fault that was heard stands */
     *reterr = other;
     return ev;
 }

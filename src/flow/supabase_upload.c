@@ -1,4 +1,6 @@
-/* Stage 7: the upload of a mesh into the store, and the proof that it is there. */
+/* The upload of a mesh into Supabase Storage, the proof that it is there, and its removal. A job is done when its object
+ * is there, so nothing counts as stored but Storage's own receipt, or what Storage knows of the object afterwards.
+ * Which of these requests follows which is store_supabase.c's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +16,6 @@
 #define UPLOAD_BYTES_A_SECOND (64 * 1024)
 #define UPLOAD_STALL_SECONDS 120
 #define UPLOAD_STALL_BYTES (1024 * 1024) /* a second more for each */
-
-/* --- storing ------------------------------------------------------------------------------- */
 
 /* By what the object can be recognised as ours: base64 of JSON, which /object/info shows again. */
 static char *metadata_header(const Job *j) {
@@ -49,18 +49,20 @@ static char *metadata_header(const Job *j) {
     return b.text;
 }
 
-int store_ask(const Config *c, const Job *j, int fd, HttpRequest *ret) {
+int supabase_upload_ask(const Config *c, const Job *j, int fd, HttpRequest *ret) {
     int r = supabase_request(c, "POST", "object", j->object, ret);
 
     if (r < 0)
         return r;
     ret->timeout_usec = (UPLOAD_TIMEOUT_SECONDS + j->size_bytes / UPLOAD_BYTES_A_SECOND) * SEC_USEC;
     ret->stall_usec = (UPLOAD_STALL_SECONDS + j->size_bytes / UPLOAD_STALL_BYTES) * SEC_USEC;
-    ret->once = true; /* whether it arrived is asked before it goes out again */
+    /* Whether it arrived is asked before it goes out again: it may have hundreds of megabytes. */
+    ret->once = true;
     ret->body_fd = fd;
     ret->body_size = j->size_bytes;
     if (http_request_add(ret, str_printf("Content-Type: model/gltf-binary")) < 0 ||
         http_request_add(ret, str_printf("Cache-Control: max-age=3600")) < 0 ||
+        /* The name is ours, but an earlier try may have been stored under it. */
         http_request_add(ret, str_printf("x-upsert: true")) < 0 ||
         http_request_add(ret, metadata_header(j)) < 0) {
         http_request_done(ret);
@@ -79,13 +81,14 @@ static bool is_receipt(const Config *c, const Job *j, const json_t *root) {
            strcmp(key + n + 1, j->object) == 0 && (json_object_get(root, "Id") ? id && *id : true);
 }
 
-JobEvent store_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr) {
+JobEvent supabase_upload_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
     JobEvent ev;
 
     if (reply->end == HTTP_ANSWERED && reply->code / 100 == 2) {
         if (is_receipt(c, j, root))
             return EV_OK;
+        /* A proxy or a login page can answer 200 to everything, and may have passed the upload on. */
         j->unproven = true;
         fault_set(reterr, FAULT_STORE_UNREACHED,
                   "storage: HTTP %d to an upload, but no word of the object: not Storage's answer",
@@ -93,15 +96,16 @@ JobEvent store_hear(const Config *c, const HttpReply *reply, Job *j, Fault *rete
         return EV_UNSURE;
     }
     ev = supabase_refused(reply, root, FAULT_STORE_UNREACHED, reterr);
+    /* What broke off on its way leaves no object; what went out whole may have left one. */
     j->unproven = j->unproven || (ev == EV_WAIT && reply->sent_whole);
     return ev;
 }
 
-int store_info_ask(const Config *c, const Job *j, HttpRequest *ret) {
+int supabase_info_ask(const Config *c, const Job *j, HttpRequest *ret) {
     return supabase_request(c, "GET", "object/info", j->object, ret);
 }
 
-JobEvent store_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reterr) {
+JobEvent supabase_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
     const char *name = json_text(root, "name"),
                *sha256 = json_text(json_object_get(root, "metadata"), "sha256");
@@ -110,6 +114,8 @@ JobEvent store_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reter
 
     if (reply->end == HTTP_ANSWERED && reply->code == 200 && name && size >= 0 &&
         strcmp(name, j->object) == 0) {
+        /* Older servers keep no metadata: of our own upload the size is proof enough, of an object that
+         * somebody left under the name it is none. */
         bool same =
             (uint64_t) size == j->size_bytes && (sha256 ? strcmp(sha256, j->sha256) == 0 : sent);
 
@@ -131,15 +137,16 @@ JobEvent store_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reter
     return EV_ELSE;
 }
 
-int store_remove_ask(const Config *c, const char *object, HttpRequest *ret) {
+int supabase_remove_ask(const Config *c, const char *object, HttpRequest *ret) {
     return supabase_request(c, "DELETE", "object", object, ret);
 }
 
-JobEvent store_remove_hear(const HttpReply *reply, Fault *reterr) {
+JobEvent supabase_remove_hear(const HttpReply *reply, Fault *reterr) {
     _cleanup_(json_unrefp) json_t *root = json_parse(reply->body, reply->body_size);
 
     if (reply->end == HTTP_ANSWERED && reply->code / 100 == 2 && json_text(root, "message"))
         return EV_OK;
+    /* A bucket that is gone does not show that the object is: somebody may bring it back. */
     (void) supabase_refused(reply, root, FAULT_IMAGE_MISSING, reterr);
     return reterr->code == FAULT_IMAGE_MISSING ? EV_OK : EV_WAIT;
 }

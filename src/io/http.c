@@ -16,12 +16,15 @@
 #include "io/turns.h"
 
 #define HTTP_KEEP 64 /* idle connections kept */
-#define HTTP_BUY_USEC \
-    (4 * USEC_PER_SEC)                /* what buys leaves so soon or, by its intent, not at all */
+/* A purchase leaves so soon or not at all: its intent was written down, and after a longer wait a late
+ * look could find nothing and let it be bought again. */
+#define HTTP_BUY_USEC (4 * USEC_PER_SEC)
 #define TURN_USEC (5 * USEC_PER_MSEC) /* nothing keeps the loop longer */
 
 static void admit_next(Http *http);
 
+/* curl may call back while it lets go of a transfer: `dropped` makes it find nobody. A place that gets free goes to
+ * the next request that waits. */
 static void op_free(HttpOp *op) {
     Http *http = op->http;
 
@@ -42,7 +45,8 @@ static void op_free(HttpOp *op) {
     admit_next(http);
 }
 
-/* It is over: on_defer() tells. */
+/* The transfer is over; on_defer() tells its owner, since curl may stand on the stack now, and its owner may cancel
+ * other requests when it hears. */
 static void end_op(HttpOp *op, CURLcode code) {
     op->code = code;
     op->finished = true;
@@ -61,6 +65,7 @@ static bool is_too_much(CURLcode code) {
     return code == CURLE_OUT_OF_MEMORY;
 }
 
+/* The same codes also mean other things: a packed answer that was paused makes it this. */
 static bool is_bomb(const HttpOp *op, CURLcode code) {
     struct curl_header *packed;
 
@@ -91,7 +96,7 @@ static void collect(Http *http) {
     http->blind = false;
 }
 
-/* Hundreds of answers may come at once: between two of some size, heartbeats and writes go out. */
+/* Hundreds of answers may come at once: after some milliseconds the loop turns, so that heartbeats are sent in time. */
 static int on_defer(sd_event_source *source, void *userdata) {
     Http *http = userdata;
     uint64_t began = clock_now_usec();
@@ -108,6 +113,7 @@ static int on_defer(sd_event_source *source, void *userdata) {
     return 0;
 }
 
+/* All that curl does, it does in here. What its callbacks write and read is timed from here on, see must_pause(). */
 static void act(Http *http, curl_socket_t fd, int what) {
     int running;
 
@@ -134,7 +140,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     return 0;
 }
 
-/* One of the bodies that had to wait goes on. */
+/* One of the bodies that had to wait goes on; the others wait for turns of their own. */
 static int on_resume(sd_event_source *source, uint64_t usec, void *userdata) {
     Http *http = userdata;
     HttpOp *op;
@@ -187,6 +193,7 @@ static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
     return 0;
 }
 
+/* curl tells when it wants to be called next, -1: not before something happens. */
 static int timer_wanted(CURLM *multi, long msec, void *userdata) {
     Http *http = userdata;
 
@@ -217,6 +224,8 @@ static void admit(HttpOp *op) {
     begin(op);
 }
 
+/* curl has a limit of connections too, but lets requests wait in the order of their coming: a purchase could wait
+ * behind downloads until it may not be sent any more. */
 static void start(HttpOp *op) {
     Http *http = op->http;
 
@@ -259,6 +268,7 @@ void http_limit(Http *http, unsigned connections) {
                              (long) (connections < HTTP_KEEP ? connections : HTTP_KEEP));
 }
 
+/* Also told to an operation that ended meanwhile, of a blind loop. */
 static void on_route(void *userdata) {
     HttpOp *op = userdata;
 
@@ -344,6 +354,7 @@ Http *http_free(Http *http) {
     if (!http)
         return NULL;
     http->closing = true;
+    /* One after the other, since each takes its place in the list away; curl itself goes last. */
     while ((op = TAILQ_FIRST(&http->running)))
         http_op_cancel(op);
     while ((op = TAILQ_FIRST(&http->finished)))

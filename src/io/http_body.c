@@ -12,7 +12,7 @@
 /* So much of one turn; then a body waits for the next. */
 #define SIEVE_USEC (2 * USEC_PER_MSEC)
 #define SINK_USEC (5 * USEC_PER_MSEC)
-#define HTTP_ERROR_PAGE_MAX 65536 /* so much of it is read, for the log */
+#define HTTP_ERROR_PAGE_MAX 65536 /* bytes of an error page that are read, for the log */
 
 long http_op_status(const HttpOp *op) {
     long code = 0;
@@ -153,11 +153,13 @@ size_t http_body_in(char *bytes, size_t size, size_t n, void *userdata) {
     return size;
 }
 
+/* A file that is shorter than it was said to be ends the request: the server must not wait for the rest, nor take
+ * what came for all. */
 size_t http_body_out(char *room, size_t size, size_t n, void *userdata) {
     HttpOp *op = userdata;
     size_t left = op->request.body_size - op->sent;
 
-    op->body_asked = true;
+    op->body_asked = true; /* from here on nobody can say that it was not sent */
     size *= n;
     if (size > left)
         size = left;

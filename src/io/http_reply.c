@@ -13,6 +13,8 @@
 
 #define RETRY_MAX_SECONDS 3600 /* a longer Retry-After is cut to this */
 
+/* What matters most is to tell a request that was surely not sent from one that may have been: a purchase of the
+ * first kind may be made again. */
 static HttpEnd end_of(const HttpOp *op) {
     /* An error page that broke off is an answer all the same: its status has come. */
     if (op->code != CURLE_OK && op->reply.body_size > 0 && http_op_is_page(op))

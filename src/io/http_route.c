@@ -1,5 +1,6 @@
 /* Whose addresses a request needs, its host's or its proxy's, and where they come from. libcurl is handed them and
- * looks up nothing by itself: its threads are waited for when a transfer ends, in the loop. */
+ * looks up nothing by itself: its threads are waited for when a transfer ends, in the loop. Which proxy is meant for
+ * which host is base/proxy.c's; looking up is resolve.c's. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -15,7 +16,7 @@
 #define FRESH_USEC (60 * USEC_PER_SEC)     /* an address this young is not looked up anew */
 #define KNOWN_USEC (3600 * USEC_PER_SEC)   /* one this old is better than none */
 #define KNOWN_WAIT_USEC (2 * USEC_PER_SEC) /* for a lookup, when there is such a one */
-#define WAIT_USEC (10 * USEC_PER_SEC)
+#define WAIT_USEC (10 * USEC_PER_SEC)      /* for a lookup, when there is none */
 #define CURL_CACHE_SECONDS 3600L /* in which a transfer waits at most before it connects */
 
 struct HttpRoute {
@@ -64,6 +65,7 @@ static bool is_private(const char *text) {
 /* Scheme, host and port of `url`, as libcurl reads them. False: it will say what is wrong with it. */
 static bool read_url(const char *url, char host[static STR_HOST_SIZE], unsigned *ret_port,
                      bool *ret_secure) {
+    /* International names are looked up in the letters that libcurl will want an address for. */
     unsigned flags = CURLU_DEFAULT_PORT;
     char *name = NULL, *port = NULL, *scheme = NULL;
     CURLU *u = curl_url();
@@ -111,6 +113,7 @@ static void resolved(void *userdata, const char *const *addresses, unsigned n, c
     end(route);
 }
 
+/* The lookup goes on in its thread, and its answer is known to the next request. */
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
     HttpRoute *route = userdata;
 
@@ -165,6 +168,7 @@ int http_route_new(HttpRoute **ret, sd_event *event, Resolver *resolver, const P
         if (route->proxy)
             route->port = route->proxy->port;
         route->found = is_number(route->host);
+        /* A numeric target is judged here, since a proxy would be told the number and ask nobody. */
         route->forbidden = request->public_only && is_number(target) && is_private(target);
         if (!route->found && (r = look_up(route, event, request->timeout_usec)) < 0) {
             http_route_free(route);

@@ -17,6 +17,8 @@
 #define SLOWEST 128      /* bytes a second; a transfer that drips fewer has stalled */
 #define STALL_SECONDS 60 /* no byte for so long: the transfer is dead */
 
+/* The address that is really connected to is looked at, whatever a name said before: names may answer otherwise the
+ * second time. Behind a proxy, the connection is the proxy's. */
 static curl_socket_t open_socket(void *userdata, curlsocktype purpose,
                                  struct curl_sockaddr *address) {
     HttpOp *op = userdata;
@@ -56,20 +58,21 @@ static CURLcode set_transfer(HttpOp *op) {
     SET(CURLOPT_URL, r->url);
     SET(CURLOPT_PRIVATE, op);
     SET(CURLOPT_USERAGENT, op->http->user_agent);
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_PROTOCOLS_STR, "http,https"); /* URLs come from answers too: no file:, no gopher: */
     SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
     if (strncmp(r->url, "https:", 6) == 0)
-        SET(CURLOPT_PIPEWAIT, 1L);
+        SET(CURLOPT_PIPEWAIT,
+            1L); /* rather one more stream of a connection than one more connection */
     SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_PATH_AS_IS, 1L);
+    SET(CURLOPT_FOLLOWLOCATION, 0L); /* each host on the way is checked, by flow/download.c */
+    SET(CURLOPT_PATH_AS_IS, 1L);     /* "/../" is part of what was signed */
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (CONNECT_USEC / USEC_PER_MSEC));
     SET(CURLOPT_LOW_SPEED_LIMIT, (long) SLOWEST);
     SET(CURLOPT_LOW_SPEED_TIME,
         r->stall_usec ? (long) (r->stall_usec / USEC_PER_SEC) : (long) STALL_SECONDS);
     SET(CURLOPT_TIMEOUT_MS, (long) (r->timeout_usec / USEC_PER_MSEC));
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_BUFFERSIZE, 16384L);
+    SET(CURLOPT_BUFFERSIZE, 16384L); /* so much comes at once, between two looks at the clock */
     SET(CURLOPT_SOCKOPTFUNCTION, tune_socket);
     SET(CURLOPT_SOCKOPTDATA, op);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);

@@ -1,5 +1,6 @@
-/* The pages' HTTP server. Whoever is slow, or many, can keep nobody else from them: a request and its answer
- * have ten seconds in all, and who comes when all places are taken gets that of the oldest. */
+/* The pages' HTTP server. A client that is slow, and many clients at once, can keep nobody else from the pages: a
+ * request and its answer have ten seconds in all, and a client that comes when all places are taken gets that of the
+ * oldest. What stands in the pages is daemon/pages.c's. */
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -18,9 +19,9 @@
 #include "io/resolve.h"
 #include "io/turns.h"
 
-#define HTTPD_AGAIN_USEC (10 * USEC_PER_SEC)
-#define HTTPD_SHORT_USEC (1 * USEC_PER_SEC) /* no descriptor left: the next try to accept */
-#define HTTPD_SILENCE_SECONDS 10u
+#define HTTPD_AGAIN_USEC (10 * USEC_PER_SEC) /* the next try to listen */
+#define HTTPD_SHORT_USEC (1 * USEC_PER_SEC)  /* no descriptor left: the next try to accept */
+#define HTTPD_SILENCE_SECONDS 10u            /* of a connection: the library closes it then */
 #define HTTPD_EXCHANGE_USEC \
     (10 * USEC_PER_SEC)       /* from a request's begin until its answer was taken */
 #define HTTPD_BODY_MAX 65536u /* bytes of a body that nobody reads */
@@ -61,6 +62,7 @@ static void unlist(Httpd *h, Client *c) {
     c->listed = false;
 }
 
+/* A client begins its time anew with each answer that it took: one that reads on is kept before one that does not. */
 static void list_last(Httpd *h, Client *c) {
     unlist(h, c);
     c->begun_usec = clock_now_usec();
@@ -76,6 +78,7 @@ static void let_go(Httpd *h, Client *c) {
     (void) shutdown(c->fd, SHUT_RDWR);
 }
 
+/* NULL also where there was no memory for it when it came: it is served, but not counted. */
 static Client *client_of(struct MHD_Connection *connection) {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -196,6 +199,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
 
 /* --- connections ----------------------------------------------------------------------------- */
 
+/* The library works only when it is called: by its epoll descriptor, and when the nearest time-out is due, its own or
+ * ours. */
 static void serve(Httpd *h) {
     MHD_UNSIGNED_LONG_LONG msec;
     uint64_t next_usec = let_go_slow(h);
@@ -256,6 +261,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
 
 /* --- listening ------------------------------------------------------------------------------- */
 
+/* The port too, since port 0 is any that is free. */
 static void say_where(Httpd *h, int fd) {
     struct sockaddr_storage own;
     socklen_t size = sizeof own;
@@ -306,6 +312,7 @@ static int listen_at(Httpd *h, const char *host) {
     return r;
 }
 
+/* The address may come later, as that of an interface does: the daemon runs meanwhile. */
 static void failed(Httpd *h, int error, const char *why) {
     again_in(h, HTTPD_AGAIN_USEC);
     h->events->fails(h->userdata, error, why);
@@ -322,6 +329,7 @@ static void resolved(void *userdata, const char *const *addresses, unsigned n, c
     failed(h, r, n > 0 ? strerror(-r) : error);
 }
 
+/* A number needs no lookup, which could hang. */
 static bool is_number(const char *host) {
     struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
     struct addrinfo *a = NULL;

@@ -356,25 +356,25 @@ static void store(const HttpReply *r, unsigned how) {
     if (!j->object && !(j->object = strdup("u/p/mesh.glb")))
         abort();
     j->size_bytes = 5;
-    ev = store_hear(config(), r, j, &f);
+    ev = supabase_upload_hear(config(), r, j, &f);
     if ((ev == EV_OK || ev == EV_UNSURE) && !good)
         abort();
     if (ev == EV_FINAL && f.code != FAULT_STORE_REFUSED && f.code != FAULT_STORE_TOO_LARGE)
         abort();
     if (ev != EV_OK && ev != EV_UNSURE)
         is_verdict(ev, &f);
-    ev = store_info_hear(r, j, how % 2, &f);
+    ev = supabase_info_hear(r, j, how % 2, &f);
     if (ev == EV_OK && !good)
         abort();
     if (ev == EV_FINAL && f.code != FAULT_STORE_REFUSED && f.code != FAULT_STORE_TOO_LARGE)
         abort();
-    ev = store_remove_hear(r, &f);
+    ev = supabase_remove_hear(r, &f);
     if (ev != EV_WAIT && (ev != EV_OK || r->end != HTTP_ANSWERED))
         abort();
-    ev = store_bucket_hear(r, &is_public, &f);
+    ev = supabase_bucket_hear(r, &is_public, &f);
     if (ev == EV_OK && !good)
         abort();
-    ev = store_sign_bucket_hear(r, &f);
+    ev = supabase_sign_bucket_hear(r, &f);
     if (ev == EV_OK)
         abort();
     store_work(r, j);
@@ -389,7 +389,7 @@ static void sign(const HttpReply *r, unsigned how) {
     free(j->image);
     if (!(j->image = strdup("u/a +.png")))
         abort();
-    ev = store_sign_hear(config(), r, j, &f);
+    ev = supabase_sign_hear(config(), r, j, &f);
 
     (void) how;
     if ((ev == EV_OK) != (j->image_url != NULL))

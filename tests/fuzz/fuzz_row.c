@@ -107,7 +107,7 @@ static void sign(const Job *j) {
     json_t *body, *paths;
     const char *path;
 
-    if (store_sign_ask(config(), j, &r) < 0 || !(body = json_parse(r.body, r.body_size)) ||
+    if (supabase_sign_ask(config(), j, &r) < 0 || !(body = json_parse(r.body, r.body_size)) ||
         strcmp(r.url, "https://p.supabase.co/storage/v1/object/sign/user_assets") != 0)
         abort();
     paths = json_object_get(body, "paths");
@@ -128,7 +128,7 @@ static void buy(Job *j) {
     DbRequest q;
     json_t *body;
 
-    if (ev == EV_ELSE && (ev = store_sign_check(config(), j, &f)) == EV_OK)
+    if (ev == EV_ELSE && (ev = supabase_sign_check(config(), j, &f)) == EV_OK)
         sign(j);
     if (ev == EV_OK) {
         if (predict_intend_ask(config(), "w", j, &q) < 0)

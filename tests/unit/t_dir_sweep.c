@@ -38,6 +38,7 @@ static void test_names(void **state) {
         { ".mesh_" A "2.glb.1f.tmp", "mesh_{asset_id}.glb", false },
         { ".mesh_" A "_.glb.1f.tmp", "mesh_{asset_id}.glb", false },
         { ".mesh_x.glb.1f.tmp", "mesh_{asset_id}.glb", false },
+        { ".mesh_11111111-1111.1f.tmp", "mesh_{asset_id}.glb", false }, /* cut, but not by us */
         { ".photo_" A ".glb.1f.tmp", "mesh_{asset_id}.glb", false },
         { ".1f.tmp", "{job_id}", false },
         { ".tmp", "{job_id}", false },

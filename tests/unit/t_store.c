@@ -164,7 +164,7 @@ static void test_ask(void **state) {
 
         j->size_bytes = UINT64_C(5) << 32;
         name(c, j);
-        torture(n) if (store_ask(c, j, 7, &r) == 0) {
+        torture(n) if (supabase_upload_ask(c, j, 7, &r) == 0) {
             assert_string_equal(r.method, "POST");
             assert_string_equal(r.url, OWN "object/user_assets/" NAME ".glb");
             check_keys(&r, cases[i].key, cases[i].bearer);
@@ -178,7 +178,7 @@ static void test_ask(void **state) {
             http_request_done(&r);
         }
         else assert_true(torture_failed());
-        torture(n) if (store_remove_ask(c, j->object, &r) == 0) {
+        torture(n) if (supabase_remove_ask(c, j->object, &r) == 0) {
             assert_string_equal(r.method, "DELETE");
             assert_string_equal(r.url, OWN "object/user_assets/" NAME ".glb");
             check_keys(&r, cases[i].key, cases[i].bearer);
@@ -280,12 +280,12 @@ static void test_hear(void **state) {
         r.sent_whole = i % 3 == 0;
         j->unproven = false;
         print_message("# %d %s\n", r.code, r.body ? r.body : "");
-        assert_int_equal(store_hear(c, &r, j, &f), waits ? EV_WAIT : EV_FINAL);
+        assert_int_equal(supabase_upload_hear(c, &r, j, &f), waits ? EV_WAIT : EV_FINAL);
         assert_int_equal(f.code, refusals[i].fault);
         assert_int_equal(f.retry_after_usec, r.retry_after_usec);
         /* What went out whole may be there: it is asked for before it is sent again. */
         assert_int_equal(j->unproven, waits && r.sent_whole);
-        assert_int_equal(store_sign_hear(c, &r, j, &f),
+        assert_int_equal(supabase_sign_hear(c, &r, j, &f),
                          signing == FAULT_IMAGE_MISSING                            ? EV_ELSE
                          : fault_info(refusals[i].fault)->verdict == VERDICT_FINAL ? EV_FINAL
                                                                                    : EV_WAIT);
@@ -327,7 +327,7 @@ static void test_receipt(void **state) {
 
         print_message("# %s\n", cases[i].body ? cases[i].body : "");
         j->unproven = false;
-        assert_int_equal(store_hear(c, &r, j, &f), cases[i].ev);
+        assert_int_equal(supabase_upload_hear(c, &r, j, &f), cases[i].ev);
         assert_int_equal(f.code, cases[i].ev == EV_OK ? FAULT_NONE : FAULT_STORE_UNREACHED);
         assert_int_equal(j->unproven, cases[i].ev != EV_OK);
         http_reply_done(&r);
@@ -367,7 +367,7 @@ static void test_info(void **state) {
     name(c, j);
     j->size_bytes = 12345;
     (void) strcpy(j->sha256, "abc");
-    assert_int_equal(store_info_ask(c, j, &ask), 0);
+    assert_int_equal(supabase_info_ask(c, j, &ask), 0);
     assert_string_equal(ask.url, OWN "object/info/user_assets/" NAME ".glb");
     assert_string_equal(ask.method, "GET");
     http_request_done(&ask);
@@ -376,7 +376,7 @@ static void test_info(void **state) {
         Fault f = { 0 };
 
         print_message("# %s\n", cases[i / 2].body);
-        assert_int_equal(store_info_hear(&r, j, i % 2, &f),
+        assert_int_equal(supabase_info_hear(&r, j, i % 2, &f),
                          i % 2 ? cases[i / 2].sent : cases[i / 2].lost);
         if (cases[i / 2].fault)
             assert_int_equal(f.code, cases[i / 2].fault);
@@ -406,7 +406,7 @@ static void test_remove_hear(void **state) {
         Fault f = { 0 };
 
         r.end = cases[i].code ? HTTP_ANSWERED : HTTP_UNSENT;
-        assert_int_equal(store_remove_hear(&r, &f), cases[i].ev);
+        assert_int_equal(supabase_remove_hear(&r, &f), cases[i].ev);
         http_reply_done(&r);
     }
 }
@@ -435,7 +435,7 @@ static void test_bucket(void **state) {
 
     (void) state;
     torture(n) {
-        int e = store_bucket_ask(c, &r);
+        int e = supabase_bucket_ask(c, &r);
 
         assert_true(e == 0 || (e == -ENOMEM && torture_failed()));
         if (e < 0)
@@ -445,7 +445,7 @@ static void test_bucket(void **state) {
         assert_string_equal(header_of(&r, "apikey"), "service");
         http_request_done(&r);
     }
-    assert_int_equal(store_bucket_ask(slash, &r), 0);
+    assert_int_equal(supabase_bucket_ask(slash, &r), 0);
     assert_string_equal(r.url, "https://p.supabase.co/storage/v1/bucket/user_assets");
     http_request_done(&r);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -453,7 +453,7 @@ static void test_bucket(void **state) {
         Fault f = { 0 };
         bool is_public;
 
-        assert_int_equal(store_bucket_hear(&reply, &is_public, &f), cases[i].ev);
+        assert_int_equal(supabase_bucket_hear(&reply, &is_public, &f), cases[i].ev);
         assert_int_equal(is_public, cases[i].is_public);
         assert_int_equal(f.code, cases[i].fault);
         http_reply_done(&reply);

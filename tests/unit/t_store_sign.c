@@ -90,7 +90,7 @@ static void test_sign_check(void **state) {
 
         j->image = (char *) cases[i].image;
         print_message("# image %zu\n", i);
-        assert_int_equal(store_sign_check(c, j, &f), cases[i].good ? EV_OK : EV_FINAL);
+        assert_int_equal(supabase_sign_check(c, j, &f), cases[i].good ? EV_OK : EV_FINAL);
         assert_int_equal(f.code, cases[i].good ? FAULT_NONE : FAULT_IMAGE_FORBIDDEN);
         assert_int_equal(store_sign(&other), EV_FINAL);
         assert_int_equal(other.fault.code, FAULT_IMAGE_FORBIDDEN);
@@ -100,11 +100,11 @@ static void test_sign_check(void **state) {
 
         (void) snprintf(image, sizeof image, USER_ID "/%0*d", n, 7);
         j->image = image;
-        assert_int_equal(store_sign_check(c, j, &f), n == 10 ? EV_OK : EV_FINAL);
+        assert_int_equal(supabase_sign_check(c, j, &f), n == 10 ? EV_OK : EV_FINAL);
     }
     j->image = (char *) "/chair.png"; /* a job without a user has nobody's path */
     j->user_id[0] = '\0';
-    assert_int_equal(store_sign_check(c, j, &j->fault), EV_FINAL);
+    assert_int_equal(supabase_sign_check(c, j, &j->fault), EV_FINAL);
     j->image = NULL;
 }
 
@@ -118,11 +118,11 @@ static void test_sign_ask(void **state) {
 
     (void) state;
     j->image = (char *) "/user_assets/" USER_ID "/a.png";
-    assert_int_equal(store_sign_ask(c, j, &r), 0);
+    assert_int_equal(supabase_sign_ask(c, j, &r), 0);
     assert_non_null(strstr(r.body, "[\"" USER_ID "/a.png\"]"));
     http_request_done(&r);
     j->image = (char *) odd;
-    torture(k) if (store_sign_ask(c, j, &r) == 0) {
+    torture(k) if (supabase_sign_ask(c, j, &r) == 0) {
         json_t *body = json_loadb(r.body, r.body_size, 0, NULL),
                *paths = json_object_get(body, "paths");
 
@@ -192,7 +192,7 @@ static void test_sign_hear(void **state) {
 
             print_message("# %s\n", cases[i].body);
             free(TAKE(j->image_url));
-            assert_int_equal(store_sign_hear(c, &r, j, &f), cases[i].ev);
+            assert_int_equal(supabase_sign_hear(c, &r, j, &f), cases[i].ev);
             assert_int_equal(f.code, cases[i].fault);
             if (cases[i].ev == EV_OK)
                 assert_string_equal(j->image_url, OWN "object/sign/user_assets/" USER_ID
@@ -205,7 +205,7 @@ static void test_sign_hear(void **state) {
 
         torture(n) {
             Fault f = { 0 };
-            JobEvent ev = store_sign_hear(c, &r, j, &f);
+            JobEvent ev = supabase_sign_hear(c, &r, j, &f);
 
             assert_true(ev == EV_OK || torture_failed());
             assert_int_equal(j->image_url != NULL, ev == EV_OK);
@@ -233,7 +233,7 @@ static void test_sign_bucket(void **state) {
         HttpReply r = reply_of(cases[i].code, cases[i].body);
         Fault f = { .code = FAULT_IMAGE_MISSING };
 
-        assert_int_equal(store_sign_bucket_hear(&r, &f), cases[i].ev);
+        assert_int_equal(supabase_sign_bucket_hear(&r, &f), cases[i].ev);
         assert_int_equal(f.code, cases[i].fault);
         http_reply_done(&r);
     }

@@ -10,6 +10,7 @@
 static struct {
     HttpDone http;
     DbDone db;
+    StoreDone store;
     void *userdata;
     unsigned sent, cancelled, left_line;
     int fails; /* the next sending: with this errno */
@@ -46,6 +47,25 @@ int db_call(Db *db, unsigned flags, const DbRequest *request, DbDone done, void 
 }
 
 DbOp *db_op_cancel(DbOp *op) {
+    assert_ptr_equal(op, &edge);
+    edge.cancelled++;
+    return NULL;
+}
+
+int store_op_start(StoreOp **ret, const StoreEdges *edges, const StoreWork *work, StoreDone done,
+                   void *userdata) {
+    (void) edges;
+    (void) work;
+    if (edge.fails)
+        return edge.fails;
+    edge.store = done;
+    edge.userdata = userdata;
+    edge.sent++;
+    *ret = (StoreOp *) &edge;
+    return 0;
+}
+
+StoreOp *store_op_cancel(StoreOp *op) {
     assert_ptr_equal(op, &edge);
     edge.cancelled++;
     return NULL;
@@ -270,6 +290,48 @@ static void a_state_may_need_several_requests(void **state) {
     free_worker(w);
 }
 
+static JobEvent stored(Task *t, JobEvent ev, const StoreWork *work) {
+    assert_null(t->op);
+    assert_int_equal(work->fault.code == FAULT_INTERNAL, edge.fails != 0);
+    return ev;
+}
+
+static JobEvent work_with_store(Task *t) {
+    StoreWork work = { .config = t->worker->config, .job = t->job };
+
+    (void) enter(t);
+    return task_store(t, seen.answer, &work, stored);
+}
+
+/* Its end is told once, at once or later, and also when it could not be begun for want of memory. */
+static void work_with_the_store_ends(void **state) {
+    Task *t;
+
+    (void) state;
+    for (int i = 0; i < 4; i++) {
+        Worker *w = worker_of();
+
+        states[JOB_STORING] = work_with_store;
+        edge.fails = i == 1 ? -ENOMEM : 0;
+        seen.answer = i == 2 ? EV_OK : EV_MORE;
+        t = begin(w, JOB_STORING);
+        if (i == 0 || i == 3) {
+            assert_true(task_is_waiting(t));
+            assert_int_equal(t->job->at.state, JOB_STORING);
+            if (i == 0)
+                edge.store(edge.userdata, EV_OK, &(StoreWork){ 0 });
+            else
+                task_tell(t, EV_CANCEL);
+        }
+        assert_int_equal(t->job->at.state, i == 1   ? JOB_RELEASING
+                                           : i == 3 ? JOB_STOPPING
+                                                    : JOB_COMPLETING);
+        assert_int_equal(edge.cancelled, i == 3);
+        tasks_free(w);
+        free_worker(w);
+    }
+}
+
 static void leaving_cancels_what_is_under_way(void **state) {
     Worker *w = worker_of();
     Task *t;
@@ -425,6 +487,7 @@ int main(void) {
         cmocka_unit_test(moves_do_not_nest),
         cmocka_unit_test(an_answer_moves_it_on),
         cmocka_unit_test(a_state_may_need_several_requests),
+        cmocka_unit_test(work_with_the_store_ends),
         cmocka_unit_test(leaving_cancels_what_is_under_way),
         cmocka_unit_test(a_wish_waits_and_what_is_under_way_goes_on),
         cmocka_unit_test(a_pause_ends_by_itself),
