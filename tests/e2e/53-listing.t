@@ -9,11 +9,9 @@ import time
 import urllib.error
 import urllib.request
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.prometheus import ask
 from lab.turns import QUIET, turns_are_short
-
-IMAGE = "https://images.example/x.png"
 
 
 class Watch:
@@ -39,7 +37,7 @@ class Watch:
 def watched(lab, instance="one", **keys):
     """A daemon, where its metrics are, and who watches its loop."""
     daemon = lab.daemon(instance, **{"metrics.listen": "127.0.0.1:0", **keys})
-    at = daemon.wait_line(r"Metrics are served at http://(\S+)/metrics", 20)[1]
+    at = daemon.metrics_at()
     return daemon, at, Watch(at)
 
 
@@ -110,7 +108,7 @@ def lost(lab, name, late_ms, daemon):
     """A job whose purchase was made, and whose answer is lost."""
     lab.sim.fault("create", {"lose_answer": True, "late_list_ms": late_ms}, match=name)
     job, _ = lab.insert_job("lost", f"{IMAGE}?{name}")
-    daemon.wait_line("the answer to a purchase is lost", 60)
+    daemon.wait_event("JOB_UNSURE", seconds=60)
     return job
 
 
@@ -138,7 +136,7 @@ def two_hundred_lost():
         job, _ = lab.insert_job("good", f"{IMAGE}?good{i}")
         lab.wait_status(job, "done")
         slowest = max(slowest, lab.value("SELECT extract(epoch FROM completed_at - started_at)::float8 FROM public.jobs WHERE id = %s", job))
-    daemon.wait_line("was given up for lost, and is surplus", 60)
+    daemon.wait_event("JOB_SURPLUS", seconds=60)
     ok(slowest < 10, "lost rows: good jobs beside them take their usual time", f"{slowest:.1f} s")
     wait_for(lambda: lab.value("SELECT state FROM meshify.predictions WHERE job_id = %s", mine) == "surplus", 30, "the row")
     ok(requests(lab, "list") - before <= 4, "lost rows: all of them are one pass", str(requests(lab, "list") - before))
@@ -155,7 +153,7 @@ def an_outage():
     for i in range(40):
         lab.insert_job("many", f"{IMAGE}?many{i}")
     daemon, at, watch = watched(lab)
-    wait_for(lambda: daemon.said("the answer to a purchase is lost") >= 10, 60, "lost answers")
+    wait_for(lambda: daemon.told("JOB_UNSURE") >= 10, 60, "lost answers")
     began = time.monotonic()
     wait_for(lambda: lab.count("done") >= 10, 90, "jobs that found theirs")
     took, asked = time.monotonic() - began, requests(lab, "list")
@@ -173,7 +171,7 @@ def a_gateway_of_another_name():
     job = lost(lab, "second", 3000, daemon)
     buy(lab, "another", 150)
     lab.wait_status(job, "done", seconds=90)
-    is_(daemon.said("was found in the listing"), 1, "another name: what is on the second page is found")
+    is_(daemon.told("JOB_ADOPTED"), 1, "another name: what is on the second page is found")
     is_(lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", job), 1, "another name: it is bought once")
     watch.stop()
     lab.sim.stop()
@@ -188,10 +186,13 @@ def a_large_listing():
     buy(lab, "p" * 1000000, 12)
     job = lost(lab, "among", 2000, daemon)
     lab.wait_status(job, "done", seconds=60)
-    is_(daemon.said("was found in the listing"), 1, "long prompts: the purchase is found")
-    is_(daemon.said("Lane request is held"), 0, "long prompts: no lane is held")
+    is_(daemon.told("JOB_ADOPTED"), 1, "long prompts: the purchase is found")
+    is_(daemon.told("LANE_HELD", text="Lane request"), 0, "long prompts: no lane is held")
     stood(at, watch, "long prompts")
     lab.sim.stop()
+
+
+PAGE = 290 # seconds; all of a page may take 300, so that what ends earlier ends for its dripping
 
 
 class Drip:
@@ -246,7 +247,7 @@ class Drip:
         handler.end_headers()
         handler.close_connection = True
         with contextlib.suppress(OSError):
-            while time.monotonic() < self.began + 290:
+            while time.monotonic() < self.began + PAGE:
                 handler.wfile.write(b" ")
                 time.sleep(0.1)
             return
@@ -254,7 +255,7 @@ class Drip:
 
     def end(self):
         wait_for(lambda: self.began, 60, "a page of the listing")
-        ok(self.cut.wait(max(1, self.began + 150 - time.monotonic())), "a page that drips: it is given up like one that stalls")
+        ok(self.cut.wait(max(1, self.began + PAGE - time.monotonic())), "a page that drips: it is given up like one that stalls")
         self.lab.wait_status(self.job, "done", seconds=90)
         is_(self.lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", self.job), 1, "a page that drips: then the purchase is found")
         self.server.shutdown()
@@ -271,17 +272,17 @@ def what_is_waited_for():
     daemon, at, watch = watched(lab, **{"replicate.create_timeout": "90s"})  # it gives up later than it finds
     job = lost(lab, "waits", 72000, daemon)
     good, _ = lab.insert_job("good", f"{IMAGE}?good")
-    line = daemon.wait_line(rf"Job {job}: looking for more than a minute, it waits for [^\"]*", 120)
-    ok("the listing" in line[0] or "lane" in line[0], "it waits: the log says for what", line[0])
+    line = daemon.wait_event("JOB_WAITS", job=job, state="looking", seconds=120).text
+    ok("the listing" in line or "lane" in line, "it waits: the log says for what", line)
     wait_for(lambda: f"{job} " in lab.ctl("status").stdout, 30, "a line in status")
     waits = json.loads(lab.ctl("status", "--json").stdout)["waits"]
     is_([(w["job"], w["state"]) for w in waits], [(job, "looking")], "it waits: status shows this job, and no other")
     ok(waits[0]["seconds"] > 60, "it waits: and for how long", str(waits))
     daemon.state()
-    wait_for(lambda: daemon.said(rf"Job {job}: looking for \d+ ms, waits for "), 20, "the job in SIGUSR1's lines")
+    wait_for(lambda: daemon.told("DUMP", job=job, state="looking"), 20, "the job in SIGUSR1's lines")
     lab.wait_status(good, "done")
     lab.wait_status(job, "done", seconds=120)
-    is_(daemon.said("for more than a minute"), 1, "it waits: said once")
+    is_(daemon.told("JOB_WAITS"), 1, "it waits: said once")
     is_(json.loads(lab.ctl("status", "--json").stdout)["waits"], [], "it waits: status forgets it when it is over")
     watch.stop()
     lab.sim.stop()
