@@ -15,26 +15,26 @@
 
 /* Each state is named for the one thing the job waits for in it. Flow order. */
 typedef enum JobState {
-    JOB_BAD,         /* not a state: an empty cell of the grid, no such move */
-    JOB_KEEP,        /* not a state: stay, and remember the wish */
-    JOB_RESUME,      /* not a state: on to `.resume`, out of RESTING and STOPPING */
-    JOB_SIGNING,     /* http:  a URL for the job's image */
-    JOB_INTENDING,   /* db:    writing down that we are about to buy */
-    JOB_PREDICTING,  /* http:  buying: the one POST */
-    JOB_LOOKING,     /* timer, then http: was it bought? */
-    JOB_RECORDING,   /* db:    writing the prediction's id down */
-    JOB_POLLING,     /* timer, then http: is it there yet? */
-    JOB_DOWNLOADING, /* http -> spool */
-    JOB_VALIDATING,  /* spool: is it a mesh we want to keep? */
-    JOB_SCANNING,    /* spool -> clamd: is it clean? */
-    JOB_STORING,     /* spool -> http */
-    JOB_COMPLETING,  /* db:    the closing transaction */
-    JOB_RESTING,     /* timer: before the same thing again, at most 10 s */
-    JOB_STOPPING,    /* http:  cancelling what was bought, deleting what was stored */
-    JOB_FAILING,     /* db:    the closing transaction of a failure */
-    JOB_CANCELLING,  /* db:    the closing transaction of a cancel */
-    JOB_RELEASING,   /* db:    handing it back to the queue */
-    JOB_GONE,        /* forgotten */
+    JOB_BAD,              /* not a state: an empty cell of the grid, no such move */
+    JOB_KEEP,             /* not a state: stay, and remember the wish */
+    JOB_RESUME,           /* not a state: on to `.resume`, out of RESTING and STOPPING */
+    JOB_SIGNING,          /* http:  a URL for the job's image */
+    JOB_INTENDING,        /* db:    writing down that we are about to buy */
+    JOB_PREDICTING,       /* http:  buying: the one POST */
+    JOB_LOOKING,          /* timer, then http: was it bought? */
+    JOB_RECORDING,        /* db:    writing the prediction's id down */
+    JOB_POLLING,          /* timer, then http: is it there yet? */
+    JOB_DOWNLOADING,      /* http -> spool */
+    JOB_VALIDATING,       /* spool: is it a mesh we want to keep? */
+    JOB_SCANNING,         /* spool -> clamd: is it clean? */
+    JOB_STORING,          /* spool -> http */
+    JOB_COMPLETING,       /* db:    the closing transaction */
+    JOB_RESTING,          /* timer: before the same thing again, at most 10 s */
+    JOB_STOPPING,         /* http:  cancelling what was bought, deleting what was stored */
+    JOB_FAILING,          /* db:    the closing transaction of a failure */
+    JOB_CLOSING_CANCELED, /* db:    the closing transaction of a cancel */
+    JOB_REQUEUEING,       /* db:    handing it back to the queue */
+    JOB_GONE,             /* forgotten */
     _JOB_STATE_MAX,
 } JobState;
 
@@ -151,12 +151,12 @@ bool job_is_last_attempt(const Job *j, unsigned max_attempts);
 
 /* Where a claimed job begins: finds its step, its live purchase and its state. What runs or may run comes first; then
  * what follows the last output that is there. A job with a fault goes to its end, by way of a cancel where something
- * may run. JOB_RELEASING: a stray is the live purchase. */
+ * may run. JOB_REQUEUEING: a stray is the live purchase. */
 void job_start(Job *j, unsigned max_attempts, uint64_t now_usec);
 
 /* The current step is about to be bought: when the output it needs is not there any more, goes back to
  * the step that has to be bought before it. */
-void job_step_back(Job *j, uint64_t now_usec);
+void job_previous_step(Job *j, uint64_t now_usec);
 
 /* Goes on to the next step, as EV_STEP does. */
 void job_next_step(Job *j);
@@ -179,4 +179,4 @@ unsigned job_given_up(const Job *j);
 /* Is the current step the last one? */
 bool job_at_last_step(const Job *j);
 
-const Step *job_step_now(const Job *j);
+const Step *job_current_step(const Job *j);

@@ -2,6 +2,6 @@
 #pragma once
 #include "daemon/task.h"
 
-JobEvent enter_closing(Task *t); /* COMPLETING, FAILING, CANCELLING, RELEASING */
+JobEvent enter_closing(Task *t); /* COMPLETING, FAILING, CLOSING_CANCELED, REQUEUEING */
 JobEvent enter_resting(Task *t);
 JobEvent enter_stopping(Task *t);

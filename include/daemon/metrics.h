@@ -42,7 +42,7 @@ void metrics_init(Metrics *m);
 
 void metrics_claimed(Metrics *m, const Job *j);
 
-/* The job was closed in `state`: JOB_COMPLETING, JOB_FAILING or JOB_CANCELLING. */
+/* The job was closed in `state`: JOB_COMPLETING, JOB_FAILING or JOB_CLOSING_CANCELED. */
 void metrics_finished(Metrics *m, const Job *j, JobState state);
 
 /* Outputs of models that are counted as rejected, by fault; `*ret_n` of them. */

@@ -38,7 +38,7 @@ struct Task {
     Glb *glb;
     uint64_t sent_usec;   /* when the call under way was made */
     uint64_t polled_usec; /* when its prediction was last read */
-    uint64_t back_usec;   /* a job that was handed back comes due then */
+    uint64_t due_usec;    /* a job that was handed back comes due then */
     Patience patience;
     bool refusal_said; /* in this state, that the database refuses the call to everybody */
     struct {

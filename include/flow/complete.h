@@ -24,11 +24,11 @@ bool complete_keeps(const PGresult *res);
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr);
 
 /* How a job goes back: after a counted fault with back-off, else as soon as it makes sense. */
-typedef struct HandBack {
+typedef struct Requeue {
     uint64_t delay_usec, worked_usec;
     bool counted;
     const char *reason;
-} HandBack;
+} Requeue;
 
-HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance);
-int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret);
+Requeue complete_requeue(const Config *c, const Job *j, uint64_t now_usec, double chance);
+int complete_requeue_ask(const char *worker, const Job *j, const Requeue *how, DbRequest *ret);

@@ -22,23 +22,23 @@
  */
 /* clang-format off */
 static const JobState grid[_JOB_STATE_MAX][_JOB_EVENT_MAX] = {
-    /*                  OK               STEP           ELSE          WAIT            UNSURE       RETRY          FINAL          LOST      CANCEL        EXPIRE        DRAIN         */
-    AT(SIGNING)     = { TO(INTENDING),   NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
-    AT(INTENDING)   = { TO(PREDICTING),  NO,            TO(POLLING),  TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
-    AT(PREDICTING)  = { TO(RECORDING),   NO,            NO,           TO(RELEASING),  TO(LOOKING), TO(RELEASING), TO(FAILING),   TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
-    AT(LOOKING)     = { TO(RECORDING),   NO,            TO(SIGNING),  TO(LOOKING),    NO,          NO,            TO(FAILING),   TO(GONE), TO(KEEP),     TO(KEEP),     TO(RELEASING) },
-    AT(RECORDING)   = { TO(POLLING),     NO,            TO(LOOKING),  TO(RECORDING),  NO,          NO,            TO(STOPPING),  TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
-    AT(POLLING)     = { TO(DOWNLOADING), TO(INTENDING), NO,           TO(POLLING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
-    AT(DOWNLOADING) = { TO(VALIDATING),  NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
-    AT(VALIDATING)  = { TO(SCANNING),    NO,            NO,           NO,             NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
-    AT(SCANNING)    = { TO(STORING),     NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
-    AT(STORING)     = { TO(COMPLETING),  NO,            NO,           TO(RESTING),    NO,          TO(RELEASING), TO(FAILING),   TO(GONE), TO(STOPPING), TO(STOPPING), TO(KEEP)      },
-    AT(COMPLETING)  = { TO(GONE),        NO,            TO(STOPPING), TO(COMPLETING), NO,          NO,            TO(FAILING),   TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
-    AT(RESTING)     = { TO(RESUME),      NO,            NO,           NO,             NO,          NO,            NO,            TO(GONE), TO(STOPPING), TO(STOPPING), TO(RELEASING) },
-    AT(STOPPING)    = { TO(RESUME),      NO,            NO,           TO(STOPPING),   NO,          NO,            TO(RESUME),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(RELEASING) },
-    AT(FAILING)     = { TO(GONE),        NO,            NO,           TO(FAILING),    NO,          NO,            TO(RELEASING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
-    AT(CANCELLING)  = { TO(GONE),        NO,            NO,           TO(CANCELLING), NO,          NO,            TO(RELEASING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
-    AT(RELEASING)   = { TO(GONE),        NO,            NO,           TO(RELEASING),  NO,          NO,            TO(GONE),      TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP)      },
+    /*                       OK               STEP           ELSE          WAIT                  UNSURE       RETRY           FINAL           LOST      CANCEL        EXPIRE        DRAIN */
+    AT(SIGNING)          = { TO(INTENDING),   NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(INTENDING)        = { TO(PREDICTING),  NO,            TO(POLLING),  TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(PREDICTING)       = { TO(RECORDING),   NO,            NO,           TO(REQUEUEING),       TO(LOOKING), TO(REQUEUEING), TO(FAILING),    TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(LOOKING)          = { TO(RECORDING),   NO,            TO(SIGNING),  TO(LOOKING),          NO,          NO,             TO(FAILING),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(REQUEUEING) },
+    AT(RECORDING)        = { TO(POLLING),     NO,            TO(LOOKING),  TO(RECORDING),        NO,          NO,             TO(STOPPING),   TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(POLLING)          = { TO(DOWNLOADING), TO(INTENDING), NO,           TO(POLLING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(DOWNLOADING)      = { TO(VALIDATING),  NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(VALIDATING)       = { TO(SCANNING),    NO,            NO,           NO,                   NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(SCANNING)         = { TO(STORING),     NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(STORING)          = { TO(COMPLETING),  NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(KEEP) },
+    AT(COMPLETING)       = { TO(GONE),        NO,            TO(STOPPING), TO(COMPLETING),       NO,          NO,             TO(FAILING),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(RESTING)          = { TO(RESUME),      NO,            NO,           NO,                   NO,          NO,             NO,             TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(STOPPING)         = { TO(RESUME),      NO,            NO,           TO(STOPPING),         NO,          NO,             TO(RESUME),     TO(GONE), TO(KEEP),     TO(KEEP),     TO(REQUEUEING) },
+    AT(FAILING)          = { TO(GONE),        NO,            NO,           TO(FAILING),          NO,          NO,             TO(REQUEUEING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(CLOSING_CANCELED) = { TO(GONE),        NO,            NO,           TO(CLOSING_CANCELED), NO,          NO,             TO(REQUEUEING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(REQUEUEING)       = { TO(GONE),        NO,            NO,           TO(REQUEUEING),       NO,          NO,             TO(GONE),       TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
 };
 /* clang-format on */
 
@@ -57,8 +57,8 @@ static const char *const words[_JOB_STATE_MAX] = {
     AT(RESTING) = "resting",
     AT(STOPPING) = "stopping",
     AT(FAILING) = "failing",
-    AT(CANCELLING) = "cancelling",
-    AT(RELEASING) = "releasing",
+    AT(CLOSING_CANCELED) = "closing_canceled",
+    AT(REQUEUEING) = "requeueing",
     AT(GONE) = "gone",
 };
 
@@ -93,7 +93,7 @@ static JobPos move(JobPos at, JobState to, JobEvent ev) {
     else if (to == JOB_STOPPING && at.state == JOB_STOPPING)
         resume = at.resume;
     else if (to == JOB_STOPPING)
-        resume = ev == EV_EXPIRE || ev == EV_FINAL ? JOB_FAILING : JOB_CANCELLING;
+        resume = ev == EV_EXPIRE || ev == EV_FINAL ? JOB_FAILING : JOB_CLOSING_CANCELED;
 
     return (JobPos){ to, resume, at.wishes };
 }
@@ -151,11 +151,12 @@ static void count_tries(Job *j, JobPos from) {
 }
 
 /* What went well ends a fault, and so does a drain, since the job goes back for no fault of its own. But STOPPING is
- * left for what the fault says, and RELEASING tells the database why. */
+ * left for what the fault says, and REQUEUEING tells the database why. */
 static bool ends_fault(JobPos from, JobEvent ev, JobPos to) {
     bool went_well = ev == EV_OK || ev == EV_STEP || ev == EV_ELSE;
 
-    return ev == EV_DRAIN || (went_well && from.state != JOB_STOPPING && to.state != JOB_RELEASING);
+    return ev == EV_DRAIN ||
+           (went_well && from.state != JOB_STOPPING && to.state != JOB_REQUEUEING);
 }
 
 JobMove job_apply(Job *j, JobEvent ev, unsigned max_attempts) {
@@ -166,7 +167,7 @@ JobMove job_apply(Job *j, JobEvent ev, unsigned max_attempts) {
         m.is_bug = true;
         fault_set(&j->fault, FAULT_INTERNAL, "no way leads out of %s by event %d",
                   job_state_word(m.from.state), (int) m.ev);
-        to = (JobPos){ .state = JOB_RELEASING };
+        to = (JobPos){ .state = JOB_REQUEUEING };
     }
     j->at = to;
     m.is_kept = m.ev >= EV_LOST && to.state == m.from.state;
@@ -216,7 +217,7 @@ Job *job_free(Job *j) {
     return NULL;
 }
 
-const Step *job_step_now(const Job *j) {
+const Step *job_current_step(const Job *j) {
     return &j->pipeline->steps[j->step];
 }
 
@@ -319,7 +320,7 @@ static bool go_behind(Job *j, size_t n, uint64_t now_usec) {
     return false;
 }
 
-/* By its purchases alone. RELEASING: a stray is the live purchase. */
+/* By its purchases alone. REQUEUEING: a stray is the live purchase. */
 static JobPos start_of(Job *j, uint64_t now_usec) {
     size_t n = j->pipeline->n_steps;
     const Purchase *p;
@@ -329,7 +330,7 @@ static JobPos start_of(Job *j, uint64_t now_usec) {
         if (job_is_stray(j, &j->purchases[i])) {
             j->purchase = i;
             j->has_purchase = true;
-            return (JobPos){ .state = JOB_RELEASING };
+            return (JobPos){ .state = JOB_REQUEUEING };
         }
     /* A later step's prediction that runs, or may run, needs nothing of the steps before it. */
     for (j->step = n; j->step-- > 0;) {
@@ -348,7 +349,7 @@ static JobPos start_of(Job *j, uint64_t now_usec) {
 void job_start(Job *j, unsigned max_attempts, uint64_t now_usec) {
     JobPos at = start_of(j, now_usec);
 
-    if (at.state == JOB_RELEASING && j->fault.code == FAULT_NONE) {
+    if (at.state == JOB_REQUEUEING && j->fault.code == FAULT_NONE) {
         fault_set(&j->fault, FAULT_STEP_GONE, "step %s is not in the configuration any more",
                   job_purchase(j)->step);
         if (job_is_last_attempt(j, max_attempts))
@@ -362,7 +363,7 @@ void job_start(Job *j, unsigned max_attempts, uint64_t now_usec) {
     j->started_usec = now_usec;
 }
 
-void job_step_back(Job *j, uint64_t now_usec) {
+void job_previous_step(Job *j, uint64_t now_usec) {
     (void) go_behind(j, j->step, now_usec);
     free(TAKE(j->image_url));
     j->has_purchase = false;

@@ -172,8 +172,8 @@ static void compare_taken(void *userdata, const PGresult *res) {
 static bool is_closing(const Task *t) {
     JobState s = t->job->at.state;
 
-    return task_calls_db(t) &&
-           (s == JOB_COMPLETING || s == JOB_FAILING || s == JOB_CANCELLING || s == JOB_RELEASING);
+    return task_calls_db(t) && (s == JOB_COMPLETING || s == JOB_FAILING ||
+                                s == JOB_CLOSING_CANCELED || s == JOB_REQUEUEING);
 }
 
 static void compared(void *userdata, DbEnd end, const PGresult *res) {

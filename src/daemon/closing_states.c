@@ -31,7 +31,7 @@
 static void cancel_strays(Task *t) {
     const Job *j = t->job;
 
-    if (j->at.state != JOB_RELEASING || j->fault.code != FAULT_STEP_GONE)
+    if (j->at.state != JOB_REQUEUEING || j->fault.code != FAULT_STEP_GONE)
         return;
     for (size_t i = 0; i < j->n_purchases; i++) {
         const Purchase *p = &j->purchases[i];
@@ -62,13 +62,13 @@ static void count_end(Task *t) {
         log_job(LOG_NOTICE, JOB_FAILED, j, "Job %s has failed (%s): %s", j->id,
                 fault_info(j->fault.code)->word, j->fault.detail);
         break;
-    case JOB_CANCELLING:
+    case JOB_CLOSING_CANCELED:
         w->metrics.canceled++;
         log_job(LOG_NOTICE, JOB_CANCELED, j, "Job %s is canceled", j->id);
         break;
     default:
         cancel_strays(t);
-        w->events->requeued(w->userdata, t->back_usec);
+        w->events->requeued(w->userdata, t->due_usec);
         return;
     }
     metrics_finished(&w->metrics, j, j->at.state);
@@ -104,7 +104,7 @@ static JobEvent closed(Task *t, DbEnd end, const PGresult *res) {
         count_end(t);
     else if (ev == EV_ELSE)
         j->stored = !complete_keeps(res);
-    else if (ev == EV_LOST && state != JOB_RELEASING)
+    else if (ev == EV_LOST && state != JOB_REQUEUEING)
         t->worker->metrics.zombies++;
     return ev;
 }
@@ -127,15 +127,15 @@ static unsigned how_to_send(Task *t) {
 }
 
 /* When it comes due is decided here, once, and told to our own plan as well. */
-static int ask_hand_back(Task *t, DbRequest *ret) {
+static int ask_requeue(Task *t, DbRequest *ret) {
     uint64_t now = clock_now_usec();
-    HandBack how = complete_hand_back(t->worker->config, t->job, now, clock_chance());
+    Requeue how = complete_requeue(t->worker->config, t->job, now, clock_chance());
 
-    t->back_usec = now + how.delay_usec;
+    t->due_usec = now + how.delay_usec;
     if (t->job->tries == 0 && (how.counted || t->job->fault.code != FAULT_NONE))
         log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s goes back for %llu ms (%s): %s", t->job->id,
                 (unsigned long long) (how.delay_usec / 1000), how.reason, t->job->fault.detail);
-    return complete_release_ask(t->worker->id, t->job, &how, ret);
+    return complete_requeue_ask(t->worker->id, t->job, &how, ret);
 }
 
 /* Each of these is one transaction that finds the job as we know it, or changes nothing. */
@@ -147,10 +147,10 @@ static int ask_close(Task *t, DbRequest *ret) {
         return complete_done_ask(t->worker->id, t->job, ret);
     case JOB_FAILING:
         return complete_fail_ask(t->worker->id, t->job, ret);
-    case JOB_CANCELLING:
+    case JOB_CLOSING_CANCELED:
         return complete_canceled_ask(t->worker->id, t->job, ret);
     default:
-        return ask_hand_back(t, ret);
+        return ask_requeue(t, ret);
     }
 }
 

@@ -45,7 +45,7 @@ static void say(Finishing *f, const char *id, const char *answer, const char *de
                 detail);
     } else if (strcmp(answer, "canceled") == 0) {
         m->canceled++;
-        m->finished[JOB_CANCELLING][FAULT_NONE]++;
+        m->finished[JOB_CLOSING_CANCELED][FAULT_NONE]++;
         log_job(LOG_NOTICE, JOB_CANCELED, &job, "Job %s is canceled, at last", id);
     }
 }

@@ -148,7 +148,7 @@ static bool is_fenced_write(const Task *t) {
     JobState s = t->job->at.state;
 
     return task_calls_db(t) && (s == JOB_INTENDING || s == JOB_STORING || s == JOB_COMPLETING ||
-                                s == JOB_FAILING || s == JOB_CANCELLING);
+                                s == JOB_FAILING || s == JOB_CLOSING_CANCELED);
 }
 
 /* The database refuses what is under way, and its answers find no task any more: they are

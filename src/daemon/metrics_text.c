@@ -40,8 +40,8 @@ static void write_jobs(Prom *p, const Worker *w) {
                "Jobs closed by this worker; reason is the fault's word.");
     prom_add(p, (double) m->finished[JOB_COMPLETING][FAULT_NONE], "status", "done", "reason",
              fault_info(FAULT_NONE)->word, PROM_END);
-    prom_add(p, (double) m->finished[JOB_CANCELLING][FAULT_NONE], "status", "canceled", "reason",
-             fault_info(FAULT_NONE)->word, PROM_END);
+    prom_add(p, (double) m->finished[JOB_CLOSING_CANCELED][FAULT_NONE], "status", "canceled",
+             "reason", fault_info(FAULT_NONE)->word, PROM_END);
     for (int code = FAULT_NONE + 1; code < _FAULT_MAX; code++)
         prom_add(p, (double) m->finished[JOB_FAILING][code], "status", "error", "reason",
                  fault_info((FaultCode) code)->word, PROM_END);

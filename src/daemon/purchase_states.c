@@ -53,7 +53,7 @@ JobEvent enter_signing(Task *t) {
     uint64_t now = clock_now_usec();
     JobEvent ev;
 
-    job_step_back(t->job, now);
+    job_previous_step(t->job, now);
     ev = predict_image(t->job, now, &t->job->fault);
     if (ev != EV_ELSE)
         return ev;
@@ -91,7 +91,7 @@ static JobEvent intend(Task *t) {
     if (r == -E2BIG) {
         fault_set(&t->job->fault, FAULT_INPUT_INVALID,
                   "the input of step %s is larger than the listing shows",
-                  job_step_now(t->job)->name);
+                  job_current_step(t->job)->name);
         return EV_FINAL;
     }
     if (r < 0 || (r = task_send_db(t, task_db_flags(t), &request, intended)) < 0)
@@ -107,7 +107,7 @@ JobEvent enter_intending(Task *t) {
     bool is_long = hold_is_on(&create->hold, now) && wait > HELD_MAX_USEC;
 
     /* The prompt's other steps reach this state without SIGNING; their image is the step's before. */
-    if (!t->job->image_url && job_step_now(t->job)->uses_image) {
+    if (!t->job->image_url && job_current_step(t->job)->uses_image) {
         JobEvent ev = predict_image(t->job, now, &t->job->fault);
 
         if (ev != EV_OK)

@@ -21,7 +21,7 @@ JobEvent (*const states[_JOB_STATE_MAX])(Task *t) = {
     [JOB_RESTING]     = enter_resting,
     [JOB_STOPPING]    = enter_stopping,
     [JOB_FAILING]     = enter_closing,
-    [JOB_CANCELLING]  = enter_closing,
-    [JOB_RELEASING]   = enter_closing,
+    [JOB_CLOSING_CANCELED]  = enter_closing,
+    [JOB_REQUEUEING]   = enter_closing,
 };
 /* clang-format on */

@@ -32,8 +32,8 @@ static const char *const things[_JOB_STATE_MAX] = {
     [JOB_COMPLETING]  = "the closing transaction",
     [JOB_STOPPING]    = "what was bought to be cancelled",
     [JOB_FAILING]     = "the closing transaction of its failure",
-    [JOB_CANCELLING]  = "the closing transaction of its cancel",
-    [JOB_RELEASING]   = "being handed back",
+    [JOB_CLOSING_CANCELED]  = "the closing transaction of its cancel",
+    [JOB_REQUEUEING]   = "being requeued",
 };
 /* clang-format on */
 

@@ -74,10 +74,11 @@ static json_t *result_meta(const Job *j) {
                 : set_known(step, "prediction_id", p->prediction_id);
     }
     if (r == 0)
-        meta = json_pack("{s:s, s:f, s:O, s:s, s:O, s:I, s:I}", "model_version",
-                         version_of(model_of(job_purchase(j), job_step_now(j))), "processing_time",
-                         seconds, "output_urls", urls, "sha256", j->sha256, "steps", steps,
-                         "meshes", (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
+        meta =
+            json_pack("{s:s, s:f, s:O, s:s, s:O, s:I, s:I}", "model_version",
+                      version_of(model_of(job_purchase(j), job_current_step(j))), "processing_time",
+                      seconds, "output_urls", urls, "sha256", j->sha256, "steps", steps, "meshes",
+                      (json_int_t) j->meshes, "triangles", (json_int_t) j->triangles);
     json_decref(steps);
     json_decref(urls);
     if (set_known(meta, "replicate_prediction_id", job_purchase(j)->prediction_id) == 0)
@@ -187,10 +188,10 @@ static unsigned lost_requests(const Job *j) {
 /* Without a fault (a drain, a lane that is held) the job comes back as it is, at once and
  * uncounted. Waiting that the job did not cause is taken off the time that counts against its
  * limit. */
-HandBack complete_hand_back(const Config *c, const Job *j, uint64_t now_usec, double chance) {
+Requeue complete_requeue(const Config *c, const Job *j, uint64_t now_usec, double chance) {
     const FaultInfo *info = fault_info(j->fault.code);
     uint64_t worked = now_usec - j->claimed_usec;
-    HandBack h = {
+    Requeue h = {
         .counted = j->fault.code != FAULT_NONE && info->verdict == VERDICT_RETRY,
         .worked_usec = worked > j->idle_usec ? worked - j->idle_usec : 0,
         .reason = info->word,
@@ -239,7 +240,7 @@ static int without_what(const Job *j, json_t **ret) {
 
 /* Giving up a purchase and handing the job back is one call: in between, another worker could
  * buy. */
-int complete_release_ask(const char *worker, const Job *j, const HandBack *how, DbRequest *ret) {
+int complete_requeue_ask(const char *worker, const Job *j, const Requeue *how, DbRequest *ret) {
     _cleanup_(json_unrefp) json_t *without = NULL;
     _cleanup_free_ char *text = NULL;
     int r;

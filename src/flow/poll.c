@@ -286,7 +286,7 @@ static bool is_too_large(const json_t *root, const char *name) {
 /* A mesh that was paid for and has no URL is final: the same step would give the same again. */
 static JobEvent succeeded(Job *j, PollAnswer *a, Fault *reterr) {
     bool last = job_at_last_step(j);
-    const char *url = poll_output(a->output, poll_pointer(job_purchase(j), job_step_now(j)),
+    const char *url = poll_output(a->output, poll_pointer(job_purchase(j), job_current_step(j)),
                                   last ? POLL_WANTS_MESH : POLL_WANTS_IMAGE);
 
     /* Replicate removes data an hour after the end; the mesh that was billed can't be fetched any

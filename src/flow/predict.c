@@ -71,7 +71,7 @@ static JobEvent use_image(Job *j, const char *url, Fault *reterr) {
 
 /* The first step gets the user's image, any other the image of the step before it. */
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
-    const Step *step = job_step_now(j);
+    const Step *step = job_current_step(j);
 
     free(TAKE(j->image_url));
     if (!step->uses_image)
@@ -139,7 +139,7 @@ static int add_identity(DbRequest *r, const Job *j, const Purchase *p) {
 /* The input is filled in here, hashed, and kept for the request: what is written down is what is
  * sent. An input that a listing could not show is refused before anything is paid. */
 int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret) {
-    const Step *step = job_step_now(j);
+    const Step *step = job_current_step(j);
     unsigned number = job_next_number(j);
     TemplateVars vars = { .prompt = nonnull(j->prompt),
                           .image = nonnull(j->image_url),
@@ -206,7 +206,7 @@ static JobEvent bought_meanwhile(Job *j, const char *key, const char *prediction
 /* The purchase keeps what the configuration says at this moment: a job may end under another
  * one. */
 static int remember_step(const Job *j, Purchase *p) {
-    const Step *step = job_step_now(j);
+    const Step *step = job_current_step(j);
 
     p->is_last = job_at_last_step(j);
     return (p->step = strdup(step->name)) && (p->model = strdup(step->model)) &&
@@ -262,7 +262,7 @@ JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const 
 /* `once`: libcurl may repeat a request on a connection that died under it, which could buy twice.
  * Cancel-After is our time limit on Replicate's side, should we be gone by then. */
 int predict_ask(const Config *c, const Job *j, HttpRequest *ret) {
-    const Step *step = job_step_now(j);
+    const Step *step = job_current_step(j);
     _cleanup_(json_unrefp) json_t *body = json_object();
     uint64_t seconds = step->timeout_usec / 1000000;
     int r;

@@ -80,7 +80,7 @@ static char *copy(const char *text) {
 static void add_purchase(Job *j, unsigned number, PurchaseState state, const char *prediction) {
     json_t *input = json_pack("{s:s}", "prompt", "a chair");
     Purchase p = { .key = "00000000-0000-7000-8000-000000000001",
-                   .step = copy(job_step_now(j)->name),
+                   .step = copy(job_current_step(j)->name),
                    .number = number,
                    .state = state,
                    .prediction_id = prediction ? copy(prediction) : NULL,

@@ -121,7 +121,7 @@ static void sign(const Job *j) {
 
 /* The way to the next purchase: whatever the prompt says, it is only text in the input. */
 static void buy(Job *j) {
-    const Step *s = job_step_now(j);
+    const Step *s = job_current_step(j);
     Fault f = { 0 };
     JobEvent ev = predict_image(j, NOW, &f);
     HttpRequest r;

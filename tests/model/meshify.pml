@@ -281,7 +281,7 @@ looking:
 #ifdef IMAGELESS
                 r++;
 #else
-                behind(s, k, q); q = NONE; s = k; k = 0;        /* job_step_back() */
+                behind(s, k, q); q = NONE; s = k; k = 0;        /* job_previous_step() */
                 newest(s, r); r = (r == NONE -> s * NB : r + 1);
                 if :: r == (s + 1) * NB -> goto failing :: else fi;
 #endif

@@ -100,7 +100,7 @@ static void test_a_good_row(void **state) {
     j = job_of(c, &row);
     assert_true(j->cancel_asked);
     assert_int_equal(j->at.state, JOB_STOPPING);
-    assert_int_equal(j->at.resume, JOB_CANCELLING);
+    assert_int_equal(j->at.resume, JOB_CLOSING_CANCELED);
 }
 
 /* Each is what input_data may hold, and the fault it is; FAULT_NONE: it can be worked on. */
@@ -280,7 +280,7 @@ static void test_where_it_begins(void **state) {
               "\"output\":[\"https://x/1.png\"]") "]",
           JOB_SIGNING, 0, false },
         /* a step of another pipeline, before the configuration was changed */
-        { "[" PURCHASE("older", 1, "bought", BOUGHT, "") "]", JOB_RELEASING, 0, true },
+        { "[" PURCHASE("older", 1, "bought", BOUGHT, "") "]", JOB_REQUEUEING, 0, true },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
 
@@ -382,7 +382,7 @@ static void test_step_gone(void **state) {
     row.purchases = "[" PURCHASE("draw", 3, "bought", BOUGHT, OF(f, "null")) "]";
     j = job_of(c, &row);
     assert_int_equal(j->fault.code, FAULT_STEP_GONE);
-    assert_int_equal(j->at.state, JOB_RELEASING);
+    assert_int_equal(j->at.state, JOB_REQUEUEING);
     j = job_free(j);
     row.attempts = "5"; /* the last one: it is cancelled, and the job fails */
     j = job_of(c, &row);

@@ -96,7 +96,7 @@ static void test_done(void **state) {
     assert_int_equal(json_integer_value(json_object_get(data, "file_size")), j->size_bytes);
     meta = json_of(r.params[6]);
     assert_string_equal(json_text(meta, "replicate_prediction_id"), PREDICTION);
-    assert_string_equal(json_text(meta, "model_version"), job_step_now(j)->version);
+    assert_string_equal(json_text(meta, "model_version"), job_current_step(j)->version);
     /* Of what was used, and nothing else. */
     assert_true(fabs(json_number(meta, "processing_time", -1) - 17.25) < 0.001);
     assert_string_equal(json_text(meta, "sha256"), j->sha256);
@@ -322,26 +322,26 @@ static void test_hand_back(void **state) {
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Job j = { .attempts = cases[i].attempts, .claimed_usec = NOW - 60 * SEC };
-        HandBack h;
+        Requeue h;
 
         fault_set(&j.fault, cases[i].code, "x");
         j.fault.retry_after_usec = cases[i].retry_after * SEC;
-        h = complete_hand_back(c, &j, NOW, cases[i].chance);
+        h = complete_requeue(c, &j, NOW, cases[i].chance);
         print_message("# %zu: %llu us\n", i, (unsigned long long) h.delay_usec);
         assert_in_range(h.delay_usec, cases[i].low * SEC, cases[i].high * SEC);
         assert_int_equal(h.counted, cases[i].counted);
         assert_string_equal(h.reason, fault_info(cases[i].code)->word);
         assert_int_equal(h.worked_usec, 60 * SEC);
         j.idle_usec = 45 * SEC; /* of a held lane, which does not count */
-        assert_int_equal(complete_hand_back(c, &j, NOW, 0).worked_usec, 15 * SEC);
+        assert_int_equal(complete_requeue(c, &j, NOW, 0).worked_usec, 15 * SEC);
         j.idle_usec = 61 * SEC;
-        assert_int_equal(complete_hand_back(c, &j, NOW, 0).worked_usec, 0);
+        assert_int_equal(complete_requeue(c, &j, NOW, 0).worked_usec, 0);
     }
 }
 
 static void test_release(void **state) {
     Job j = { .id = JOB_ID };
-    HandBack h = {
+    Requeue h = {
         .delay_usec = 1500000, .worked_usec = 7, .counted = true, .reason = "model_busy"
     };
     DbRequest r;
@@ -349,7 +349,7 @@ static void test_release(void **state) {
     (void) state;
     for (int counted = 0; counted < 2; counted++) {
         h.counted = counted;
-        assert_int_equal(complete_release_ask(WORKER, &j, &h, &r), 0);
+        assert_int_equal(complete_requeue_ask(WORKER, &j, &h, &r), 0);
         assert_int_equal(r.n_params, 6);
         assert_string_equal(r.params[0], WORKER);
         assert_string_equal(r.params[1], JOB_ID);
@@ -368,7 +368,7 @@ static void test_hand_back_without(void **state) {
     const Pipeline one = { .steps = &step, .n_steps = 1 };
     Purchase all[3];
     Job j = { .id = JOB_ID, .pipeline = &one, .purchases = all, .n_purchases = 3 };
-    HandBack h = { .reason = "x" };
+    Requeue h = { .reason = "x" };
     DbRequest r;
 
     (void) state;
@@ -383,7 +383,7 @@ static void test_hand_back_without(void **state) {
 
         j.give_up = gone ? 0 : 1;
         j.fault.code = gone ? FAULT_STEP_GONE : FAULT_NONE;
-        assert_int_equal(complete_release_ask(WORKER, &j, &h, &r), 0);
+        assert_int_equal(complete_requeue_ask(WORKER, &j, &h, &r), 0);
         assert_non_null(strstr(r.sql, "meshify.hand_back_without("));
         assert_int_equal(r.n_params, 7);
         without = json_parse(r.params[6], strlen(r.params[6]));
@@ -398,7 +398,7 @@ static void test_hand_back_without(void **state) {
         db_request_done(&r);
     }
     torture(n) {
-        int e = complete_release_ask(WORKER, &j, &h, &r);
+        int e = complete_requeue_ask(WORKER, &j, &h, &r);
 
         assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
         if (e == 0)
@@ -409,7 +409,7 @@ static void test_hand_back_without(void **state) {
 static void test_no_memory(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = completing(c, TWO_STEPS);
-    HandBack h = { .reason = "x" };
+    Requeue h = { .reason = "x" };
 
     (void) state;
     for (int which = 0; which < 4; which++)
@@ -418,7 +418,7 @@ static void test_no_memory(void **state) {
             int e = which == 0   ? complete_done_ask(WORKER, j, &r)
                     : which == 1 ? complete_fail_ask(WORKER, j, &r)
                     : which == 2 ? complete_canceled_ask(WORKER, j, &r)
-                                 : complete_release_ask(WORKER, j, &h, &r);
+                                 : complete_requeue_ask(WORKER, j, &h, &r);
 
             assert_int_equal(e, torture_failed() ? -ENOMEM : 0);
             if (e == 0)

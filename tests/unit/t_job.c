@@ -25,7 +25,8 @@ static int key(JobPos p) {
 }
 
 static bool is_closing(JobState s) {
-    return s == JOB_COMPLETING || s == JOB_FAILING || s == JOB_CANCELLING || s == JOB_RELEASING;
+    return s == JOB_COMPLETING || s == JOB_FAILING || s == JOB_CLOSING_CANCELED ||
+           s == JOB_REQUEUEING;
 }
 
 /* States in which an operation must come to its end before the job may be pulled away. */
@@ -111,7 +112,7 @@ static void check_purchase(JobPos at, JobEvent ev, JobPos to) {
     if (at.state == JOB_PREDICTING && ev == EV_OK)
         assert_int_equal(to.state, JOB_RECORDING); /* an id is written down */
     if (at.state == JOB_PREDICTING && ev == EV_UNSURE)
-        assert_true(to.state == JOB_LOOKING || to.state == JOB_GONE || to.state == JOB_RELEASING);
+        assert_true(to.state == JOB_LOOKING || to.state == JOB_GONE || to.state == JOB_REQUEUEING);
     if (to.state == JOB_RESTING)
         assert_false(is_buying(to.resume));
 }
@@ -182,24 +183,24 @@ typedef struct Tale {
 /* clang-format off */
 static const Tale tales[] = {
     { "a cancel waits for the purchase, its id is recorded, then it is granted", JOB_PREDICTING,
-      { { EV_CANCEL, JOB_PREDICTING, 0 }, { EV_OK, JOB_RECORDING, 0 }, { EV_OK, JOB_STOPPING, JOB_CANCELLING },
-        { EV_WAIT, JOB_STOPPING, JOB_CANCELLING }, { EV_OK, JOB_CANCELLING, 0 }, { EV_OK, JOB_GONE, 0 } } },
+      { { EV_CANCEL, JOB_PREDICTING, 0 }, { EV_OK, JOB_RECORDING, 0 }, { EV_OK, JOB_STOPPING, JOB_CLOSING_CANCELED },
+        { EV_WAIT, JOB_STOPPING, JOB_CLOSING_CANCELED }, { EV_OK, JOB_CLOSING_CANCELED, 0 }, { EV_OK, JOB_GONE, 0 } } },
     { "a cancel is granted when the look finds that nothing was bought", JOB_PREDICTING,
-      { { EV_CANCEL, JOB_PREDICTING, 0 }, { EV_UNSURE, JOB_LOOKING, 0 }, { EV_ELSE, JOB_STOPPING, JOB_CANCELLING } } },
+      { { EV_CANCEL, JOB_PREDICTING, 0 }, { EV_UNSURE, JOB_LOOKING, 0 }, { EV_ELSE, JOB_STOPPING, JOB_CLOSING_CANCELED } } },
     { "a time-out cancels, then fails", JOB_POLLING,
       { { EV_EXPIRE, JOB_STOPPING, JOB_FAILING }, { EV_OK, JOB_FAILING, 0 }, { EV_OK, JOB_GONE, 0 } } },
     { "a cancel that came before the closing wins", JOB_COMPLETING,
-      { { EV_ELSE, JOB_STOPPING, JOB_CANCELLING }, { EV_OK, JOB_CANCELLING, 0 } } },
+      { { EV_ELSE, JOB_STOPPING, JOB_CLOSING_CANCELED }, { EV_OK, JOB_CLOSING_CANCELED, 0 } } },
     { "with the lease lost the id is still recorded", JOB_PREDICTING,
       { { EV_LOST, JOB_PREDICTING, 0 }, { EV_OK, JOB_RECORDING, 0 }, { EV_OK, JOB_GONE, 0 } } },
     { "a stop waits for an upload under way, not for one that must rest", JOB_STORING,
-      { { EV_DRAIN, JOB_STORING, 0 }, { EV_WAIT, JOB_RELEASING, 0 } } },
+      { { EV_DRAIN, JOB_STORING, 0 }, { EV_WAIT, JOB_REQUEUEING, 0 } } },
     { "after a rest the same thing again", JOB_DOWNLOADING,
       { { EV_WAIT, JOB_RESTING, JOB_DOWNLOADING }, { EV_OK, JOB_DOWNLOADING, 0 } } },
     { "a further step begins with its intent", JOB_POLLING,
       { { EV_STEP, JOB_INTENDING, 0 }, { EV_OK, JOB_PREDICTING, 0 } } },
     { "a stop during a purchase hands the job back once its id is known", JOB_PREDICTING,
-      { { EV_DRAIN, JOB_PREDICTING, 0 }, { EV_OK, JOB_RECORDING, 0 }, { EV_OK, JOB_RELEASING, 0 }, { EV_OK, JOB_GONE, 0 } } },
+      { { EV_DRAIN, JOB_PREDICTING, 0 }, { EV_OK, JOB_RECORDING, 0 }, { EV_OK, JOB_REQUEUEING, 0 }, { EV_OK, JOB_GONE, 0 } } },
 };
 /* clang-format on */
 
@@ -227,7 +228,7 @@ static void print_grid(FILE *to) {
             JobPos at = { .state = s, .resume = paused ? JOB_FAILING : JOB_BAD };
             JobPos p = job_transition(at, ev);
 
-            fprintf(to, "%-12s %-7s %s%s%s%s\n", job_state_word(s), events[ev],
+            fprintf(to, "%-16s %-7s %s%s%s%s\n", job_state_word(s), events[ev],
                     p.state == JOB_BAD ? "-" : job_state_word(p.state), p.resume ? ", then " : "",
                     p.resume ? job_state_word(p.resume) : "", p.wishes ? " (kept)" : "");
         }

@@ -48,18 +48,18 @@ static const Start start_cases[] = {
     { "the mesh is gone, the image is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 1, 0 },
     { "the image is gone, the mesh made of it is there", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 } }, JOB_POLLING, 1, 1 },
     { "both are gone", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 1, HOUR, 0 } }, JOB_SIGNING, 0, 0 },
-    { "a step that the pipeline does not have any more", { { "draw", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_RELEASING, 0, 1 },
+    { "a step that the pipeline does not have any more", { { "draw", 1, PURCHASE_BOUGHT, 0, 0, 0, 0 } }, JOB_REQUEUEING, 0, 1 },
     { "the same, it is over", { { "draw", 1, PURCHASE_BOUGHT, 1, 1, 1, 'i' } }, JOB_SIGNING, 0, 0 },
     { "the same, it is surplus by now", { { "draw", 1, PURCHASE_SURPLUS, 0, 0, 0, 'i' } }, JOB_SIGNING, 0, 0 },
-    { "the same, perhaps bought", { { "draw", 3, PURCHASE_INTENDED, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 3 },
-    { "the same, beside the mesh", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' }, { "draw", 2, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 2 },
+    { "the same, perhaps bought", { { "draw", 3, PURCHASE_INTENDED, 0, 0, 0, 'i' } }, JOB_REQUEUEING, 0, 3 },
+    { "the same, beside the mesh", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' }, { "draw", 2, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_REQUEUEING, 0, 2 },
     { "the last step was renamed", { { "carve", 4, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 4 },
     { "the same, perhaps bought", { { "carve", 4, PURCHASE_INTENDED, 0, 0, 0, 'm' } }, JOB_LOOKING, 1, 4 },
     { "the same, it is over", { { "carve", 4, PURCHASE_BOUGHT, 1, 1, 1, 'm' } }, JOB_POLLING, 1, 4 },
     { "the same, it failed", { { "carve", 4, PURCHASE_ENDED, 1, 0, 0, 'm' } }, JOB_SIGNING, 0, 0 },
     { "the last step was renamed, and bought again", { { "carve", 4, PURCHASE_GIVEN_UP, 0, 0, 0, 'm' }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
     { "the last step was another's name", { { "paint", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
-    { "the last step was not the last", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_RELEASING, 0, 1 },
+    { "the last step was not the last", { { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'i' } }, JOB_REQUEUEING, 0, 1 },
     { "steps that are the same", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 'i' }, { "sculpt", 1, PURCHASE_BOUGHT, 0, 0, 0, 'm' } }, JOB_POLLING, 1, 1 },
     { "over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 0, 0, 0 } }, JOB_SIGNING, 0, 0 },
     { "the mesh is over, and without an output", { { "paint", 1, PURCHASE_BOUGHT, 1, 1, 1, 0 }, { "sculpt", 1, PURCHASE_BOUGHT, 1, 0, 1, 0 } }, JOB_SIGNING, 1, 0 },
@@ -113,10 +113,10 @@ static const RowStart row_starts[] = {
     { "nothing to say", 0, false, 1, NULL, JOB_SIGNING, 0, 0 },
     { "a fault, nothing bought", FAULT_INPUT_INVALID, false, 1, NULL, JOB_FAILING, 0, FAULT_INPUT_INVALID },
     { "a fault, and something runs", FAULT_INPUT_INVALID, false, 1, "paint", JOB_STOPPING, JOB_FAILING, FAULT_INPUT_INVALID },
-    { "a cancel, nothing bought", 0, true, 1, NULL, JOB_STOPPING, JOB_CANCELLING, 0 },
-    { "a cancel, and something runs", 0, true, 1, "paint", JOB_STOPPING, JOB_CANCELLING, 0 },
+    { "a cancel, nothing bought", 0, true, 1, NULL, JOB_STOPPING, JOB_CLOSING_CANCELED, 0 },
+    { "a cancel, and something runs", 0, true, 1, "paint", JOB_STOPPING, JOB_CLOSING_CANCELED, 0 },
     { "a cancel of a job that fails anyhow", FAULT_TOO_OLD, true, 1, NULL, JOB_FAILING, 0, FAULT_TOO_OLD },
-    { "a step that is gone", 0, false, 2, "draw", JOB_RELEASING, 0, FAULT_STEP_GONE },
+    { "a step that is gone", 0, false, 2, "draw", JOB_REQUEUEING, 0, FAULT_STEP_GONE },
     { "a step that is gone, and the last attempt", 0, false, 3, "draw", JOB_STOPPING, JOB_FAILING, FAULT_STEP_GONE },
     { "a step that is gone, of a job with a fault", FAULT_CRASHED, false, 1, "draw", JOB_STOPPING, JOB_FAILING, FAULT_CRASHED },
 };
@@ -175,28 +175,28 @@ static const Apply applies[] = {
     { "what goes well ends a fault and its tries", AT(SIGNING), 3, 1, FAULT_STORE_UNREACHED, false, EV_OK, JOB_INTENDING, 0, EV_OK, 0, FAULT_NONE },
     { "a rest is a try", AT(SIGNING), 2, 1, FAULT_STORE_UNREACHED, false, EV_WAIT, JOB_RESTING, JOB_SIGNING, EV_WAIT, 3, FAULT_STORE_UNREACHED },
     { "after it the tries go on", REST(SIGNING), 3, 1, FAULT_STORE_UNREACHED, false, EV_OK, JOB_SIGNING, 0, EV_OK, 3, FAULT_NONE },
-    { "a rest too many is another attempt", AT(SIGNING), 6, 1, FAULT_STORE_UNREACHED, false, EV_WAIT, JOB_RELEASING, 0, EV_RETRY, 0, FAULT_STORE_UNREACHED },
-    { "the same of an intent", AT(INTENDING), 6, 1, FAULT_DATABASE_BUSY, false, EV_WAIT, JOB_RELEASING, 0, EV_RETRY, 0, FAULT_DATABASE_BUSY },
-    { "the same of a download", AT(DOWNLOADING), 6, 1, FAULT_OUTPUT_UNREACHED, false, EV_WAIT, JOB_RELEASING, 0, EV_RETRY, 0, FAULT_OUTPUT_UNREACHED },
+    { "a rest too many is another attempt", AT(SIGNING), 6, 1, FAULT_STORE_UNREACHED, false, EV_WAIT, JOB_REQUEUEING, 0, EV_RETRY, 0, FAULT_STORE_UNREACHED },
+    { "the same of an intent", AT(INTENDING), 6, 1, FAULT_DATABASE_BUSY, false, EV_WAIT, JOB_REQUEUEING, 0, EV_RETRY, 0, FAULT_DATABASE_BUSY },
+    { "the same of a download", AT(DOWNLOADING), 6, 1, FAULT_OUTPUT_UNREACHED, false, EV_WAIT, JOB_REQUEUEING, 0, EV_RETRY, 0, FAULT_OUTPUT_UNREACHED },
     { "the sixth is not too many", AT(DOWNLOADING), 5, 1, FAULT_OUTPUT_UNREACHED, false, EV_WAIT, JOB_RESTING, JOB_DOWNLOADING, EV_WAIT, 6, FAULT_OUTPUT_UNREACHED },
     { "a shortage of ours is not counted", AT(DOWNLOADING), 60, 3, FAULT_SPOOL_FULL, true, EV_WAIT, JOB_RESTING, JOB_DOWNLOADING, EV_WAIT, 61, FAULT_SPOOL_FULL },
     { "a file waits for its store, whatever it takes", AT(STORING), 60, 3, FAULT_STORE_UNREACHED, false, EV_WAIT, JOB_RESTING, JOB_STORING, EV_WAIT, 61, FAULT_STORE_UNREACHED },
     { "a closing waits as long", AT(COMPLETING), 60, 3, FAULT_NONE, false, EV_WAIT, JOB_COMPLETING, 0, EV_WAIT, 61, FAULT_NONE },
     { "polling once more is a try", AT(POLLING), 1, 1, FAULT_SERVICE_UNREACHED, false, EV_WAIT, JOB_POLLING, 0, EV_WAIT, 2, FAULT_SERVICE_UNREACHED },
-    { "another attempt may do", AT(POLLING), 0, 2, FAULT_MODEL_BUSY, false, EV_RETRY, JOB_RELEASING, 0, EV_RETRY, 0, FAULT_MODEL_BUSY },
+    { "another attempt may do", AT(POLLING), 0, 2, FAULT_MODEL_BUSY, false, EV_RETRY, JOB_REQUEUEING, 0, EV_RETRY, 0, FAULT_MODEL_BUSY },
     { "of the last attempt it is the end", AT(POLLING), 0, 3, FAULT_MODEL_BUSY, false, EV_RETRY, JOB_FAILING, 0, EV_FINAL, 0, FAULT_MODEL_BUSY },
     { "some faults have fewer attempts", AT(POLLING), 0, 2, FAULT_MODEL_FAILED, false, EV_RETRY, JOB_FAILING, 0, EV_FINAL, 0, FAULT_MODEL_FAILED },
-    { "what only waits has no last attempt", AT(INTENDING), 0, 9, FAULT_SERVICE_CREDIT, false, EV_RETRY, JOB_RELEASING, 0, EV_RETRY, 0, FAULT_SERVICE_CREDIT },
+    { "what only waits has no last attempt", AT(INTENDING), 0, 9, FAULT_SERVICE_CREDIT, false, EV_RETRY, JOB_REQUEUEING, 0, EV_RETRY, 0, FAULT_SERVICE_CREDIT },
     { "a rest too many on the last attempt is the end", AT(SIGNING), 6, 3, FAULT_IMAGE_UNSIGNED, false, EV_WAIT, JOB_FAILING, 0, EV_FINAL, 0, FAULT_IMAGE_UNSIGNED },
-    { "a shortage of ours ends no job", AT(STORING), 0, 3, FAULT_INTERNAL, true, EV_RETRY, JOB_RELEASING, 0, EV_RETRY, 0, FAULT_INTERNAL },
-    { "a drain is no fault of the job", AT(POLLING), 2, 1, FAULT_SERVICE_UNREACHED, false, EV_DRAIN, JOB_RELEASING, 0, EV_DRAIN, 0, FAULT_NONE },
-    { "a cancel leaves the fault", AT(POLLING), 2, 1, FAULT_SERVICE_UNREACHED, false, EV_CANCEL, JOB_STOPPING, JOB_CANCELLING, EV_CANCEL, 0, FAULT_SERVICE_UNREACHED },
+    { "a shortage of ours ends no job", AT(STORING), 0, 3, FAULT_INTERNAL, true, EV_RETRY, JOB_REQUEUEING, 0, EV_RETRY, 0, FAULT_INTERNAL },
+    { "a drain is no fault of the job", AT(POLLING), 2, 1, FAULT_SERVICE_UNREACHED, false, EV_DRAIN, JOB_REQUEUEING, 0, EV_DRAIN, 0, FAULT_NONE },
+    { "a cancel leaves the fault", AT(POLLING), 2, 1, FAULT_SERVICE_UNREACHED, false, EV_CANCEL, JOB_STOPPING, JOB_CLOSING_CANCELED, EV_CANCEL, 0, FAULT_SERVICE_UNREACHED },
     { "a time-out is a fault", AT(POLLING), 2, 1, FAULT_NONE, false, EV_EXPIRE, JOB_STOPPING, JOB_FAILING, EV_EXPIRE, 0, FAULT_TIMEOUT },
     { "stopped, it fails of what it was stopped for", STOP(FAILING), 2, 1, FAULT_MODEL_INPUT, false, EV_OK, JOB_FAILING, 0, EV_OK, 0, FAULT_MODEL_INPUT },
-    { "what can't be cancelled does not keep it", STOP(CANCELLING), 8, 3, FAULT_NONE, false, EV_FINAL, JOB_CANCELLING, 0, EV_FINAL, 0, FAULT_NONE },
-    { "a cancel is tried again", STOP(CANCELLING), 2, 3, FAULT_NONE, false, EV_WAIT, JOB_STOPPING, JOB_CANCELLING, EV_WAIT, 3, FAULT_NONE },
-    { "a cancel that came first ends a fault", AT(COMPLETING), 2, 1, FAULT_DATABASE_BUSY, false, EV_ELSE, JOB_STOPPING, JOB_CANCELLING, EV_ELSE, 0, FAULT_NONE },
-    { "the database refuses the failure: it goes back with it", AT(FAILING), 0, 3, FAULT_MODEL_BUSY, false, EV_FINAL, JOB_RELEASING, 0, EV_FINAL, 0, FAULT_MODEL_BUSY },
+    { "what can't be cancelled does not keep it", STOP(CLOSING_CANCELED), 8, 3, FAULT_NONE, false, EV_FINAL, JOB_CLOSING_CANCELED, 0, EV_FINAL, 0, FAULT_NONE },
+    { "a cancel is tried again", STOP(CLOSING_CANCELED), 2, 3, FAULT_NONE, false, EV_WAIT, JOB_STOPPING, JOB_CLOSING_CANCELED, EV_WAIT, 3, FAULT_NONE },
+    { "a cancel that came first ends a fault", AT(COMPLETING), 2, 1, FAULT_DATABASE_BUSY, false, EV_ELSE, JOB_STOPPING, JOB_CLOSING_CANCELED, EV_ELSE, 0, FAULT_NONE },
+    { "the database refuses the failure: it goes back with it", AT(FAILING), 0, 3, FAULT_MODEL_BUSY, false, EV_FINAL, JOB_REQUEUEING, 0, EV_FINAL, 0, FAULT_MODEL_BUSY },
 };
 /* clang-format on */
 
@@ -245,7 +245,7 @@ static void no_way_out_is_a_bug_and_leads_back(void **state) {
 
     (void) state;
     assert_true(m.is_bug);
-    assert_int_equal(j.at.state, JOB_RELEASING);
+    assert_int_equal(j.at.state, JOB_REQUEUEING);
     assert_int_equal(j.fault.code, FAULT_INTERNAL);
     assert_int_equal(j.tries, 0);
 }
@@ -312,7 +312,7 @@ static void a_step_back_leads_behind_what_is_there(void **state) {
         assert_int_equal(j->at.state, JOB_LOOKING);
         assert_int_equal(j->step, 2);
         j->image_url = strdup("an old one");
-        job_step_back(j, NOW);
+        job_previous_step(j, NOW);
         assert_int_equal(j->step, cases[i].step);
         assert_null(job_purchase(j));
         assert_null(j->image_url);

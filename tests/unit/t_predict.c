@@ -355,7 +355,7 @@ static void test_intend_hears_no(void **state) {
             assert_string_equal(job_purchase(j)->prediction_id, PREDICTION);
             assert_string_equal(j->log.prediction_id, PREDICTION);
             assert_int_equal(j->give_up, 0);
-            assert_string_equal(job_step_now(j)->name, job_purchase(j)->step);
+            assert_string_equal(job_current_step(j)->name, job_purchase(j)->step);
         }
         PQclear(res);
     }

@@ -323,7 +323,7 @@ static void work_with_the_store_ends(void **state) {
             else
                 task_tell(t, EV_CANCEL);
         }
-        assert_int_equal(t->job->at.state, i == 1   ? JOB_RELEASING
+        assert_int_equal(t->job->at.state, i == 1   ? JOB_REQUEUEING
                                            : i == 3 ? JOB_STOPPING
                                                     : JOB_COMPLETING);
         assert_int_equal(edge.cancelled, i == 3);
@@ -392,7 +392,7 @@ static void a_request_that_cannot_be_sent_is_no_fault_of_the_job(void **state) {
     states[JOB_SIGNING] = send_http;
     edge.fails = -ENOMEM;
     t = begin(w, JOB_SIGNING);
-    assert_int_equal(t->job->at.state, JOB_RELEASING);
+    assert_int_equal(t->job->at.state, JOB_REQUEUEING);
     assert_int_equal(t->job->fault.code, FAULT_INTERNAL);
     tasks_free(w);
     free_worker(w);
@@ -439,8 +439,8 @@ static void draining_begins_nothing(void **state) {
     w->draining = true;
     t = begin(w, JOB_SIGNING);
     assert_int_equal(seen.n_entered, 1);
-    assert_int_equal(seen.entered[0], JOB_RELEASING);
-    assert_int_equal(t->job->at.state, JOB_RELEASING);
+    assert_int_equal(seen.entered[0], JOB_REQUEUEING);
+    assert_int_equal(t->job->at.state, JOB_REQUEUEING);
     tasks_free(w);
     free_worker(w);
 }
@@ -455,14 +455,14 @@ static void all_can_be_drained_let_go_and_dropped(void **state) {
         (void) begin(w, states_of[i]);
     tasks_drain(w);
     t = TAILQ_FIRST(&w->tasks);
-    assert_int_equal(t->job->at.state, JOB_RELEASING);
+    assert_int_equal(t->job->at.state, JOB_REQUEUEING);
     t = TAILQ_NEXT(t, link);
     assert_int_equal(t->job->at.state, JOB_PREDICTING); /* an id may come */
     t = TAILQ_NEXT(t, link);
     assert_int_equal(t->job->at.state, JOB_STORING); /* nearly there */
     tasks_let_go(w);
     TAILQ_FOREACH(t, &w->tasks, link)
-    assert_int_equal(t->job->at.state, JOB_RELEASING);
+    assert_int_equal(t->job->at.state, JOB_REQUEUEING);
     tasks_drop(w);
     assert_int_equal(w->n_tasks, 0);
     assert_int_equal(seen.gone, 3);
@@ -476,7 +476,7 @@ static void no_way_out_is_said_and_leads_back(void **state) {
     (void) state;
     t = begin(w, JOB_VALIDATING);
     task_tell(t, EV_UNSURE);
-    assert_int_equal(t->job->at.state, JOB_RELEASING);
+    assert_int_equal(t->job->at.state, JOB_REQUEUEING);
     assert_int_equal(logged(MSG_JOB_BUG), 1);
     tasks_free(w);
     free_worker(w);
