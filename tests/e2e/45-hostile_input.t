@@ -10,11 +10,10 @@ import urllib.request
 import psycopg2
 import psycopg2.errors
 
-from lab import Lab, accounts, clean_environment, is_, main, ok, program, test, wait_for
+from lab import IMAGE, Lab, accounts, cases, clean_environment, is_, main, ok, program, test, wait_for
 from lab.filehost import FileHost, answer as answer_bytes, glb
 from lab.turns import turns_are_short
 
-IMAGE = "https://images.example/x.png"
 PROMPTS = {
     "quotes": "a \"chair\" with 'legs' and \\ back\\slashes \\\" \\u0041",
     "variables": "${image} ${seed} ${prompt} ${job_id} $${prompt} ${",
@@ -39,9 +38,10 @@ END = ", single object, white background"
 def hostile_prompts():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
-    daemon = lab.daemon(**{"log.level": "debug"})
+    daemon = lab.daemon(**{"log.level": "debug", "log.target": "stderr"})
     jobs = {}
-    for what, prompt in PROMPTS.items():
+    prompts = dict(cases(PROMPTS.items()))
+    for what, prompt in prompts.items():
         jobs[what] = lab.insert_job(prompt)
     jobs["good"] = lab.insert_job("a good one beside them", IMAGE)
     lab.wait_all_ended(60)
@@ -51,7 +51,7 @@ def hostile_prompts():
     is_([lab.job(job)["status"] for job in refused], ["error"] * len(refused), "too much, and nothing, are refused")
     is_(lab.value("SELECT count(*) FROM meshify.refunds WHERE job_id = ANY (%s::uuid[])", refused), len(refused), "and given back")
     sent = [p["input"].get("prompt") for p in lab.sim.predictions()]
-    for what, prompt in PROMPTS.items():
+    for what, prompt in prompts.items():
         ok(prompt + END in sent, f"{what}: arrives to the byte")
     keys = {tuple(sorted(p["input"])) for p in lab.sim.predictions() if "prompt" in p["input"]}
     is_(keys, {("output_format", "prompt", "seed")}, "no prompt changes the shape of a request")
@@ -67,7 +67,7 @@ def hostile_prompts():
 def hostile_answers():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=50)
-    daemon = lab.daemon(**{"worker.retry_base": "100ms", "worker.max_attempts": "1"})
+    daemon = lab.daemon(**{"worker.retry_base": "100ms", "worker.max_attempts": "1", "log.target": "stderr"})
     text = "\x1b[2J\nlevel=err msg=\"forged\" \u202e" + "x" * 100000
     lab.sim.fault("create", {"final": "failed", "error": text}, match="one")
     lab.sim.fault("create", {"status": 422, "body": {"detail": text, "title": text}}, match="two")
@@ -168,7 +168,7 @@ def a_file_in_crumbs():
     lab.sim.config(starting_ms=0, processing_ms=50)
     daemon = lab.daemon(**{"metrics.listen": "127.0.0.1:0", "database.lease": "10s",
                            "replicate.download_hosts": f"{lab.sim.files.removeprefix('http://')} {whole.host} {endless.host}"})
-    at = daemon.wait_line(r"Metrics are served at http://(\S+)/metrics", 20)[1]
+    at = daemon.metrics_at()
     for host, name in ((whole, "crumbs"), (endless, "endless")):
         lab.sim.fault("create", {"output": {"model_file": host.url}}, match=name)
     lab.insert_job("endless", f"{IMAGE}?endless")
@@ -182,7 +182,7 @@ def a_file_in_crumbs():
     is_(lab.wait_status(job, "done", "error")["status"], "done", "crumbs: the mesh is stored")
     is_([o["size"] for o in lab.sim.objects() if str(asset) in o["path"]], [len(mesh)], "crumbs: all of it")
     turns_are_short(at, "crumbs")
-    is_(daemon.said("No heartbeat|is away|is lost"), 0, "crumbs: the database is not kept waiting")
+    is_(daemon.told("LEASE_STILL", "DB_DOWN", "LEASE_LOST"), 0, "crumbs: the database is not kept waiting")
     for host in (whole, endless):
         host.close()
     lab.sim.stop()
@@ -201,7 +201,7 @@ def reads_that_are_mixed_up():
         began = time.monotonic()
         is_(lab.wait_status(lab.insert_job("good", f"{IMAGE}?{i}")[0], "done")["status"], "done", "mixed up: a job beside it is done")
         ok(time.monotonic() - began < 10, "mixed up: in its usual time", time.monotonic() - began)
-    is_(daemon.said("Lane poll is held"), 0, "mixed up: nobody is kept from polling")
+    is_(daemon.told("LANE_HELD", text="Lane poll"), 0, "mixed up: nobody is kept from polling")
     lab.sim.control("DELETE", "faults")
     is_(lab.wait_status(mixed, "done", "error")["status"], "done", "mixed up: its own mesh comes in the end")
     is_(len(lab.sim.predictions()), 4, "mixed up: one purchase a job")
@@ -274,7 +274,7 @@ def text_from_outside():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=100)
     jobs = {}
-    for i, (what, endpoint, do, status) in enumerate(ANSWERS):
+    for i, (what, endpoint, do, status) in enumerate(cases(ANSWERS)):
         tag = f"answer{i:03}."
         image = put(lab, f"{lab.user}/{tag}png") if endpoint == "sign" else f"{IMAGE}?{tag}"
         job, asset = lab.insert_job(tag, image)
@@ -295,7 +295,7 @@ def text_from_outside():
               job, NASTY, NASTY, json.dumps([NASTY]), "../account?" + NASTY, NASTY, NASTY, json.dumps({"model_file": NASTY}))
     jobs["a purchase by hand"] = job, "error"
     good = lab.insert_job("good", f"{IMAGE}?good")[0]
-    daemon = lab.daemon(**{"log.level": "debug", "worker.retry_base": "100ms", "worker.retry_max": "200ms", "replicate.create_timeout": "8s",
+    daemon = lab.daemon(**{"log.level": "debug", "log.target": "stderr", "worker.retry_base": "100ms", "worker.retry_max": "200ms", "replicate.create_timeout": "8s",
                            "worker.max_attempts": "3"})
     for channel in ("meshify_jobs", "meshify_control"):
         for payload in (NASTY, "x" * 7999, "{" * 7999, json.dumps({"cancel": NASTY}), json.dumps({"prediction": "../" + NASTY}), json.dumps({"ping": NUL}),
@@ -305,7 +305,8 @@ def text_from_outside():
     ends = {what: (lab.job(job)["status"], status) for what, (job, status) in jobs.items()}
     is_({what: end for what, end in ends.items() if end[0] != end[1]}, {}, "each hostile text ends its own job as it should")
     is_(lab.job(good)["status"], "done", "and no other")
-    is_(lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", jobs["a Location of the same file"][0]), 1, "an odd Location costs nobody a mesh")
+    if (located := jobs.get("a Location of the same file")):
+        is_(lab.bought(located[0]), 1, "an odd Location costs nobody a mesh")
     ok(daemon.alive() and lab.value("SELECT count(*) FROM public.jobs") == len(jobs) + 1, "the daemon runs, the table is there")
     is_clean(daemon.log(), "the log")
     for (sentence,) in lab.query("SELECT DISTINCT error FROM public.jobs WHERE error IS NOT NULL"):

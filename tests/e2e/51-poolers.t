@@ -3,11 +3,9 @@
 
 import re
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.bouncer import Bouncer
 from lab.postgres import SUPERUSER
-
-IMAGE = "https://images.example/x.png"
 
 
 @test
@@ -20,7 +18,7 @@ def no_session_without_a_time_out():
     lab.postgres.execute("ALTER ROLE meshifyd SET statement_timeout = '1ms'; ALTER ROLE meshifyd SET default_transaction_read_only = on", SUPERUSER)
     bouncer = Bouncer(lab.postgres)
     daemon = lab.daemon(wait=False, **{"database.url": bouncer.url(), "database.listen": "off"})
-    daemon.wait_line(r"The database is away: a time-out of its own cuts off what begins each transaction.*ALTER ROLE \.\.\. RESET statement_timeout", 30)
+    daemon.wait_event("DB_DOWN", text=r"ALTER ROLE \.\.\. RESET statement_timeout")
     refused = lambda: len(re.findall(r"pooler error: unsupported startup parameter(: options| in options: statement_timeout)", bouncer.log()))
     wait_for(lambda: refused() > 0, 30, "a login that asks for no time-out")
     ok(True, "a session without a time-out is asked for, and refused")
@@ -29,7 +27,7 @@ def no_session_without_a_time_out():
     is_(refused(), 1, "then it is tried without that wish")
     lab.postgres.execute("ALTER ROLE meshifyd RESET statement_timeout; "
                          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'meshifyd'", SUPERUSER)
-    daemon.wait_line("The database is connected, this is worker", 60)
+    daemon.wait_event("DB_UP", seconds=60)
     job, _ = lab.insert_job("a chair", IMAGE)
     lab.wait_status(job, "done")
     ok(True, "without the role's time-out it works")

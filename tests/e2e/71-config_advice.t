@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 
-from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab import IMAGE, Lab, cases, clean_environment, is_, main, ok, program, test, wait_for
 from lab.postgres import SUPERUSER
 
 # Passwords that are AAA and BBB with something between, and what is said of them; None: libpq reads them as they are meant.
@@ -80,7 +80,7 @@ class Pooler:
 
 
 def page(daemon, path):
-    url = daemon.wait_line(r"Metrics are served at (http://\S+?)/metrics", 30).group(1)
+    url = f"http://{daemon.metrics_at()}"
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url + path, timeout=30) as reply:
             return reply.status, reply.read().decode()
@@ -109,7 +109,7 @@ def refused_logins():
     """A server that says no is not asked again at once: two tries, one for each connection. And /readyz says why, in words of a closed list."""
     lab = Lab(migrate=False)
     running = []
-    for i, (code, text, reason, advice) in enumerate(REFUSALS):
+    for i, (code, text, reason, advice) in enumerate(cases(REFUSALS, lambda refusal: refusal[1])):
         pooler = Pooler(text, code, "FATAL" if "Passwort" not in text else "SCHWERWIEGEND")
         daemon = lab.daemon(f"refused-{i}", wait=False, **{"database.url": pooler.url(), "metrics.listen": "127.0.0.1:0"})
         running.append((pooler, daemon, text, reason, advice))
@@ -130,7 +130,7 @@ def refused_logins():
         status, body = page(daemon, "/readyz")
         ok(status == 503 and body.startswith(f"not ready: the database is away: {reason}") and "hunter2" not in body and text not in body,
            f"{text}: /readyz says why in its own words", body)
-        ok("hunter2" not in daemon.log(), f"{text}: no password in the log")
+        ok("hunter2" not in daemon.output(), f"{text}: no password in the log")
         is_(daemon.stop(), 0, f"{text}: it stops")
     is_(waiting.stop(), 0, "crowded: it stops")
     for pooler, _, text, reason, advice in running:
@@ -201,7 +201,7 @@ def unreachable():
 def database_urls():
     """No piece of a password is said by anything, for a URL that libpq refuses or misunderstands; and a good job is done."""
     lab = Lab(driver="dir")
-    for url, said in URLS:
+    for url, said in cases(URLS):
         for key in ("database.url", "database.listen_url") if said else ("database.url",):
             status, text = run(lab, ["meshifyd", "-t"], **{key: url})
             ok(status == (78 if said else 0) and "AAA" not in text and "BBB" not in text and (not said or said in text), f"{key} = {url}", f"{status} {text}")
@@ -212,7 +212,7 @@ def database_urls():
                 status, text = run(lab, args, **{"database.url": url})
                 ok(status == 78 and "AAA" not in text and "BBB" not in text and said in text, f"{' '.join(args)}: {url}", f"{status} {text}")
     daemon = lab.daemon()
-    job, _ = lab.insert_job("a chair", "https://images.example/x.png")
+    job, _ = lab.insert_job("a chair", IMAGE)
     lab.wait_status(job, "done")
     is_(daemon.stop(), 0, "a good URL works")
     lab.sim.stop()
@@ -235,12 +235,12 @@ def tls():
     """A connection that leaves this machine without verify-full is warned of, by -t and at the start."""
     lab = Lab(migrate=False)
     warning = "whoever stands between"
-    for url in WARNED:
+    for url in cases(WARNED, str):
         for key in ("url", "listen_url"):
             status, text = run(lab, ["meshifyd", "-t"], **{f"database.{key}": url})
             ok(status == 0 and f"[database] {key}: sslmode is" in text and warning in text and "verify-full" in text and "sslrootcert" in text,
                f"warned of: {key} = {url}", text)
-    for url in LETS_IN:
+    for url in cases(LETS_IN, str):
         status, text = run(lab, ["meshifyd", "-t"], **{"database.url": url})
         ok(status == 0 and warning not in text, f"not warned of: {url}", text)
     remote = "postgresql://w:x@db.example.org/app"
@@ -338,7 +338,7 @@ def before_it_costs():
     said = doctor(lab)
     ok(".." not in said.replace("...", ""), "sentences end with one stop", said)
     lab.sim.config(api_token=None)
-    job, _ = lab.insert_job("a chair", "https://images.example/x.png")
+    job, _ = lab.insert_job("a chair", IMAGE)
     lab.wait_status(job, "done")
     is_(daemon.stop(), 0, "a good job is done beside")
     lab.sim.stop()
