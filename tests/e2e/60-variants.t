@@ -6,15 +6,9 @@ import re
 import threading
 import time
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.postgres import ROOT, SUPERUSER, printed_schema
 from lab.schema import LAST, migrate, migrated, same, schema
-
-IMAGE = "https://images.example/x.png"
-
-
-def credits(lab):
-    return float(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user))
 
 
 def told(lab):
@@ -32,7 +26,7 @@ def jobs_end(lab, label, canceled):
         lab.query("UPDATE public.jobs SET type = 'export', job_type = 'meshify' WHERE id = %s", other) # `type` says it
     lab.sim.config(starting_ms=0, processing_ms=50)
     lab.sim.fault("create", {"status": 422}, match="no=1", count=-1)
-    before = credits(lab)
+    before = lab.credits_of()
     daemon = lab.daemon()
     good, mesh = lab.insert_job("good")
     bad, lost = lab.insert_job("bad", f"{IMAGE}?no=1")
@@ -41,21 +35,21 @@ def jobs_end(lab, label, canceled):
     is_((asset["status"], asset["size"], asset["output_path"]),
         ("done", row["output_data"]["file_size"], f"{lab.user}/{lab.project}/mesh_{mesh}.glb"), f"{label}: a job is done")
     row = lab.wait_status(bad, "error")
-    is_((row["error"][:3], lab.asset(lost)["status"], credits(lab)), ("The", "error", before - 25), f"{label}: one fails, with a refund")
+    is_((row["error"][:3], lab.asset(lost)["status"], lab.credits_of()), ("The", "error", before - 25), f"{label}: one fails, with a refund")
     lab.sim.config(processing_ms=600000)
     stopped, gone = lab.insert_job("stopped", IMAGE)
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s AND prediction_id IS NOT NULL", stopped), 20, "the purchase")
     is_(lab.value("SELECT meshify.cancel(%s)", stopped), "asked", f"{label}: a cancel")
     row = lab.wait_status(stopped, canceled, seconds=20)
-    is_((lab.asset(gone)["status"], credits(lab), lab.value("SELECT meshify.cancel(%s)", stopped)), ("error", before - 25, "ended"),
+    is_((lab.asset(gone)["status"], lab.credits_of(), lab.value("SELECT meshify.cancel(%s)", stopped)), ("error", before - 25, "ended"),
         f"{label}: is {canceled}, with a refund")
     is_(daemon.stop(), 0, f"{label}: the daemon stops")
     waits = lab.value("SELECT job_id FROM meshify.enqueue(%s, %s, NULL, %s)", lab.user, lab.project, IMAGE)
     is_(lab.value("SELECT meshify.cancel(%s)", waits), "canceled", f"{label}: enqueued without a prompt, canceled while it waits")
-    is_((lab.job(waits)["status"], credits(lab)), (canceled, before - 25), f"{label}: that is {canceled} too")
+    is_((lab.job(waits)["status"], lab.credits_of()), (canceled, before - 25), f"{label}: that is {canceled} too")
     deleted, asset = lab.insert_job("deleted", IMAGE)
     lab.query("DELETE FROM public.mesh_assets WHERE id = %s", asset)
-    is_(credits(lab), before - 25, f"{label}: an asset is deleted, with a refund")
+    is_(lab.credits_of(), before - 25, f"{label}: an asset is deleted, with a refund")
     row = lab.job(deleted)
     ok(row is None or row["status"] == canceled, f"{label}: and its job is {canceled}, or gone with it", row)
     is_((lab.job(other)["status"], lab.job(other)["attempts"]), ("pending", 0), f"{label}: a job of another type is left alone")

@@ -8,10 +8,8 @@ import re
 import socket
 import subprocess
 
-from lab import Lab, Process, clean_environment, is_, main, ok, program, test
+from lab import IMAGE, Lab, Process, cases, clean_environment, is_, main, ok, program, test
 from lab.postgres import ROOT, SUPERUSER
-
-IMAGE = "https://images.example/x.png"
 
 
 def says(lab, label, status, *parts, args, never=(), **more):
@@ -187,14 +185,14 @@ def placeholders():
     is_((r.returncode, found), (78, [("2", "[database] url"), ("5", "[replicate] token"), ("8", "[storage] url"), ("9", "[storage] key")]),
         "the README's block as it stands: each key is named")
     at = "@aws-0-eu.pooler.example:5432/postgres?sslmode=verify-full"
-    for key, value, what in (
+    for key, value, what in cases((
             ("replicate.token", "YOUR_REPLICATE_TOKEN", ""), ("replicate.token", "<your-token>", ""), ("replicate.token", "${REPLICATE_API_TOKEN}", ""), ("replicate.token", "{api-key}", ""),
             ("replicate.token", "...", ""), ("storage.key", "[YOUR-SERVICE-ROLE-KEY]", ""), ("storage.key", "your-service-role-key", ""),
             ("storage.url", "https://PROJECT.supabase.co", " for the host"), ("storage.url", "https://your-project.supabase.co", " for the host"),
             ("database.url", "postgresql://postgres.abc:PASSWORD" + at, " for the password"), ("database.url", "postgresql://postgres.abc:[YOUR-PASSWORD]" + at, " for the password"),
             ("database.url", "postgresql://postgres.PROJECT:hunter2" + at, " for the user"), ("database.url", "postgresql://w:hunter2@aws-0-REGION.pooler.supabase.com/x", " for the host"),
             ("database.listen_url", "host=db.PROJECT.supabase.co user=w password=hunter2", " for the host"),
-            ("database.url", "postgresql://USER:hunter2@db.example.org/x", " for the user")):
+            ("database.url", "postgresql://USER:hunter2@db.example.org/x", " for the user")), "{0[0]} = {0[1]}".format):
         section, name = key.split(".")
         more = {"storage.driver": "supabase", "storage.url": "https://abc.supabase.co", "storage.key": "k"} if section == "storage" else {}
         says(lab, f"{key} = {value}", 78, f"[{section}] {name}: still holds a placeholder{what}; write the real", args=test, never=("hunter2",),
@@ -212,11 +210,11 @@ def kinds_of_keys():
     """Another key than the one that is wanted: said by -t, at the start and by the doctor, and shown by none."""
     lab = Lab()
     test, wanted = ["meshifyd", "-t"], "service_role key"
-    for key, value, part in (
+    for key, value, part in cases((
             ("storage.key", jwt("anon"), "is the key of the role 'anon'"), ("storage.key", jwt("authenticated"), "is the key of the role 'authenticated'"),
             ("storage.key", jwt("\x1b[2Jx"), "is the key of the role '?[2Jx'"), ("storage.key", "sb_publishable_hunter2", "is the publishable key"),
             ("storage.key", "r8_hunter2", "looks like Replicate's token"), ("storage.key", "sbp_hunter2", "is no key of the project's API"),
-            ("replicate.token", jwt("service_role"), "looks like a key of Supabase")):
+            ("replicate.token", jwt("service_role"), "looks like a key of Supabase")), "{0[0]}: {0[2]}".format):
         section, name = key.split(".")
         says(lab, f"{key}: {part}", 0, "warning: ", f".ini:", f"[{section}] {name}: {part}", args=test, never=("hunter2", value), **{key: value})
     for value in (jwt("service_role"), "sb_secret_hunter2", "eyJ.test.key", "eyJ.a.b", "eyJ" + "A" * 8000 + "." + "A" * 100 + ".x"):
