@@ -54,12 +54,14 @@ static void print_help(void) {
          "configuration.");
 }
 
-/* Commands that take arguments check them themselves; for the others any argument is a mistake. */
+/* Commands that take arguments check them themselves. For the others any argument is a mistake,
+ * and is refused before anything is done. */
 static bool takes_arguments(const Command *command) {
     return command->run == ctl_show || command->run == ctl_cancel || command->run == ctl_retry ||
            command->run == ctl_settings || command->run == ctl_drain;
 }
 
+/* Whole words only: an abbreviation would mean something else when a command is added. */
 static const Command *find(const char *name) {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(commands[i].name, name) == 0)
@@ -184,6 +186,7 @@ int main(int argc, char **argv) {
     if (c.print && command->run == ctl_migrate) /* needs neither a configuration nor a database */
         return schema_print();
     status = read_config(path, command->run == ctl_doctor, &c.config);
+    /* The doctor connects by itself: that the database can't be reached is one of its findings. */
     if (status == 0 && command->run != ctl_doctor)
         status = ctl_connect(&c);
     if (status == 0)

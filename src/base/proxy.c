@@ -78,6 +78,7 @@ static int proxy_read(const char *text, Proxy *ret) {
             return -EINVAL;
         at += strlen(schemes[i].scheme);
     }
+    /* The login goes into the URL as it was written: libcurl decodes it. */
     login = at;
     size = strcspn(at, "/?#\\");
     end = memchr(at, '@', size);
@@ -122,6 +123,7 @@ int proxies_read(char *const *environ, Proxies *ret, const char **reterr_name) {
     Proxies p = { 0 };
     int r = 0;
 
+    /* The first error ends it; its variable's name is in `name`. */
     if ((value = first_of(environ, http, &name)))
         r = proxy_read(value, &p.http);
     if (r == 0 && (value = first_of(environ, https, &name)))
@@ -202,6 +204,7 @@ static bool goes_without(char *entry, const char *host, size_t size, unsigned po
     entry += entry[0] == '*' && entry[1] == '.';
     entry += *entry == '.';
     n = strlen(entry);
+    /* A dot at the end is the root of DNS, and says nothing. */
     n -= n > 0 && entry[n - 1] == '.';
     return n > 0 && size >= n && strncasecmp(host + size - n, entry, n) == 0 &&
            (size == n || host[size - n - 1] == '.');

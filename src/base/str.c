@@ -64,6 +64,7 @@ const char *str_clean(char *to, size_t room, const char *from) {
         unsigned code = 0;
         bool bad = n == 0 || str_obeyed((const char *) s, left, &code) > 0;
 
+        /* A character goes in whole or not at all. */
         if (used + (bad ? 1 : n) >= room)
             break;
         if (bad)

@@ -23,6 +23,7 @@
 #define STEP_TIMEOUT_MIN_USEC USEC_PER_SECOND
 #define STEP_TIMEOUT_MAX_USEC USEC_PER_DAY /* Replicate's limit */
 
+/* The prefix of the keys whose names a model gives, and not we. */
 static const char input[] = "input.";
 
 /* --- collecting ------------------------------------------------------------------------------ */
@@ -79,6 +80,7 @@ int config_drafts_begin(ConfigDrafts *d, const char *header, unsigned source, Co
     if (is_step ? !is_name(name, strlen(name))
                 : strcmp(name, "text") != 0 && strcmp(name, "image") != 0)
         return -EINVAL;
+    /* A section of an earlier source gives way as a whole. */
     found = (ConfigDraft *) find_draft(d, is_step, name, strlen(name));
     if (found) {
         if (found->source == source)
@@ -94,6 +96,7 @@ int config_drafts_begin(ConfigDrafts *d, const char *header, unsigned source, Co
     if (!(drafts = reallocarray(d->drafts, d->n + 1, sizeof *drafts)))
         return -ENOMEM;
     d->drafts = drafts;
+    /* Copies: the line that the header was read from is gone soon. */
     draft.section = str_printf("%s %s", is_step ? "step" : "pipeline", name);
     draft.name = strdup(name);
     if (!draft.section || !draft.name) {
@@ -114,6 +117,7 @@ int config_drafts_add(ConfigDrafts *d, const char *name, const char *text, bool 
     for (size_t i = 0; i < draft->n_keys; i++)
         if (strcmp(draft->keys[i].name, name) == 0)
             return -EEXIST;
+    /* Bounded, as everything that a file can make grow. */
     if (draft->n_keys == DRAFT_KEYS_MAX)
         return -E2BIG;
     if (!(keys = reallocarray(draft->keys, draft->n_keys + 1, sizeof *keys)))
@@ -226,6 +230,7 @@ static int build_input(const ConfigDraft *d, const ConfigDraftKey *key, ConfigEr
             "write \\u003b for a semicolon in a JSON string");
     if (!value && !(value = json_string(key->text)))
         return -ENOMEM;
+    /* Checked when the configuration is read: a job would find it only when it is about to buy. */
     bad = pipeline_check_template(value, text, sizeof text, &s->uses_image);
     if (bad) {
         json_decref(value);

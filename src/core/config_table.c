@@ -109,6 +109,7 @@ const char *config_builtin(void) {
     return config_builtin_text;
 }
 
+/* For programs that compare the table with files: the lint, and the tests. */
 bool config_help(size_t i, ConfigHelp *ret) {
     if (i >= CONFIG_KEYS)
         return false;

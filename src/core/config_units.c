@@ -60,6 +60,7 @@ static bool read_units(const char *text, const Unit *units, uint64_t *ret) {
         *ret = 0;
         return true;
     }
+    /* By its whole word: "m" is neither a minute nor a month here. */
     for (; units->word; units++)
         if (strcmp(unit, units->word) == 0)
             return !__builtin_mul_overflow(n, units->factor, ret);

@@ -11,6 +11,7 @@
 #include "core/config_value.h"
 #include "core/database_url.h"
 
+/* Not isalnum(), which asks the locale. */
 #define ALPHANUMERIC "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 static bool read_whole(const char *text, uint64_t *ret) {
@@ -134,6 +135,7 @@ static bool is_object(const char *text) {
         { "{user_id}", false },
         { "{project_id}", false },
     };
+    /* Of the whole name, and of the element that is being read. */
     size_t size = 0, element = 0;
     bool own = false;
 
@@ -198,6 +200,7 @@ static bool is_printable(const char *text, bool spaces) {
  * to find. */
 static bool is_database(const char *text) {
     const char *scheme = strstr(text, "://");
+    /* "://" may also stand in a password of the other form, behind a blank. */
     bool uri = scheme && scheme == text + strspn(text, ALPHANUMERIC "+.-");
 
     if (strlen(text) > 8192 || !is_printable(text, true))

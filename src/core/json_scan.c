@@ -131,6 +131,7 @@ static int open_level(JsonScan *s, bool object) {
     return tell(s, object ? JSON_SCAN_OBJECT : JSON_SCAN_ARRAY);
 }
 
+/* A bracket that does not fit its opening one is an error. */
 static int close_level(JsonScan *s, bool object) {
     if (in_object(s) != object)
         return -EBADMSG;
@@ -245,6 +246,7 @@ static int in_string(JsonScan *s, unsigned char c) {
     return 0;
 }
 
+/* The eight escapes of RFC 8259, and \u; nothing else may follow a backslash. */
 static int in_escape(JsonScan *s, unsigned char c) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char *found = c ? strchr(from, c) : NULL;
@@ -361,6 +363,7 @@ static int take_plain(JsonScan *s, const unsigned char *p, size_t size) {
     return r < 0 ? r : keep_whole(s, p, size);
 }
 
+/* The first error ends it: nothing that follows can be trusted to be where it seems. */
 int json_scan_feed(JsonScan *s, const void *bytes, size_t size) {
     const unsigned char *p = bytes;
     int r = 0;
@@ -374,6 +377,7 @@ int json_scan_feed(JsonScan *s, const void *bytes, size_t size) {
     return r;
 }
 
+/* A number at the very end has nothing behind it that would end it. */
 int json_scan_end(JsonScan *s) {
     int r = s->depth == 0 && (s->state == IN_NUMBER || s->state == IN_WORD) ? end_bare(s) : 0;
 

@@ -43,6 +43,7 @@ static bool is_version(const char *s) {
 /* Each kind is bought at another path of the API; a version is named in the body, not in the
  * path. */
 int pipeline_set_model(Step *s, const char *model) {
+    /* The prefix makes a deployment's name differ from a model's, which looks the same. */
     static const char deployment[] = "deployment:";
     const char *colon = strchr(model, ':');
     _cleanup_free_ char *copy = strdup(model), *path = NULL, *version = NULL;
@@ -126,6 +127,7 @@ uint32_t pipeline_seed(const char *job_id, const char *step, unsigned purchase) 
 
     /* FNV-1a, its bits mixed once more; it needs no memory, and so can't fail. */
     snprintf(number, sizeof number, "%u", purchase);
+    /* A slash behind each part, so that "ab" and "c" differ from "a" and "bc". */
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         for (const char *p = parts[i]; *p; p++)
             h = (h ^ (unsigned char) *p) * UINT64_C(0x100000001b3);
@@ -150,6 +152,7 @@ typedef enum Variable {
     _VAR_MAX,
 } Variable;
 
+/* No name is the beginning of another one with its brace, so their order does not matter. */
 static const char *const variables[_VAR_MAX] = {
     [VAR_PROMPT] = "${prompt}",   [VAR_IMAGE] = "${image}",
     [VAR_JOB_ID] = "${job_id}",   [VAR_ASSET_ID] = "${asset_id}",
@@ -395,6 +398,8 @@ int pipeline_hash(const json_t *input, const json_t *keys, char ret_hex[static H
     return r;
 }
 
+/* Written down with the purchase: by these names its hash is computed again from what a listing
+ * shows. */
 int pipeline_keys(const json_t *input, json_t **ret) {
     _cleanup_free_ const char **names = NULL;
     _cleanup_(json_unrefp) json_t *keys = json_array();

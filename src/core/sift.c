@@ -17,6 +17,7 @@ static int told(void *userdata, JsonScanToken token, const char *text);
 void sift_init(Sift *s, const SiftPlan *plan, SiftTold heard, void *userdata) {
     *s = (Sift){ .plan = plan, .told = heard, .userdata = userdata };
     json_scan_init(&s->scan, told, s);
+    /* As deep as jansson would read it: what is skipped may be anything. */
     s->scan.depth_max = JSON_SCAN_DEPTH_MOST;
     s->scan.any_number = true;
 }

@@ -61,6 +61,8 @@ static int on_stuck(Ctl *c, const char *sql, const char *what) {
     return 0;
 }
 
+/* For commands on one job: the id is checked here, since PostgreSQL's error for a bad UUID is
+ * about types. */
 static int on_job(Ctl *c, const char *sql, const Word *words) {
     const char *params[] = { c->argc == 1 ? c->argv[0] : NULL };
     int status = 0;
@@ -258,6 +260,7 @@ int ctl_stats(Ctl *c) {
         json_number(jobs, "failed", 0), json_number(jobs, "canceled", 0));
     say_part(stdout, "time      p50 %s", ctl_age(seconds(jobs, "p50_seconds"), age));
     say(stdout, ", p95 %s", ctl_age(seconds(jobs, "p95_seconds"), age));
+    /* By the word of the fault, which the manual explains. */
     json_object_foreach (json_object_get(root, "failures"), reason, item) {
         fputs("failed    ", stdout);
         say_cell(stdout, reason, 24);
@@ -270,6 +273,7 @@ int ctl_stats(Ctl *c) {
             json_number(item, "predictions", 0), json_number(item, "succeeded", 0),
             json_number(item, "surplus", 0), json_number(item, "predict_seconds", 0));
     }
+    /* An owner that is null has left the project; the files are still there. */
     json_array_foreach (json_object_get(root, "storage"), i, item)
         say(stdout, "storage   %s %.0f files, %.1f MiB",
             json_text(item, "owner") ? json_text(item, "owner") : "nobody",

@@ -54,6 +54,7 @@ static bool is_good(const PGresult *res) {
 static PGresult *run(Ctl *c, const char *sql, const char *const *params, int n) {
     PGresult *res = db_session_begin(c->conn, &c->session), *end;
 
+    /* Without parameters the text may hold several statements, as the session's questions do. */
     if (!res && n == 0)
         res = PQexec(c->conn, sql);
     else if (!res)

@@ -40,6 +40,8 @@ int doctor_run(const Config *c) {
     Doctor d = { .config = c };
 
     doctor_say(&d, GRADE_OK, "config", NULL, "read without an error");
+    /* Doubts about the configuration come first, since what follows may only be their
+     * consequence. */
     for (const char *line = c->warnings; line && *line; line += strcspn(line, "\n") + 1)
         doctor_say(&d, GRADE_WARN, "config", NULL, "%.*s", (int) strcspn(line, "\n"), line);
     doctor_database(&d);

@@ -94,6 +94,7 @@ static bool check_schema(Doctor *d, PGconn *conn) {
 
     if (!res)
         return false;
+    /* Each connection of the daemon runs a DO block in plpgsql before anything else. */
     if (!doctor_is_true(res, 0, 4)) {
         (void) snprintf(advice, sizeof advice,
                         "As a superuser: GRANT USAGE ON LANGUAGE plpgsql TO %s;",
@@ -124,6 +125,8 @@ static bool check_schema(Doctor *d, PGconn *conn) {
     version = PQntuples(res) > 0 ? (int) strtol(doctor_text(res, 0, 0), NULL, 10) : 0;
     from = PQntuples(res) > 0 ? (int) strtol(doctor_text(res, 0, 1), NULL, 10) : 0;
     PQclear(res);
+    /* An older schema lacks functions that this program calls; a newer one may still serve it, and
+     * says so. */
     if (version < SCHEMA_VERSION)
         doctor_say(d, GRADE_FAIL, "schema", "Run meshifyctl migrate, as the owner of public.jobs.",
                    "the schema is version %d, this program needs %d", version, SCHEMA_VERSION);
@@ -140,6 +143,7 @@ static bool check_schema(Doctor *d, PGconn *conn) {
 static bool hears(PGconn *conn) {
     struct pollfd p = { .fd = PQsocket(conn), .events = POLLIN };
 
+    /* Polled in short steps: libpq reads notifications only when it is asked to. */
     for (int left = NOTIFY_WAIT_MSEC; left > 0; left -= 50) {
         PGnotify *n;
 
@@ -252,6 +256,7 @@ static void check_trusts(Doctor *d) {
 void doctor_database(Doctor *d) {
     PGconn *conn;
 
+    /* First, and without a connection: what a URL trusts is known before it is used. */
     check_trusts(d);
     conn = ctl_login("meshify doctor", d->config->database_url.text);
     if (PQstatus(conn) != CONNECTION_OK)

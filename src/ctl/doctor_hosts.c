@@ -96,6 +96,7 @@ static void check_store(Doctor *d, Outside *o) {
     if (strcmp(host, replicate) == 0) /* a simulator beside the store sees what we see */
         return;
     place = find(o, host);
+    /* In this order: the first that applies is what the operator has to mend first. */
     if (place == PLACE_BARE)
         what = "a name that only your network knows";
     else if (place == PLACE_PRIVATE)

@@ -59,6 +59,8 @@ static void check_room(Doctor *d, PGconn *conn) {
     char sql[300];
     PGresult *res;
 
+    /* Three functions, one answer: columns that are missing, of the wrong type, or too short for
+     * what will be written. */
     (void) snprintf(sql, sizeof sql,
                     "SELECT true, m.* FROM meshify.misfit_columns() m"
                     " UNION ALL SELECT true, o.* FROM meshify.lost_owner() o"
@@ -93,6 +95,7 @@ static void check_others(Doctor *d, PGconn *conn) {
 
     if (!res)
         return;
+    /* Running jobs without a lease: recent ones have another worker, old ones have none. */
     left = PQntuples(res) > 0 ? (int) strtol(doctor_text(res, 0, 0), NULL, 10) : 0;
     recent = PQntuples(res) > 0 ? (int) strtol(doctor_text(res, 0, 1), NULL, 10) : 0;
     PQclear(res);

@@ -57,6 +57,8 @@ static void check_users(Doctor *d, PGconn *conn) {
 
     if (!res)
         return;
+    /* One line for each table and role, with the very command: nobody has to work out what to
+     * revoke. */
     for (int i = 0; i < PQntuples(res); i++)
         doctor_say(d, GRADE_FAIL, "users", doctor_text(res, i, 3), "%s can write %s (%s)",
                    doctor_text(res, i, 0), doctor_text(res, i, 1), doctor_text(res, i, 2));

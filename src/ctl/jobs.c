@@ -25,6 +25,7 @@ static json_t *column(const PGresult *res, int row, int i) {
     case 700:
     case 701:
     case 1700:
+        /* PostgreSQL writes finite numbers as JSON has them. */
         if ((number = json_loads(text, JSON_DECODE_ANY, NULL)))
             return number;
         break; /* NaN, or more than a machine counts */
@@ -50,6 +51,7 @@ json_t *ctl_rows_as_json(const PGresult *res) {
 /* meshify.enqueue() inserts asset and job in one transaction, and charges the user unless --free is
  * given. */
 int ctl_enqueue(Ctl *c) {
+    /* Texts as they were typed: the function checks them, and says what is wrong with them. */
     const char *params[] = { c->user, c->project, c->prompt, c->image, c->free ? "t" : "f" };
     int status = 0;
     PGresult *res;
@@ -84,6 +86,7 @@ static bool is_status(const char *word) {
     return false;
 }
 
+/* The newest first, and few of them: an operator looks for what just went wrong. */
 int ctl_jobs(Ctl *c) {
     const char *params[] = { c->status, c->user, c->limit ? c->limit : "50" };
     int status = 0;
@@ -106,6 +109,7 @@ int ctl_jobs(Ctl *c) {
 
         say_json(rows);
     } else {
+        /* Columns by their names, so that a newer function may answer more of them. */
         int state = PQfnumber(res, "status"), age = PQfnumber(res, "age_seconds"),
             progress = PQfnumber(res, "progress"), prompt = PQfnumber(res, "prompt"),
             error = PQfnumber(res, "error"), path = PQfnumber(res, "output_path");
@@ -203,6 +207,8 @@ int ctl_show(Ctl *c) {
         document(c, "SELECT meshify.show_job($1)", params, 1, &status);
 
     if (!root) {
+        /* The function answers null for a job that does not exist; a refused query was reported
+         * already. */
         if (status == CTL_REFUSED)
             say(stderr, "meshifyctl: there is no job %s", c->argv[0]);
         return status;
@@ -276,6 +282,8 @@ int ctl_status(Ctl *c) {
         say_part(stdout, ", the oldest pending for %s",
                  ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
     say_end(stdout);
+    /* Such jobs wait for nobody: no lease of theirs can run out. `cancel --stuck` or `retry
+     * --stuck` mends them. */
     if (json_number(queue, "running_without_worker", 0) > 0)
         say(stdout, "         %.0f running without a worker: left by another program",
             json_number(queue, "running_without_worker", 0));
@@ -286,6 +294,8 @@ int ctl_status(Ctl *c) {
         json_number(queue, "p50_seconds", 0), json_number(queue, "p95_seconds", 0));
     say(stdout, "workers  %zu", json_array_size(json_object_get(root, "workers")));
     json_array_foreach (json_object_get(root, "workers"), i, worker) {
+        /* What an operator wants to know first: is it alive? A worker that drains is alive, and
+         * takes no more jobs. */
         double left = json_number(worker, "lease_left_seconds", 0);
         const char *state = json_is_true(json_object_get(worker, "dead"))       ? "dead"
                             : left <= 0                                         ? "lease run out"
@@ -302,6 +312,7 @@ int ctl_status(Ctl *c) {
         print_held(json_object_get(worker, "held"));
     }
     print_waits(json_object_get(root, "waits"));
+    /* Said last, where it is seen: a paused queue looks like a broken one. */
     if (strcmp(json_text(json_object_get(root, "settings"), "paused")
                    ? json_text(json_object_get(root, "settings"), "paused")
                    : "",

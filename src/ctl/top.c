@@ -65,6 +65,7 @@ int ctl_top(Ctl *c) {
         const struct timespec second = { .tv_sec = 1 };
 
         if (live)
+            /* To the upper left corner, and clear: any terminal that is in use knows these. */
             fputs("\x1b[H\x1b[2J", stdout);
         if ((status = ctl_status(c)) != 0)
             return status;

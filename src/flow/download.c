@@ -175,6 +175,8 @@ static bool goes_on(const Download *d, const HttpReply *reply, uint64_t *ret_tot
 static JobEvent hear_bytes(const HttpReply *reply, Download *d, Fault *reterr) {
     uint64_t total = reply->length;
 
+    /* The whole file comes, whatever was asked for: what was there is of another one, or was not
+     * wanted. */
     if (reply->code == 200) {
         d->size_bytes = 0;
         d->parts = 0;

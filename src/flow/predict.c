@@ -233,6 +233,7 @@ JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const 
         return bought_meanwhile(j, key, PQgetvalue(res, 0, 2), reterr);
     if (strcmp(answer, "ok") != 0)
         return fence_hear(answer, reterr);
+    /* An answer to another call would give this purchase another one's row. */
     if (strcmp(key, j->next_key) != 0)
         return fence_hear("ok, with another key", reterr);
     (void) snprintf(p.key, sizeof p.key, "%s", key);
@@ -249,6 +250,7 @@ JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const 
     if (j->give_up)
         j->purchases[j->give_up - 1].state = PURCHASE_GIVEN_UP;
     j->give_up = 0;
+    /* The key is used up: the next purchase makes one of its own. */
     j->next_key[0] = '\0';
     j->late_looks = 0;
     j->looked_usec = 0;

@@ -72,6 +72,7 @@ static void *in_thread(void *arg) {
     c->work(c->arg);
     (void) pthread_mutex_lock(&s->lock);
     closed = s->closed;
+    /* The loop is woken only while it is there to read it. */
     if (!closed) {
         STAILQ_INSERT_TAIL(&s->over, c, link);
         (void) eventfd_write(s->wake_fd, 1);
@@ -150,6 +151,7 @@ int aside_start(Aside *a, AsideCall work, AsideCall done, void *arg) {
     if (!c)
         return -ENOMEM;
     *c = (Call){ .shared = a->shared, .work = work, .done = done, .arg = arg };
+    /* No more threads than this: each may be stuck for as long as a name server is silent. */
     if (a->running >= a->max)
         STAILQ_INSERT_TAIL(&a->waiting, c, link);
     else if ((r = begin(a, c)) < 0)

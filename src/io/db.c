@@ -49,6 +49,8 @@ static int send_batch(Db *db) {
     if (!batch)
         return -ENOMEM;
     TAILQ_INIT(&batch->ops);
+    /* Calls join as long as they may travel together. Nothing waits for the network here: libpq
+     * keeps what the socket does not take. */
     while ((op = db_next_op(db, n))) {
         TAILQ_REMOVE(op->again ? &db->again : &db->queue, op, link);
         if (!op->done && !op->on_wire) { /* canceled before it was ever sent */
@@ -113,6 +115,8 @@ static int on_send(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     if (db->state != DB_UP)
         return 0;
+    /* Where transactions are slow, one at a time: what was sent can't be called back, and
+     * heartbeats would wait behind it. */
     while (n > 0 && db->n_batches < (db->calls_max < DB_BATCH_CALLS ? 1 : DB_BATCHES_MAX) &&
            !(TAILQ_EMPTY(&db->queue) && TAILQ_EMPTY(&db->again))) {
         n = send_batch(db);
@@ -149,6 +153,7 @@ static void end_batch(Db *db, DbBatch *batch) {
     const PGresult *error = error_of(batch);
     DbOp *op = TAILQ_FIRST(&batch->ops);
 
+    /* The server is going down, or is a standby now: all calls are kept for the next connection. */
     if (error && db_error_means_reconnect(error)) {
         db_lose_answered(db, error);
         return;
@@ -234,6 +239,7 @@ static bool read_results(Db *db) {
 static void read_notifications(Db *db) {
     PGnotify *n;
 
+    /* A callback may drop the connection: the state is looked at each time. */
     while (db->state == DB_UP && (n = PQnotifies(db->conn))) {
         if (db->events.notified)
             db->events.notified(db->userdata, n->relname, n->extra);

@@ -21,6 +21,7 @@ void db_watch(Db *db, uint32_t events) {
         return;
     db->io = sd_event_source_disable_unref(db->io);
     db->io_fd = fd;
+    /* libpq has no socket when it has given up. */
     if (fd < 0 || sd_event_add_io(db->event, &db->io, fd, events, db->on_io, db) < 0)
         db_lose(db, "no socket to watch", 0);
     else if (db->events.notified)
@@ -53,6 +54,8 @@ static void check(Db *db) {
     db->opening = DB_SESSION_OPENING + 1; /* and the zone */
     /* Another server may have another zone, after a fail-over say. */
     db->session.zone[0] = '\0';
+    /* All of it in one round trip: the session's settings, the zone, and the question whether
+     * writing is allowed. */
     if (PQsetnonblocking(db->conn, 1) < 0 || PQenterPipelineMode(db->conn) != 1 ||
         db_session_open(db->conn, &db->session) < 0 ||
         PQsendQueryParams(db->conn, db_session_zone, 0, NULL, NULL, NULL, NULL, 0) != 1 ||

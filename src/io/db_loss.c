@@ -60,6 +60,7 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
     } else
         refused = !db->told_refused;
     db_set_timer(db, retry_usec);
+    /* Once for each loss, not for each attempt: an outage of hours is one event. */
     if (was_up || !db->told_down || refused) {
         db->told_down = true;
         db->told_refused = db->told_refused || refused;
@@ -85,6 +86,7 @@ void db_lose_refused(Db *db, const char *message) {
 
     db_failure_text(message, db->conn ? PQhost(db->conn) : NULL, db->conn ? PQport(db->conn) : NULL,
                     why, sizeof why);
+    /* A wrong password that is repeated gets this machine's address banned. */
     if (retry == DB_RETRY_RARELY)
         retry_usec = DB_RETRY_AUTH;
     else if (retry == DB_RETRY_RARER && db->state != DB_UP && db->untimed != DB_UNTIMED) {

@@ -43,6 +43,7 @@ DbOp *db_next_op(Db *db, unsigned n) {
     TAILQ_FOREACH(op, &db->queue, link)
     if (!db->held || op->flags & DB_FIRST)
         break;
+    /* One that travels alone neither joins a batch nor lets others join. */
     if (n > 0)
         return op && !(op->flags & DB_ALONE) && n < db->calls_max ? op : NULL;
     if (again && op && !(op->flags & DB_FIRST))

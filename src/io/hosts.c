@@ -163,6 +163,7 @@ static void look_up(Hosts *h) {
         else
             (void) snprintf(h->error, sizeof h->error, "the host's name can't be looked up now");
     }
+    /* Only addresses in the URL, or no lookup could be begun: there is nothing to wait for. */
     if (h->open == 0) {
         end(h);
         return;

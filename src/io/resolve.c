@@ -213,6 +213,7 @@ static int lookup_start(Resolver *r, Name *n) {
     Lookup *l = calloc(1, sizeof *l);
     int k;
 
+    /* The thread has a copy of the name: the list may forget its own. */
     if (!l || !(l->text = strdup(n->text))) {
         free(l);
         return -ENOMEM;
@@ -238,6 +239,7 @@ int resolve_start(Resolver *r, const char *name, ResolveDone done, void *userdat
 
     if (!n)
         return -ENOMEM;
+    /* One that has run for ten seconds may never end; another one may find what it does not. */
     hangs = n->n_lookups > 0 && n->n_lookups < NAME_THREADS_MAX &&
             clock_now_usec() - n->newest_usec > AGAIN_USEC && !aside_is_busy(r->aside);
     if ((n->n_lookups == 0 || hangs) && (k = lookup_start(r, n)) < 0 && n->n_lookups == 0)

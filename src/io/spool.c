@@ -112,6 +112,8 @@ bool spool_has_room(const Spool *s, const SpoolFile *f, uint64_t size_bytes) {
         return false;
     if (is_alone(s, f) || (f && size_bytes > 0 && f->bytes >= size_bytes))
         return true;
+    /* The length is not known beforehand: such a file is let in while there is any room, and
+     * counted as it grows. */
     if (size_bytes == 0)
         return others < s->max_bytes;
     return others < s->max_bytes && size_bytes <= s->max_bytes - others &&
