@@ -15,7 +15,7 @@
 #include "flow/store.h"
 #include "io/dir.h"
 
-#define WAIT_SECONDS 15
+#define WAIT_SECONDS 15 /* an operator waits for it; jobs have more patience */
 #define BODY_MAX (256 * 1024)
 #define CLOCK_APART 30 /* seconds; the look allows for 300 */
 
@@ -24,6 +24,7 @@ typedef struct Exchange {
     bool over;
 } Exchange;
 
+/* The reply is kept beyond the callback: here nobody else wants its memory. */
 static void heard(void *userdata, HttpReply *reply) {
     Exchange *x = userdata;
 
@@ -32,7 +33,7 @@ static void heard(void *userdata, HttpReply *reply) {
     x->over = true;
 }
 
-/* Sends it, frees it, and waits. */
+/* Sends it, frees it, and waits. Where it could not even be sent, the reply says that none came. */
 static void exchange(Outside *o, HttpRequest *request, HttpReply *ret) {
     Exchange x = { .reply = ret };
     HttpOp *op;
@@ -45,6 +46,8 @@ static void exchange(Outside *o, HttpRequest *request, HttpReply *ret) {
             ;
 }
 
+/* A purchase whose answer was lost is looked for by its time. That allows for clocks that are somewhat apart, and no
+ * more. */
 static void check_clock(Doctor *d, time_t date) {
     double apart = date > 0 ? difftime(date, time(NULL)) : 0;
 
@@ -66,6 +69,7 @@ static const char *advise(const Fault *fault) {
                : fault_advice(fault);
 }
 
+/* The account is the one question that any token may ask, and that costs nothing. */
 static void check_replicate(Doctor *d, Outside *o) {
     HttpRequest request;
     HttpReply reply;
@@ -136,6 +140,7 @@ static void outside_done(Outside *o) {
     curl_global_cleanup();
 }
 
+/* As the daemon goes outside: by the same proxies, lookups and rules, or its answers would be no proof. */
 static int outside_init(Outside *o, const Config *c) {
     int r;
 

@@ -49,6 +49,7 @@ static void hear(StoreOp *op, const StoreAnswer *answer) {
     done(userdata, ev, &work);
 }
 
+/* Each answer counts in the metrics, not only the last one. */
 static void on_reply(void *userdata, HttpReply *reply) {
     StoreOp *op = userdata;
 
@@ -80,6 +81,7 @@ static int hear_later(StoreOp *op, int error) {
     return turn_take(op->turn) < 0 ? -ENOMEM : 0;
 }
 
+/* 0: the step is under way, or over and heard in the next turn; -ENOMEM. */
 static int take_step(StoreOp *op) {
     StoreStep step;
     int r;

@@ -11,6 +11,7 @@
 #include "flow/object.h"
 #include "flow/store.h"
 
+/* What stands for a placeholder of [storage] path; NULL: no such one. */
 static const char *variable(const Job *j, const char *name, size_t n) {
     const struct {
         const char *name, *value;
@@ -85,6 +86,7 @@ JobEvent object_name_hear(const PGresult *res, Job *j, Fault *reterr) {
     return EV_OK;
 }
 
+/* Asked before the object is deleted: another job of the asset may have made its row name it meanwhile. */
 int object_drop_ask(const char *worker, const Job *j, DbRequest *ret) {
     *ret = (DbRequest){ .sql = "SELECT meshify.unstoring($1, $2, $3)" };
     if (db_request_add(ret, worker) < 0 || db_request_add(ret, j->id) < 0 ||

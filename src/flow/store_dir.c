@@ -30,6 +30,7 @@ static JobEvent begin_check(StoreWork *w) {
     return start(w, STORE_LOOK);
 }
 
+/* The object of a job is named by the job; that of a removal may be nobody's any more. */
 static int next(StoreWork *w, StoreStep *ret) {
     *ret = (StoreStep){
         .what = w->phase,

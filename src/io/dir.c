@@ -53,6 +53,8 @@ static Copy *copy_free(Copy *c) {
 }
 DEFINE_CLEANUP(Copy *, copy_free)
 
+/* A thread can't be called back: it is told that its copy is unwanted, and what it did is dropped when it ends. The
+ * temporary file goes at once, though the thread may still write to it. */
 DirOp *dir_op_cancel(DirOp *op) {
     if (!op)
         return NULL;
@@ -71,7 +73,8 @@ DirOp *dir_op_cancel(DirOp *op) {
 }
 DEFINE_CLEANUP(DirOp *, dir_op_cancel)
 
-/* Opens the directory that `name` lies in, making what is missing; `*ret_leaf` is the last element. */
+/* Opens the directory that `name` lies in, making what is missing; `*ret_leaf` is the last element. Element by element,
+ * since a link in the middle could lead out of the store, and others may write there too. */
 static int open_parent(const char *root, const char *name, int *ret_fd, const char **ret_leaf) {
     int fd = open(root, O_DIRECTORY | O_PATH | O_CLOEXEC);
 
@@ -96,7 +99,7 @@ static int open_parent(const char *root, const char *name, int *ret_fd, const ch
         }
         memcpy(element, name, n);
         element[n] = '\0';
-        (void) mkdirat(fd, element, 0750);
+        (void) mkdirat(fd, element, 0750); /* it may be there: opening it tells */
         next = openat(fd, element, O_DIRECTORY | O_NOFOLLOW | O_PATH | O_CLOEXEC);
         if (next < 0) {
             int r = -errno;
@@ -120,12 +123,13 @@ static int copy_bytes(Copy *c) {
         uint64_t left = c->size_bytes - (uint64_t) offset;
         ssize_t n = sendfile(c->to_fd, c->from_fd, &offset, left < SLICE ? (size_t) left : SLICE);
 
-        if (n <= 0)
+        if (n <= 0) /* 0: the file is shorter than it was said to be */
             return n < 0 ? -errno : -EIO;
     }
     return c->unwanted ? -ECANCELED : 0;
 }
 
+/* Synced before it is renamed: after a power cut a name must not stand for an empty file. */
 static void write_file(void *arg) {
     Copy *c = arg;
 
@@ -191,6 +195,8 @@ static int publish(DirOp *op) {
     return set_aside(op, c, write_directory, directory_written);
 }
 
+/* The bytes last now. The loop decides whether they are still wanted: nothing can be cancelled between that and the
+ * rename. */
 static void file_written(void *arg) {
     _cleanup_(copy_freep) Copy *c = arg;
     int r = c->error;
@@ -218,7 +224,8 @@ static int begin_copy(DirOp *op, const char *leaf, int fd, uint64_t size_bytes) 
     op->leaf = strdup(leaf);
     if (!op->leaf || !(temporary = dir_temporary(leaf, chance)))
         return -ENOMEM;
-    c->from_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    c->from_fd =
+        fcntl(fd, F_DUPFD_CLOEXEC, 3); /* its owner may close `fd`, and the number be used anew */
     if (c->from_fd < 0)
         return -errno;
     c->to_fd =

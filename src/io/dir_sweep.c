@@ -103,6 +103,7 @@ bool dir_is_temporary(const char *name, const char *element) {
             (size - 2 == LEAF_MAX && fits_element(name + 1, size - 2, element, true)));
 }
 
+/* By its last writing: a copy that goes on is younger than any. */
 static bool is_old(int dir, const char *name, time_t before) {
     struct stat st;
 
@@ -110,7 +111,8 @@ static bool is_old(int dir, const char *name, time_t before) {
            st.st_mtime < before;
 }
 
-/* `fd` is used up. */
+/* Goes down one element of the pattern for each directory, so that what lies deeper or elsewhere is not even read. `fd`
+ * is used up. */
 static unsigned sweep_in(int fd, const char *pattern, time_t before) {
     size_t n = strcspn(pattern, "/");
     bool last = pattern[n] == '\0';

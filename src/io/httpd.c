@@ -26,8 +26,8 @@
     (10 * USEC_PER_SEC)       /* from a request's begin until its answer was taken */
 #define HTTPD_BODY_MAX 65536u /* bytes of a body that nobody reads */
 #define HTTPD_MEMORY 8192u    /* of a connection: its request's lines and the answer's */
-#define HTTPD_BACKLOG 64
-#define HTTPD_AT_ONCE 16 /* accepted in one turn of the loop */
+#define HTTPD_BACKLOG 64      /* the kernel keeps so many that we have not accepted */
+#define HTTPD_AT_ONCE 16      /* accepted in one turn of the loop */
 
 typedef struct Client {
     int fd;              /* the library's: to be shut down, never closed */
@@ -234,6 +234,7 @@ static void again_in(Httpd *h, uint64_t usec) {
     (void) sd_event_source_set_enabled(h->again, SD_EVENT_ONESHOT);
 }
 
+/* Ours to accept, not the library's, which would turn the loop without end when descriptors are short. */
 static int on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata) {
     Httpd *h = userdata;
 
@@ -318,6 +319,7 @@ static void failed(Httpd *h, int error, const char *why) {
     h->events->fails(h->userdata, error, why);
 }
 
+/* The first of a name's addresses that can be had. */
 static void resolved(void *userdata, const char *const *addresses, unsigned n, const char *error) {
     Httpd *h = userdata;
     int r = 0;
