@@ -3,7 +3,6 @@
 
 import difflib
 import json
-import os
 import subprocess
 
 from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
@@ -208,7 +207,7 @@ def by_hand():
     lab.wait_status(job, "error")
     lab.query("UPDATE public.profiles SET credits_remaining = 0 WHERE id = %s", poor)
     answers(lab.ctl("retry", job), 1, "too few", "retry, too few credits")
-    is_(lab.value("SELECT sum(credits) FROM meshify.refunds WHERE job_id = %s", job), 25, "nothing was taken")
+    is_(lab.refunded(job), 25, "nothing was taken")
     lab.sim.control("DELETE", "faults")
     # What an older program left running.
     answers(lab.ctl("pause"), 0, "paused = on", "pause, once more")

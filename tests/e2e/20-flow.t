@@ -32,9 +32,7 @@ def run(instances, label):
         daemons.append(lab.daemon(f"i{i}", wait=False, **{"replicate.poll_min": "100ms"}))
         jobs += insert(lab, JOBS // 2 // instances)
     jobs += insert(lab, JOBS - len(jobs))
-    lab.wait_all_ended(240)
-    accounts.check(lab, jobs, label)
-    accounts.no_second_purchase(lab, label)
+    accounts.all_done(lab, jobs, label, seconds=240)
     is_(lab.sim.stats()["file_authorizations"], 0, f"{label}no token went to the file host")
     if instances > 1:
         workers = lab.value("SELECT count(DISTINCT worker_id) FROM public.jobs")

@@ -4,11 +4,10 @@
 import json
 import time
 
-from lab import Lab, is_, main, ok, test
+from lab import IMAGE, Lab, is_, main, ok, test
 from lab.prometheus import scrape
 from lab.shim import may_preload
 
-IMAGE = "https://images.example/x.png"
 END = ", single object, white background"
 TOO_LARGE = "The request is too large. Please shorten the prompt."
 NOTHING = "The request has neither a prompt nor an image."
@@ -18,17 +17,13 @@ MAX = 32768
 
 def watched(lab, **keys):
     daemon = lab.daemon(**{"metrics.listen": "127.0.0.1:0", **keys})
-    return daemon, daemon.wait_line(r"Metrics are served at http://(\S+)/metrics", 20)[1]
+    return daemon, daemon.metrics_at()
 
 
 def peak(daemon):
     """The most memory it ever had, in MiB."""
     with open(f"/proc/{daemon.pid}/status", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) / 1024
-
-
-def credits(lab):
-    return float(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user))
 
 
 def many(lab, n, prompt):
@@ -55,7 +50,7 @@ def long_prompts():
     lab.sim.config(starting_ms=0, processing_ms=50)
     daemon, at = watched(lab)
     lab.wait_status(lab.insert_job("first", IMAGE)[0], "done")
-    before, memory = credits(lab), peak(daemon)
+    before, memory = lab.credits_of(), peak(daemon)
     long = many(lab, 12, "repeat('p', 1000000)") # packed to a hundredth
     long += many(lab, 5, "(SELECT string_agg(md5(i::text || a.id), '') FROM generate_series(1, 230000) i)") # 7 MiB that can't be packed
     long += many(lab, 10, "repeat('漢', 10000000)")
@@ -67,12 +62,12 @@ def long_prompts():
     print(f"# all ended in {time.monotonic() - began:.1f} s")
     ok(any(p["input"].get("prompt") == "x" * (MAX - 2) + "é" + END for p in lab.sim.predictions()), "and arrives to the byte")
     refused(lab, long, TOO_LARGE, "longer ones")
-    is_(credits(lab), before - 25, "and the user paid for the good one alone")
+    is_(lab.credits_of(), before - 25, "and the user paid for the good one alone")
     grown = peak(daemon) - memory
     ok(grown < 60, f"with {grown:.0f} MiB more memory than for one job")
     turn = scrape(at).value("meshify_loop_longest_turn_seconds", clock="cpu")
     ok(turn is not None and turn < 0.05, f"and the longest turn of the loop used {turn} s")
-    ok(daemon.said(r"fault=input_too_large|input_too_large") >= len(long), "the log names the fault")
+    is_(daemon.told("JOB_FAILED", text="input_too_large"), len(long), "the log names the fault")
     shown = lab.ctl("jobs")
     ok(shown.returncode == 0 and len(shown.stdout) < 100000, "meshifyctl shows what it can")
 

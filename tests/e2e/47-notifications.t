@@ -7,10 +7,9 @@ import threading
 import time
 import uuid
 
-from lab import Lab, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, is_, main, ok, test, wait_for
 from lab.postgres import SUPERUSER
 
-IMAGE = "https://images.example/x.png"
 POLLS = 8 # in a flood, which hints ask for each time
 
 
@@ -64,7 +63,7 @@ def forged():
         "one that nobody asked to cancel goes on")
     is_(lab.value("SELECT count(*) FROM meshify.refunds WHERE job_id = %s", job), 0, "nothing is given back for it")
     is_(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", lab.user), credits - 25, "credits stay")
-    ok(daemon.alive() and not daemon.said("An operator asks us to stop") and not lab.value("SELECT draining FROM meshify.workers"), "the instance runs")
+    ok(daemon.alive() and not daemon.told("STOPPING") and not lab.value("SELECT draining FROM meshify.workers"), "the instance runs")
     is_(lab.value("SELECT meshify.canceled(%s, %s)", worker, job), "lost", "nor may a worker cancel what nobody asked to be")
     is_(lab.job(job)["status"], "running", "which runs on")
     is_(lab.ctl("drain", "one").returncode, 0, "an operator drains the instance")
@@ -96,8 +95,8 @@ def calls(lab, name):
 
 def counted(lab, names):
     """A session tells its calls about once a second, all at once: those until now stand there with the next heartbeats."""
-    beats = calls(lab, "beat")
-    wait_for(lambda: calls(lab, "beat") >= beats + 2, 60, "heartbeats to be counted")
+    beats = calls(lab, "heartbeat")
+    wait_for(lambda: calls(lab, "heartbeat") >= beats + 2, 60, "heartbeats to be counted")
     return {n: calls(lab, n) for n in names}
 
 
@@ -115,7 +114,7 @@ def floods():
     lab, daemon = prepared(**{"replicate.poll_min": "1s", "replicate.poll_max": "600s", "database.lease": "6s"})
     job, prediction = running(lab, "victim")
     worker = lab.value("SELECT id FROM meshify.workers")
-    names = ("claim", "news", "beat")
+    names = ("claim", "news", "heartbeat")
     before, polls = counted(lab, names), lab.sim.stats()["received"].get("get", 0)
     stop = threading.Event()
     kinds = ["SELECT pg_notify('meshify_jobs', i::text) FROM generate_series(1, 200) i",
@@ -173,7 +172,7 @@ def pings():
     for n in (1, 2, 3):
         lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'meshifyd listen%'", SUPERUSER)
         wait_for(more(n), 30, f"ping {n}")
-        wait_for(lambda n=n: daemon.said("Wake-ups by NOTIFY work") == n + 1, 30, "its proof")
+        wait_for(lambda n=n: daemon.told("LISTEN_UP") == n + 1, 30, "its proof")
     ok(len(set(heard)) == len(heard) and worker not in heard, "each ping is another number, and none is the worker's id", heard)
 
 

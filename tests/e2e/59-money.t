@@ -16,10 +16,6 @@ IMAGE = "https://example.com/cat.png"
 ENDLESS = {"processing_ms": 600000}
 
 
-def credits(lab, user=None):
-    return float(lab.value("SELECT credits_remaining FROM public.profiles WHERE id = %s", user or lab.user))
-
-
 def settings(lab, **values):
     with lab.postgres.connect() as db:
         for key, value in values.items():
@@ -53,10 +49,6 @@ def usual_policies(lab):
         lab.query(f"CREATE POLICY mine ON public.{table} TO authenticated USING ({column} = (SELECT auth.uid())) WITH CHECK ({column} = (SELECT auth.uid()))")
 
 
-def in_flight(lab, job):
-    wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s AND state = 'bought'", job), 60, "a purchase")
-
-
 @test
 def users_who_try_to_be_paid():
     lab = Lab()
@@ -68,32 +60,32 @@ def users_who_try_to_be_paid():
 
     # Pays 25, writes 100, is given back; again and again, with its status set back by hand.
     job, asset = lab.insert_job("raised", f"{IMAGE}?endless")
-    before = credits(lab)
-    in_flight(lab, job)
+    before = lab.credits_of()
+    lab.wait_bought(job_id=job)
     for _ in range(3):
         me("UPDATE public.mesh_assets SET credits_cost = 100 WHERE id = %s", asset)
         lab.value("SELECT meshify.cancel(%s)", job)
         lab.wait_status(job, "canceled", "error")
         me("UPDATE public.jobs SET status = 'pending', cancel_requested_at = NULL WHERE id = %s", job)
     lab.wait_status(job, "error")
-    is_(credits(lab) - before, 25, "who raises the cost gets back what was charged, once")
+    is_(lab.credits_of() - before, 25, "who raises the cost gets back what was charged, once")
     is_(lab.job(job)["error"], "The credits for this mesh were given back, so it was not made.", "and no mesh for it any more")
     is_(lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", job), 1, "nothing more was bought for it")
 
     # A row of their own, which nobody has paid for.
-    before = credits(lab)
+    before = lab.credits_of()
     free = str(uuid.uuid4())
     me("INSERT INTO public.mesh_assets (id, project_id, owner_id, prompt, credits_cost) VALUES (%s, %s, %s, 'mine', 25)", free, lab.project, lab.user)
     own = me(f"INSERT INTO public.jobs ({', '.join(lab.types)}, user_id, project_id, asset_id, input_data) VALUES ({', '.join(repr('meshify') for _ in lab.types)}, "
              "%s, %s, %s, %s) RETURNING id", lab.user, lab.project, free, json.dumps({"prompt": "mine", "input_image_url": f"{IMAGE}?endless"}))[0][0]
-    in_flight(lab, own)
+    lab.wait_bought(job_id=own)
     me("DELETE FROM public.mesh_assets WHERE id = %s", free)
-    is_(credits(lab), before, "a row that a user inserts gives nothing back")
+    is_(lab.credits_of(), before, "a row that a user inserts gives nothing back")
 
     # A mesh that was made, its rows deleted and inserted again with the same ids.
     good, made = lab.insert_job("good", IMAGE)
     lab.wait_status(good, "done")
-    before = credits(lab)
+    before = lab.credits_of()
     me("DELETE FROM public.mesh_assets WHERE id = %s", made)
     me("INSERT INTO public.mesh_assets (id, project_id, owner_id, prompt, credits_cost) VALUES (%s, %s, %s, 'again', 25)", made, lab.project, lab.user)
     for way in ("UPDATE public.jobs SET status = 'running', worker_id = NULL WHERE id = %s", "DELETE FROM public.jobs WHERE id = %s"):
@@ -101,12 +93,12 @@ def users_who_try_to_be_paid():
     second = lab.value("INSERT INTO meshify.jobs (user_id, project_id, asset_id, run_after, input_data) VALUES (%s, %s, %s, 'infinity', '{\"prompt\": \"x\"}') RETURNING id",
                        lab.user, lab.project, made)
     is_(lab.value("SELECT meshify.cancel(%s)", second), "canceled", "a job for the old id ends")
-    is_(credits(lab), before, "what was made is spent, whatever rows are written")
+    is_(lab.credits_of(), before, "what was made is spent, whatever rows are written")
 
     # Given back, then made to run under a worker by hand.
     worker = lab.value("SELECT id FROM meshify.workers")
     lost, _ = lab.insert_job("worked on", f"{IMAGE}?endless")
-    in_flight(lab, lost)
+    lab.wait_bought(job_id=lost)
     lab.value("SELECT meshify.cancel(%s)", lost)
     lab.wait_status(lost, "canceled", "error")
     me("UPDATE public.jobs SET status = 'running', cancel_requested_at = NULL, worker_id = %s WHERE id = %s", worker, lost)
@@ -116,7 +108,7 @@ def users_who_try_to_be_paid():
     is_(lab.ctl("retry", lost).returncode, 0, "a retry takes the credits again")
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.predictions WHERE job_id = %s", lost) == 2, 60, "its second purchase")
     ok(True, "then it is worked on")
-    is_(lab.value("SELECT sum(credits) FROM meshify.refunds WHERE job_id = %s", lost), 0, "for the price")
+    is_(lab.refunded(lost), 0, "for the price")
     lab.sim.stop()
 
 
@@ -133,30 +125,30 @@ def two_jobs_of_one_asset():
                          lab.user, lab.project, asset, json.dumps({"prompt": "second", "input_image_url": image}))
 
     def held(job):
-        in_flight(lab, job)
+        lab.wait_bought(job_id=job)
         holder = lab.postgres.connect(SUPERUSER, autocommit=False)
         holder.cursor().execute("SELECT FROM public.jobs WHERE id = %s FOR UPDATE", (job,))
         return holder
 
     job, asset = lab.insert_job("first", f"{IMAGE}?slow")
     other = second(asset, f"{IMAGE}?endless")
-    before = credits(lab)
-    in_flight(lab, other)
+    before = lab.credits_of()
+    lab.wait_bought(job_id=other)
     lab.value("SELECT meshify.cancel(%s)", other)
     lab.wait_status(other, "canceled", "error")
-    is_(credits(lab), before, "one of two is canceled: nothing goes back while the other is worked on")
+    is_(lab.credits_of(), before, "one of two is canceled: nothing goes back while the other is worked on")
     lab.wait_status(job, "done")
-    is_((lab.asset(asset)["status"], credits(lab)), ("done", before), "it makes the mesh, for the price")
+    is_((lab.asset(asset)["status"], lab.credits_of()), ("done", before), "it makes the mesh, for the price")
     job, asset = lab.insert_job("both fail", f"{IMAGE}?endless")
     other = second(asset, f"{IMAGE}?endless2")
-    before = credits(lab)
-    in_flight(lab, job)
-    in_flight(lab, other)
+    before = lab.credits_of()
+    lab.wait_bought(job_id=job)
+    lab.wait_bought(job_id=other)
     for one in (job, other):
         lab.value("SELECT meshify.cancel(%s)", one)
     for one in (job, other):
         lab.wait_status(one, "canceled", "error")
-    is_((lab.asset(asset)["status"], credits(lab) - before), ("error", 25), "both are canceled: it goes back, once")
+    is_((lab.asset(asset)["status"], lab.credits_of() - before), ("error", 25), "both are canceled: it goes back, once")
 
     # Both make it: each file under a name of its own, which no other bytes are ever written to. A job whose row is locked
     # does not get its name before it is free. Where the later purchase is stored first, the number of the earlier one,
@@ -194,12 +186,12 @@ def rows_that_are_deleted():
 
     def deleted(what, project, *statements):
         job, asset = lab.insert_job(what, f"{IMAGE}?endless-{uuid.uuid4()}", project=project)
-        before = credits(lab)
-        in_flight(lab, job)
+        before = lab.credits_of()
+        lab.wait_bought(job_id=job)
         prediction = lab.value("SELECT prediction_id FROM meshify.predictions WHERE job_id = %s", job)
         for statement in statements:
             lab.query(statement, job if "jobs" in statement else project)
-        is_(credits(lab) - before, 25, f"{what}: the credits are back")
+        is_(lab.credits_of() - before, 25, f"{what}: the credits are back")
         wait_for(lambda: not running(prediction), 15, f"the cancel of {prediction}")
         ok(True, f"{what}: the prediction is canceled soon")
         row = lab.asset(asset)
@@ -259,11 +251,11 @@ def calls_at_the_same_time():
     answers = at_once(lab, *[("SELECT meshify.enqueue(%s, %s, 'x', NULL, true)", user, project)] * 6)
     is_(sum(isinstance(a, list) for a in answers), 1, "nor more where there is no profile to lock")
     settings(lab, max_pending_jobs=0)
-    before = credits(lab)
+    before = lab.credits_of()
     request = str(uuid.uuid4())
     answers = at_once(lab, *[("SELECT asset_id, job_id FROM meshify.enqueue(%s, %s, 'x', NULL, request_id => %s)", lab.user, lab.project, request)] * 6)
     ok(all(a == answers[0] and isinstance(a, list) for a in answers), "six calls with one request_id: one answer", answers)
-    is_(before - credits(lab), 25, "and one charge")
+    is_(before - lab.credits_of(), 25, "and one charge")
     answers = at_once(lab, ("SELECT meshify.enqueue(%s, %s, 'other', NULL, request_id => %s)", lab.user, lab.project, request))
     is_(answers[0].pgcode, "MF400", "with other arguments it is refused")
     stranger, theirs = lab.add_user()
