@@ -42,13 +42,16 @@ typedef enum JobEvent {
     EV_MORE = -2, /* the stage that tells it goes on with its next request; the grid is not asked */
     EV_NONE = -1, /* nothing yet: what was begun will tell; the grid is not asked */
 
-    EV_OK = 0, /* what we waited for went well */
-    EV_STEP,   /* this step of the pipeline is done; another follows */
-    EV_ELSE,   /* the other answer; the grid's notes say which */
-    EV_WAIT,   /* not there yet, or not now: the same again later, uncounted */
-    EV_UNSURE, /* it was sent, and its answer is lost */
-    EV_RETRY,  /* this attempt failed, another may do: counted */
-    EV_FINAL,  /* it went wrong for good */
+    EV_OK = 0,     /* what we waited for went well */
+    EV_STEP,       /* this step of the pipeline is done; another follows */
+    EV_BOUGHT,     /* INTENDING: the purchase that was to be given up was bought meanwhile */
+    EV_NOT_BOUGHT, /* LOOKING: surely not bought */
+    EV_TAKEN,      /* RECORDING: the prediction stands in another row */
+    EV_OVERTAKEN,  /* COMPLETING: a cancel came first, or the job is gone */
+    EV_WAIT,       /* not there yet, or not now: the same again later, uncounted */
+    EV_UNSURE,     /* it was sent, and its answer is lost */
+    EV_RETRY,      /* this attempt failed, another may do: counted */
+    EV_FINAL,      /* it went wrong for good */
     EV_LOST, /* the lease is gone or the job is another's. Wishes from here on, in the order they are granted */
     EV_CANCEL,
     EV_EXPIRE,

@@ -19,7 +19,7 @@ bool complete_is_parked(const PGresult *res);
 /* Did done() find that another job's row names an object of this name? Then it stays. */
 bool complete_keeps(const PGresult *res);
 
-/* Closing calls: EV_OK (also when closed already, or parked), EV_ELSE (done only: a cancel came first, or the
+/* Closing calls: EV_OK (also when closed already, or parked), EV_OVERTAKEN (done only: a cancel came first, or the
  * job is gone), EV_LOST. */
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr);
 

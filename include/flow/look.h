@@ -22,7 +22,7 @@ void look_forget(Job *j);
 bool look_take(Job *j, uint64_t now_usec);
 
 /* A look that began (sent its first request) at `asked_usec` found nothing. `complete`: it saw all that was
- * made since the intent; else `reterr` says what was in the way. EV_WAIT: look again. EV_ELSE: surely not
+ * made since the intent; else `reterr` says what was in the way. EV_WAIT: look again. EV_NOT_BOUGHT: surely not
  * bought; j->give_up is set. EV_FINAL with a fault: never found out. */
 JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec, Fault *reterr);
 

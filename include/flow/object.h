@@ -21,7 +21,7 @@ char *object_place(const Config *c);
 int object_name_ask(const Config *c, const char *worker, const Job *j, DbRequest *ret);
 JobEvent object_name_hear(const PGresult *res, Job *j, Fault *reterr);
 
-/* meshify.unstoring(), before j->object is deleted. EV_OK: nobody needs it; EV_ELSE: it stays; EV_WAIT: somebody has
+/* meshify.unstoring(), before j->object is deleted. EV_OK: nobody needs it; EV_FINAL: it stays; EV_WAIT: somebody has
  * the job's row locked. */
 int object_drop_ask(const char *worker, const Job *j, DbRequest *ret);
 JobEvent object_drop_hear(const PGresult *res);

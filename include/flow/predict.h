@@ -14,7 +14,7 @@
 
 /* What ${image} stands for in the current step: the output of the step before, else the job's own
  * image as far as it is a URL. EV_OK with `image_url` set (or left NULL where no image is needed);
- * EV_ELSE: the job's image is a path that must be signed (store_sign); EV_FINAL with a fault;
+ * EV_MORE: the job's image is a path that must be signed (store_sign); EV_FINAL with a fault;
  * EV_RETRY: the step before has no output any more. */
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr);
 
@@ -26,7 +26,7 @@ json_t *predict_identity(const Job *j, const Purchase *p);
  * j->next_key. 0, -E2BIG (so large that a look could not find it), -EINVAL, -ENOMEM. */
 int predict_intend_ask(const Config *c, const char *worker, Job *j, DbRequest *ret);
 
-/* EV_OK: the new purchase is the live one. EV_ELSE: the one to give up was bought meanwhile, and is
+/* EV_OK: the new purchase is the live one. EV_BOUGHT: the one to give up was bought meanwhile, and is
  * the live one. Or what the answer's word means (fence_hear). */
 JobEvent predict_intend_hear(const Config *c, const char *worker, Job *j, const PGresult *res,
                              uint64_t sent_usec, Fault *reterr);

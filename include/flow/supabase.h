@@ -28,7 +28,7 @@ int supabase_upload_ask(const Config *c, const Job *j, int fd, HttpRequest *ret)
 JobEvent supabase_upload_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
 
 /* GET of what Storage knows of j->object. EV_OK: it is the mesh of this job; `sent`: our upload was
- * answered, so its size proves it where its metadata does not tell the sha256. EV_ELSE: it is not there,
+ * answered, so its size proves it where its metadata does not tell the sha256. EV_MORE: it is not there,
  * or another. EV_WAIT and so on: nobody could say. The fault is set but for EV_OK. */
 int supabase_info_ask(const Config *c, const Job *j, HttpRequest *ret);
 JobEvent supabase_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *reterr);
@@ -38,7 +38,7 @@ JobEvent supabase_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *re
 JobEvent supabase_sign_check(const Config *c, const Job *j, Fault *reterr);
 int supabase_sign_ask(const Config *c, const Job *j, HttpRequest *ret);
 
-/* EV_OK: j->image_url is set. EV_ELSE: the image is not there, if there is a bucket that the key may
+/* EV_OK: j->image_url is set. EV_MORE: the image is not there, if there is a bucket that the key may
  * see, which this answer does not tell: ask with supabase_bucket_ask(). EV_RETRY: of this image alone. */
 JobEvent supabase_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fault *reterr);
 

@@ -16,29 +16,25 @@
 #define NO JOB_BAD
 #define RESTS_MAX 6 /* in a row in one state; then the job goes back to the queue */
 
-/*
- * ELSE: INTENDING, bought meanwhile; LOOKING, surely not bought; RECORDING, the id is in another
- * row; COMPLETING, a cancel came first.
- */
 /* clang-format off */
 static const JobState grid[_JOB_STATE_MAX][_JOB_EVENT_MAX] = {
-    /*                       OK               STEP           ELSE          WAIT                  UNSURE       RETRY           FINAL           LOST      CANCEL        EXPIRE        DRAIN */
-    AT(SIGNING)          = { TO(INTENDING),   NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
-    AT(INTENDING)        = { TO(PREDICTING),  NO,            TO(POLLING),  TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
-    AT(PREDICTING)       = { TO(RECORDING),   NO,            NO,           TO(REQUEUEING),       TO(LOOKING), TO(REQUEUEING), TO(FAILING),    TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP) },
-    AT(LOOKING)          = { TO(RECORDING),   NO,            TO(SIGNING),  TO(LOOKING),          NO,          NO,             TO(FAILING),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(REQUEUEING) },
-    AT(RECORDING)        = { TO(POLLING),     NO,            TO(LOOKING),  TO(RECORDING),        NO,          NO,             TO(STOPPING),   TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP) },
-    AT(POLLING)          = { TO(DOWNLOADING), TO(INTENDING), NO,           TO(POLLING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
-    AT(DOWNLOADING)      = { TO(VALIDATING),  NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
-    AT(VALIDATING)       = { TO(SCANNING),    NO,            NO,           NO,                   NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
-    AT(SCANNING)         = { TO(STORING),     NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
-    AT(STORING)          = { TO(COMPLETING),  NO,            NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(KEEP) },
-    AT(COMPLETING)       = { TO(GONE),        NO,            TO(STOPPING), TO(COMPLETING),       NO,          NO,             TO(FAILING),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
-    AT(RESTING)          = { TO(RESUME),      NO,            NO,           NO,                   NO,          NO,             NO,             TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
-    AT(STOPPING)         = { TO(RESUME),      NO,            NO,           TO(STOPPING),         NO,          NO,             TO(RESUME),     TO(GONE), TO(KEEP),     TO(KEEP),     TO(REQUEUEING) },
-    AT(FAILING)          = { TO(GONE),        NO,            NO,           TO(FAILING),          NO,          NO,             TO(REQUEUEING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
-    AT(CLOSING_CANCELED) = { TO(GONE),        NO,            NO,           TO(CLOSING_CANCELED), NO,          NO,             TO(REQUEUEING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
-    AT(REQUEUEING)       = { TO(GONE),        NO,            NO,           TO(REQUEUEING),       NO,          NO,             TO(GONE),       TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    /*                       OK               STEP           BOUGHT       NOT_BOUGHT   TAKEN        OVERTAKEN     WAIT                  UNSURE       RETRY           FINAL           LOST      CANCEL        EXPIRE        DRAIN */
+    AT(SIGNING)          = { TO(INTENDING),   NO,            NO,          NO,          NO,          NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(INTENDING)        = { TO(PREDICTING),  NO,            TO(POLLING), NO,          NO,          NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(PREDICTING)       = { TO(RECORDING),   NO,            NO,          NO,          NO,          NO,           TO(REQUEUEING),       TO(LOOKING), TO(REQUEUEING), TO(FAILING),    TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(LOOKING)          = { TO(RECORDING),   NO,            NO,          TO(SIGNING), NO,          NO,           TO(LOOKING),          NO,          NO,             TO(FAILING),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(REQUEUEING) },
+    AT(RECORDING)        = { TO(POLLING),     NO,            NO,          NO,          TO(LOOKING), NO,           TO(RECORDING),        NO,          NO,             TO(STOPPING),   TO(KEEP), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(POLLING)          = { TO(DOWNLOADING), TO(INTENDING), NO,          NO,          NO,          NO,           TO(POLLING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(DOWNLOADING)      = { TO(VALIDATING),  NO,            NO,          NO,          NO,          NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(VALIDATING)       = { TO(SCANNING),    NO,            NO,          NO,          NO,          NO,           NO,                   NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(SCANNING)         = { TO(STORING),     NO,            NO,          NO,          NO,          NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(STORING)          = { TO(COMPLETING),  NO,            NO,          NO,          NO,          NO,           TO(RESTING),          NO,          TO(REQUEUEING), TO(FAILING),    TO(GONE), TO(STOPPING), TO(STOPPING), TO(KEEP) },
+    AT(COMPLETING)       = { TO(GONE),        NO,            NO,          NO,          NO,          TO(STOPPING), TO(COMPLETING),       NO,          NO,             TO(FAILING),    TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(RESTING)          = { TO(RESUME),      NO,            NO,          NO,          NO,          NO,           NO,                   NO,          NO,             NO,             TO(GONE), TO(STOPPING), TO(STOPPING), TO(REQUEUEING) },
+    AT(STOPPING)         = { TO(RESUME),      NO,            NO,          NO,          NO,          NO,           TO(STOPPING),         NO,          NO,             TO(RESUME),     TO(GONE), TO(KEEP),     TO(KEEP),     TO(REQUEUEING) },
+    AT(FAILING)          = { TO(GONE),        NO,            NO,          NO,          NO,          NO,           TO(FAILING),          NO,          NO,             TO(REQUEUEING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(CLOSING_CANCELED) = { TO(GONE),        NO,            NO,          NO,          NO,          NO,           TO(CLOSING_CANCELED), NO,          NO,             TO(REQUEUEING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
+    AT(REQUEUEING)       = { TO(GONE),        NO,            NO,          NO,          NO,          NO,           TO(REQUEUEING),       NO,          NO,             TO(GONE),       TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
 };
 /* clang-format on */
 
@@ -99,7 +95,7 @@ static JobPos move(JobPos at, JobState to, JobEvent ev) {
 }
 
 JobPos job_transition(JobPos at, JobEvent ev) {
-    JobState to = grid[at.state][ev];
+    JobState to = ev >= 0 ? grid[at.state][ev] : JOB_BAD; /* EV_MORE is the stage's own affair */
 
     if (to == JOB_BAD)
         return (JobPos){ .state = JOB_BAD };
@@ -153,7 +149,8 @@ static void count_tries(Job *j, JobPos from) {
 /* What went well ends a fault, and so does a drain, since the job goes back for no fault of its own. But STOPPING is
  * left for what the fault says, and REQUEUEING tells the database why. */
 static bool ends_fault(JobPos from, JobEvent ev, JobPos to) {
-    bool went_well = ev == EV_OK || ev == EV_STEP || ev == EV_ELSE;
+    bool went_well = ev == EV_OK || ev == EV_STEP || ev == EV_BOUGHT || ev == EV_NOT_BOUGHT ||
+                     ev == EV_TAKEN || ev == EV_OVERTAKEN;
 
     return ev == EV_DRAIN ||
            (went_well && from.state != JOB_STOPPING && to.state != JOB_REQUEUEING);

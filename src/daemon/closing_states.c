@@ -102,7 +102,7 @@ static JobEvent closed(Task *t, DbEnd end, const PGresult *res) {
         j->fault = why;
     if (ev == EV_OK)
         count_end(t);
-    else if (ev == EV_ELSE)
+    else if (ev == EV_OVERTAKEN)
         j->stored = !complete_keeps(res);
     else if (ev == EV_LOST && state != JOB_REQUEUEING)
         t->worker->metrics.zombies++;

@@ -55,7 +55,7 @@ JobEvent enter_signing(Task *t) {
 
     job_previous_step(t->job, now);
     ev = predict_image(t->job, now, &t->job->fault);
-    if (ev != EV_ELSE)
+    if (ev != EV_MORE)
         return ev;
     /* A path that is not the user's is refused without waiting in line for the store. */
     ev = store_sign(&work);
@@ -111,7 +111,7 @@ JobEvent enter_intending(Task *t) {
         JobEvent ev = predict_image(t->job, now, &t->job->fault);
 
         if (ev != EV_OK)
-            return ev == EV_ELSE ? EV_RETRY : ev;
+            return ev == EV_MORE ? EV_RETRY : ev;
     }
     /* A job that has bought nothing does not wait here for long, since another instance may have a way. Nor does one
      * whose last request was lost and surely not taken: the service has to answer somebody first. */
@@ -254,7 +254,7 @@ static JobEvent recorded(Task *t, DbEnd end, const PGresult *res) {
         return EV_WAIT;
     case RECORDED_TAKEN:
         (void) look_refuse(j);
-        return EV_ELSE;
+        return EV_TAKEN;
     case RECORDED_SURPLUS:
         cancel_surplus(t);
         job_wish(j, EV_LOST);

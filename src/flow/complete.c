@@ -169,7 +169,7 @@ JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
     /* A cancel came first, or the mesh's row is gone: what was stored has to be removed. */
     if (is_done &&
         (strcmp(answer, "cancel") == 0 || strcmp(answer, "gone") == 0 || complete_keeps(res)))
-        return EV_ELSE;
+        return EV_OVERTAKEN;
     if (strcmp(answer, "gone") == 0)
         return EV_LOST;
     return fence_hear(answer, reterr);

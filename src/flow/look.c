@@ -106,7 +106,7 @@ JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
     /* It is given up by the next intent, in the transaction that writes that down: no worker can
      * see it given up and nothing intended. */
     j->give_up = j->purchase + 1;
-    return EV_ELSE;
+    return EV_NOT_BOUGHT;
 }
 
 /* Another row has this id: it must not be tried again. */

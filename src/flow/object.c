@@ -101,5 +101,5 @@ JobEvent object_drop_hear(const PGresult *res) {
     /* What is not understood leaves the object where it is. */
     const char *answer = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
 
-    return strcmp(answer, "ok") == 0 ? EV_OK : strcmp(answer, "busy") == 0 ? EV_WAIT : EV_ELSE;
+    return strcmp(answer, "ok") == 0 ? EV_OK : strcmp(answer, "busy") == 0 ? EV_WAIT : EV_FINAL;
 }

@@ -109,7 +109,7 @@ JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr) {
                   "the image's URL has another scheme than http and https");
         return EV_FINAL;
     }
-    return EV_ELSE;
+    return EV_MORE;
 }
 
 static const char *nonnull(const char *s) {
@@ -200,7 +200,7 @@ static JobEvent bought_meanwhile(Job *j, const char *key, const char *prediction
     job_use_purchase(j, p); /* the job may have gone back a step meanwhile */
     j->give_up = 0;
     j->log.prediction_id = p->prediction_id;
-    return EV_ELSE;
+    return EV_BOUGHT;
 }
 
 /* The purchase keeps what the configuration says at this moment: a job may end under another

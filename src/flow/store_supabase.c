@@ -71,7 +71,7 @@ static int next(StoreWork *w, StoreStep *ret) {
 static JobEvent hear_look(StoreWork *w, const HttpReply *reply) {
     JobEvent ev = supabase_info_hear(reply, w->job, false, &w->fault);
 
-    if (ev != EV_ELSE)
+    if (ev != EV_MORE)
         return ev;
     w->job->unproven = false;
     return go_on(w, UPLOAD);
@@ -87,7 +87,7 @@ static JobEvent hear_upload(StoreWork *w, const HttpReply *reply) {
 static JobEvent hear_proof(StoreWork *w, const HttpReply *reply) {
     JobEvent ev = supabase_info_hear(reply, w->job, true, &w->fault);
 
-    return ev == EV_ELSE ? EV_WAIT : ev;
+    return ev == EV_MORE ? EV_WAIT : ev;
 }
 
 /* A refusal in the store's own words is about this object; the sweep goes on with the next then. */
@@ -101,7 +101,7 @@ static JobEvent hear_removal(StoreWork *w, const HttpReply *reply) {
 static JobEvent hear_sign(StoreWork *w, const HttpReply *reply) {
     JobEvent ev = supabase_sign_hear(w->config, reply, w->job, &w->fault);
 
-    return ev == EV_ELSE ? go_on(w, SIGN_BUCKET) : ev;
+    return ev == EV_MORE ? go_on(w, SIGN_BUCKET) : ev;
 }
 
 static JobEvent hear_check(StoreWork *w, const HttpReply *reply) {

@@ -98,7 +98,7 @@ JobEvent supabase_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fau
 
         if (reterr->code == FAULT_STORE_REFUSED) /* its name, in other words than ours */
             reterr->code = FAULT_IMAGE_FORBIDDEN;
-        return reterr->code == FAULT_IMAGE_MISSING ? EV_ELSE : ev;
+        return reterr->code == FAULT_IMAGE_MISSING ? EV_MORE : ev;
     }
     /* The answer repeats the path: an answer to another question gives no URL of this image. */
     if (json_array_size(root) != 1 || !path || strcmp(path, image_path(c, j)) != 0) {
@@ -109,7 +109,7 @@ JobEvent supabase_sign_hear(const Config *c, const HttpReply *reply, Job *j, Fau
     /* "Either the object does not exist or you do not have access to it": the words do not tell which. */
     if (json_is_null(json_object_get(entry, "signedURL")) && json_text(entry, "error")) {
         fault_set(reterr, FAULT_IMAGE_MISSING, "storage: %s", json_text(entry, "error"));
-        return EV_ELSE;
+        return EV_MORE;
     }
     if (!token) {
         fault_set(reterr, FAULT_IMAGE_UNSIGNED, "storage: a signed URL that is none");

@@ -122,7 +122,7 @@ JobEvent supabase_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *re
         if (same)
             return EV_OK;
         fault_set(reterr, FAULT_STORE_UNREACHED, "storage: the object there is another");
-        return EV_ELSE;
+        return EV_MORE;
     }
     if (reply->end == HTTP_ANSWERED && reply->code / 100 == 2) {
         fault_set(reterr, FAULT_STORE_UNREACHED,
@@ -134,7 +134,7 @@ JobEvent supabase_info_hear(const HttpReply *reply, Job *j, bool sent, Fault *re
     if (reterr->code != FAULT_IMAGE_MISSING && (sent || reterr->code != FAULT_STORE_BUCKET))
         return ev;
     fault_set(reterr, FAULT_STORE_UNREACHED, "storage: the object is not there");
-    return EV_ELSE;
+    return EV_MORE;
 }
 
 int supabase_remove_ask(const Config *c, const char *object, HttpRequest *ret) {

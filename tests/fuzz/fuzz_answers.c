@@ -226,17 +226,17 @@ static void look(const HttpReply *r, unsigned how) {
         look_forget(j);
     if (!look_take(j, now))
         ev = look_end(j, rc == 0, now, now, &f);
-    if ((ev == EV_OK) != (j->prediction_id != NULL) || (ev == EV_ELSE) != (j->give_up != 0))
+    if ((ev == EV_OK) != (j->prediction_id != NULL) || (ev == EV_NOT_BOUGHT) != (j->give_up != 0))
         abort();
     /* jansson refuses what is of no matter here: a number too large in what is not wanted */
     if (ev == EV_OK && root && !is_listed(results, j->prediction_id))
         abort();
-    if (ev == EV_ELSE && (j->give_up != 2 || (root && is_listed(results, NULL)) ||
-                          json_text(root, "next") || !(how & 1) || !(how & 4)))
+    if (ev == EV_NOT_BOUGHT && (j->give_up != 2 || (root && is_listed(results, NULL)) ||
+                                json_text(root, "next") || !(how & 1) || !(how & 4)))
         abort();
     if (ev == EV_FINAL && f.code != FAULT_PURCHASE_UNKNOWN)
         abort();
-    if (ev != EV_OK && ev != EV_ELSE && ev != EV_FINAL && ev != EV_WAIT)
+    if (ev != EV_OK && ev != EV_NOT_BOUGHT && ev != EV_FINAL && ev != EV_WAIT)
         abort();
     json_decref(root);
     job_free(j);
@@ -406,7 +406,7 @@ static void sign(const HttpReply *r, unsigned how) {
             abort();
         curl_free(host);
         curl_url_cleanup(u);
-    } else if (ev != EV_ELSE)
+    } else if (ev != EV_MORE)
         is_verdict(ev, &f);
     else if (f.code != FAULT_IMAGE_MISSING)
         abort();

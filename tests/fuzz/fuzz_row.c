@@ -128,7 +128,7 @@ static void buy(Job *j) {
     DbRequest q;
     json_t *body;
 
-    if (ev == EV_ELSE && (ev = supabase_sign_check(config(), j, &f)) == EV_OK)
+    if (ev == EV_MORE && (ev = supabase_sign_check(config(), j, &f)) == EV_OK)
         sign(j);
     if (ev == EV_OK) {
         if (predict_intend_ask(config(), "w", j, &q) < 0)

@@ -238,18 +238,18 @@ static void test_hear(void **state) {
         const char *answer;
         JobEvent done, other; /* after done(), and after fail() and canceled() */
     } cases[] = {
-        { "ok", EV_OK, EV_OK },       { "closed", EV_OK, EV_OK },   { "parked", EV_OK, EV_OK },
-        { "lost", EV_LOST, EV_LOST }, { "gone", EV_ELSE, EV_LOST },
+        { "ok", EV_OK, EV_OK },       { "closed", EV_OK, EV_OK },        { "parked", EV_OK, EV_OK },
+        { "lost", EV_LOST, EV_LOST }, { "gone", EV_OVERTAKEN, EV_LOST },
     };
     PGresult *res = answer_of("cancel");
     Fault f = { 0 };
 
     (void) state;
-    assert_int_equal(complete_hear(res, true, &f), EV_ELSE);
+    assert_int_equal(complete_hear(res, true, &f), EV_OVERTAKEN);
     assert_false(complete_keeps(res));
     PQclear(res);
     res = answer_of("keep");
-    assert_int_equal(complete_hear(res, true, &f), EV_ELSE);
+    assert_int_equal(complete_hear(res, true, &f), EV_OVERTAKEN);
     assert_true(complete_keeps(res));
     PQclear(res);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -274,7 +274,7 @@ static void test_hear(void **state) {
         for (int is_done = 0; is_done < 2; is_done++) {
             JobEvent ev = complete_hear(res, is_done, &f);
 
-            assert_true(ev != EV_OK && ev != EV_ELSE && ev != EV_LOST);
+            assert_true(ev != EV_OK && ev != EV_OVERTAKEN && ev != EV_LOST);
             assert_int_not_equal(f.code, FAULT_NONE);
         }
         PQclear(res);

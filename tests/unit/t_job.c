@@ -12,7 +12,7 @@
 #include "core/job.h"
 
 enum {
-    WISHES = 1 << _JOB_EVENT_MAX,
+    WISHES = 1 << (_JOB_EVENT_MAX - EV_LOST),
     POSITIONS = _JOB_STATE_MAX * _JOB_STATE_MAX * WISHES
 };
 
@@ -21,7 +21,7 @@ static JobPos all[POSITIONS];
 static int n_all;
 
 static int key(JobPos p) {
-    return ((int) p.state * _JOB_STATE_MAX + (int) p.resume) * WISHES + (int) p.wishes;
+    return ((int) p.state * _JOB_STATE_MAX + (int) p.resume) * WISHES + (int) (p.wishes >> EV_LOST);
 }
 
 static bool is_closing(JobState s) {
@@ -186,11 +186,11 @@ static const Tale tales[] = {
       { { EV_CANCEL, JOB_PREDICTING, 0 }, { EV_OK, JOB_RECORDING, 0 }, { EV_OK, JOB_STOPPING, JOB_CLOSING_CANCELED },
         { EV_WAIT, JOB_STOPPING, JOB_CLOSING_CANCELED }, { EV_OK, JOB_CLOSING_CANCELED, 0 }, { EV_OK, JOB_GONE, 0 } } },
     { "a cancel is granted when the look finds that nothing was bought", JOB_PREDICTING,
-      { { EV_CANCEL, JOB_PREDICTING, 0 }, { EV_UNSURE, JOB_LOOKING, 0 }, { EV_ELSE, JOB_STOPPING, JOB_CLOSING_CANCELED } } },
+      { { EV_CANCEL, JOB_PREDICTING, 0 }, { EV_UNSURE, JOB_LOOKING, 0 }, { EV_NOT_BOUGHT, JOB_STOPPING, JOB_CLOSING_CANCELED } } },
     { "a time-out cancels, then fails", JOB_POLLING,
       { { EV_EXPIRE, JOB_STOPPING, JOB_FAILING }, { EV_OK, JOB_FAILING, 0 }, { EV_OK, JOB_GONE, 0 } } },
     { "a cancel that came before the closing wins", JOB_COMPLETING,
-      { { EV_ELSE, JOB_STOPPING, JOB_CLOSING_CANCELED }, { EV_OK, JOB_CLOSING_CANCELED, 0 } } },
+      { { EV_OVERTAKEN, JOB_STOPPING, JOB_CLOSING_CANCELED }, { EV_OK, JOB_CLOSING_CANCELED, 0 } } },
     { "with the lease lost the id is still recorded", JOB_PREDICTING,
       { { EV_LOST, JOB_PREDICTING, 0 }, { EV_OK, JOB_RECORDING, 0 }, { EV_OK, JOB_GONE, 0 } } },
     { "a stop waits for an upload under way, not for one that must rest", JOB_STORING,
@@ -219,8 +219,9 @@ static void tales_come_true(void **state) {
 }
 
 static void print_grid(FILE *to) {
-    static const char *const events[] = { "ok",    "step", "else",   "wait",   "unsure", "retry",
-                                          "final", "lost", "cancel", "expire", "drain" };
+    static const char *const events[] = { "ok",        "step",   "bought", "not bought", "taken",
+                                          "overtaken", "wait",   "unsure", "retry",      "final",
+                                          "lost",      "cancel", "expire", "drain" };
 
     for (JobState s = JOB_RESUME + 1; s < _JOB_STATE_MAX; s++)
         for (JobEvent ev = 0; ev < _JOB_EVENT_MAX; ev++) {
@@ -228,7 +229,7 @@ static void print_grid(FILE *to) {
             JobPos at = { .state = s, .resume = paused ? JOB_FAILING : JOB_BAD };
             JobPos p = job_transition(at, ev);
 
-            fprintf(to, "%-16s %-7s %s%s%s%s\n", job_state_word(s), events[ev],
+            fprintf(to, "%-16s %-10s %s%s%s%s\n", job_state_word(s), events[ev],
                     p.state == JOB_BAD ? "-" : job_state_word(p.state), p.resume ? ", then " : "",
                     p.resume ? job_state_word(p.resume) : "", p.wishes ? " (kept)" : "");
         }

@@ -195,7 +195,7 @@ static const Apply applies[] = {
     { "stopped, it fails of what it was stopped for", STOP(FAILING), 2, 1, FAULT_MODEL_INPUT, false, EV_OK, JOB_FAILING, 0, EV_OK, 0, FAULT_MODEL_INPUT },
     { "what can't be cancelled does not keep it", STOP(CLOSING_CANCELED), 8, 3, FAULT_NONE, false, EV_FINAL, JOB_CLOSING_CANCELED, 0, EV_FINAL, 0, FAULT_NONE },
     { "a cancel is tried again", STOP(CLOSING_CANCELED), 2, 3, FAULT_NONE, false, EV_WAIT, JOB_STOPPING, JOB_CLOSING_CANCELED, EV_WAIT, 3, FAULT_NONE },
-    { "a cancel that came first ends a fault", AT(COMPLETING), 2, 1, FAULT_DATABASE_BUSY, false, EV_ELSE, JOB_STOPPING, JOB_CLOSING_CANCELED, EV_ELSE, 0, FAULT_NONE },
+    { "a cancel that came first ends a fault", AT(COMPLETING), 2, 1, FAULT_DATABASE_BUSY, false, EV_OVERTAKEN, JOB_STOPPING, JOB_CLOSING_CANCELED, EV_OVERTAKEN, 0, FAULT_NONE },
     { "the database refuses the failure: it goes back with it", AT(FAILING), 0, 3, FAULT_MODEL_BUSY, false, EV_FINAL, JOB_REQUEUEING, 0, EV_FINAL, 0, FAULT_MODEL_BUSY },
 };
 /* clang-format on */

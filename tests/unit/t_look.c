@@ -167,7 +167,7 @@ static void test_patience(void **state) {
                 late[1] = now;
                 assert_true(++looks < 30);
             }
-            assert_int_equal(ev, EV_ELSE);
+            assert_int_equal(ev, EV_NOT_BOUGHT);
             assert_true(late[0] >= INTENT + give_up * SEC);
             assert_true(late[1] >= late[0] + 5 * SEC);
             assert_true(late[1] <= INTENT + (give_up + 20) * SEC);
@@ -188,7 +188,7 @@ static void test_late_answers(void **state) {
     j->look_is_blind = true; /* it saw something, and had no memory for it */
     assert_int_equal(look_end(j, true, GIVE_UP + SEC, GIVE_UP + 31 * SEC, f), EV_WAIT);
     assert_int_equal(j->late_looks, 1);
-    assert_int_equal(look_end(j, true, GIVE_UP + 5 * SEC, GIVE_UP + 36 * SEC, f), EV_ELSE);
+    assert_int_equal(look_end(j, true, GIVE_UP + 5 * SEC, GIVE_UP + 36 * SEC, f), EV_NOT_BOUGHT);
 }
 
 /* What is found is found, however late. */
@@ -262,7 +262,7 @@ static void test_found(void **state) {
             j->late_looks = k > 0;
             print_message("# case %zu\n", i);
             assert_int_equal(hear(c, j, 200, cases[i].body, nows[k]), cases[i].id ? EV_OK
-                                                                      : k > 0     ? EV_ELSE
+                                                                      : k > 0     ? EV_NOT_BOUGHT
                                                                                   : EV_WAIT);
             assert_false(pass.running);
             if (cases[i].id) {
@@ -345,7 +345,8 @@ static void test_pages(void **state) {
             assert_true(pass.running);
             assert_int_equal(j->late_looks, late);
         }
-        assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 9 * SEC), late ? EV_ELSE : EV_WAIT);
+        assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 9 * SEC),
+                         late ? EV_NOT_BOUGHT : EV_WAIT);
         assert_false(pass.running);
     }
     assert_int_equal(hear(c, j, 200, PAGE("", ROOT "/predictions?cursor=x"), NOW), EV_WAIT);
@@ -407,7 +408,7 @@ static void test_gives_up(void **state) {
     assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 1), EV_WAIT);
     assert_int_equal(j->give_up, 0);
     assert_int_equal(hear(c, j, 502, HTML, GIVE_UP + 6 * SEC), EV_WAIT);
-    assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 12 * SEC), EV_ELSE);
+    assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 12 * SEC), EV_NOT_BOUGHT);
     assert_int_equal(j->give_up, 1);
     assert_int_equal(j->fault.code, FAULT_NONE);
     assert_int_equal(j->purchases[0].state,
@@ -435,7 +436,7 @@ static void test_unknown(void **state) {
 
         c->max_attempts = max;
         assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 1), EV_WAIT);
-        assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 6 * SEC), EV_ELSE);
+        assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 6 * SEC), EV_NOT_BOUGHT);
         assert_int_equal(j->fault.code, FAULT_NONE);
         assert_int_equal(j->give_up, j->purchase + 1);
     }
@@ -444,7 +445,7 @@ static void test_unknown(void **state) {
 
         assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 1), EV_WAIT);
         assert_int_equal(hear(c, j, 200, LIST(""), GIVE_UP + 6 * SEC),
-                         one_more ? EV_FINAL : EV_ELSE);
+                         one_more ? EV_FINAL : EV_NOT_BOUGHT);
         assert_int_equal(j->fault.code, one_more ? FAULT_PURCHASE_UNKNOWN : FAULT_NONE);
     }
     for (int i = 0; i < 2; i++) {

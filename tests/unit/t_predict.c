@@ -54,9 +54,9 @@ static void test_own_image(void **state) {
         /* clang-format off */
         { "https://x.org/p.png?a=b#c", EV_OK, FAULT_NONE },
         { "http://x.org/p.png", EV_OK, FAULT_NONE }, { "HTTPS://X.org/p.png", EV_OK, FAULT_NONE },
-        { USER_ID "/p.png", EV_ELSE, FAULT_NONE }, { "/p.png", EV_ELSE, FAULT_NONE },
-        { "a b.png", EV_ELSE, FAULT_NONE }, { "dir/a:b.png", EV_ELSE, FAULT_NONE },
-        { "https/p.png", EV_ELSE, FAULT_NONE }, { NULL, EV_FINAL, FAULT_IMAGE_MISSING },
+        { USER_ID "/p.png", EV_MORE, FAULT_NONE }, { "/p.png", EV_MORE, FAULT_NONE },
+        { "a b.png", EV_MORE, FAULT_NONE }, { "dir/a:b.png", EV_MORE, FAULT_NONE },
+        { "https/p.png", EV_MORE, FAULT_NONE }, { NULL, EV_FINAL, FAULT_IMAGE_MISSING },
         { "data:image/png;base64,AAAA", EV_FINAL, FAULT_IMAGE_FORBIDDEN },
         { "http://", EV_FINAL, FAULT_IMAGE_FORBIDDEN },
         { "https:///x.png", EV_FINAL, FAULT_IMAGE_FORBIDDEN },
@@ -315,7 +315,7 @@ static void test_intend_hears_no(void **state) {
         int fault; /* < 0: not promised */
     } cases[] = {
         /* clang-format off */
-        { "bought", KEY, PREDICTION, EV_ELSE, FAULT_NONE },
+        { "bought", KEY, PREDICTION, EV_BOUGHT, FAULT_NONE },
         { "bought", NEW, PREDICTION, EV_RETRY, FAULT_DATABASE }, /* not what we asked about */
         { "bought", KEY, "../x", EV_RETRY, FAULT_DATABASE }, /* nothing that could be asked for */
         { "lost", NULL, NULL, EV_LOST, FAULT_NONE }, { "closed", NULL, NULL, EV_LOST, FAULT_NONE },
@@ -332,7 +332,7 @@ static void test_intend_hears_no(void **state) {
     (void) state;
     for (size_t i = 0; i < N(cases); i++) {
         _cleanup_(job_freep) Job *j = job_with(c, INTENDED);
-        bool found = cases[i].ev == EV_ELSE,
+        bool found = cases[i].ev == EV_BOUGHT,
              narrow = cases[i].prediction && strcmp(cases[i].prediction, "narrow") == 0;
         PGresult *res = narrow ? answer_of("ok")
                                : intend_answer(cases[i].answer, cases[i].id, cases[i].prediction);

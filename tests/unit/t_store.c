@@ -286,7 +286,7 @@ static void test_hear(void **state) {
         /* What went out whole may be there: it is asked for before it is sent again. */
         assert_int_equal(j->unproven, waits && r.sent_whole);
         assert_int_equal(supabase_sign_hear(c, &r, j, &f),
-                         signing == FAULT_IMAGE_MISSING                            ? EV_ELSE
+                         signing == FAULT_IMAGE_MISSING                            ? EV_MORE
                          : fault_info(refusals[i].fault)->verdict == VERDICT_FINAL ? EV_FINAL
                                                                                    : EV_WAIT);
         assert_int_equal(f.code, signing);
@@ -344,18 +344,18 @@ static void test_info(void **state) {
         FaultCode fault;
     } cases[] = {
         { 200, INFO(NAME ".glb", "12345", OURS), EV_OK, EV_OK, 0 },
-        { 200, INFO(NAME ".glb", "12345", ""), EV_OK, EV_ELSE, 0 },
-        { 200, INFO(NAME ".glb", "12345", ",\"metadata\":{}"), EV_OK, EV_ELSE, 0 },
-        { 200, INFO(NAME ".glb", "12345", ",\"metadata\":{\"sha256\":\"abd\"}"), EV_ELSE, EV_ELSE,
+        { 200, INFO(NAME ".glb", "12345", ""), EV_OK, EV_MORE, 0 },
+        { 200, INFO(NAME ".glb", "12345", ",\"metadata\":{}"), EV_OK, EV_MORE, 0 },
+        { 200, INFO(NAME ".glb", "12345", ",\"metadata\":{\"sha256\":\"abd\"}"), EV_MORE, EV_MORE,
           0 },
-        { 200, INFO(NAME ".glb", "12344", OURS), EV_ELSE, EV_ELSE, 0 },
+        { 200, INFO(NAME ".glb", "12344", OURS), EV_MORE, EV_MORE, 0 },
         { 200, INFO(NAME ".glb", "\"12345\"", OURS), EV_WAIT, EV_WAIT, FAULT_STORE_UNREACHED },
         { 200, INFO("x", "12345", OURS), EV_WAIT, EV_WAIT, FAULT_STORE_UNREACHED },
         { 200, "{}", EV_WAIT, EV_WAIT, FAULT_STORE_UNREACHED },
         { 200, "<html>", EV_WAIT, EV_WAIT, FAULT_STORE_UNREACHED },
-        { 400, REFUSAL(404, "NoSuchKey"), EV_ELSE, EV_ELSE, 0 },
+        { 400, REFUSAL(404, "NoSuchKey"), EV_MORE, EV_MORE, 0 },
         /* So it answers a key that may not see the bucket: the upload says which it is. */
-        { 400, REFUSAL(404, "NoSuchBucket"), EV_WAIT, EV_ELSE, 0 },
+        { 400, REFUSAL(404, "NoSuchBucket"), EV_WAIT, EV_MORE, 0 },
         { 404, "{\"message\":\"no Route matched\"}", EV_WAIT, EV_WAIT, FAULT_STORE_UNREACHED },
         { 503, "busy", EV_WAIT, EV_WAIT, FAULT_STORE_UNREACHED },
     };

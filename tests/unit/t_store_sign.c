@@ -163,7 +163,7 @@ static void test_sign_hear(void **state) {
         { SIGNED("\"" URL "\""), EV_RETRY, FAULT_IMAGE_UNSIGNED },
         { SIGNED("\"\""), EV_RETRY, FAULT_IMAGE_UNSIGNED },
         { SIGNED("null"), EV_RETRY, FAULT_IMAGE_UNSIGNED },
-        { "[{\"error\":\"Either\",\"path\":\"" USER_ID "/a +?.png\",\"signedURL\":null}]", EV_ELSE,
+        { "[{\"error\":\"Either\",\"path\":\"" USER_ID "/a +?.png\",\"signedURL\":null}]", EV_MORE,
           FAULT_IMAGE_MISSING },
         /* not Storage's answer */
         { "[{\"error\":null,\"path\":\"other\",\"signedURL\":\"" URL "?token=eyJ\"}]", EV_WAIT,
