@@ -69,7 +69,7 @@ static const Command *find(const char *name) {
     return NULL;
 }
 
-/* What was typed is shown cut, and without what a terminal would obey. */
+/* The typed text is shown cut, and without control characters. */
 static int refuse(const char *what, const char *why) {
     char shown[100];
 

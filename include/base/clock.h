@@ -12,7 +12,7 @@ uint64_t clock_now_usec(void);
 /* CPU time that the calling thread has used. */
 uint64_t clock_thread_usec(void);
 
-/* A purchase's key: a UUID of this moment that nobody else makes. 0, or a negative errno when the system has no
+/* A purchase's key: a UUID of this moment that no other worker makes. 0, or a negative errno when the system has no
  * random bytes yet. */
 int clock_key(char ret[static 37]);
 

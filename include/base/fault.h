@@ -1,4 +1,4 @@
-/* What can go wrong with a job, as a closed list: one word, one verdict, one sentence each. */
+/* The faults of a job, a closed list: each has a word, a verdict and a sentence. */
 #pragma once
 #include <stdint.h>
 
@@ -75,7 +75,7 @@ typedef struct FaultInfo {
 const FaultInfo *fault_info(FaultCode code);
 
 /* Sets `reterr`; the detail is cut and control characters in it are replaced. Returns -EBADMSG. */
-/* What an operator can do about it, "" where there is nothing: the table's advice, or, where the way through a proxy
+/* The advice for the operator, "" where there is none: the table's advice, or, where the way through a proxy
  * is what fails, the proxy's. */
 const char *fault_advice(const Fault *fault);
 

@@ -17,7 +17,7 @@ typedef enum LogTarget {
 void log_open(LogTarget target, int level);
 bool log_wanted(int level);
 
-/* A line that nobody takes is queued; past a bound, lines are lost. */
+/* A line that the reader does not take at once is queued; past a bound, lines are lost. */
 bool log_is_behind(void);
 
 /* Writes what is queued, as far as it is taken, and reports what was lost. True: nothing is left. */

@@ -1,4 +1,4 @@
-/* What every log line about one job carries. */
+/* Fields of every log line about one job. */
 #pragma once
 
 typedef struct LogContext { /* borrowed; NULL: left out */

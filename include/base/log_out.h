@@ -1,4 +1,4 @@
-/* Where log lines go. Nothing here waits: lines that nobody takes are kept in a bounded queue, and
+/* Where log lines go. Nothing here waits: lines that are not taken at once are kept in a bounded queue, and
  * past it they are lost and counted. Used by the thread of the loop only. */
 #pragma once
 #include <stdbool.h>
@@ -15,7 +15,7 @@ void log_out_put(const char *record, size_t size);
 /* Tries again what is queued. True: nothing is left of it, and no loss is still to be reported. */
 bool log_out_flush(void);
 
-/* Lines are queued, or lost and not yet reported: somebody should call log_flush() soon. */
+/* Lines are queued, or lost and not yet reported: log_flush() should be called soon. */
 bool log_out_is_behind(void);
 
 /* How many lines were lost since the last call, once all that was queued before them is out; else
@@ -25,7 +25,7 @@ unsigned long long log_out_take_lost(void);
 /* Lines that were lost since the start. */
 unsigned long long log_out_lost(void);
 
-/* Waits for at most a fifth of a second for whoever reads the queued lines. */
+/* Waits for at most a fifth of a second for the reader of the queued lines. */
 void log_out_close(void);
 
 /* A short line to stderr, whatever the target and before there is one; nothing where it would have to

@@ -8,6 +8,6 @@ typedef enum ConfigDoubt {
     CONFIG_DOUBT_ERROR    /* surely is not: nothing can work with it */
 } ConfigDoubt;
 
-/* What there is to be said of the key's value, as the end of a sentence that begins with the key. Nothing of the
+/* The doubt about the key's value, as the end of a sentence that begins with the key. Nothing of the
  * value is repeated. */
 ConfigDoubt config_doubt(const ConfigKey *key, const Config *c, char *ret_why, size_t room);

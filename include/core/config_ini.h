@@ -8,7 +8,7 @@
 
 #define CONFIG_LINE_MAX 16384 /* bytes of one line */
 
-/* What was read, in the order of the text. Each returns 0 or a negative errno, which ends it all. */
+/* Callbacks, in the order of the text. Each returns 0 or a negative errno, which ends it all. */
 typedef struct ConfigIni {
     /* A section begins; `ret_wanted` false: its lines are skipped unread. */
     int (*section)(void *userdata, unsigned line, const char *header, bool *ret_wanted);

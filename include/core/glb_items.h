@@ -1,5 +1,5 @@
-/* What the JSON chunk of a GLB describes: buffers, views of them, accessors of those, primitives. glb_json.c
- * collects it, glb_items.c holds it against the file. Nobody else includes this. Pure. */
+/* Contents of the JSON chunk of a GLB: buffers, views of them, accessors of those, primitives. glb_json.c
+ * collects it, glb_items.c holds it against the file. No other file includes this. Pure. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

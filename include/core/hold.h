@@ -1,4 +1,4 @@
-/* How long nobody goes, since the other side said so or does not answer, and who goes first after that. Pure. */
+/* Holds back requests to a service that asked for it or does not answer, and lets one go first after that. Pure. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,7 +27,7 @@ uint64_t hold_asked_usec(const Fault *fault);
  * time, which come while it is on, count once. `chance` is 0 <= x < 1. */
 void hold_begin(Hold *h, const Fault *fault, uint64_t now_usec, double chance);
 
-/* Is nobody to go now? A hold that is over is not forgotten until hold_end(). */
+/* Must all requests wait now? A hold that is over is not forgotten until hold_end(). */
 bool hold_is_on(const Hold *h, uint64_t now_usec);
 
 /* How long until one may go: 0: now. Where that one is a probe, it has to be said by hold_probe(). */

@@ -24,7 +24,7 @@ typedef enum JsonScanToken {
  * negative answer ends the scan. */
 typedef int (*JsonScanTold)(void *userdata, JsonScanToken token, const char *text);
 
-/* Who needs more of a string than that asks for it, from within `told`, before the string begins. */
+/* A caller that needs more of a string asks for it, from within `told`, before the string begins. */
 typedef struct JsonScanWhole {
     size_t max;  /* bytes that are kept; 0: none, `text` will do */
     bool tail;   /* the last of them are kept, not the first */

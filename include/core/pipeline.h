@@ -1,5 +1,5 @@
-/* What is asked of which model: steps, and templates that are filled in after parsing, so that no
- * prompt can change the shape of a request. Pure. */
+/* Steps (a model, its input, its output) and pipelines of them, and templates that are filled in
+ * after parsing, so that no prompt can change the shape of a request. Pure. */
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
@@ -39,7 +39,7 @@ typedef struct TemplateVars { /* borrowed, UTF-8; NULL reads as "" */
     uint32_t seed; /* ${seed16} is its lower half */
 } TemplateVars;
 
-/* What a step is made of. 0, -EINVAL (not a model), -ENOMEM. */
+/* Sets the model of a step. 0, -EINVAL (not a model), -ENOMEM. */
 int pipeline_set_model(Step *s, const char *model);
 
 /* NULL if all ${…} in the strings of `value` are known, else the first that is not (cut to `room`). */

@@ -33,7 +33,7 @@ typedef struct Purchase {
     json_t *input_keys;
     uint64_t intent_usec;  /* when it was written down, on our clock */
     int64_t intent_epoch;  /* the same on the database's clock, in seconds since 1970; 0: unknown */
-    uint64_t give_up_usec; /* before that nobody may say that it was not bought, on our clock */
+    uint64_t give_up_usec; /* before then it must not be given up as not bought, on our clock */
     bool finished;         /* the prediction is terminal */
     bool succeeded;        /* and went well, whatever became of its output */
     bool usable;           /* and its output serves */

@@ -1,4 +1,4 @@
-/* What the commands of meshifyctl share. */
+/* Shared by the commands of meshifyctl. */
 #pragma once
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -40,8 +40,8 @@ int ctl_doctor(Ctl *c); /* connects by itself */
 /* Connects by [database] url; 0 or EX_UNAVAILABLE, having said why. */
 int ctl_connect(Ctl *c);
 
-/* Runs a query with text parameters, in a transaction of its own. NULL when it was refused: then *ret_exit is the status, and
- * what the server said has been printed. */
+/* Runs a query with text parameters, in a transaction of its own. NULL when it was refused: then
+ * *ret_exit is the status, and what the server said has been printed. */
 PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, int *ret_exit);
 
 /* The one value that a function answers, which the caller frees. NULL when the query was refused, as

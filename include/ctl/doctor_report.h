@@ -1,4 +1,4 @@
-/* What the doctor's checks report to. */
+/* The report that the doctor's checks write to. */
 #pragma once
 #include <libpq-fe.h>
 

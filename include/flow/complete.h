@@ -13,7 +13,7 @@ int complete_canceled_ask(const char *worker, const Job *j, DbRequest *ret);
 /* The object is stored: what its closing needs is written down before it is tried. */
 int complete_stored_ask(const char *worker, const Job *j, DbRequest *ret);
 
-/* The closing was refused, and is tried again by whoever comes by (meshify.finish): the job is ours no more. */
+/* The closing was refused, and any worker tries it again (meshify.finish): the job is no longer ours. */
 bool complete_is_parked(const PGresult *res);
 
 /* Did done() find that another job's row names an object of this name? Then it stays. */

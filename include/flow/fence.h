@@ -3,7 +3,7 @@
 #include "base/fault.h"
 #include "core/job.h"
 
-/* What the answer of a fenced call means for the job: EV_OK for "ok"; EV_LOST for "lost" and
- * "closed"; EV_CANCEL for "cancel" and "gone"; EV_WAIT with a fault for "busy": somebody else holds one of its
+/* The event for the answer of a fenced call: EV_OK for "ok"; EV_LOST for "lost" and
+ * "closed"; EV_CANCEL for "cancel" and "gone"; EV_WAIT with a fault for "busy": another session has locked one of its
  * rows; EV_RETRY with a fault for what is none of them. */
 JobEvent fence_hear(const char *answer, Fault *reterr);

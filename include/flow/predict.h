@@ -12,14 +12,14 @@
  * worker that takes over tell when a purchase was surely not made. */
 #define PREDICT_SENT_WITHIN_USEC (UINT64_C(5) * 1000000)
 
-/* What ${image} stands for in the current step: the output of the step before, else the job's own
+/* Finds the value of ${image} in the current step: the output of the step before, else the job's own
  * image as far as it is a URL. EV_OK with `image_url` set (or left NULL where no image is needed);
  * EV_MORE: the job's image is a path that must be signed (store_sign); EV_FINAL with a fault;
  * EV_RETRY: the step before has no output any more. */
 JobEvent predict_image(Job *j, uint64_t now_usec, Fault *reterr);
 
-/* What a purchase of this job is told by to the database, all of it: no key alone says that a row is the one
- * that is meant. The caller's; NULL: no memory. */
+/* Identifies a purchase of this job to the database, by all that is known of it: no key alone
+ * says that a row is the one that is meant. The caller's; NULL: no memory. */
 json_t *predict_identity(const Job *j, const Purchase *p);
 
 /* The intent: fills j->input for the next purchase of this step, and the call that writes it down, under
@@ -48,12 +48,12 @@ typedef enum Recorded {
     RECORDED_CANCEL,  /* written; the job is to be canceled, or was ended under us */
     RECORDED_LOST,    /* written; the job is another's */
     RECORDED_GONE,    /* written; the job's row was deleted */
-    RECORDED_BUSY,    /* not written: somebody else holds the job's row */
+    RECORDED_BUSY,    /* not written: another session has locked the job's row */
 } Recorded;
 
 Recorded predict_record_hear(const PGresult *res);
 
-/* What became of the live purchase; `usable`: its output serves. With prediction_id NULL in the
+/* Records the end of the live purchase; `usable`: its output serves. With prediction_id NULL in the
  * purchase: it was refused or never sent. */
 int predict_settle_ask(const Job *j, const Purchase *p, const char *status, const json_t *output,
                        const json_t *metrics, const char *error, bool usable, DbRequest *ret);

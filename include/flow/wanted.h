@@ -1,5 +1,5 @@
-/* Inputs that somebody looks for in the listing. Each of its items is hashed once for every set of keys,
- * whoever looks. Pure. */
+/* Inputs that jobs look for in the listing. Each of its items is hashed once for every set of keys,
+ * however many jobs look. Pure. */
 #pragma once
 #include <jansson.h>
 #include <sys/queue.h>

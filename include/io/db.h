@@ -43,7 +43,7 @@ typedef struct DbEvents {
     /* Once for each loss or first failure; the next attempt comes after `retry_usec`. */
     void (*down)(void *userdata, const char *why, uint64_t retry_usec);
     void (*notified)(void *userdata, const char *channel, const char *payload);
-    /* What the server has to say beside its answers (RAISE NOTICE, WARNING); NULL: it is dropped. */
+    /* Messages of the server beside its answers (RAISE NOTICE, WARNING); NULL: it is dropped. */
     void (*notice)(void *userdata, const PGresult *res);
 } DbEvents;
 
@@ -65,7 +65,7 @@ void db_go(Db *db);
 void db_reconnect(Db *db, const char *why);
 
 /* Queues a call. Its parameters are copied; the request stays the caller's. Returns 0 or -ENOMEM. `ret`
- * may be NULL for a call that nobody cancels. */
+ * may be NULL for a call that is never canceled. */
 int db_call(Db *db, unsigned flags, const DbRequest *request, DbDone done, void *userdata,
             DbOp **ret);
 

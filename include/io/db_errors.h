@@ -1,4 +1,4 @@
-/* What PostgreSQL's errors mean for us. Codes: PostgreSQL's manual, appendix A. Pure. */
+/* Classes of PostgreSQL's errors. Codes: PostgreSQL's manual, appendix A. Pure. */
 #pragma once
 #include <libpq-fe.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-/* What the files of a database connection share; nobody else includes it. Each calls only those above it in this
+/* Shared by the files of a database connection; no other file includes it. Each calls only those above it in this
  * header: db_ops.c (the calls, in order), db_loss.c (a connection that is gone), db_connect.c (how one comes up),
  * db.c (sending and reading). */
 #pragma once
@@ -105,7 +105,7 @@ void db_take_back(Db *db, DbOps *lost);
 
 /* db_loss.c */
 void db_set_timer(Db *db, uint64_t usec);
-void db_disconnect(Db *db); /* to DB_AWAY, from wherever; tells nobody */
+void db_disconnect(Db *db); /* to DB_AWAY, from any state; without a callback */
 
 /* The connection is lost, or does not come up: all that was under way is seen to, and it is tried again after
  * `retry_usec` (0: after the usual wait). `why` is of our own words. */

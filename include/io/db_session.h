@@ -1,12 +1,13 @@
-/* What a transaction of ours sets for itself. A role, a database, a URL, the environment or a pooler may have
- * set anything: the isolation level, read-only, time-outs, TimeZone, row_security, search_path. None of it is
- * changed for the session, which may be a transaction pooler's; all of it ends with the transaction. */
+/* The settings that each of our transactions begins with. A role, a database, a URL, the
+ * environment or a pooler may have set anything: the isolation level, read-only, time-outs,
+ * TimeZone, row_security, search_path. None of it is changed for the session, which may be a
+ * transaction pooler's; all of it ends with the transaction. */
 #pragma once
 #include <libpq-fe.h>
 
 #define DB_ZONE_SIZE 256 /* PostgreSQL's TZ_STRLEN_MAX, and its end */
 
-/* What a program sets by its own needs. */
+/* Settings that differ between our programs. */
 typedef struct DbSession {
     /* The time zone that others write in, where their columns have none; "": not known yet. */
     char zone[DB_ZONE_SIZE];

@@ -1,4 +1,4 @@
-/* What a database URL, its service and libpq's environment say about servers. No lookups, no connection. */
+/* The servers that a database URL, its service and libpq's environment name. No lookups, no connection. */
 #pragma once
 #include <stdbool.h>
 

@@ -33,7 +33,7 @@ int spool_file_fd(const SpoolFile *f);
  * refuses it, though it is the only one. */
 int spool_file_reserve(SpoolFile *f, uint64_t size_bytes, bool guessed);
 
-/* What is set aside for it. */
+/* Bytes reserved for it. */
 uint64_t spool_file_bytes(const SpoolFile *f);
 
 /* The file has its final size: what was set aside beyond it is free for others. */

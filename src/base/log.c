@@ -53,7 +53,7 @@ typedef struct Line {
     size_t size;
 } Line;
 
-/* What does not fit is cut: a record is one datagram, and has to be bounded. */
+/* Text that does not fit is cut: a record is one datagram, so its size is bounded. */
 static void add(Line *line, const char *text) {
     size_t n = strlen(text), room = sizeof line->text - 1 - line->size; /* of the line feed */
 

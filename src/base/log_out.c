@@ -101,7 +101,7 @@ void log_out_open(bool journal) {
 
 /* --- writing without waiting ----------------------------------------------------------------- */
 
-/* Whoever reads our stderr may stop reading: a write that would wait is broken off by the timer. */
+/* The reader of our stderr may stop reading: the timer interrupts a write that would wait. */
 static ssize_t write_interrupted(const char *bytes, size_t size) {
     /* The signal may come before the write has begun to wait: so it comes again. */
     const struct itimerspec on = { .it_value.tv_nsec = PATIENCE_NSEC,

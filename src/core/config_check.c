@@ -1,4 +1,4 @@
-/* What the rows of a configuration have to do with each other: a key that another one needs, a lower bound
+/* Checks that concern several rows of a configuration: a key that another one needs, a lower bound
  * above its upper one, addresses that do not fit their driver. Single values were checked as they were read
  * (config_value.c); values that are legal and hardly meant are config_doubts.c's. */
 #include <stdlib.h>
@@ -51,7 +51,7 @@ static int check_public_url(ConfigParse *p) {
         "or another API behind it");
 }
 
-/* What `url` is depends on the driver, so this can't be its row's own check. */
+/* The meaning of `url` depends on the driver, so its row can't check it alone. */
 static int check_storage(ConfigParse *p) {
     const Config *c = p->c;
     size_t url = config_row("storage.url"), driver = config_row("storage.driver");

@@ -1,4 +1,4 @@
-/* What an error may say of a key that is not known: half of a token that was broken over two
+/* Errors about unknown keys, and how much of such a key may be shown: half of a token that was broken over two
  * lines looks like a key, so most names are not repeated. Also finds the known name that was
  * perhaps meant. */
 #include <ctype.h>

@@ -1,4 +1,4 @@
-/* What a GLB's JSON describes, held against the file: no view may reach beyond its buffer, no accessor beyond its
+/* Checks the numbers in a GLB's JSON against the file: no view may reach beyond its buffer, no accessor beyond its
  * view, no index beyond its list. A viewer that trusts such numbers reads memory that is not the mesh. The JSON
  * itself is read by glb_json.c. */
 #include <errno.h>

@@ -340,7 +340,7 @@ static int told(void *userdata, JsonScanToken token, const char *text) {
                               rule->key ? rule->key : "an element");
     if (rule && rule->field == BUFFER_EMPTY)
         j->fields[BUFFER_EMPTY] = 1;
-    /* What is skipped is opened as well, so that its end is told apart from that of what is
+    /* A skipped object is opened as well, so that its end is told apart from that of what is
      * around it. */
     if (token == JSON_SCAN_OBJECT || token == JSON_SCAN_ARRAY)
         return open_place(j, rule ? rule->to : IN_SKIPPED);

@@ -9,7 +9,7 @@
 #define GROWN_USEC (60 * SECOND) /* ... up to this */
 #define COUNT_MAX 16
 
-/* What a service asks us to wait is believed up to a bound: a broken gateway could ask for a
+/* The wait that a service asks for is granted up to a bound: a broken gateway could ask for a
  * year. A rate limit is the account's own, and is believed longer. */
 uint64_t hold_asked_usec(const Fault *fault) {
     uint64_t most =

@@ -1,5 +1,5 @@
-/* What a fault means for the job that has it. The faults and their verdicts are a table in base/fault.c; where an event
- * leads is the grid's in core/job.c. */
+/* From the verdict of a fault to the event for its job. The faults and their verdicts are a table
+ * in base/fault.c; where an event leads is the grid's in core/job.c. */
 #include "core/verdict.h"
 
 /* Waiting costs nothing, trying again costs one of the attempts, and what is final ends the job. */

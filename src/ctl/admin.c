@@ -13,7 +13,7 @@
 #include "ctl/ctl.h"
 #include "ctl/doctor.h"
 
-/* What a function answers with a word, in words for the operator. */
+/* An answer of a function in SQL, and its sentence for the operator. */
 typedef struct Word {
     const char *word;
     int status;
@@ -106,7 +106,7 @@ int ctl_retry(Ctl *c) {
                     : on_job(c, "SELECT meshify.retry($1)", words);
 }
 
-/* What a setting takes is asked of the database, where the settings are defined. */
+/* The allowed values are asked of the database, where the settings are defined. */
 static int set(Ctl *c, const char *key, const char *value) {
     const char *params[] = { key, value };
     int status = 0;

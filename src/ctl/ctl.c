@@ -1,4 +1,4 @@
-/* What the commands of meshifyctl share: their connection, their queries, and how errors of the
+/* Shared by the commands of meshifyctl: their connection, their queries, and how errors of the
  * database are told. It waits for the database, as the daemon never does; commands are in files
  * of their own. */
 #include <stdlib.h>

@@ -252,7 +252,7 @@ static void check_trusts(Doctor *d) {
         check_trust(d, "listen_url", listen_url);
 }
 
-/* What needs no schema is checked in any case. */
+/* Checks that need no schema are made in any case. */
 void doctor_database(Doctor *d) {
     PGconn *conn;
 

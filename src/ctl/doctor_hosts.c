@@ -27,7 +27,7 @@ typedef struct Lookup {
     unsigned n, private;
 } Lookup;
 
-/* What can't be read counts as private: it will not be fetched from. */
+/* An address that can't be read counts as private: the daemon will not connect to it. */
 static bool is_private(const char *address) {
     const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
     struct addrinfo *found = NULL;

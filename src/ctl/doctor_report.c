@@ -1,5 +1,5 @@
-/* What the doctor found, printed as it is found: a check may wait for seconds, and the operator sees which. The
- * grades are given by whoever looks (doctor.c and doctor_*.c). */
+/* Prints each finding of the doctor at once: a check may wait for seconds, and the operator sees
+ * which. The grades are given by the checks (doctor.c and doctor_*.c). */
 #include <stdarg.h>
 #include <stdio.h>
 

@@ -54,7 +54,7 @@ static void check_columns(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
-/* What does not fit would be found out when the mesh is there and paid for. */
+/* A column that is too short fails the job when its mesh is there and paid for. */
 static void check_room(Doctor *d, PGconn *conn) {
     char sql[300];
     PGresult *res;

@@ -4,7 +4,7 @@
 
 #include "ctl/doctor_query.h"
 
-/* What users may write decides what they pay. Asked of the catalogs: which privileges the roles
+/* A user who can write a price decides what he pays. The catalogs tell which privileges the roles
  * of the API have, as far as row security lets them through. Each row has the command that takes
  * the privilege away. */
 static void check_users(Doctor *d, PGconn *conn) {
@@ -68,8 +68,8 @@ static void check_users(Doctor *d, PGconn *conn) {
     PQclear(res);
 }
 
-/* Rows that users insert by themselves were paid for by nobody, and a mesh is made for them all
- * the same. A warning: some projects mean it so. */
+/* Rows that users insert by themselves are not paid for, and a mesh is made for them all the
+ * same. A warning: some projects mean it so. */
 static void check_inserts(Doctor *d, PGconn *conn) {
     static const char sql[] =
         "SELECT CASE WHEN p.polname IS NULL THEN 'row security, which is off,'"

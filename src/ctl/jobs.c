@@ -282,7 +282,7 @@ int ctl_status(Ctl *c) {
         say_part(stdout, ", the oldest pending for %s",
                  ctl_age(json_number(queue, "oldest_pending_seconds", 0), age));
     say_end(stdout);
-    /* Such jobs wait for nobody: no lease of theirs can run out. `cancel --stuck` or `retry
+    /* Such jobs have no lease that could expire. `cancel --stuck` or `retry
      * --stuck` mends them. */
     if (json_number(queue, "running_without_worker", 0) > 0)
         say(stdout, "         %.0f running without a worker: left by another program",
@@ -294,7 +294,7 @@ int ctl_status(Ctl *c) {
         json_number(queue, "p50_seconds", 0), json_number(queue, "p95_seconds", 0));
     say(stdout, "workers  %zu", json_array_size(json_object_get(root, "workers")));
     json_array_foreach (json_object_get(root, "workers"), i, worker) {
-        /* What an operator wants to know first: is it alive? A worker that drains is alive, and
+        /* The first question of an operator is whether the worker is alive. A worker that drains is alive, and
          * takes no more jobs. */
         double left = json_number(worker, "lease_left_seconds", 0);
         const char *state = json_is_true(json_object_get(worker, "dead"))       ? "dead"

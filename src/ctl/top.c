@@ -54,7 +54,7 @@ static int print_jobs(Ctl *c, int rows) {
     return 0;
 }
 
-/* Once where nobody watches, else every second until Ctrl-C. */
+/* Once if the output is not a terminal, else every second until Ctrl-C. */
 int ctl_top(Ctl *c) {
     bool live = isatty(STDOUT_FILENO);
     int status;

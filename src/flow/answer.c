@@ -34,7 +34,7 @@ typedef struct Answer {
     bool is_bad; /* not JSON: the rest of it is let go */
 } Answer;
 
-/* What is no JSON does not end the transfer: the status still says what it is about. */
+/* A body that is not JSON does not end the transfer: the status still tells the reason. */
 static int feed(HttpSieve *s, const char *bytes, size_t size) {
     Answer *a = (Answer *) s;
     int r = a->is_bad ? 0 : sift_feed(&a->sift, bytes, size);

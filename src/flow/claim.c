@@ -170,7 +170,7 @@ static int read_purchase(const json_t *row, uint64_t now_usec, Purchase *ret) {
     return 0;
 }
 
-/* A row that can't be read was changed by hand. What it stands for nobody knows, so nothing is bought
+/* A row that can't be read was changed by hand. Its meaning is unknown, so nothing is bought
  * for this job any more; what the other rows name can still be canceled. */
 static int read_purchases(Job *j, const char *rows, uint64_t now_usec) {
     _cleanup_(json_unrefp) json_t *all = rows ? json_parse(rows, strlen(rows)) : NULL;
@@ -255,7 +255,7 @@ static bool is_begun(const Job *j) {
     return false;
 }
 
-/* What makes a job not worth a purchase, though its row can be read. The owner is compared
+/* Reasons not to buy for a job, though its row can be read. The owner is compared
  * because a job row can name any asset: a user must not pay for, or replace, another one's mesh. */
 static void check(Job *j, const Config *c, const PGresult *res, int row) {
     const char *owner = text(res, row, COL_OWNER);

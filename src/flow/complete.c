@@ -52,7 +52,7 @@ static int set_known(json_t *object, const char *key, const char *text) {
     return text ? json_object_set_new(object, key, json_string(text)) : 0;
 }
 
-/* What the row of the asset keeps of how the mesh was made. The names of the members are those
+/* The asset's record of how its mesh was made. The names of the members are those
  * that existing frontends read. */
 static json_t *result_meta(const Job *j) {
     json_t *steps = json_array(), *urls = json_array(), *meta = NULL;

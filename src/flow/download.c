@@ -11,8 +11,8 @@
 #include "core/verdict.h"
 #include "flow/download.h"
 
-/* The host and port of an http(s) URL, made of letters that nobody reads in two ways. What
- * libcurl would decode, or turn into other letters, is refused, and so is a login before '@': the
+/* The host and port of an http(s) URL, made of characters that have one meaning only. A host that
+ * libcurl would decode, or map to other characters, is refused, and so is a login before '@': the
  * host that was checked must be the one that is asked. */
 static bool host_of(const char *url, char host[static 256], unsigned *ret_port, bool *ret_secure) {
     static const char letters[] =
@@ -108,7 +108,7 @@ int download_ask(const Config *c, const char *url, const Download *d, int sink_f
 
 /* --- parts --------------------------------------------------------------------------------- */
 
-/* What tells this file from another one under the same name (RFC 9110, 13.1.5): a strong ETag,
+/* The validator that tells this file from another one under the same name (RFC 9110, 13.1.5): a strong ETag,
  * and where there is none at all, the date. "" where nothing can be trusted: a weak ETag says
  * "much the same", not "the same bytes". */
 static const char *validator_of(const HttpReply *reply) {

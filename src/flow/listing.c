@@ -131,7 +131,7 @@ int listing_ask(const Config *c, Listing *l, HttpRequest *ret) {
 
 /* --- the next page ----------------------------------------------------------------------------- */
 
-/* What stands for itself in the value of a query's parameter (RFC 3986). A plus sign stays what
+/* Characters that need no escape in the value of a query's parameter (RFC 3986). A plus sign stays what
  * the other side takes it for. */
 static bool is_plain(char c) {
     return isalnum((unsigned char) c) || (c && strchr("-._~!$'()*+,;:@/?=", c));
@@ -234,7 +234,7 @@ static size_t cost_of(const json_t *value) {
     return cost;
 }
 
-/* What a look could not find is not bought: half of the limit is left for defaults that a
+/* An input that a look could not find is not bought: half of the limit is left for defaults that a
  * provider adds. */
 bool listing_can_show(const json_t *input) {
     return cost_of(input) <= LISTING_INPUT_MAX / 2; /* a provider adds defaults */

@@ -96,7 +96,7 @@ JobEvent look_end(Job *j, bool complete, uint64_t asked_usec, uint64_t now_usec,
     }
     if (!complete || is_blind)
         return EV_WAIT;
-    /* What counts is when it was asked: an answer may be older than it looks. */
+    /* The time of the request decides: an answer may be older than it looks. */
     if (asked_usec < p->give_up_usec || ++j->late_looks < 2)
         return EV_WAIT;
     if (job_given_up(j) + 1 >= LOOK_LOST_MAX) {

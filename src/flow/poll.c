@@ -85,7 +85,7 @@ static const char *find(const json_t *value, const char *const *endings, int dep
     return NULL;
 }
 
-/* What was written down with the purchase overrides the configuration, which may have changed
+/* The pointer that was recorded with the purchase overrides the configuration, which may have changed
  * since. */
 const char *poll_pointer(const Purchase *p, const Step *now) {
     return p->pipeline ? p->pointer : now->output;
@@ -182,7 +182,7 @@ static bool has_platform_code(const char *text) {
     return false;
 }
 
-/* What Replicate's words mean; the first row that fits counts. A failed prediction may have been
+/* From Replicate's error text to a fault; the first row that fits decides. A failed prediction may have been
  * billed, so what will fail again is not bought again: unknown words are final. */
 static FaultCode failure_of(const char *error) {
     /* clang-format off */
@@ -334,7 +334,7 @@ static void remember(Job *j, const PollAnswer *a, uint64_t now_usec) {
         p->state = PURCHASE_ENDED;
 }
 
-/* It is a string, but nobody promises that: models written in other frameworks give an object or
+/* Usually a string, but the API does not promise that: models written in other frameworks give an object or
  * a list. */
 static const char *error_text(const json_t *error) {
     if (json_is_array(error))
@@ -403,7 +403,7 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
 
         fault_set(reterr, ran ? FAULT_MODEL_TIMEOUT : FAULT_MODEL_BUSY, "prediction %s", a.status);
         ev = fault_event(reterr);
-    } else { /* also a status that nobody knows yet: job_timeout bounds it */
+    } else { /* also a status that is not known yet: job_timeout bounds it */
         double done = poll_progress(json_text(a.root, "logs"));
 
         a.terminal = false;

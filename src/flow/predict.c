@@ -19,7 +19,7 @@
 #include "flow/predict.h"
 #include "flow/replicate.h"
 
-/* What was sent arrives within this time, or never does. */
+/* A request that was sent arrives within this time, or never. */
 #define DELIVERY_USEC (UINT64_C(10) * 1000000)
 
 /* The newest purchase of this step whose output can still be fetched. */
@@ -341,7 +341,8 @@ Recorded predict_record_hear(const PGresult *res) {
         { "taken", RECORDED_TAKEN },
         { "surplus", RECORDED_SURPLUS },
         { "cancel", RECORDED_CANCEL },
-        { "closed", RECORDED_CANCEL }, /* not by us, who were buying: its asset was deleted */
+        { "closed",
+          RECORDED_CANCEL }, /* not by this worker, which was buying: its asset was deleted */
         { "gone", RECORDED_GONE },
         { "busy", RECORDED_BUSY },
     };

@@ -42,7 +42,7 @@ static WantedKeys *keys_of(WantedTable *t, json_t *keys) {
     return k;
 }
 
-/* What has no hash can't be found, and is not an error: its job gives up in time. */
+/* A purchase without a hash can't be found; that is no error, its job gives up in time. */
 int wanted_add(WantedTable *t, Wanted *w, const char *hash, json_t *keys,
                void (*found)(Wanted *w, const char *id)) {
     *w = (Wanted){ .found = found };

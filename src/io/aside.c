@@ -26,7 +26,7 @@ typedef struct Call {
 
 typedef STAILQ_HEAD(Calls, Call) Calls;
 
-/* What the threads share with the loop: the last of them frees it. */
+/* State shared by the threads and the loop; the last of them frees it. */
 struct Shared {
     pthread_mutex_t lock;
     Calls over;  /* their `done` comes next */
@@ -159,7 +159,7 @@ int aside_start(Aside *a, AsideCall work, AsideCall done, void *arg) {
     return r;
 }
 
-/* Half of the threads are kept for calls that nobody has begun yet. */
+/* Half of the threads are kept free for calls that have no thread yet. */
 bool aside_is_busy(const Aside *a) {
     return a->running >= a->max / 2;
 }

@@ -51,7 +51,7 @@ bool db_error_is_passing(const PGresult *res) {
 bool db_error_is_of_statement(const PGresult *res) {
     static const char *const classes[] = { "42", "3F", "0A", NULL };
 
-    /* What is raised within one of our functions has a context. */
+    /* An error raised within one of our functions has a context. */
     return res && is_of_class(db_sqlstate(res), classes) &&
            !PQresultErrorField(res, PG_DIAG_CONTEXT);
 }

@@ -1,5 +1,5 @@
-/* What a transaction of ours sets for itself, and how a new connection is asked what has to be
- * known for that. Any role, database, URL or pooler may have set something else, which a
+/* The settings that each of our transactions begins with, and the questions to a new connection
+ * that they depend on. Any role, database, URL or pooler may have set something else, which a
  * transaction overrides and a session keeps: behind a transaction pooler a session is not ours to
  * change. */
 #include <errno.h>

@@ -6,7 +6,7 @@
 
 #include "io/descriptors.h"
 
-/* What is open at any time (event loop, timers, signals, log, two database connections: about 20), or
+/* Descriptors that are open at any time (event loop, timers, signals, log, two database connections: about 20), or
  * for a moment: a name that is looked up, a certificate, a connection tried by IPv4 and IPv6. */
 #define RESERVED 28u
 #define CLIENTS_MAX 64u
@@ -52,7 +52,7 @@ DescriptorShares descriptors_share(unsigned jobs, unsigned per_file) {
     budget = budget > s.files * per_file ? budget - s.files * per_file : 0;
     /* A new connection may be tried by two sockets at once. */
     s.connections = between(4, budget * 3 / 4, 2 * jobs + BESIDE_JOBS);
-    /* What the lines above make of it, backwards: a connection and a file for each job. */
+    /* The lines above, solved for the limit: a connection and a file for each job. */
     s.needed = RESERVED + CLIENTS_MAX +
                greater(3 * per_file * jobs, per_file * jobs + (jobs + BESIDE_JOBS + 1) * 4 / 3 + 1);
     s.scarce = s.files < jobs || s.connections < jobs + BESIDE_JOBS;

@@ -18,7 +18,7 @@
 #define WAIT_USEC (5 * USEC_PER_SEC)
 #define KNOWN_USEC (3600 * USEC_PER_SEC) /* an address that old is better than none */
 
-/* What libpq is asked aside of the loop. */
+/* A question to libpq, asked in a thread. */
 typedef struct Question {
     Hosts *hosts; /* NULL: nobody waits for the answer */
     char *url;    /* may hold a password */
@@ -73,7 +73,7 @@ static void fail(Hosts *h, const char *error) {
     hosts_cancel(h);
 }
 
-/* What was found so far is enough: one server that can be reached will do. */
+/* The addresses found so far are enough: one reachable server will do. */
 static void end(Hosts *h) {
     HostsText t = { 0 };
     int n = hosts_list_write(&h->list, h->first, &t);

@@ -17,8 +17,9 @@
 
 #define THREADS_MAX 64
 #define NAME_THREADS_MAX 4 /* that one name holds: see AGAIN_USEC */
-/* A lookup that takes longer may never end, as where a name service died under it: then another one is begun
- * beside it, as long as there are threads to spare for names that have none. Those of resolv.conf's defaults end after 20 s with two silent servers. */
+/* A lookup that takes longer may never end, as where a name service died under it: then another
+ * one is begun beside it, as long as there are threads to spare for names that have none. Those
+ * of resolv.conf's defaults end after 20 s with two silent servers. */
 #define AGAIN_USEC (10 * USEC_PER_SEC)
 #define NAMES_MAX 256 /* remembered */
 
@@ -26,7 +27,7 @@ typedef struct Name Name;
 
 /* One getaddrinfo(). The thread works on `text`, `error`, `why` and `found`; `name` is the loop's. */
 typedef struct Lookup {
-    Name *name; /* NULL: nobody wants to know any more */
+    Name *name; /* NULL: the answer is not wanted any more */
     char *text;
     uint64_t began_usec;
     int error, why; /* EAI_…, and errno for EAI_SYSTEM */
@@ -82,7 +83,7 @@ static bool is_idle(const Name *n) {
     return !n->answering && LIST_EMPTY(&n->waits) && LIST_EMPTY(&n->lookups);
 }
 
-/* Forgets names that nobody waits for when there are too many; a name in use is never forgotten,
+/* Forgets names without waiters when there are too many; a name in use is never forgotten,
  * even if the list grows. */
 static Name *name_get(Resolver *r, const char *text) {
     Name *n = name_find(r, text), *last = TAILQ_LAST(&r->names, NameHead);
@@ -182,7 +183,7 @@ static void answer(Name *n, const char *error) {
     n->answering = false;
 }
 
-/* On the loop again. Without a name nobody waits any more. */
+/* On the loop again. Without a name the answer is not wanted any more. */
 static void looked_up(void *arg) {
     Lookup *l = arg;
     Name *n = l->name;
@@ -279,7 +280,7 @@ int resolver_new(Resolver **ret, sd_event *event) {
     return 0;
 }
 
-/* Lookups under way end in their threads, and find that nobody waits. */
+/* Lookups under way end in their threads, and find their answer unwanted. */
 Resolver *resolver_free(Resolver *r) {
     Name *n;
 

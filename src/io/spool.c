@@ -70,7 +70,7 @@ void spool_limit(Spool *s, unsigned files) {
 
 /* --- room ---------------------------------------------------------------------------------- */
 
-/* What was set aside for a file and is not yet taken from the file system: nothing where fallocate(2) took
+/* Bytes that are reserved for a file and not yet allocated in the file system: nothing where fallocate(2) took
  * it at once. */
 static uint64_t owed_bytes(const SpoolFile *f) {
     struct stat st;
@@ -82,7 +82,7 @@ static uint64_t owed_bytes(const SpoolFile *f) {
     return f->bytes > has ? f->bytes - has : 0;
 }
 
-/* What the file system has left for `f` beside the other files, and what `f` holds of it already.
+/* Free bytes of the file system that `f` may use beside the other files, with those it holds already.
  * Several downloads would otherwise count on the same free bytes. */
 static uint64_t free_bytes(const Spool *s, const SpoolFile *f) {
     const SpoolFile *other;
