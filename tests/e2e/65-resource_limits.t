@@ -11,34 +11,20 @@ import signal
 import subprocess
 import time
 
-from lab import Lab, accounts, is_, main, ok, test, wait_for
+from lab import IMAGE, Lab, accounts, is_, main, ok, test, wait_for
 from lab.namespace import in_namespace
 from lab.postgres import SUPERUSER
+from lab.prometheus import scrape
 from lab.proxy import PostgresProxy
 from lab.shim import Shim, may_preload
 
-IMAGE = "https://images.example/x.png"
 LONG = {"database.lease": "30s"}
 DAY = 86400
-
-
-def bought(lab):
-    return lab.value("SELECT count(*) FROM meshify.predictions WHERE prediction_id IS NOT NULL")
-
-
-def insert(lab, n, what="job"):
-    return [lab.insert_job(f"{what} {i}", f"{IMAGE}?{what}{i}") for i in range(n)]
 
 
 def silent_ms(daemon):
     """How long ago its last heartbeat was, by its own clock."""
     return int(re.search(r"heartbeat (\d+) ms ago", daemon.state()).group(1))
-
-
-def all_done(lab, jobs, label):
-    lab.wait_all_ended(120)
-    accounts.check(lab, jobs, label)
-    accounts.no_second_purchase(lab, label)
 
 
 # --- room and descriptors --------------------------------------------------------------------
@@ -55,20 +41,20 @@ def a_full_spool():
     daemon = lab.daemon(wrapper=wrapper or (), **LONG)
     if not wrapper:
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-    jobs = insert(lab, 3)
+    jobs = lab.insert_jobs(3)
     why = "No space left on device" if wrapper else "File too large"
-    daemon.wait_line(f"Lane download is held.*spool: {why}. Make room in .worker. spool_dir", 30)
-    wait_for(lambda: bought(lab) == 3, 20, "the purchases, which need no room")
+    daemon.wait_event("LANE_HELD", text=f"Lane download .*{why}.*spool_dir")
+    lab.wait_bought(3)
     wait_for(lambda: lab.sim.stats()["received"]["file"] > 3, 60, "another try")
     is_((lab.count("running"), lab.count("done")), (3, 0), "a full spool: the jobs wait")
-    is_(daemon.said("Lane download is held"), 1, "a full spool: said once")
+    is_(daemon.told("LANE_HELD", text="Lane download"), 1, "a full spool: said once")
     if wrapper:
         with open(more, "w", encoding="utf-8") as control:
             control.write("room\n")
     else:
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    daemon.wait_line("Lane download is open again", 90)
-    all_done(lab, jobs, "a full spool: ")
+    daemon.wait_event("LANE_OPEN", text="Lane download", seconds=90)
+    accounts.all_done(lab, jobs, "a full spool: ")
     is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "a full spool: costs no attempt")
     lab.sim.stop()
 
@@ -91,15 +77,15 @@ def files_that_do_not_fit_together():
             continue
         daemon = lab.daemon(wrapper=wrapper, **keys, **LONG)
         lab.sim.config(glb_bytes=20 << 20)
-        jobs = insert(lab, 6, "large")
-        wait_for(lambda: bought(lab) == 6, 30, "the purchases of the large ones")
+        jobs = lab.insert_jobs(6, "large")
+        lab.wait_bought(6)
         lab.sim.config(glb_bytes=20000)
-        jobs += insert(lab, 4)
+        jobs += lab.insert_jobs(4)
         lab.wait_all_ended(60)
-        all_done(lab, jobs, f"{what}: ")
+        accounts.all_done(lab, jobs, f"{what}: ")
         is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, f"{what}: waiting costs no attempt")
         is_(lab.sim.objects() and sorted(o["size"] >> 20 for o in lab.sim.objects()), [0] * 4 + [20] * 6, f"{what}: all are stored")
-        is_(daemon.said("Downloads wait for room"), 1, f"{what}: said once")
+        is_(daemon.told("SPOOL_WAITS"), 1, f"{what}: said once")
         lab.sim.stop()
 
 
@@ -115,13 +101,13 @@ def a_mesh_larger_than_the_disk():
     os.mkdir(spool)
     daemon = lab.daemon(wrapper=[spool if word == "SPOOL" else word for word in wrapper], **LONG)
     large, _ = lab.insert_job("large", f"{IMAGE}?large")
-    daemon.wait_line("Lane download is held .*No space left on device", 30)
+    daemon.wait_event("LANE_HELD", text="Lane download .*No space left on device")
     lab.sim.config(glb_bytes=20000)
-    jobs = insert(lab, 3)
+    jobs = lab.insert_jobs(3)
     for job, _ in jobs:
         lab.wait_status(job, "done", seconds=30)
     accounts.check(lab, jobs, "beside one that is larger than the disk: ")
-    is_((lab.job(large)["status"], bought(lab)), ("running", 4), "larger than the disk: it waits, bought once")
+    is_((lab.job(large)["status"], lab.bought()), ("running", 4), "larger than the disk: it waits, bought once")
     lab.query("SELECT meshify.cancel(%s)", large)
     lab.wait_status(large, "canceled")
     lab.sim.stop()
@@ -134,17 +120,17 @@ def no_descriptors():
     daemon = lab.daemon(**LONG)
     soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (4, hard)) # what is open stays open
-    jobs = insert(lab, 5)
-    daemon.wait_line("Lane create is held.*Too many open files", 30)
+    jobs = lab.insert_jobs(5)
+    daemon.wait_event("LANE_HELD", text="Lane create .*Too many open files")
     lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
-    daemon.wait_line("The database is away", 20)
+    daemon.wait_event("DB_DOWN", seconds=20)
     wait_for(lambda: silent_ms(daemon) > 5000, 60, "some attempts")
     ok("not ready" in daemon.state(), "no descriptors: not ready")
     is_(lab.sim.predictions(), [], "no descriptors: nothing was bought")
-    is_((daemon.said("Lane create is held"), daemon.said("The database is away")), (1, 1), "no descriptors: each said once")
+    is_((daemon.told("LANE_HELD", text="Lane create"), daemon.told("DB_DOWN")), (1, 1), "no descriptors: each said once")
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
-    daemon.wait_line("The database is back", 30)
-    all_done(lab, jobs, "no descriptors: ")
+    daemon.wait_event("DB_UP", after="DB_DOWN")
+    accounts.all_done(lab, jobs, "no descriptors: ")
     is_(daemon.stop(), 0, "no descriptors: stops cleanly")
     lab.sim.stop()
 
@@ -181,11 +167,11 @@ def no_memory():
     lab.sim.config(starting_ms=0, processing_ms=100)
     keys = {"database.lease": "10s", "replicate.create_timeout": "2s", "worker.max_attempts": "100", "worker.retry_base": "100ms", "worker.retry_max": "500ms"}
     run = Supervised(lab, lambda: lab.daemon(wait=False, environment=shim.environment, **keys))
-    run.daemon.wait_line("is ready as", 30)
+    run.daemon.wait_event("STARTED", level="notice")
     chance = random.Random(5)
     jobs, rounds, last = [], 0, time.monotonic() + 180
     while rounds < 40 or (shim.failed() <= 100 and time.monotonic() < last): # a slow machine allocates less in a round
-        jobs += insert(lab, 4, f"round{rounds}x") if lab.unended() < 160 else []
+        jobs += lab.insert_jobs(4, f"round{rounds}x") if lab.unended() < 160 else []
         rounds += 1
         shim.fail(chance.choice((10, 50, 300, 1000, 5000)), chance.getrandbits(48))
         end = time.monotonic() + 0.25
@@ -217,8 +203,7 @@ def it_speaks_without_memory():
     lab = Lab()
     shim = Shim(lab)
     for target in ("stderr", "json"):
-        daemon = lab.daemon(target, wait=False, environment=shim.environment, **{**LONG, "log.target": target})
-        daemon.wait_line("is ready as", 30)
+        daemon = lab.daemon(target, environment=shim.environment, **{**LONG, "log.target": target})
         shim.fail(1)
         daemon.signal(signal.SIGUSR1)
         daemon.wait_line(r"Worker .* 0 jobs, .* refused", 10)
@@ -244,16 +229,16 @@ def a_limit_of_memory():
     lab.sim.config(starting_ms=0, processing_ms=500)
     keys = {"database.lease": "10s", "replicate.create_timeout": "2s", "worker.max_attempts": "100", "worker.retry_base": "100ms", "worker.retry_max": "500ms"}
     run = Supervised(lab, lambda: lab.daemon(wait=False, **keys))
-    run.daemon.wait_line("is ready as", 30)
+    run.daemon.wait_event("STARTED", level="notice")
     limited = run.daemon.pid
     resource.prlimit(limited, resource.RLIMIT_AS, (1, resource.RLIM_INFINITY)) # what it has it keeps
     lab.query("UPDATE meshify.settings SET value = '0' WHERE key = 'max_prompt'")
     jobs = [lab.insert_job("long " * 40000 + str(i), f"{IMAGE}?{i}") for i in range(40)] # 200 KB each
-    jobs += insert(lab, 10)
+    jobs += lab.insert_jobs(10)
 
     def felt():
         run.look()
-        return run.ends or run.daemon.said("emory") > 0
+        return run.ends or run.daemon.told(text="emory") > 0
     wait_for(felt, 60, "a complaint")
     if run.daemon.pid == limited:
         ok(not lab.query("SELECT FROM public.jobs WHERE status = 'error'"), "a limit of memory: no job fails for it")
@@ -285,10 +270,10 @@ def the_clock_steps():
     daemon = lab.daemon(environment=shim.environment, **{"database.lease": "6s", "replicate.create_timeout": "2s"})
     jobs = []
     for what, seconds in (("ahead", DAY), ("back", -DAY), ("home", 0)):
-        jobs += insert(lab, 5, what)
+        jobs += lab.insert_jobs(5, what)
         lab.sim.fault("create", {"lose_answer": True}, match=f"{what}-lost", count=1)
         jobs.append(lab.insert_job("lost", f"{IMAGE}?{what}-lost"))
-        wait_for(lambda: daemon.said("the answer to a purchase is lost") == len(jobs) // 6, 30, "a lost answer")
+        wait_for(lambda: daemon.told("JOB_UNSURE") == len(jobs) // 6, 30, "a lost answer")
         shim.step(seconds)
         year = time.strftime("time=%Y-%m-%dT", time.gmtime(time.time() + seconds))
         wait_for(lambda: lab.count("done") == len(jobs), 60, "all done")
@@ -296,10 +281,10 @@ def the_clock_steps():
     beats = "SELECT heartbeat_at FROM meshify.workers"
     last = lab.value(beats)
     wait_for(lambda: lab.value(f"SELECT ({beats}) > %s::timestamptz + interval '3 s'", last), 60, "more heartbeats")
-    all_done(lab, jobs, "clock: ")
-    is_(daemon.said("was found in the listing"), 3, "clock: a lost answer is looked for where it is")
-    is_((daemon.said("nothing new is begun"), daemon.said("lease is lost"), daemon.said("Not ready|is away")), (0, 0, 0), "clock: the lease holds")
-    is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], "clock: no attempt is lost")
+    accounts.all_done(lab, jobs, "clock: ")
+    is_(daemon.told("JOB_ADOPTED"), 3, "clock: a lost answer is looked for where it is")
+    is_((daemon.told("LEASE_STILL"), daemon.told("LEASE_LOST"), daemon.told("DB_DOWN")), (0, 0, 0), "clock: the lease holds")
+    accounts.no_attempt_lost(lab, "clock: ")
     lab.sim.stop()
 
 
@@ -308,18 +293,18 @@ def stopped_alone():
     """Longer than its lease, and nobody there to take over: it goes on, once it knows that it may."""
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=2000)
-    jobs = insert(lab, 8)
+    jobs = lab.insert_jobs(8)
     daemon = lab.daemon(**{"database.lease": "3s"})
-    wait_for(lambda: bought(lab) == 8, 30, "all bought")
+    lab.wait_bought(8)
     daemon.signal(signal.SIGSTOP)
     wait_for(lambda: lab.value("SELECT now() > expires_at + interval '3 s' FROM meshify.workers"), 60, "the end of two leases")
     received = lab.sim.stats()["received"]["upload"]
     daemon.signal(signal.SIGCONT)
-    daemon.wait_line("nothing new is begun", 10)
-    all_done(lab, jobs, "stopped alone: ")
+    daemon.wait_event("LEASE_STILL", seconds=10)
+    accounts.all_done(lab, jobs, "stopped alone: ")
     ok(received < 8, "stopped alone: it had not been done before", received)
-    is_((daemon.said("nothing new is begun"), daemon.said("lease is lost")), (1, 0), "stopped alone: said once, and nothing was lost")
-    is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], "stopped alone: no attempt is lost")
+    is_((daemon.told("LEASE_STILL"), daemon.told("LEASE_LOST")), (1, 0), "stopped alone: said once, and nothing was lost")
+    accounts.no_attempt_lost(lab, "stopped alone: ")
     lab.sim.stop()
 
 
@@ -340,14 +325,14 @@ def a_zombie():
     proxy = PostgresProxy(lab.postgres.port)
     lab.sim.config(starting_ms=0, processing_ms=1000)
     slow = {"database.lease": "8s"}
-    first = lab.daemon("one", **{**slow, "database.url": proxy.url(), "database.listen_url": lab.postgres.url("meshifyd")})
-    jobs = insert(lab, 12)
+    first = lab.daemon("one", **{**slow, "database.url": proxy.url(), "database.listen_url": lab.postgres.url("meshifyd"), "metrics.listen": "127.0.0.1:0"})
+    jobs = lab.insert_jobs(12)
     failing = lab.insert_job("too late", f"{IMAGE}?late")
-    wait_for(lambda: bought(lab) == 13, 30, "all bought")
+    lab.wait_bought(13)
     proxy.pause(keep=True) # what it says from here on arrives late
     wait_for(lambda: sum(p["status"] == "succeeded" for p in lab.sim.predictions()) >= 12, 20, "the meshes")
-    for _ in range(2): # it has heard of them by the second answer, and would store what it could
-        first.state()
+    mark = first.mark()
+    wait_for(lambda: first.state() and first.told("DUMP", since=mark, state="storing") > 0, 20, "a write that may be refused")
     first.signal(signal.SIGSTOP)
     stopped = time.monotonic()
     lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'") # alive, as far as anybody knows
@@ -360,9 +345,9 @@ def a_zombie():
     wait_for(lambda: lab.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meshifyd' AND state = 'active' "
                                "AND pid <> pg_backend_pid()") == 0, 20, "the answers")
     first.signal(signal.SIGCONT)
-    first.wait_line("The lease is lost", 20)
+    first.wait_event("LEASE_LOST", seconds=20)
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.workers WHERE NOT dead AND expires_at > now()") == 2, 20, "another life")
-    refused = int(re.search(r"(\d+) writes refused", first.state()).group(1))
+    refused = scrape(first.metrics_at()).value("meshify_zombie_writes_total")
     ok(refused > 0, "a zombie: its writes were refused, and are counted", first.state())
     user, project = lab.add_user()
     job, _ = lab.insert_job("another life", IMAGE, user, project)
@@ -370,7 +355,7 @@ def a_zombie():
     after = everything(lab)
     for what, b, a in zip(("jobs", "assets", "notifications", "predictions", "profiles", "refunds", "objects", "predictions there"), before, after):
         is_([row for row in b if row not in a][:2], [], f"a zombie: changed none of the {what}")
-    is_(first.said("The lease is lost"), 1, "a zombie: said once")
+    is_(first.told("LEASE_LOST"), 1, "a zombie: said once")
     accounts.no_second_purchase(lab, "a zombie: ")
     lab.sim.stop()
 
@@ -380,9 +365,9 @@ def an_expired_zombie():
     """What it slept past is no reason to cancel what another waits for."""
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=14000)
-    jobs = insert(lab, 5)
+    jobs = lab.insert_jobs(5)
     first = lab.daemon("one", **{"database.lease": "3s", "worker.job_timeout": "6s"})
-    wait_for(lambda: bought(lab) == 5, 30, "all bought")
+    lab.wait_bought(5)
     first.signal(signal.SIGSTOP)
     stopped = time.monotonic()
     lab.query("UPDATE meshify.workers SET pid_ns = 'elsewhere' WHERE instance = 'one'")
@@ -391,8 +376,8 @@ def an_expired_zombie():
     wait_for(lambda: lab.count("running") == 5, 20, "its claims")
     wait_for(lambda: time.monotonic() > stopped + 9, 30, "more than job_timeout")
     first.signal(signal.SIGCONT)
-    first.wait_line("The lease is lost", 20)
-    all_done(lab, jobs, "an expired zombie: ")
+    first.wait_event("LEASE_LOST", seconds=20)
+    accounts.all_done(lab, jobs, "an expired zombie: ")
     lab.sim.stop()
 
 
@@ -402,11 +387,11 @@ def two_leases():
     lab = Lab()
     lab.sim.config(starting_ms=0, processing_ms=8000)
     patient = lab.daemon("patient", **{"database.lease": "12s", "worker.max_jobs": "5"})
-    jobs = insert(lab, 5)
-    wait_for(lambda: bought(lab) == 5, 30, "all bought")
+    jobs = lab.insert_jobs(5)
+    lab.wait_bought(5)
     hasty = lab.daemon("hasty", **{"database.lease": "3s"})
-    jobs += insert(lab, 5, "more")
-    wait_for(lambda: bought(lab) == 10, 30, "all bought")
+    jobs += lab.insert_jobs(5, "more")
+    lab.wait_bought(10)
     lab.query("UPDATE meshify.workers SET pid_ns = instance")
     patient.signal(signal.SIGSTOP)
     began = lab.value("SELECT now()")
@@ -422,8 +407,8 @@ def two_leases():
     if left:
         wait_for(lambda: lab.value("SELECT count(*) FROM meshify.events WHERE event = 'taken_over'") == left, 40, "the take-over")
     print(f"# {left} jobs were taken over after {time.monotonic() - began:.1f} s", flush=True)
-    all_done(lab, jobs, "two leases: ")
-    is_(patient.said("lease is lost"), 0, "two leases: nobody lost what was his")
+    accounts.all_done(lab, jobs, "two leases: ")
+    is_(patient.told("LEASE_LOST"), 0, "two leases: nobody lost what was his")
     lab.sim.stop()
 
 
