@@ -1,19 +1,7 @@
 -- What an operator should know about this database, with the statement to run: for migrate and for the doctor.
 
--- Does a CHECK on jobs.status alone let 'canceled' through?
-CREATE OR REPLACE FUNCTION meshify.lets_canceled(p_check text) RETURNS boolean
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_lets boolean;
-BEGIN
-    EXECUTE format('SELECT (%s) IS NOT FALSE FROM (SELECT ''canceled''::text AS status) x', p_check) INTO v_lets;
-    RETURN v_lets;
-EXCEPTION WHEN OTHERS THEN
-    RETURN true;
-END $$;
-
--- Triggers of ours that are not at work: somebody disabled them to load many rows, or a tool that compares schemas took
--- away what it did not know.
+-- Triggers of ours that do not work: somebody has disabled them to load many rows, or a tool that compares schemas
+-- has dropped what it did not know.
 CREATE OR REPLACE FUNCTION meshify.idle_triggers() RETURNS TABLE (what text, mend text, missing boolean)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('the trigger %s of public.%s is %s: %s', w.name, w.tab, CASE WHEN t.oid IS NULL THEN 'missing' ELSE 'disabled' END, w.costs),
@@ -31,9 +19,9 @@ CREATE OR REPLACE FUNCTION meshify.idle_triggers() RETURNS TABLE (what text, men
     WHERE t.oid IS NULL OR t.tgenabled IN ('D', 'R')
 $$;
 
--- Trigger functions of theirs, on tables that we write, that have no search_path of their own and yet
--- name something of public or extensions without its schema. They inherit ours, which has neither: the
--- daemon's writes would fail in them.
+-- Trigger functions of the project, on tables that we write, that have no search_path of their own and yet name
+-- something of public or extensions without its schema. They inherit our search_path, which has neither, so that our
+-- writes would fail in them.
 CREATE OR REPLACE FUNCTION meshify.lost_triggers() RETURNS SETOF regprocedure
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH known AS (
@@ -55,7 +43,7 @@ CREATE OR REPLACE FUNCTION meshify.lost_triggers() RETURNS SETOF regprocedure
           JOIN pg_catalog.pg_namespace s ON s.oid = k.space AND s.nspname IN ('public', 'extensions'))
 $$;
 
--- The column of projects that meshify.lock_project() asks, where it was dropped or renamed since: the next migration finds
+-- The column of projects that meshify.lock_project() asks, if it was dropped or renamed since: migrate finds
 -- another, or has none to ask.
 CREATE OR REPLACE FUNCTION meshify.lost_owner() RETURNS TABLE (col text, why text, mend text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -69,9 +57,9 @@ EXCEPTION WHEN undefined_column THEN
     RETURN NEXT;
 END $$;
 
--- Assets of the last week whose users were charged what would not go back as it was taken: the price was another
--- than ours, or a user's role inserted them. And those that no job was ever inserted for, or that lost it: who charges
--- in one request and inserts in others may be broken off between.
+-- Assets of the last week whose users would not get back what was taken: the price was another than ours, or a
+-- user's role inserted the asset. And assets without a job: a program that charges in one request and inserts in
+-- others may have been interrupted between them.
 CREATE OR REPLACE FUNCTION meshify.odd_charges() RETURNS TABLE (price numeric, other bigint, other_cost numeric, by_users bigint, jobless bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -87,6 +75,7 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+-- All of it, a line each.
 CREATE OR REPLACE FUNCTION meshify.advice() RETURNS SETOF text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -116,7 +105,7 @@ BEGIN
              FROM pg_catalog.pg_constraint k
              JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum] AND a.attname = 'status'
              WHERE k.conrelid = 'public.jobs'::regclass AND k.contype = 'c' LOOP
-        CONTINUE WHEN meshify.lets_canceled(c.is);
+        CONTINUE WHEN meshify.lets_word(c.is, 'status', 'canceled');
         RETURN NEXT format('jobs.status can''t say canceled, canceled jobs become error. If they should not: '
             'ALTER TABLE public.jobs DROP CONSTRAINT %1$I, ADD CONSTRAINT %1$I CHECK (%2$s OR status = ''canceled'') NOT VALID; '
             'ALTER TABLE public.jobs VALIDATE CONSTRAINT %1$I;', c.conname, c.is);
@@ -153,7 +142,7 @@ BEGIN
             'To have it say so, then migrate again: ALTER TABLE public.projects ADD COLUMN owner_id uuid;';
     END IF;
 
-    -- What an insert of ours leaves out.
+    -- Columns that an insert of ours leaves out, and must not.
     FOR c IN SELECT n.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS typ,
                     CASE WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) THEN ''''''
                          WHEN a.atttypid = 'boolean'::regtype THEN 'false'
@@ -186,6 +175,8 @@ BEGIN
     END IF;
 END $$;
 
+-- The statements that make the indexes which are not there, or are broken. With CONCURRENTLY they can't be part of a
+-- transaction.
 CREATE OR REPLACE FUNCTION meshify.missing_indexes() RETURNS SETOF text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -197,7 +188,7 @@ BEGIN
         ('meshify_jobs_pending_user', '(user_id, priority DESC, run_after, created_at)', ' AND jobs.status = ''pending'''),
         ('meshify_jobs_in_progress', '(priority DESC, run_after, created_at)',
          ' AND jobs.status = ''pending'' AND (jobs.started_at IS NOT NULL OR jobs.cancel_requested_at IS NOT NULL)'),
-        -- No claim's own condition implies this one, so that none walks it instead of the first and sorts.
+        -- No claim's condition implies this one: so no claim walks this index instead of the first, and sorts.
         ('meshify_jobs_due', '(run_after)', ' AND jobs.status = ''pending'' AND jobs.run_after OPERATOR(pg_catalog.<) ''infinity'''),
         ('meshify_jobs_running', '(worker_id)', ' AND jobs.status = ''running'''),
         ('meshify_jobs_asset', '(asset_id)', '')) AS wanted (name, keys, filter) LOOP
@@ -206,13 +197,12 @@ BEGIN
         IF FOUND THEN -- broken off
             RETURN NEXT format('DROP INDEX CONCURRENTLY public.%s', i.name);
         END IF;
-        -- Run outside this file, and so with other names in view.
+        -- It is run in a session of any search_path.
         RETURN NEXT format('CREATE INDEX CONCURRENTLY %s ON public.jobs %s WHERE %s', i.name, i.keys,
                            replace(meshify.is_ours('jobs') || i.filter, ' = ', ' OPERATOR(pg_catalog.=) '));
     END LOOP;
 END $$;
 
-SELECT meshify.restrict_execute('meshify.lets_canceled(text)');
 SELECT meshify.restrict_execute('meshify.idle_triggers()', 'meshify_worker');
 SELECT meshify.restrict_execute('meshify.lost_triggers()');
 SELECT meshify.restrict_execute('meshify.lost_owner()', 'meshify_worker');

@@ -1,8 +1,8 @@
 -- The audit: what was bought and no job uses must not go on running, though its answer was lost, or the worker that was
 -- to cancel it died. What it looks at takes turns: a purchase that can't be found, or canceled, keeps no other waiting.
 
--- Purchases of the last hour of which nobody knows whether they were bought, and no job will ask any more:
--- given up, or left behind by a job that ended. For a minute this worker's to look for in the listing.
+-- Purchases of the last hour that may have been bought, and that no job asks for any more: given up, or left behind
+-- by a job that ended. This worker has them for a minute, to look for them in the listing.
 CREATE OR REPLACE FUNCTION meshify.audit_unknown(p_worker uuid, p_max int)
     RETURNS TABLE (id uuid, input_hash text, input_keys text, age_usec bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -23,8 +23,8 @@ BEGIN
     RETURNING p.id, p.input_hash, p.input_keys::text, meshify.usec(now() - p.intent_at);
 END $$;
 
--- Predictions that run and no job waits for, up to p_max of them, for a minute this worker's to cancel.
--- What ended a moment ago is still being seen to.
+-- Up to p_max predictions that run and that no job waits for. This worker has them for a minute, to cancel them.
+-- Jobs that ended a moment ago are left out: their worker is still at it.
 CREATE OR REPLACE FUNCTION meshify.audit_running(p_worker uuid, p_max int) RETURNS TABLE (id uuid, prediction_id text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -48,9 +48,10 @@ BEGIN
     RETURNING p.id, p.prediction_id;
 END $$;
 
--- The listing shows these predictions, each with the input of the purchase beside it. What is nobody's
--- becomes surplus. A fact, and so not fenced; but an input that some job is about to buy, or to look for, may
--- be that job's: it is asked again in a minute. Answers what was written down.
+-- The listing shows these predictions, each with the input of the purchase beside it. A prediction that belongs to
+-- no purchase becomes surplus. That is a fact, and so is not fenced. But where some job is about to buy with the
+-- same input, or looks for its purchase, the prediction may be that job's: it is asked again in a minute. Answers
+-- what was recorded.
 CREATE OR REPLACE FUNCTION meshify.found_surplus(p_worker uuid, p_purchases uuid[], p_predictions text[])
     RETURNS TABLE (id uuid, prediction_id text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -63,7 +64,7 @@ BEGIN
     FOR n IN SELECT u.purchase, u.prediction FROM unnest(p_purchases, p_predictions) AS u (purchase, prediction) LOOP
         CONTINUE WHEN EXISTS (SELECT FROM meshify.predictions p WHERE p.prediction_id = n.prediction);
         SELECT p.job_id INTO v_job FROM meshify.predictions p WHERE p.id = n.purchase;
-        -- The job first, as everywhere; whoever has it locked may be writing down this very prediction.
+        -- The job is locked first, as everywhere; a session that has locked it may be recording this very prediction.
         SELECT j.status NOT IN ('pending', 'running') INTO v_ended FROM meshify.jobs j WHERE j.id = v_job FOR UPDATE SKIP LOCKED;
         IF NOT FOUND THEN
             CONTINUE WHEN EXISTS (SELECT FROM meshify.jobs j WHERE j.id = v_job);
@@ -87,7 +88,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- It is over, with this status (NULL: nobody knows which). A fact, and so not fenced.
+-- The prediction has ended, with this status (NULL: nobody knows which). A fact, and so not fenced.
 CREATE OR REPLACE FUNCTION meshify.audit_ended(p_id uuid, p_status text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,15 +1,17 @@
 -- What functions of all subjects use: settings, events, times, texts and columns of the project.
 
+-- The value of a setting; NULL: there is none.
 CREATE OR REPLACE FUNCTION meshify.setting(p_key text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN RETURN (SELECT s.value FROM meshify.settings s WHERE s.key = p_key); END $$;
 
+-- Adds an event to the history of a job.
 CREATE OR REPLACE FUNCTION meshify.note(p_job uuid, p_event text, p_detail jsonb DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN INSERT INTO meshify.events (job_id, event, detail) VALUES (p_job, p_event, p_detail); END $$;
 
--- Times in the project's rows may be anything: infinite, thousands of years apart, or not there. These three answer
--- for all of them, in bounds of a hundred years, since an error would be every job's.
+-- Times in the project's rows may be anything: infinite, thousands of years apart, or not there. These three
+-- functions answer for all of them, in bounds of a hundred years, since an error would be an error of every job.
 CREATE OR REPLACE FUNCTION meshify.usec(p interval) RETURNS bigint
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT (least(greatest(extract(epoch FROM p), -3155760000), 3155760000) * 1000000)::bigint $$;
@@ -25,8 +27,8 @@ CREATE OR REPLACE FUNCTION meshify.add_worked(p_worked interval, p_seconds float
     SELECT least(greatest(p_worked, '0'), '100 years') + make_interval(secs => least(greatest(coalesce(p_seconds, 0), 0), 3155760000))
 $$;
 
--- Which rows of public.jobs are ours, as a condition: the column is `type`, in some databases `job_type`;
--- where there are both, `type` says it if it says anything.
+-- The condition under which a row of public.jobs is ours. The column is `type`, in some databases `job_type`; where
+-- both are there, `type` counts unless it is NULL.
 CREATE OR REPLACE FUNCTION meshify.is_ours(p_jobs text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format(CASE WHEN t.attname IS NULL THEN '%1$s.job_type = ''meshify'''
@@ -37,14 +39,14 @@ CREATE OR REPLACE FUNCTION meshify.is_ours(p_jobs text) RETURNS text
     LEFT JOIN pg_catalog.pg_attribute o ON o.attrelid = j.id AND o.attname = 'job_type'
 $$;
 
--- What a text column of theirs takes for nothing: NULL, or '' where it is NOT NULL.
+-- A text for one of the project's columns: for no text NULL, or '' where the column is NOT NULL.
 CREATE OR REPLACE FUNCTION meshify.null_or_empty(p_table regclass, p_column text, p_value text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(p_value, (SELECT '' FROM pg_catalog.pg_attribute a
                               WHERE a.attrelid = p_table AND a.attname = p_column AND a.attnotnull))
 $$;
 
--- How many characters a column takes, or a domain over it; NULL: any number.
+-- How many characters a column takes, or a domain over it. NULL: any number.
 CREATE OR REPLACE FUNCTION meshify.room(p_table regclass, p_column text) RETURNS int
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN coalesce(nullif(t.typbasetype, 0), t.oid) IN ('varchar'::regtype, 'bpchar'::regtype)
@@ -53,8 +55,8 @@ CREATE OR REPLACE FUNCTION meshify.room(p_table regclass, p_column text) RETURNS
     WHERE a.attrelid = p_table AND a.attname = p_column
 $$;
 
--- NULL when nothing of a text would be seen (as str_is_blank() in base/str.c says it); else the text without the
--- blanks around it. The codes are those of UTF-8 databases; elsewhere only ASCII's are met.
+-- NULL if nothing of the text would be seen (by the same rule as str_is_blank() in base/str.c); else the text
+-- without the blanks around it. The codes are those of UTF-8 databases; elsewhere only ASCII's occur.
 CREATE OR REPLACE FUNCTION meshify.unless_blank(p_text text) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN p_text COLLATE "C" !~ ('^[\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
@@ -62,7 +64,7 @@ CREATE OR REPLACE FUNCTION meshify.unless_blank(p_text text) RETURNS text
         THEN btrim(p_text, E' \t\r\n\f\v') END
 $$;
 
--- A time that somebody else wrote, in whatever type; NULL: it is none.
+-- A time that the project wrote, in whatever type. NULL: it is none.
 CREATE OR REPLACE FUNCTION meshify.as_time(p_text text) RETURNS timestamptz
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

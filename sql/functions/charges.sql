@@ -1,14 +1,14 @@
 -- The ledger. What an asset's user was charged is written down when the asset is inserted, in meshify.charges; nothing
 -- that users may write later changes it. It goes back once, when the asset's last job ends without a mesh: refunds.sql.
 
--- A cost in whatever type, as a number; 0 for what is none, which nobody has paid.
+-- A cost, in whatever type, as a number. Anything that is no number counts as 0: nobody has paid it.
 CREATE OR REPLACE FUNCTION meshify.as_credits(p_cost text) RETURNS numeric
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT CASE WHEN p_cost ~ '^[0-9]' THEN p_cost::numeric ELSE 0 END $$;
 
--- A row that a user inserts was paid by nobody. PostgREST works as the user's role, which current_user does not
--- show in a function that acts for its owner. A column that the project took away or renamed is no reason to refuse
--- its row: what is not there was not charged.
+-- A row that a user's own role inserts was paid by nobody. PostgREST works as that role, which current_user does not
+-- show in a SECURITY DEFINER function. A column that the project has dropped or renamed is no reason to refuse the
+-- row: what is not there was not charged.
 CREATE OR REPLACE FUNCTION meshify.charge_asset() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -23,6 +23,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Records with a purchase which asset it is for.
 CREATE OR REPLACE FUNCTION meshify.purchase_asset() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -52,13 +53,13 @@ CREATE OR REPLACE FUNCTION meshify.is_refunded(p_asset uuid) RETURNS boolean
 BEGIN RETURN coalesce((SELECT sum(r.credits) > 0 FROM meshify.refunds r WHERE r.asset_id = p_asset), false);
 END $$;
 
--- Is nobody to work on this job? Where an asset was refunded, on none of its jobs, new ones included.
+-- Must nobody work on this job? If its asset was refunded, that holds for all of its jobs, new ones included.
 CREATE OR REPLACE FUNCTION meshify.is_barred(p_job uuid, p_asset uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN meshify.is_refunded(p_asset) OR EXISTS (SELECT FROM meshify.barred b WHERE b.job_id = p_job);
 END $$;
 
--- Was the mesh that was charged for made?
+-- Was the mesh made that this asset's user was charged for?
 CREATE OR REPLACE FUNCTION meshify.is_made(p_asset uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN EXISTS (SELECT FROM meshify.charges c WHERE c.asset_id = p_asset AND c.made_at IS NOT NULL);
@@ -70,8 +71,8 @@ CREATE OR REPLACE FUNCTION meshify.has_made(p_job uuid) RETURNS boolean
 BEGIN RETURN EXISTS (SELECT FROM meshify.events e WHERE e.job_id = p_job AND e.event = 'done');
 END $$;
 
--- Bars the jobs of an asset that have ended, one more, and those that were its jobs before. What ends later, or is
--- inserted later, is another matter.
+-- Bars the ended jobs of an asset, this job, and jobs that named the asset before. Jobs that end or are inserted
+-- later are not barred.
 CREATE OR REPLACE FUNCTION meshify.bar(p_job uuid, p_asset uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -81,17 +82,17 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
--- May another job still make the asset's mesh? Only its owner's may: one that somebody else inserted keeps nobody's
--- credits back.
+-- May another job still make the asset's mesh? Only a job of the asset's owner counts: one that somebody else
+-- inserted must not keep credits back.
 CREATE OR REPLACE FUNCTION meshify.has_other_job(p_job uuid, p_asset uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN EXISTS (SELECT FROM meshify.jobs j JOIN public.mesh_assets a ON a.id = j.asset_id
                      WHERE j.asset_id = p_asset AND j.id <> p_job AND j.status IN ('pending', 'running') AND j.user_id = a.owner_id);
 END $$;
 
--- A job has made its mesh: what was charged for it is spent. So is what was charged for the assets that it was worked on
--- for, or named before, should the job's row name another by now; but not what other users paid. The caller has locked asset
--- and job.
+-- A job has made its mesh, so what was charged for it is spent. So is what was charged for assets that the job was
+-- worked on for, or named before, if its row names another by now; but not what other users paid. The caller has
+-- locked asset and job.
 CREATE OR REPLACE FUNCTION meshify.spend(p_job uuid, p_asset uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -106,7 +107,7 @@ BEGIN
     END IF;
 END $$;
 
--- What was decided about a job holds for it under another id, and for another asset.
+-- What was decided about a job also holds under its new id, and for its new asset.
 CREATE OR REPLACE FUNCTION meshify.job_moved() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -118,8 +119,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- What was charged for an asset, and went back, goes along, unless the new id has a charge of its own; and so does
--- which jobs it was worked on by, or named by before.
+-- A charge, and its refund, go along with the asset's new id, unless that has a charge of its own. So does the
+-- record of the jobs that worked on the asset, or named it before.
 CREATE OR REPLACE FUNCTION meshify.asset_renamed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

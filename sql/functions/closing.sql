@@ -1,6 +1,7 @@
 -- Closing a job, or requeueing it: asset, job, notification, refund and event change together or not at all. First the
 -- calls of a worker, each fenced; then what they write. A closing that is refused is parked: parking.sql.
 
+-- Ends a job without a mesh, as failed, or as canceled if a cancel was asked for.
 CREATE OR REPLACE FUNCTION meshify.fail(p_worker uuid, p_job uuid, p_sentence text, p_reason text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -11,11 +12,12 @@ BEGIN
     ELSIF NOT meshify.lock_profile(p_job) THEN
         RETURN meshify.busy();
     END IF;
-    -- Who asked for a cancel is not told of a failure.
+    -- A user who has asked for a cancel is not told of a failure.
     RETURN meshify.end_or_park(p_job, CASE v_answer WHEN 'cancel' THEN 'canceled' ELSE 'error' END,
                                jsonb_build_object('sentence', p_sentence, 'reason', p_reason));
 END $$;
 
+-- Ends a job as canceled.
 CREATE OR REPLACE FUNCTION meshify.canceled(p_worker uuid, p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -31,8 +33,9 @@ BEGIN
     RETURN meshify.end_or_park(p_job, 'canceled', jsonb_build_object('reason', 'canceled'));
 END $$;
 
--- Is the asset there that this job's mesh is for, and may it have it? Its user's own may, and one that its user was
--- charged for. A job's row may name another asset than when it was claimed: somebody else's is not written over.
+-- Is the asset there that this job's mesh is for, and may the mesh be written to it? It may if the asset belongs to
+-- the job's user, or if that user was charged for it. A job's row may name another asset than when the job was
+-- claimed: the asset of somebody else is not overwritten.
 CREATE OR REPLACE FUNCTION meshify.may_have_mesh(p_job uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs x ON x.asset_id = a.id
@@ -40,17 +43,19 @@ BEGIN RETURN EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs x ON x.a
                      WHERE x.id = p_job AND x.user_id IN (a.owner_id, c.user_id));
 END $$;
 
+-- Ends a job with its mesh. 'keep': no row will name the object through this job, but another job's does; 'refused':
+-- the mesh is not for this asset.
 CREATE OR REPLACE FUNCTION meshify.done(
     p_worker uuid, p_job uuid, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
     RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_answer text := meshify.fence_closing(p_worker, p_job);
 BEGIN
-    -- Not closed by us, who were about to: its asset was deleted.
+    -- The worker was about to close it, and did not: its asset was deleted.
     IF v_answer = 'closed' AND EXISTS (SELECT FROM meshify.jobs x WHERE x.id = p_job AND x.status <> 'done') THEN
         v_answer := 'cancel';
     END IF;
-    -- No row will name the object, unless another job of the asset stored one of this name.
+    -- No row will name the object, unless another job of the asset has stored one of this name.
     IF v_answer = 'cancel' AND EXISTS (SELECT FROM public.mesh_assets a JOIN meshify.jobs x ON x.asset_id = a.id
                                        WHERE x.id = p_job AND a.status = 'done' AND a.output_path = p_path) THEN
         RETURN 'keep';
@@ -66,6 +71,7 @@ BEGIN
         'path', p_path, 'size', p_size, 'mime', p_mime, 'output_data', p_output_data, 'result_meta', p_result_meta));
 END $$;
 
+-- Requeues a job. p_counted: the attempt counts.
 CREATE OR REPLACE FUNCTION meshify.hand_back(
     p_worker uuid, p_job uuid, p_delay interval, p_counted boolean, p_worked interval, p_reason text)
     RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
@@ -86,9 +92,9 @@ BEGIN
         'delay', CASE v_answer WHEN 'cancel' THEN '0' ELSE p_delay END, 'worked', extract(epoch FROM p_worked)));
 END $$;
 
--- Hands the job back and does without these purchases in one: whoever has the job next need not look for what was
--- surely not taken, and may not be able to, once its hour is over; nor does it find again what its configuration has
--- no step for. A purchase that was recorded meanwhile stays what it is.
+-- Requeues the job and gives up these purchases in one transaction. The next worker then need not look for purchases
+-- that were certainly not made, which it could not find once their hour is over, and does not meet purchases that
+-- its configuration has no step for. A purchase that was recorded meanwhile stays as it is.
 CREATE OR REPLACE FUNCTION meshify.hand_back_without(
     p_worker uuid, p_job uuid, p_delay interval, p_counted boolean, p_worked interval, p_reason text, p_purchases jsonb)
     RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
@@ -99,8 +105,8 @@ BEGIN
     RETURN meshify.hand_back(p_worker, p_job, p_delay, p_counted, p_worked, p_reason);
 END $$;
 
--- Ends a job that got no mesh. The caller holds the locks and knows that it may. The row is written once: a second
--- time its foreign keys would be checked, and the project may be gone by now.
+-- Writes the end of a job that got no mesh. The caller holds the locks and knows that it may. The row is written
+-- once: a second time its foreign keys would be checked, and the project may be gone by then.
 CREATE OR REPLACE FUNCTION meshify.end_without(
     p_job uuid, p_status text, p_sentence text, p_reason text, p_asset_stays boolean DEFAULT true)
     RETURNS void
@@ -141,7 +147,7 @@ BEGIN
     PERFORM meshify.has_ended(p_job);
 END $$;
 
--- The rows. The caller holds the locks and knows that it may.
+-- Writes the end of a job that got its mesh. The caller holds the locks and knows that it may.
 CREATE OR REPLACE FUNCTION meshify.end_with(p_job uuid, p_args jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -164,7 +170,8 @@ BEGIN
     PERFORM meshify.has_ended(p_job);
 END $$;
 
--- The rows of a hand-back. The caller holds the locks and knows that it may. What has its mesh waits for its closing alone.
+-- Writes a requeued job. The caller holds the locks and knows that it may. A job that has its mesh only waits for
+-- its closing.
 CREATE OR REPLACE FUNCTION meshify.put_back(p_job uuid, p_args jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -185,7 +192,8 @@ BEGIN
     END IF;
 END $$;
 
--- A trigger of theirs may have taken back what was just written: then all of it is undone.
+-- Raises an error if a trigger of the project has taken back the end that was just written, so that all of it is
+-- undone.
 CREATE OR REPLACE FUNCTION meshify.has_ended(p_job uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

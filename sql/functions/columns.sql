@@ -1,15 +1,15 @@
 -- Columns of the project's tables that are missing, of another type, or can't take what is written into them, most of
 -- them when a job ends, that is after it was paid for: said while it costs nothing, with the statement that mends it.
 
--- Columns that nothing works without, and that are not as it needs them: asked here, and by the doctor, since they may be
--- dropped or renamed later on.
+-- Columns that nothing works without, and that are missing or of the wrong type. migrate asks, and the doctor, since
+-- columns may be dropped or renamed later on.
 CREATE OR REPLACE FUNCTION meshify.misfit_columns() RETURNS TABLE (col text, why text, mend text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c record;
     v_is text;
 BEGIN
-    -- Columns of theirs. Another type matters only where nothing else would do.
+    -- The project's columns. Another type matters only where no other would do.
     FOR c IN SELECT * FROM (VALUES
         ('jobs', 'id', 'uuid', true), ('jobs', 'user_id', 'uuid', true), ('jobs', 'project_id', 'uuid', true),
         ('jobs', 'asset_id', 'uuid', true), ('jobs', 'type', 'text', false), ('jobs', 'status', 'text', false),
@@ -40,7 +40,7 @@ BEGIN
             RETURN NEXT;
         END IF;
     END LOOP;
-    -- Columns named as ours that are there already, and differ.
+    -- Columns that are named as ours, were there before, and differ.
     FOR c IN SELECT o.*, format_type(a.atttypid, NULL) AS is_type, a.attnotnull, a.atthasdef
              FROM (VALUES ('attempts', ARRAY['integer', 'bigint'], '0'), ('crashes', ARRAY['integer', 'bigint'], '0'),
                           ('priority', ARRAY['integer', 'bigint'], '0'), ('run_after', ARRAY['timestamp with time zone'], 'now()'),
@@ -66,8 +66,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- What changes a column's type. The view of jobs stands in the way where it shows the column; the next migration makes it
--- anew, and what depends on it.
+-- The statement that changes a column's type. The view of jobs stands in the way where it shows the column: migrate
+-- makes it again, and all that depends on it.
 CREATE OR REPLACE FUNCTION meshify.retype(p_table text, p_column text, p_to text) RETURNS text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a
@@ -77,7 +77,7 @@ CREATE OR REPLACE FUNCTION meshify.retype(p_table text, p_column text, p_to text
            ELSE format('ALTER TABLE public.%I ALTER COLUMN %I TYPE %s;', p_table, p_column, p_to) END
 $$;
 
--- Columns of theirs without a time zone, and what gives them one.
+-- Columns of the project's tables without a time zone, with the statement that gives them one.
 CREATE OR REPLACE FUNCTION meshify.zoneless() RETURNS TABLE (col text, mend text)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('%s.%s', n.relname, a.attname),
@@ -88,7 +88,7 @@ CREATE OR REPLACE FUNCTION meshify.zoneless() RETURNS TABLE (col text, mend text
     ORDER BY n.relname, a.attnum
 $$;
 
--- Does a CHECK on one column let this word through? One that can't be asked so is taken to.
+-- Does a CHECK on one column allow this word? A CHECK that can't be tried so is taken to allow it.
 CREATE OR REPLACE FUNCTION meshify.lets_word(p_check text, p_column text, p_word text) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -100,7 +100,8 @@ EXCEPTION WHEN OTHERS THEN
     RETURN true;
 END $$;
 
--- The first of these words that an enum lacks or a CHECK refuses, and what lets all of them in; no row where there is none.
+-- The first of these words that an enum lacks or a CHECK refuses, with the statement that allows all of them. No
+-- row: there is none.
 CREATE OR REPLACE FUNCTION meshify.refused_word(p_table regclass, p_column text, p_words text[], OUT word text, OUT mend text)
     RETURNS SETOF record LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -130,8 +131,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- `p_path`: the characters that the longest name of an object has; NULL: those of the default. No sentence of ours has more
--- than 200 characters.
+-- Columns that can't take what is written into them. `p_path` is the length of an object's longest name, in
+-- characters (NULL: that of the default). No sentence of ours is longer than 200 characters.
 CREATE OR REPLACE FUNCTION meshify.unfit_columns(p_path int) RETURNS TABLE (col text, why text, mend text, grave boolean)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

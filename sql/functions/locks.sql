@@ -3,12 +3,14 @@
 -- is sent again alone, and waits for a moment, in line with the others. All lock the asset, then the job, then the
 -- charge, then the profile; meshify.enqueue() locks the project, then the profile.
 
+-- Does a fault still hold up everything of this kind ('claims', 'notifications')?
 CREATE OR REPLACE FUNCTION meshify.is_troubled(p_what text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN RETURN EXISTS (SELECT FROM meshify.troubles t WHERE t.what = p_what AND t.until > now()); END $$;
 
--- Remembers a trouble for a time. True when it has to be said: it is another one, or was said more than an hour ago. Only
--- one session writes it down at a time, and none waits for that: a user's transaction may stay open for long.
+-- Records a fault for a time. True: it has to be said, since it is another fault, or the last was said more than an
+-- hour ago. Only one session writes it at a time, and no session waits for that: a user's transaction may stay open
+-- for long.
 CREATE OR REPLACE FUNCTION meshify.trouble(p_what text, p_error text, p_for interval) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -27,31 +29,32 @@ BEGIN
     RETURN v_new;
 END $$;
 
--- Has this statement taken so long that its time-out may have struck? It strikes once: whoever catches it has nothing
--- that would end the next wait, and has to come to an end.
+-- Has this statement taken so long that its time-out may have struck? It strikes only once: after that nothing ends
+-- the next wait, so the function that has caught it has to return.
 CREATE OR REPLACE FUNCTION meshify.is_late() RETURNS boolean
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT clock_timestamp() > statement_timestamp() + interval '2 s' $$;
 
--- Locks, shortage, an operator's hand: the same again may do.
+-- May the same call succeed when it is made again? So after a lock, a shortage, or an operator's intervention.
 CREATE OR REPLACE FUNCTION meshify.may_pass(p_state text) RETURNS boolean
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT p_state ~ '^(40|53|55P03|57|58)' $$;
 
--- 'batch': with others in one transaction; 'alone'; 'wait': alone, and may wait for a row's lock; 'old': by a program of
--- before, or by somebody else.
+-- How the program has sent this call. 'batch': with others in one transaction; 'alone'; 'wait': alone, and it may
+-- wait for a row's lock; 'old': the program does not say, nor does somebody at a prompt.
 CREATE OR REPLACE FUNCTION meshify.sent_as() RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT coalesce(nullif(current_setting('meshify.sent_as', true), ''), 'old') $$;
 
--- How often what is done now was tried before.
+-- How often this call was made before.
 CREATE OR REPLACE FUNCTION meshify.tries() RETURNS int
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT coalesce(nullif(current_setting('meshify.tries', true), ''), '0')::int $$;
 
--- May the tables of the project be written to, or does somebody hold one, to build an index, say? That is asked without
--- waiting, but not in a batch, where it would need a transaction within the transaction: a batch that meets such a lock
--- is sent again, one call at a time. So is one that takes long, with slow triggers, say: heartbeats wait behind it.
+-- May the tables of the project be written to? Somebody may hold one, to build an index, say. The question does not
+-- wait. In a batch it is not asked, since it would need a subtransaction: a batch that meets such a lock is sent
+-- again, one call at a time. So is a batch that takes long, because of slow triggers, say: heartbeats wait behind
+-- it.
 CREATE OR REPLACE FUNCTION meshify.tables_are_free(p_always boolean DEFAULT false) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -69,7 +72,8 @@ BEGIN
     RETURN true;
 END $$;
 
--- The answer for a row that somebody else holds. Programs of before know it as an error.
+-- The answer for a row that somebody else has locked: an error for a caller that does not say how it sends its
+-- calls.
 CREATE OR REPLACE FUNCTION meshify.busy() RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -79,10 +83,10 @@ BEGIN
     RETURN 'busy';
 END $$;
 
--- Locks the job's row and says whose it is: 'ok', 'cancel' (ours, a cancel was asked for), 'closed'
--- (ended by us), 'lost' (another's), 'gone' (deleted, or its credits were given back: nothing is made for it; what was made
--- before does not come this far, it is not claimed), 'busy'
--- (somebody else holds the row: it is not waited for).
+-- Locks the job's row and says whose the job is: 'ok' (the worker's), 'cancel' (the worker's, and a cancel was asked
+-- for), 'closed' (ended by the worker), 'lost' (another's), 'gone' (deleted, or its credits were given back, so that
+-- no mesh is made for it; a job whose mesh was made is not claimed, and never gets here), 'busy' (somebody else has
+-- locked the row).
 CREATE OR REPLACE FUNCTION meshify.fence(p_worker uuid, p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -111,7 +115,7 @@ BEGIN
         ELSE 'ok' END;
 END $$;
 
--- The asset's row is locked before the job's.
+-- The same for a closing, which locks the asset's row before the job's.
 CREATE OR REPLACE FUNCTION meshify.fence_closing(p_worker uuid, p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -134,7 +138,8 @@ BEGIN
     RETURN CASE WHEN v_answer IN ('ok', 'cancel') AND meshify.is_parked(p_job) THEN 'parked' ELSE v_answer END;
 END $$;
 
--- False where somebody else holds it. p_shared: only against those who change its key, as a foreign key does.
+-- False: somebody else has locked the profile. With p_shared the lock is only against changes of its key, as a
+-- foreign key takes it.
 CREATE OR REPLACE FUNCTION meshify.lock_profile(p_job uuid, p_shared boolean DEFAULT false) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE

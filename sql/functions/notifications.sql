@@ -9,9 +9,10 @@ BEGIN
         'user_id', p_user, 'type', p_type, 'title', p_title, 'message', p_message)) n;
 END $$;
 
--- No notification is worth a job that can't be closed: the table may be missing, or refuse, or take its time. Then it is
--- an event of the job, said once. Of a batch nothing is caught: it is sent again, one call at a time. What may pass (a
--- lock, a shortage) is passed on, so that the closing is tried again, but not for ever.
+-- A notification must not keep a job from being closed: the table may be missing, or refuse the row, or take its
+-- time. Then the job gets an event, and the fault is said once. In a batch no error is caught: the batch is sent
+-- again, one call at a time. An error that may pass (a lock, a shortage) is passed on, so that the closing is tried
+-- again, but not for ever.
 CREATE OR REPLACE FUNCTION meshify.notify_user(p_user uuid, p_type text, p_title text, p_message text, p_job uuid DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -28,7 +29,7 @@ BEGIN
         PERFORM meshify.insert_notification(p_user, p_type, p_title, p_message);
         RETURN;
     END IF;
-    -- Its deferred constraints are asked now: at the commit they would take all the rest with them.
+    -- Deferred constraints of the table are checked now: at the commit they would undo all the rest.
     SELECT string_agg(format('public.%I', c.conname), ', ') INTO v_deferred
     FROM pg_catalog.pg_constraint c WHERE c.conrelid = to_regclass('public.notifications') AND c.condeferred;
     BEGIN
@@ -44,7 +45,7 @@ BEGIN
         IF NOT v_late AND meshify.may_pass(SQLSTATE) AND meshify.sent_as() <> 'old' AND meshify.tries() < 4 THEN
             RAISE;
         END IF;
-        -- It is others' trouble, too, only where it was this that took so long, and not the statement around it.
+        -- It concerns other jobs too only if the insert took so long, and not the statement around it.
         v_late := v_late AND clock_timestamp() > v_began + interval '1 s';
         IF meshify.trouble('notifications', SQLERRM, CASE WHEN v_late THEN '1 min' ELSE '0' END::interval) THEN
             RAISE WARNING 'user % could not be notified, nor may others: %', p_user, left(SQLERRM, 200) USING ERRCODE = 'MF503';
@@ -53,7 +54,7 @@ BEGIN
     END;
 END $$;
 
--- The beginning of the prompt. What is too large to be a request is not read.
+-- The beginning of the prompt. An input that is too large to be a request is not read.
 CREATE OR REPLACE FUNCTION meshify.prompt_of(p_input jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
 $$ SELECT left(CASE WHEN pg_column_size(p_input) > meshify.max_input() THEN '' WHEN jsonb_typeof(p_input -> 'prompt') = 'string' THEN p_input ->> 'prompt' ELSE '' END, 100) $$;

@@ -1,6 +1,6 @@
 -- What an operator asks for and does through meshifyctl, and what metrics sample. Trying a job again: refunds.sql.
 
--- Running jobs of no worker of ours, unchanged for ten minutes: what an older program left behind.
+-- Running jobs without a worker of ours, unchanged for ten minutes: an older program has left them behind.
 CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT j.id FROM meshify.jobs j JOIN public.jobs o ON o.id = j.id
@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION meshify.stuck() RETURNS SETOF uuid
       AND coalesce(meshify.as_time(to_jsonb(o) ->> 'updated_at'), j.created_at) < now() - interval '10 min'
 $$;
 
--- Running jobs of no worker of ours: how many were left behind, how many are being worked on.
+-- Running jobs without a worker of ours: how many were left behind, how many another program works on.
 CREATE OR REPLACE FUNCTION meshify.others() RETURNS TABLE (stuck int, busy int)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.n, (count(*) - s.n)::int
@@ -16,6 +16,7 @@ CREATE OR REPLACE FUNCTION meshify.others() RETURNS TABLE (stuck int, busy int)
     WHERE j.status = 'running' AND j.worker_id IS NULL GROUP BY s.n
 $$;
 
+-- Requeues the jobs that were left behind. Answers how many.
 CREATE OR REPLACE FUNCTION meshify.retry_stuck() RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
@@ -35,6 +36,7 @@ BEGIN
     RETURN v_n;
 END $$;
 
+-- Cancels the jobs that were left behind. Answers how many.
 CREATE OR REPLACE FUNCTION meshify.cancel_stuck() RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
@@ -67,7 +69,7 @@ CREATE OR REPLACE FUNCTION meshify.list_settings() RETURNS TABLE (key text, valu
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT s.key, s.value FROM meshify.settings s ORDER BY s.key $$;
 
--- What a setting may be, in words; NULL: there is no such setting.
+-- The values that a setting takes, in words. NULL: there is no such setting.
 CREATE OR REPLACE FUNCTION meshify.setting_takes(p_key text) RETURNS text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
@@ -120,7 +122,7 @@ CREATE OR REPLACE FUNCTION meshify.summary(p_since interval) RETURNS jsonb
             SELECT * FROM meshify.storage_usage u ORDER BY u.bytes DESC NULLS LAST LIMIT 20) s))
 $$;
 
--- A view of the table itself would keep its owner from widening `size`.
+-- A function, since a view of the table itself would keep its owner from widening `size`.
 CREATE OR REPLACE FUNCTION meshify.storage_by_owner() RETURNS TABLE (owner uuid, count bigint, bytes numeric)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT a.owner_id, count(*), coalesce(sum(CASE WHEN a.size::float8 BETWEEN 0 AND 1e18 THEN a.size::numeric END), 0)
@@ -141,8 +143,8 @@ CREATE OR REPLACE FUNCTION meshify.list_jobs(p_status text, p_user uuid, p_limit
     ORDER BY j.created_at DESC LIMIT least(greatest(p_limit, 1), 10000)
 $$;
 
--- A row as JSON that every reader takes, a value that some would not as its beginning: one that is large, or
--- deep, or has numbers that no machine has.
+-- A row as JSON that every reader takes. Of a value that some could not read (large, deep, or with numbers that no
+-- machine has) only the beginning is answered.
 CREATE OR REPLACE FUNCTION meshify.readable(p_row jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(m.key, CASE
@@ -174,7 +176,7 @@ CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
                         'held', (SELECT jsonb_agg(h || jsonb_build_object('seconds', extract(epoch FROM (h ->> 'until')::timestamptz - now())::float8))
                                  FROM jsonb_array_elements(w.held) h)) ORDER BY w.started_at), '[]')
                     FROM meshify.workers w),
-        -- Of jobs that a worker still has; the column is younger than this function.
+        -- Only of jobs that a worker still has.
         'waits', (SELECT coalesce(jsonb_agg(t || jsonb_build_object('instance', w.instance,
                         'seconds', extract(epoch FROM now() - (t ->> 'since')::timestamptz)::float8) ORDER BY t ->> 'since'), '[]')
                   FROM meshify.workers w
@@ -183,9 +185,9 @@ CREATE OR REPLACE FUNCTION meshify.status() RETURNS jsonb
                   JOIN meshify.jobs j ON j.id = (t ->> 'job')::uuid AND j.worker_id = w.id AND j.status = 'running'))
 $$;
 
--- For the metrics: no row but for the eldest live worker, so that all instances together ask once. What
--- it walks is bounded, whatever the queue. Refunds only grow in number: those up to p_known_at are known,
--- and the next call may be told `known` and `known_at`; a transaction of the last minutes may yet commit.
+-- For the metrics. Only the eldest live worker gets a row, so that all instances together ask once. The work is
+-- bounded, whatever the queue. Refunds only grow in number: those up to p_known_at are known, and the next call is
+-- given `known` and `known_at`; a transaction of the last minutes may yet commit.
 CREATE OR REPLACE FUNCTION meshify.queue_sample(p_worker uuid, p_known bigint, p_known_at timestamptz)
     RETURNS TABLE (ready bigint, later bigint, oldest_seconds float8, refunds bigint, known bigint, known_at timestamptz)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -206,7 +208,7 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- History is kept for a time. At most p_max rows a call.
+-- Removes history that is older than p_keep, at most p_max rows a call. Answers how many.
 CREATE OR REPLACE FUNCTION meshify.prune(p_keep interval, p_max int) RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,16 +1,18 @@
--- Closings that a trigger of the project refuses, and closings that a worker did not live to make. What decides
--- anything is remembered in tables that nobody prunes.
+-- Closings that a trigger of the project refuses, and closings that a worker did not live to make. They are kept in a
+-- table that nobody prunes.
 
+-- The job is tried again: its age counts from now.
 CREATE OR REPLACE FUNCTION meshify.retried(p_job uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN INSERT INTO meshify.retries (job_id) VALUES (p_job) ON CONFLICT (job_id) DO UPDATE SET at = now(); END $$;
 
+-- Does the job only wait for its closing?
 CREATE OR REPLACE FUNCTION meshify.is_parked(p_job uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN EXISTS (SELECT FROM meshify.closings c WHERE c.job_id = p_job AND c.due IS NOT NULL); END $$;
 
--- The object is stored: a fact, written with its purchase, whoever says it. Whose job it is also leaves what its closing
--- needs: should he not come to it, nothing is fetched or bought again.
+-- The object is stored: a fact, recorded with its purchase, whoever tells it. The worker that has the job also
+-- leaves the arguments of its closing: if it does not live to make it, nothing is fetched or bought again.
 CREATE OR REPLACE FUNCTION meshify.stored(
     p_worker uuid, p_job uuid, p_step text, p_purchase int, p_path text, p_size bigint, p_mime text, p_output_data jsonb, p_result_meta jsonb)
     RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
@@ -24,6 +26,7 @@ BEGIN
     ON CONFLICT (job_id) DO UPDATE SET args = excluded.args WHERE c.how = 'done' AND c.due IS NULL;
 END $$;
 
+-- Closes a job, or requeues it, as p_how says.
 CREATE OR REPLACE FUNCTION meshify.end_as(p_job uuid, p_how text, p_args jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -36,8 +39,8 @@ BEGIN
     END IF;
 END $$;
 
--- Closes a job, or hands it back; the caller holds the locks and knows that it may. Of a batch nothing is caught: it is
--- sent again, one call at a time. Then what is refused, and be it by a deferred trigger, is parked.
+-- Closes a job, or requeues it; the caller holds the locks and knows that it may. In a batch no error is caught: the
+-- batch is sent again, one call at a time. Alone, a closing that is refused, even by a deferred trigger, is parked.
 CREATE OR REPLACE FUNCTION meshify.end_or_park(p_job uuid, p_how text, p_args jsonb) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -56,8 +59,8 @@ BEGIN
     RETURN 'ok';
 END $$;
 
--- Puts a closing off, each time for longer, and takes the job from its worker, where the triggers let it go: its slot is
--- free in any case.
+-- Puts a closing off, each time for longer, and takes the job from its worker if the triggers allow it. The worker's
+-- slot is free in any case.
 CREATE OR REPLACE FUNCTION meshify.park(p_job uuid, p_how text, p_args jsonb, p_state text, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -74,7 +77,7 @@ BEGIN
         args = CASE WHEN excluded.how = 'back' THEN c.args ELSE excluded.args END,
         due = excluded.due, tries = excluded.tries, error = excluded.error;
     IF v_was IS DISTINCT FROM v_error THEN
-        PERFORM meshify.note(p_job, 'unended', jsonb_strip_nulls(jsonb_build_object('as', p_how, 'reason', p_args ->> 'reason', 'error', left(p_error, 200))));
+        PERFORM meshify.note(p_job, 'end_refused', jsonb_strip_nulls(jsonb_build_object('as', p_how, 'reason', p_args ->> 'reason', 'error', left(p_error, 200))));
         RAISE WARNING 'job % can''t be closed (%), trying again; nothing more is bought for it: %', p_job, p_how, left(p_error, 200) USING ERRCODE = 'MF500';
     END IF;
     IF v_tries > 0 OR meshify.is_late() THEN
@@ -90,8 +93,9 @@ BEGIN
     END;
 END $$;
 
--- Tries to close what is due, up to p_max jobs and for half a second. Answers what became of each that was tried, and
--- 'starved' of one that has met a lock for a minute: who is sent to wait, waits for the first of those.
+-- Tries to make the closings that are due, up to p_max of them, for half a second. Answers the result of each that
+-- was tried, and 'starved' for one that has met a lock for a minute: a caller that is sent to wait waits for the
+-- first of these.
 CREATE OR REPLACE FUNCTION meshify.finish(p_worker uuid, p_max int) RETURNS TABLE (job uuid, answer text, detail text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE

@@ -1,7 +1,8 @@
 -- What the project's own programs call: enqueue, cancel, prediction_changed. PostgREST serves exposed schemas only, so
 -- each has a twin in public, for the service role alone.
 
--- Ends a pending job at once where nothing may still run; else asks its worker, or makes it due.
+-- Ends a pending job at once, if no prediction of it may still run. Else asks its worker, or makes the job due, so
+-- that a worker takes it.
 CREATE OR REPLACE FUNCTION meshify.cancel(job_id uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 #variable_conflict use_column
@@ -24,6 +25,7 @@ BEGIN
     RETURN 'asked'; -- the trigger below tells the workers
 END $$;
 
+-- For a webhook: the worker that waits for this prediction asks for it at once.
 CREATE OR REPLACE FUNCTION meshify.prediction_changed(prediction_id text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -34,8 +36,8 @@ BEGIN
     END IF;
 END $$;
 
--- A cancel was asked for, by meshify.cancel() or by somebody who set the column: the worker that has the job
--- hears of it, and one that waits is due, so that whoever takes it cancels what was bought.
+-- A cancel was asked for, by meshify.cancel() or by writing the column: the worker that has the job hears of it. A
+-- job that waits becomes due, so that the worker that claims it cancels what was bought.
 CREATE OR REPLACE FUNCTION meshify.cancel_asked() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -52,8 +54,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The columns of public.projects that may say whose a project is, the first that is not null does: those that are
--- called so; else those that refer to users; else those that a policy compares with the user.
+-- The columns of public.projects that may name a project's owner; the first that is not null counts. They are known
+-- by their names; else by a foreign key to users; else by a policy that compares them with the user.
 CREATE OR REPLACE FUNCTION meshify.project_owner_columns() RETURNS text[]
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH found AS (
@@ -74,9 +76,9 @@ CREATE OR REPLACE FUNCTION meshify.project_owner_columns() RETURNS text[]
                     array_agg(f.name ORDER BY f.attnum) FILTER (WHERE f.compared)) FROM found f
 $$;
 
--- A call with a request_id is answered with what the first call of this user with it was answered, as long as the
--- asset is there: a caller whose time ran out calls again, and nothing is charged twice. Where its job's row was deleted
--- alone, the id is used up.
+-- A call with a request_id gets the answer of this user's first call with it, as long as the asset is there: so a
+-- caller that had no answer in time can call again, and nothing is charged twice. If the job's row alone was
+-- deleted, the id is used up.
 CREATE OR REPLACE FUNCTION meshify.enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text, free boolean DEFAULT false, request_id uuid DEFAULT NULL,
     OUT asset_id uuid, OUT job_id uuid)
@@ -120,7 +122,7 @@ BEGIN
             USING ERRCODE = 'MF400', HINT = 'An operator can widen the column: meshifyctl doctor says how.';
     END LOOP;
 
-    -- The project, then the profile, then what is counted and looked for: each call of a user waits for the one before.
+    -- First the project is locked, then the profile, then the user's jobs are counted: each call of a user waits for the one before.
     v_whose := meshify.lock_project(v_project, v_user);
     PERFORM FROM public.profiles p WHERE p.id = v_user FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -170,7 +172,7 @@ BEGIN
     VALUES (v_user, v_project, v_asset, 'pending',
             jsonb_strip_nulls(jsonb_build_object('prompt', v_prompt, 'input_image_url', v_image)))
     RETURNING id INTO v_job;
-    -- What was taken, whatever the trigger made of it: here it is known.
+    -- The trigger has recorded a charge by the row alone; here it is known what was taken.
     INSERT INTO meshify.charges AS c (asset_id, user_id, credits, cost, inserted_by, job_id, request_id, request_hash)
     VALUES (v_asset, v_user, v_price, v_price, 'meshify.enqueue', v_job, v_request, v_hash)
     ON CONFLICT (asset_id) DO UPDATE SET user_id = excluded.user_id, credits = excluded.credits, cost = excluded.cost,
@@ -181,14 +183,12 @@ BEGIN
     enqueue.job_id := v_job;
 END $$;
 
--- PostgREST serves exposed schemas only: a twin in public, for the service role alone.
 CREATE OR REPLACE FUNCTION public.meshify_enqueue(
     user_id uuid, project_id uuid, prompt text, image_url text DEFAULT NULL, free boolean DEFAULT false, request_id uuid DEFAULT NULL,
     OUT asset_id uuid, OUT job_id uuid)
     RETURNS record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT e.asset_id, e.job_id FROM meshify.enqueue($1, $2, $3, $4, $5, $6) e $$;
 
--- PostgREST serves exposed schemas only: twins in public, for the service role alone.
 CREATE OR REPLACE FUNCTION public.meshify_cancel(job_id uuid) RETURNS text
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT meshify.cancel($1) $$;
 

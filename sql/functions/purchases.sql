@@ -1,14 +1,14 @@
 -- Purchases. A decision is fenced by the worker's id on the job; a fact is written by whoever knows it.
 
--- What a purchase is told by, all of it: key, job, step, purchase, worker (who bought it), hash. No key alone says
--- that a row is the one that is meant.
+-- What a program names a purchase by, always as a whole: key, job, step, purchase, worker (the buyer), hash. The key
+-- alone does not prove that the row is the one that is meant.
 CREATE OR REPLACE FUNCTION meshify.purchase_of(p meshify.predictions) RETURNS jsonb
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object('key', p.id, 'job', p.job_id, 'step', p.step, 'purchase', p.purchase,
                               'worker', p.worker_id, 'hash', p.input_hash)
 $$;
 
--- Locks its row; NULL: there is none.
+-- Locks the purchase's row. NULL: there is none.
 CREATE OR REPLACE FUNCTION meshify.find_purchase(p_of jsonb) RETURNS meshify.predictions
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -22,8 +22,8 @@ BEGIN
     RETURN v_row;
 END $$;
 
--- The job's purchases, for its worker. What was written down
--- without a purchase of its own (write_surplus) is the audit's alone.
+-- The job's purchases, for its worker. Predictions that were recorded without a purchase (write_surplus) are for the
+-- audit alone.
 CREATE OR REPLACE FUNCTION meshify.purchases_of(p_job uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN (SELECT coalesce(json_agg(json_build_object(
@@ -40,9 +40,9 @@ BEGIN RETURN (SELECT coalesce(json_agg(json_build_object(
     FROM meshify.predictions p WHERE p.job_id = p_job AND p.purchase IS NOT NULL);
 END $$;
 
--- Purchases of the job (an array of purchase_of) that it does without. What is not known to be bought is given up:
--- the audit goes on looking for it. What is bought, by what its worker knew (`state`), is surplus: the audit
--- cancels it.
+-- The job gives up these purchases (an array of purchase_of). A purchase that is not known to be bought becomes
+-- given_up, and the audit goes on looking for it. One that is bought, as far as its worker knows (`state`), becomes
+-- surplus, and the audit cancels it.
 CREATE OR REPLACE FUNCTION meshify.do_without(p_job uuid, p_purchases jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -61,7 +61,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- The intent. With a purchase to give up: unless that one was bought meanwhile, which is answered.
+-- Records the intent to buy. It may give up an earlier purchase at once, unless that was bought meanwhile: then the
+-- answer says so, and nothing is intended.
 CREATE OR REPLACE FUNCTION meshify.intend_purchase(
     p_worker uuid, p_of jsonb, p_attempt int, p_model text, p_input_keys jsonb, p_pipeline text, p_last_step boolean,
     p_output_pointer text, p_give_up_after interval, p_given_up jsonb)
@@ -106,8 +107,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- A prediction that was paid for and has no row of its own: its intent was lost with a primary, or another
--- prediction stands there. It gets a row without a purchase's number, and is cancelled.
+-- Records a prediction that was paid for and has no row of its own: its intent was lost with a primary, or its row
+-- has another prediction. It gets a row without a purchase's number, and the audit cancels it.
 CREATE OR REPLACE FUNCTION meshify.write_surplus(p_of jsonb, p_prediction text, p_status text, p_ended boolean) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -122,20 +123,20 @@ BEGIN
     IF FOUND THEN
         PERFORM meshify.note((p_of ->> 'job')::uuid, 'surplus', jsonb_build_object('prediction', p_prediction));
     END IF;
-    -- Sent again after a lost answer, it is there already.
+    -- A call that is sent again after a lost answer finds its row.
     RETURN CASE WHEN EXISTS (SELECT FROM meshify.predictions p
                              WHERE p.prediction_id = p_prediction AND p.job_id = (p_of ->> 'job')::uuid AND p.purchase IS NULL)
                 THEN 'surplus' ELSE 'taken' END;
 END $$;
 
--- The prediction's id. p_answered: the answer to the purchase's own request named it, so that it is the purchase's
--- for certain; else the listing showed it with the same input, and it may be another job's.
+-- Records the prediction's id. With p_answered it comes from the answer to the purchase's own request, and so is
+-- certainly this purchase's; else the listing showed a prediction with the same input, which may be another job's.
 CREATE OR REPLACE FUNCTION meshify.record_purchase(p_worker uuid, p_of jsonb, p_prediction text, p_status text, p_answered boolean)
     RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     v_job uuid := p_of ->> 'job';
     v_row meshify.predictions;
-    -- The job first, as everywhere, so that no two calls wait for each other.
+    -- The job is locked first, as everywhere, so that no two calls wait for each other.
     v_answer text := meshify.fence(p_worker, v_job);
     v_new boolean;
 BEGIN
@@ -157,7 +158,7 @@ BEGIN
     BEGIN
         UPDATE meshify.predictions p
         SET prediction_id = p_prediction, created_at = coalesce(p.created_at, now()),
-            -- What was said not to be sent and yet is there, has not ended.
+            -- A purchase that was thought not to be sent, and is there, has not ended.
             status = CASE WHEN v_new THEN left(p_status, 50) ELSE p.status END,
             finished_at = CASE WHEN v_new THEN NULL ELSE p.finished_at END,
             state = CASE WHEN p.state = 'intended' OR p.state = 'ended' AND v_new AND v_answer IN ('ok', 'cancel') THEN 'bought'
@@ -179,8 +180,8 @@ BEGIN
     RETURN v_answer;
 END $$;
 
--- Is some job about to buy with this input, or looking for what it bought? Then a prediction with it may be that
--- job's.
+-- Is some job about to buy with this input, or looking for what it bought with it? Then a prediction with this input
+-- may be that job's.
 CREATE OR REPLACE FUNCTION meshify.is_wanted(p_hash text, p_but uuid DEFAULT NULL) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN EXISTS (SELECT FROM meshify.predictions o JOIN meshify.jobs j ON j.id = o.job_id
@@ -188,7 +189,8 @@ BEGIN RETURN EXISTS (SELECT FROM meshify.predictions o JOIN meshify.jobs j ON j.
                        AND o.intent_at > now() - interval '1 hour' AND j.status IN ('pending', 'running'));
 END $$;
 
--- What became of it. A row that lost its prediction with a primary gets it again; what has no row gets one.
+-- Records how the prediction ended. A row that lost its prediction's id with a primary gets it again; a prediction
+-- without a row gets one.
 CREATE OR REPLACE FUNCTION meshify.settle_purchase(
     p_of jsonb, p_prediction text, p_status text, p_output jsonb, p_metrics jsonb, p_error text, p_usable boolean)
     RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
@@ -224,7 +226,7 @@ BEGIN
     RETURN 'ok';
 END $$;
 
--- A prediction was seen to run, or was looked for: whatever killed the workers before, it is not that.
+-- A prediction was seen to run, or was looked for: whatever the workers before died of, it was not this job.
 CREATE OR REPLACE FUNCTION meshify.reset_crashes(p_worker uuid, p_job uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 BEGIN
@@ -236,11 +238,11 @@ BEGIN
                   WHERE x.id = p_job AND x.worker_id = p_worker AND x.status = 'running' AND x.crashes <> 0 FOR UPDATE SKIP LOCKED);
 END $$;
 
--- After a connection was lost its server may be another one, which lacks the last commits. A worker tells again what
--- it knows, each as purchase_of and its `prediction`, with the `output` of one that succeeded. A row that lost any of
--- that gets it back; what has no row is written down as surplus, which is answered of what runs. Of an intent nobody
--- knows yet whether it was bought: without a row it is looked for, by its worker, or, where that does not have the job
--- any more, by the audit. 'busy': somebody holds the job's row, and it has to be told again.
+-- After a reconnect the server may be another one, which lacks the last commits. So a worker tells again what it
+-- knows, each as purchase_of and its `prediction`, with the `output` of one that succeeded. A row that lost any of
+-- that gets it back. A prediction without a row is recorded as surplus, and is answered if it runs. An intent
+-- without a row may or may not have been bought: its worker looks for it, or the audit, where that worker does not
+-- have the job any more. 'busy': somebody has locked the job's row, and the worker has to tell it again.
 CREATE OR REPLACE FUNCTION meshify.tell_again(p_worker uuid, p_purchases jsonb) RETURNS TABLE (job_id uuid, prediction_id text, answer text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -266,7 +268,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- The row of an intent that was lost with a primary.
+-- Makes the row of an intent again that was lost with a primary.
 CREATE OR REPLACE FUNCTION meshify.intend_again(p_worker uuid, p_of jsonb) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -286,7 +288,7 @@ BEGIN
     RETURN v_answer;
 END $$;
 
--- May something that was bought for this job still run?
+-- May a prediction for this job still run?
 CREATE OR REPLACE FUNCTION meshify.may_run(p_job uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM meshify.predictions p

@@ -8,17 +8,18 @@ CREATE OR REPLACE FUNCTION meshify.max_input() RETURNS int
 CREATE OR REPLACE FUNCTION meshify.most_prompt() RETURNS int
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 500 * 1024 $$;
 
--- Was anything bought for this job, or may it have been? What was refused, or never sent, is not.
+-- Was anything bought for this job, or may it have been? A purchase that was refused, or never sent, does not count.
 CREATE OR REPLACE FUNCTION meshify.is_in_progress(p_job uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN EXISTS (SELECT FROM meshify.predictions p
                      WHERE p.job_id = p_job AND (p.state <> 'ended' OR p.prediction_id IS NOT NULL));
 END $$;
 
--- What a worker needs of input_data: its two members, the other ones may be of any size. A member that is no text
--- becomes true, which is none either. Instead of what is too large its size is answered. The stored size is known
--- before anything is read; but what is stored may be compressed, at most to a hundredth (pglz) or a 255th (lz4), so
--- it is unpacked once and measured again. (A prompt that was bought with is not judged anew.)
+-- The two members of input_data that a worker needs; the other ones may be of any size. A member that is no text is
+-- answered as true, which is no text either. An input that is too large is not answered, but its size is. The stored
+-- size is known before anything is read; but stored data may be compressed, at most to a hundredth (pglz) or a 255th
+-- (lz4), so the input is unpacked once and measured again. (A prompt that something was bought with is not judged
+-- anew.)
 CREATE OR REPLACE FUNCTION meshify.input_of(p_input jsonb, p_judge boolean, OUT input text, OUT too_large bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -54,9 +55,9 @@ BEGIN
                                 WHEN jsonb_typeof(v_image) <> 'null' THEN 'true' END);
 END $$;
 
--- Those of these jobs that may be worked on. Where the credits were given back, or spent on a mesh, the job ends: somebody
--- wrote its status, or inserted it again. meshify.retry() takes the credits again. An asset that is locked is not waited for,
--- nor is its job tried again before a minute has passed.
+-- Those of these jobs that may be worked on. Where the credits were given back, or were spent on a mesh, the job
+-- ends: somebody wrote its status, or inserted it again, and only meshify.retry() takes the credits again. Where the
+-- asset is locked, the job is neither waited for nor tried again for a minute.
 CREATE OR REPLACE FUNCTION meshify.paid(p_jobs uuid[]) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -79,8 +80,8 @@ BEGIN
     RETURN ARRAY(SELECT o.id FROM unnest(p_jobs) WITH ORDINALITY AS o (id, n) WHERE o.id <> ALL (v_not) ORDER BY o.n);
 END $$;
 
--- As many of these jobs, from the first on, as one claim may carry: 4 MiB. What a job's input takes to read
--- is not known before it is read; so each counts as what it may become at worst, in time and in bytes.
+-- As many of these jobs, from the first on, as one claim may carry: 4 MiB. The cost of reading an input is not known
+-- before it is read, so each job counts with the worst case, in time and in bytes.
 CREATE OR REPLACE FUNCTION meshify.fitting(p_jobs uuid[]) RETURNS uuid[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -97,7 +98,7 @@ BEGIN
         WHERE s.n = 1 OR s.total <= 4 * 1024 * 1024 ORDER BY s.n);
 END $$;
 
--- A job as a worker takes it up. (plpgsql keeps the plan for the next call, sql does not.)
+-- The jobs as a claim answers them. (A plpgsql function keeps its plan for the next call, a sql function does not.)
 CREATE OR REPLACE FUNCTION meshify.as_claimed(p_jobs uuid[]) RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id, i.input, greatest(least(j.attempts, 2147483647), 0)::int,
@@ -111,13 +112,13 @@ BEGIN RETURN QUERY SELECT j.id, j.user_id, j.project_id, j.asset_id, a.owner_id,
     ORDER BY j.priority DESC, j.run_after, j.created_at;
 END $$;
 
--- Those that are left alone, and those that only wait for their closing.
+-- Jobs that no claim may take: those in quarantine, and those that only wait for their closing.
 CREATE OR REPLACE FUNCTION meshify.unclaimable_now() RETURNS uuid[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN RETURN ARRAY(SELECT u.job_id FROM meshify.unclaimable u WHERE u.until > now()
                       UNION SELECT c.job_id FROM meshify.closings c WHERE c.due IS NOT NULL); END $$;
 
--- Leaves a job alone for a minute, and says why.
+-- Nobody claims this job, or takes it over, for a minute. The reason is recorded, and said as a warning.
 CREATE OR REPLACE FUNCTION meshify.quarantine(p_job uuid, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -127,7 +128,8 @@ BEGIN
     RAISE WARNING USING ERRCODE = 'MF501', MESSAGE = format('job %s can''t be claimed, retrying in a minute: %s', p_job, left(p_error, 200));
 END $$;
 
--- Makes the jobs this worker's, and answers which are. A trigger may raise, skip a row, or set it back.
+-- Makes the jobs this worker's, and answers which of them are. A trigger of the project may raise an error, skip a
+-- row, or set it back.
 CREATE OR REPLACE FUNCTION meshify.take(p_worker uuid, p_jobs uuid[]) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -135,16 +137,16 @@ BEGIN
     SET status = 'running', worker_id = p_worker, attempts = least(j.attempts, 2147483646) + 1, claimed_at = now(),
         started_at = coalesce(j.started_at, now())
     WHERE j.id = ANY (p_jobs);
-    -- Others lock the asset before the job: one that is locked is not waited for.
+    -- Others lock the asset before the job: so an asset that is locked is left out.
     UPDATE public.mesh_assets a SET status = 'running'
     WHERE a.status = 'pending' AND a.id IN (SELECT x.id FROM meshify.jobs j JOIN public.mesh_assets x ON x.id = j.asset_id
                                             WHERE j.id = ANY (p_jobs) FOR UPDATE OF x SKIP LOCKED);
     RETURN ARRAY(SELECT j.id FROM meshify.jobs j WHERE j.id = ANY (p_jobs) AND j.status = 'running' AND j.worker_id = p_worker);
 END $$;
 
--- The same, one by one where all together can't be had: one row that is refused keeps nobody else waiting, whatever it
--- is refused with. A trigger may raise anything, also what looks like the server's own trouble, and may wait for a lock,
--- or for nothing. What takes too long all together is left for the next claim, which tries each by itself.
+-- The same, job by job where they can't be taken together: one row that is refused keeps no other waiting, whatever
+-- the error. A trigger may raise anything, also errors that look like the server's own; it may wait for a lock, or
+-- sleep. Where all together take too long, the rest is left to the next claim, which tries each job by itself.
 CREATE OR REPLACE FUNCTION meshify.take_each(p_worker uuid, p_jobs uuid[]) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -182,9 +184,9 @@ BEGIN
     RETURN v_taken;
 END $$;
 
--- Jobs that something was bought for, or perhaps was, go before the backlog and pass a limit a user: a prediction
--- runs and is kept for an hour, whether its job is worked on or not. So do those to be canceled, also where
--- claims are paused.
+-- Jobs for which something was bought, or may have been, go before the backlog and do not count for the per-user
+-- limit: their prediction runs, and is kept for an hour, whether the job is worked on or not. So do jobs that are to
+-- be canceled, also while claims are paused.
 CREATE OR REPLACE FUNCTION meshify.pick_in_progress(p_free int, p_only_cancels boolean) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -203,8 +205,8 @@ BEGIN
         LIMIT p_free FOR UPDATE SKIP LOCKED);
 END $$;
 
--- Which jobs a claim begins. With a limit a user, users are walked one by one, so that the backlog of
--- one who has reached it costs nothing.
+-- The jobs that a claim begins. With a per-user limit it walks from user to user, so that the backlog of a user who
+-- has reached the limit costs nothing.
 CREATE OR REPLACE FUNCTION meshify.pick(p_free int, p_max_per_user int) RETURNS uuid[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -248,7 +250,8 @@ BEGIN
     RETURN v_picked;
 END $$;
 
--- When the next pending job comes due, whatever its priority; p_ready: or came due already. NULL: there is none.
+-- When the next pending job comes due, whatever its priority. With p_ready jobs that are due already count too.
+-- NULL: there is none.
 CREATE OR REPLACE FUNCTION meshify.next_due(p_ready boolean) RETURNS timestamptz
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -260,6 +263,8 @@ BEGIN
             WHERE j.status = 'pending' AND j.run_after < 'infinity' AND j.run_after > now() ORDER BY j.run_after LIMIT 1);
 END $$;
 
+-- Takes up to p_free jobs for this worker: jobs in progress first, then, unless p_only_bought, the queue. The first
+-- row of the answer says in next_usec when to claim again.
 CREATE OR REPLACE FUNCTION meshify.claim(p_worker uuid, p_free int, p_max_per_user int, p_only_bought boolean)
     RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -273,7 +278,7 @@ DECLARE
     v_info meshify.claimed;
     v_free int;
 BEGIN
-    -- The intent's commit makes the claim durable too; a claim alone is worth no wait for the disk.
+    -- The commit of the intent to buy makes the claim durable too; a claim alone need not wait for the disk.
     PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
     IF NOT meshify.tables_are_free(true) THEN -- nothing of a claim waits for a table, while it holds rows
         v_info.next_usec := 1000000;
@@ -283,7 +288,7 @@ BEGIN
     IF p_max_per_user > 0 THEN
         PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('meshify.claim'));
     END IF;
-    -- Nobody declares this worker dead while it claims, but its heart may beat. It gets no more than the database
+    -- This lock keeps others from declaring the worker dead, but not its heartbeat. It gets no more jobs than the database
     -- counts, whatever became of the answers to its claims before.
     SELECT least(p_free, w.max_jobs - (SELECT count(*) FROM meshify.jobs j WHERE j.worker_id = w.id AND j.status = 'running'
                                        AND NOT meshify.is_parked(j.id))) INTO v_free

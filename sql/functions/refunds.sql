@@ -1,7 +1,7 @@
--- Credits that go back, and the two ways to ask for that or for the contrary: deleting an asset, and trying again.
+-- Refunds; deleting an asset, which gives back; and retrying a job, which takes again what was given back.
 
--- Gives back what was charged for an asset, if p_job was its last job. Answers what was given. The caller has locked
--- the asset; where there is none any more, the charge is what calls wait for each other at.
+-- Gives back what was charged for an asset, if p_job was its last job. Answers how much. The caller has locked the
+-- asset; where there is no asset any more, calls wait for each other at the charge.
 CREATE OR REPLACE FUNCTION meshify.refund(p_job uuid, p_user uuid, p_asset uuid) RETURNS numeric
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -11,7 +11,7 @@ DECLARE
     v_own numeric;
     v_given numeric;
 BEGIN
-    -- Written, not only locked: a transaction that sees less, by its isolation level, fails rather than reckons with it.
+    -- Written, not only locked: a transaction that sees an older row, by its isolation level, fails here.
     UPDATE meshify.charges x SET credits = x.credits WHERE x.asset_id = p_asset RETURNING * INTO c;
     SELECT x.owner_id, x.status::text AS status INTO a FROM public.mesh_assets x WHERE x.id = p_asset;
     IF meshify.setting('refund') IS DISTINCT FROM 'on' OR c.credits IS NULL OR c.credits <= 0
@@ -45,8 +45,8 @@ BEGIN
     RETURN v_given;
 END $$;
 
--- A job that failed or was canceled, again; also one whose status somebody wrote after its credits had gone back.
--- Credits that were given back are taken again from whom they were given to, if they suffice.
+-- Tries a job again that failed or was canceled, or whose status somebody wrote after its credits had gone back.
+-- Credits that were given back are taken again from the user who got them, if that user has enough.
 CREATE OR REPLACE FUNCTION meshify.retry(p_job uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
@@ -85,10 +85,10 @@ BEGIN
         INSERT INTO meshify.refunds (job_id, n, asset_id, user_id, credits)
         SELECT p_job, coalesce(max(r.n), 0) + 1, j.asset_id, j.user_id, -v_back FROM meshify.refunds r WHERE r.job_id = p_job;
     END IF;
-    -- Nothing can be found out any more about a purchase this old: the operator has decided.
+    -- Replicate's listing does not show a purchase this old any more: the operator has decided.
     UPDATE meshify.predictions p SET state = 'given_up'
     WHERE p.job_id = p_job AND p.state = 'intended' AND p.intent_at < now() - interval '1 hour';
-    -- What still runs for an ended job is being cancelled: polled again, it would cost this try an attempt.
+    -- A prediction that still runs for an ended job is being canceled: to poll it would cost this try an attempt.
     UPDATE meshify.predictions p SET state = 'surplus' WHERE p.job_id = p_job AND p.state = 'bought' AND p.finished_at IS NULL;
     UPDATE meshify.jobs x
     SET status = 'pending', error = meshify.null_or_empty('public.jobs', 'error', NULL), completed_at = NULL, attempts = 0, crashes = 0, progress = NULL, worker_id = NULL,
@@ -102,7 +102,7 @@ BEGIN
     RETURN 'ok';
 END $$;
 
--- What a job that nobody is to work on ends with.
+-- The error that a job gets which nobody may work on.
 CREATE OR REPLACE FUNCTION meshify.why_barred(p_job uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN meshify.is_made((SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job))
@@ -110,8 +110,8 @@ CREATE OR REPLACE FUNCTION meshify.why_barred(p_job uuid) RETURNS jsonb
            ELSE jsonb_build_object('sentence', 'The credits for this mesh were given back, so it was not made.', 'reason', 'refunded') END
 $$;
 
--- Before an asset is deleted: its unfinished job ends with it and the credits go back; what was bought is
--- cancelled by the worker that has the job, or by the next that looks.
+-- Before an asset is deleted its unfinished job ends, and the credits go back. What was bought is canceled by the
+-- worker that has the job, or by the next audit.
 CREATE OR REPLACE FUNCTION meshify.asset_deleted() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE

@@ -2,10 +2,9 @@
 -- upload, by a kill between upload and closing, by a deletion that failed: so each name is written down before the
 -- first byte goes up, and the bucket, which others use too, need never be listed.
 
--- The name that the file of a purchase is stored under, which is this purchase's until a DELETE is sent for it, so that no name is ever
--- written with other bytes: p_path, or p_path with _2, _3 … before its extension, counted over all jobs of the
--- asset. A purchase counts that was stored, or that went well before this one: an older program may be storing it,
--- and writes no name down. NULL: there is no such purchase.
+-- The name of a purchase's object, which stays this purchase's until a DELETE is sent for it, so that no name is
+-- ever written with other bytes: p_path, or p_path with _2, _3 … before its extension, counted over all jobs of the
+-- asset. A purchase counts if it was stored, or succeeded before this one. NULL: there is no such purchase.
 CREATE OR REPLACE FUNCTION meshify.name_object(p_job uuid, p_step text, p_purchase int, p_path text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -41,11 +40,13 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Is this the name of an object that is to be removed, or was?
 CREATE OR REPLACE FUNCTION meshify.is_orphan(p_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ BEGIN RETURN EXISTS (SELECT FROM meshify.orphans o WHERE o.name = p_name); END $$;
 
--- Does a row of the project name the object of this purchase? Where the credits went back, no closing wrote that name.
+-- Does a row of the project name the object of this purchase? Where the credits went back, no closing wrote that
+-- name.
 CREATE OR REPLACE FUNCTION meshify.is_named(p_job uuid, p_asset uuid, p_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -55,8 +56,8 @@ BEGIN
                        WHERE a.output_path = p_name AND (a.id = p_asset OR a.id = (SELECT j.asset_id FROM meshify.jobs j WHERE j.id = p_job))));
 END $$;
 
--- Asked before the first byte of a purchase's file goes up: is the job still this worker's, and under which name is the
--- file stored? p_path is the name as the configuration has it. Answers as meshify.fence() does.
+-- A worker asks before it sends the first byte of a purchase's file: is the job still its own, and under which name
+-- is the file stored? p_path is the name as the configuration has it. Answers as meshify.fence() does.
 CREATE OR REPLACE FUNCTION meshify.storing(
     p_worker uuid, p_job uuid, p_step text, p_purchase int, p_path text, p_place text, p_grace interval, p_upload text DEFAULT NULL)
     RETURNS TABLE (answer text, name text)
@@ -73,8 +74,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- A purchase's file is nobody's: its name goes to the orphans, and no closing that was left for later names it any more,
--- should the job be tried again. The caller holds the job's row, if there is one.
+-- The object of a purchase belongs to nobody: its name becomes an orphan, and no closing that was left for later
+-- names it, if the job is tried again. The caller holds the job's row, if there is one.
 CREATE OR REPLACE FUNCTION meshify.to_orphans(p_job uuid, p_name text, p_since timestamptz) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -87,8 +88,9 @@ BEGIN
     PERFORM meshify.note(p_job, 'orphan', jsonb_build_object('name', p_name));
 END $$;
 
--- Asked by a worker that has stored a file, or begun to, before it deletes it: 'ok'; 'keep': a row names it; 'lost':
--- another worker has the job; 'busy'. The sweep deletes it once more, since an upload that was broken off may arrive after.
+-- A worker that has stored a file, or begun to, asks before it deletes it. 'ok'; 'keep': a row names it; 'lost':
+-- another worker has the job; 'busy'. The sweep deletes it once more, since an upload that was broken off may arrive
+-- later.
 CREATE OR REPLACE FUNCTION meshify.unstoring(p_worker uuid, p_job uuid, p_name text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -110,7 +112,7 @@ BEGIN
     RETURN 'ok';
 END $$;
 
--- A job ends as done: its file is the project's from now on, and never removed by us, whatever becomes of its rows.
+-- A job ends as done: from now on its object is the project's, and we never remove it, whatever becomes of its rows.
 CREATE OR REPLACE FUNCTION meshify.stored_for_good(p_job uuid, p_name text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -118,9 +120,9 @@ BEGIN
     DELETE FROM meshify.orphans o WHERE o.name = p_name AND o.removed_at IS NULL; -- a program that asks for no name wrote it again
 END $$;
 
--- The sweep. First: names of jobs that have ended, or are gone, which no row names and nobody writes. A worker that
--- ended the job itself does not write any more. Then answers up to p_max orphans that are due, for a while this
--- worker's to remove: the longer the more often that failed.
+-- The sweep. First it turns names into orphans whose jobs have ended or are gone, if no row names them and nobody
+-- writes them; a worker that has ended the job itself does not write any more. Then it answers up to p_max orphans
+-- that are due, which this worker has for a while to remove: the longer, the more often that has failed.
 CREATE OR REPLACE FUNCTION meshify.orphans_due(p_worker uuid, p_place text, p_max int) RETURNS TABLE (name text, upload text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -141,7 +143,7 @@ BEGIN
           AND (w.id IS NULL OR w.dead OR w.expires_at < now() OR j.worker_id = w.id)
         LIMIT p_max FOR UPDATE OF p SKIP LOCKED
     LOOP
-        -- It may have been tried again meanwhile, or somebody has it locked: next time.
+        -- The job may have been tried again meanwhile, or be locked: then it is for the next sweep.
         PERFORM FROM meshify.jobs j WHERE j.id = n.job_id AND j.status NOT IN ('pending', 'running') FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND AND EXISTS (SELECT FROM meshify.jobs j WHERE j.id = n.job_id);
         IF meshify.is_named(n.job_id, n.asset_id, n.object_name) THEN
@@ -161,7 +163,7 @@ BEGIN
     RETURNING o.name, o.upload_id;
 END $$;
 
--- It is not there any more.
+-- The object is not there any more.
 CREATE OR REPLACE FUNCTION meshify.orphan_removed(p_name text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

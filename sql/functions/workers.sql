@@ -1,7 +1,7 @@
 -- Workers: one row and one lease each. Registering, the heartbeat, what a worker is told and tells of its jobs, and
 -- what becomes of the jobs of the dead.
 
--- One lease a worker: registering, the heartbeat, and what becomes of the jobs of the dead.
+-- Makes the worker's row, or finds it after an answer that was lost. 'lost': the row is there and declared dead.
 CREATE OR REPLACE FUNCTION meshify.register(
     p_worker uuid, p_instance text, p_host text, p_machine_id text, p_boot_id text, p_pid_ns text, p_pid int,
     p_version text, p_max_jobs int, p_lease interval)
@@ -18,6 +18,7 @@ BEGIN
     RETURN NEXT;
 END $$;
 
+-- A worker that stops cleanly takes its row away.
 CREATE OR REPLACE FUNCTION meshify.unregister(p_worker uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -25,7 +26,8 @@ BEGIN
     RETURN CASE WHEN FOUND THEN 'ok' ELSE 'lost' END;
 END $$;
 
--- It reads no table of the project: a lock on one must not cost a lease. A program below compatible_from drains.
+-- Prolongs the lease. It reads no table of the project, since a lock on one must not cost a lease. A program below
+-- compatible_from drains.
 CREATE OR REPLACE FUNCTION meshify.heartbeat(p_worker uuid, p_lease interval, p_running int, p_draining boolean, p_max_jobs int)
     RETURNS TABLE (answer text, workers int, running_all int, paused boolean, to_drain boolean, epoch bigint, compatible_from int)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
@@ -43,8 +45,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- Workers whose pids mean the same as ours: of this boot (its id is random) and pid namespace. A machine
--- without an id of its own, as containers often are, is one too.
+-- Workers whose process ids can be compared with the caller's: they run in the same boot (its id is random) and pid
+-- namespace. The machine's id may be empty, as it often is in containers, if both are.
 CREATE OR REPLACE FUNCTION meshify.predecessors(p_worker uuid) RETURNS TABLE (worker uuid, pid int)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT o.id, o.pid
@@ -73,7 +75,7 @@ BEGIN
         FROM picked p WHERE j.id = p.id
         RETURNING j.id, j.asset_id
     ), assets AS (
-        -- Others lock the asset before the job: one that is locked is not waited for.
+        -- Others lock the asset before the job: so an asset that is locked is left out.
         UPDATE public.mesh_assets a SET status = 'pending'
         WHERE a.status = 'running' AND a.id IN (SELECT x.id FROM back b JOIN public.mesh_assets x ON x.id = b.asset_id
                                                 FOR UPDATE OF x SKIP LOCKED)
@@ -88,9 +90,10 @@ BEGIN
     RETURN v_taken;
 END $$;
 
--- Declares dead what has run out or is proven dead, and puts its jobs back into the queue, at most
--- 500 a call. Within a lease of the server's start nobody has had the chance to be heard, nor within
--- one of the caller's return, p_heard ago: others may have been cut off with it.
+-- Declares workers dead whose lease has run out, or whose process is proven dead, and puts their jobs back into the
+-- queue, at most 500 a call. A lease does not count as run out within a lease of the server's start, since nobody
+-- could renew it before, nor within a lease of the caller's return, p_heard ago, since others may have been cut off
+-- as the caller was.
 CREATE OR REPLACE FUNCTION meshify.reap(p_worker uuid, p_proven uuid[], p_heard interval) RETURNS TABLE (dead int, taken int)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
@@ -109,7 +112,7 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Whoever claims just now holds his row, and is not waited for.
+    -- A worker that claims just now has locked its row: it is left out.
     UPDATE meshify.workers d SET dead = true
     WHERE d.id IN (
         SELECT w.id FROM meshify.workers w
@@ -130,7 +133,7 @@ BEGIN
         WHERE j.status = 'running' AND j.worker_id IS NOT NULL AND (w.id IS NULL OR w.dead) AND j.id <> ALL (v_not)
         LIMIT 500
         FOR UPDATE OF j SKIP LOCKED);
-    -- One by one where a trigger refuses one of them, or takes its time (see meshify.take_each).
+    -- Job by job where a trigger refuses one of them, or takes its time: see meshify.take_each().
     v_each := meshify.is_troubled('claims');
     IF NOT v_each THEN
         BEGIN
@@ -164,8 +167,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- What a worker thinks it holds, compared with what it holds: after each reconnect, and when the counts
--- differ. Answers a row of `missing` and `gone`, then the jobs that it does not know yet.
+-- Compares the jobs that a worker knows with those that it has: after each reconnect, and when the counts differ.
+-- Answers a row of `missing` and `gone`, then the jobs that the worker does not know yet.
 CREATE OR REPLACE FUNCTION meshify.compare(p_worker uuid, p_known uuid[]) RETURNS SETOF meshify.claimed
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -175,11 +178,11 @@ BEGIN
     v_held := ARRAY(SELECT j.id FROM meshify.jobs j
                     WHERE j.worker_id = p_worker AND j.status = 'running' AND NOT meshify.is_parked(j.id));
     v_info.missing := ARRAY(SELECT unnest(p_known) EXCEPT SELECT unnest(v_held));
-    -- Deleted, or ended under its worker, as when the asset is deleted: nobody else will see to what was bought.
+    -- Deleted, or ended under its worker, as when the asset is deleted: only this worker cancels what was bought.
     v_info.gone := ARRAY(SELECT m FROM unnest(v_info.missing) m LEFT JOIN meshify.jobs j ON j.id = m
                          WHERE j.id IS NULL OR (j.worker_id = p_worker AND j.status NOT IN ('pending', 'running')));
     RETURN NEXT v_info;
-    -- Those that are too many for one answer come with the next comparison: the counts will differ again.
+    -- Jobs that are too many for one answer come with the next comparison: the counts will differ again.
     RETURN QUERY SELECT * FROM meshify.as_claimed(meshify.fitting(ARRAY(
         SELECT unnest(v_held) EXCEPT SELECT unnest(p_known) LIMIT 200)));
 END $$;
@@ -196,8 +199,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- What a worker must not ask for at the moment, and why: an operator reads it in `meshifyctl status`.
--- p_held is [{"lane", "reason", "detail", "wait_usec"}].
+-- Records which lanes the worker holds, and why, for `meshifyctl status`. p_held is [{"lane", "reason", "detail",
+-- "wait_usec"}].
 CREATE OR REPLACE FUNCTION meshify.lanes(p_worker uuid, p_held jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -209,7 +212,8 @@ BEGIN
     WHERE w.id = p_worker;
 END $$;
 
--- p_waits is [{"job", "state", "for", "usec"}], and takes the place of what was said before.
+-- Records what the worker's jobs wait for, for `meshifyctl status`, in place of what was recorded before. p_waits is
+-- [{"job", "state", "for", "usec"}].
 CREATE OR REPLACE FUNCTION meshify.waits(p_worker uuid, p_waits jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -221,8 +225,8 @@ BEGIN
     WHERE w.id = p_worker;
 END $$;
 
--- An operator asks an instance to stop. It hears a notification at once; where notifications do not arrive, its next
--- heartbeat is answered so. Answers how many were asked.
+-- An operator asks an instance to stop. A notification tells it at once; where notifications do not arrive, the
+-- answer to its next heartbeat does. Answers how many workers were asked.
 CREATE OR REPLACE FUNCTION meshify.drain(p_instance text) RETURNS int
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -237,6 +241,7 @@ BEGIN
     RETURN v_n;
 END $$;
 
+-- Was this worker asked to stop?
 CREATE OR REPLACE FUNCTION meshify.is_to_drain(p_worker uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT coalesce((SELECT w.drain_asked_at IS NOT NULL FROM meshify.workers w WHERE w.id = p_worker), false) $$;

@@ -10,6 +10,7 @@ DROP FUNCTION IF EXISTS
     meshify.heartbeat(uuid, interval, int, boolean),
     meshify.hide(regclass[]),
     meshify.intend(uuid, uuid, text, int, int, text, text, jsonb, interval, bigint),
+    meshify.lets_canceled(text),
     meshify.only_for(regprocedure, text[]),
     meshify.reap(uuid, uuid[]),
     meshify.record(uuid, bigint, text, text),

@@ -31,7 +31,7 @@ SELECT is(count(*)::int, 4, 'jobs are claimed as ever') FROM public.jobs WHERE s
 CREATE TEMP TABLE before AS SELECT pg_temp.counts() AS counts;
 SELECT is(meshify.fail(t.w(1), id, 'It broke down.', 'word'), 'parked', prompt || ': the failing is refused, and put off') FROM h;
 SELECT is(pg_temp.counts(), (SELECT counts FROM before), 'nothing was given, nobody was told');
-SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unended' AND detail ? 'error'), 4, 'it is written down');
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'end_refused' AND detail ? 'error'), 4, 'it is written down');
 SELECT results_eq('SELECT DISTINCT status, worker_id FROM public.jobs WHERE id IN (SELECT id FROM h)', $$VALUES ('pending', NULL::uuid)$$, 'no worker holds it');
 UPDATE public.jobs SET run_after = now();
 SELECT is_empty('SELECT t.claim(1)', 'none gets it');
@@ -39,7 +39,7 @@ SELECT is(t.done(1, id), 'lost', prompt || ': nor closes it in another way') FRO
 UPDATE meshify.closings SET due = now();
 SELECT results_eq('SELECT DISTINCT answer FROM meshify.finish(t.w(1), 9)', $$VALUES ('parked')$$, 'it is tried again, and put off again');
 SELECT results_eq('SELECT DISTINCT tries, due BETWEEN now() + interval ''7 s'' AND now() + interval ''10 s'' FROM meshify.closings', 'VALUES (2, true)', 'for longer');
-SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'unended'), 4, 'that is written down once');
+SELECT is((SELECT count(*)::int FROM meshify.events WHERE event = 'end_refused'), 4, 'that is written down once');
 UPDATE meshify.closings SET due = now(), tries = 20;
 SELECT meshify.finish(t.w(1), 9);
 SELECT is((SELECT max(due) BETWEEN now() + interval '6 min' AND now() + interval '10 min' FROM meshify.closings), true, 'but for ten minutes at most');
