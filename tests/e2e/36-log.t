@@ -12,13 +12,11 @@ import subprocess
 import termios
 import time
 
-from lab import Lab, clean_environment, is_, main, ok, program, test, wait_for
+from lab import IMAGE, Lab, clean_environment, is_, main, ok, program, test, wait_for
 from lab.namespace import in_namespace
 from lab.postgres import free_port
 from lab.prometheus import ask, scrape
 from lab.turns import turns_are_short
-
-IMAGE = "https://images.example/x.png"
 
 
 class Unread:

@@ -19,10 +19,8 @@ LONG = {"database.lease": "30s"}
 
 
 def all_done(lab, jobs, label):
-    lab.wait_all_ended(120)
-    accounts.check(lab, jobs, label)
-    accounts.no_second_purchase(lab, label)
-    is_(lab.query("SELECT DISTINCT attempts, crashes FROM public.jobs"), [(1, 0)], f"{label}no attempt is lost")
+    accounts.all_done(lab, jobs, label)
+    accounts.no_attempt_lost(lab, label)
 
 
 def cut(lab):
@@ -214,9 +212,7 @@ def a_missing_right():
     other.rollback()
     daemon.wait_event("DB_REFUSED", text="permission denied for function done", seconds=60)
     lab.postgres.execute(f"GRANT EXECUTE ON FUNCTION {rights[1]} TO meshify_worker")
-    lab.wait_all_ended(60)
-    accounts.check(lab, jobs, "a missing right: ")
-    accounts.no_second_purchase(lab, "a missing right: ")
+    accounts.all_done(lab, jobs, "a missing right: ", seconds=60)
     is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "a missing right: costs no attempt")
     lab.sim.stop()
 
