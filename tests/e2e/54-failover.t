@@ -175,6 +175,7 @@ def it_is_told_until_it_is_heard():
     holder.close()
     wait_for(lambda: purchases(lab, jobs["held"]) == known("held"), 30, "the row that was held")
     ok(True, "a row that was held is told again")
+    daemon.wait_event("DB_REFUSED")
     standby.execute("DROP FUNCTION public.refuse() CASCADE", SUPERUSER, "meshify")
     wait_for(lambda: purchases(lab, jobs["refused"]) == known("refused"), 30, "the row that was refused")
     ok(True, "so is one that was refused")
