@@ -39,7 +39,7 @@ typedef enum JobState {
 } JobState;
 
 typedef enum JobEvent {
-    EV_MORE = -2, /* the stage that tells it goes on with its next request; the grid is not asked */
+    EV_MORE = -2, /* the stage goes on, with its next request or slice; the grid is not asked */
     EV_NONE = -1, /* nothing yet: what was begun will tell; the grid is not asked */
 
     EV_OK = 0,     /* what we waited for went well */

@@ -197,7 +197,7 @@ static JobEvent slice(Task *t) {
         }
     }
     ev = validate_slice(t->glb, bytes, (size_t) n, t->job, &t->job->fault);
-    return ev == EV_WAIT ? task_pause(t, 0, slice) : whose_fault(t, ev);
+    return ev == EV_MORE ? task_pause(t, 0, slice) : whose_fault(t, ev);
 }
 
 /* Only the bytes that the check asks for are read, not all of the file. */

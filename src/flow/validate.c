@@ -28,7 +28,7 @@ JobEvent validate_slice(Glb *glb, const void *bytes, size_t size, Job *j, Fault 
         return EV_RETRY;
     }
     if (glb_wants(glb, &offset, &wanted))
-        return EV_WAIT;
+        return EV_MORE;
     j->meshes = glb_info(glb)->meshes;
     j->triangles = glb_info(glb)->triangles;
     return EV_OK;

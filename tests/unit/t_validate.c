@@ -43,14 +43,14 @@ static File glb_of(const char *json) {
 /* Validates as the daemon does: what is wanted is read, at most `slice` of it, until it is enough. */
 static JobEvent validate(const Config *c, const File *f, size_t slice, Job *j, Fault *fault) {
     _cleanup_(glb_freep) Glb *glb = NULL;
-    JobEvent ev = EV_WAIT;
+    JobEvent ev = EV_MORE;
     uint64_t offset;
     int calls = 0;
     size_t n;
 
     if (validate_begin(c, f->size, &glb) < 0)
         return EV_RETRY;
-    while (ev == EV_WAIT) {
+    while (ev == EV_MORE) {
         unsigned char *copy = NULL;
 
         assert_true(calls++ < 10000);
