@@ -30,7 +30,7 @@ typedef enum JobState {
     JOB_STORING,          /* spool -> http */
     JOB_COMPLETING,       /* db:    the closing transaction */
     JOB_RESTING,          /* timer: before the same thing again, at most 10 s */
-    JOB_STOPPING,         /* http:  cancelling what was bought, deleting what was stored */
+    JOB_STOPPING,         /* http:  canceling what was bought, deleting what was stored */
     JOB_FAILING,          /* db:    the closing transaction of a failure */
     JOB_CLOSING_CANCELED, /* db:    the closing transaction of a cancel */
     JOB_REQUEUEING,       /* db:    handing it back to the queue */

@@ -15,7 +15,7 @@ typedef struct StoreEdges {
     void *userdata;
 } StoreEdges;
 
-/* Called once, from the loop and never from within store_op_start(), unless the operation was cancelled; it is gone
+/* Called once, from the loop and never from within store_op_start(), unless the operation was canceled; it is gone
  * then. `work` has the fault of an end that is not EV_OK; it is the callee's to read, not to keep. */
 typedef void (*StoreDone)(void *userdata, JobEvent ev, const StoreWork *work);
 

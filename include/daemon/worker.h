@@ -123,5 +123,5 @@ void worker_hold_for(Worker *w, LaneName name, const Fault *fault);
 /* Sends a call by DbFlags. The request is done with in any case. 0, -ENOMEM. */
 int worker_ask(Worker *w, unsigned flags, DbRequest *request, DbDone done, void *userdata);
 
-/* A call that nobody waits for; `what` is for the log ("write progress"). */
+/* A call that nobody waits for; `what`, a literal, ends a line of the log that begins with "Could not". */
 void worker_call(Worker *w, DbRequest *request, const char *what);

@@ -352,7 +352,7 @@ void job_start(Job *j, unsigned max_attempts, uint64_t now_usec) {
         if (job_is_last_attempt(j, max_attempts))
             at = (JobPos){ .state = JOB_STOPPING, .resume = JOB_FAILING };
     } else if (j->fault.code != FAULT_NONE && job_purchase(j)) {
-        /* What may have been bought is looked up and cancelled before the job fails. */
+        /* What may have been bought is looked up and canceled before the job fails. */
         at = (JobPos){ .state = JOB_STOPPING, .resume = JOB_FAILING };
     } else if (j->fault.code != FAULT_NONE)
         at = (JobPos){ .state = JOB_FAILING };

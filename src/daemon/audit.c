@@ -24,7 +24,7 @@ struct Audit {
     bool busy;
     HttpOp *http;   /* the cancel under way */
     AuditList lost; /* to be looked for */
-    unsigned n, at; /* rows to be cancelled, and the one whose turn it is */
+    unsigned n, at; /* rows to be canceled, and the one whose turn it is */
     struct {
         char key[STR_UUID_SIZE];
         char prediction_id[65];
@@ -69,7 +69,7 @@ static bool answered(Audit *a, DbEnd end, const PGresult *res) {
     return false;
 }
 
-/* --- cancelling what runs for nobody ------------------------------------------------------- */
+/* --- canceling what runs for nobody ------------------------------------------------------- */
 
 static void next(Audit *a);
 
@@ -84,7 +84,7 @@ static void over(Audit *a, const HttpReply *reply) {
         log_line(LOG_NOTICE, JOB_SURPLUS, "Prediction %s, which nobody waited for, is %s",
                  a->rows[at].prediction_id, status ? status : "gone");
         if (db_request_add(&request, a->rows[at].key) == 0 && db_request_add(&request, status) == 0)
-            worker_call(a->worker, &request, "audited");
+            worker_call(a->worker, &request, "write down that a prediction is over");
         db_request_done(&request);
     }
     next(a);
@@ -101,7 +101,7 @@ static void read_again(void *userdata, HttpReply *reply) {
 
 /* A refusal that concerns the whole account ends this audit; one of a single prediction does
  * not. */
-static void cancelled(void *userdata, HttpReply *reply) {
+static void canceled(void *userdata, HttpReply *reply) {
     Audit *a = userdata;
     HttpRequest request;
     Fault fault = { 0 };
@@ -111,16 +111,16 @@ static void cancelled(void *userdata, HttpReply *reply) {
     metrics_replicate(&a->worker->metrics, METRICS_CANCEL, reply);
     if (!heard && (reply->end != HTTP_ANSWERED || reply->code == 401 || reply->code == 402 ||
                    reply->code == 429)) /* the others would fare no better */
-        failed(a, "Predictions that nobody waits for can't be cancelled", fault.detail);
+        failed(a, "Predictions that nobody waits for can't be canceled", fault.detail);
     else if (!heard) {
         log_line(LOG_WARNING, CANCEL_FAILED,
-                 "Prediction %s, which nobody waits for, can't be cancelled: %s, retrying in a "
+                 "Prediction %s, which nobody waits for, can't be canceled: %s, retrying in a "
                  "minute",
                  a->rows[a->at++].prediction_id, fault.detail);
         next(a);
     } else if (reply->code != 409)
         over(a, reply);
-    /* It can't be cancelled, which does not say that it is over. */
+    /* It can't be canceled, which does not say that it is over. */
     else if (replicate_read_ask(a->worker->config, a->rows[a->at].prediction_id, &request) < 0 ||
              http_send(a->worker->http, &request, read_again, a, &a->http) < 0)
         ended(a);
@@ -132,7 +132,7 @@ static void next(Audit *a) {
 
     if (a->at >= a->n || lane_is_held(&a->worker->lanes[LANE_REQUEST]) ||
         replicate_cancel_ask(a->worker->config, a->rows[a->at].prediction_id, &request) < 0 ||
-        http_send(a->worker->http, &request, cancelled, a, &a->http) < 0)
+        http_send(a->worker->http, &request, canceled, a, &a->http) < 0)
         ended(a);
 }
 

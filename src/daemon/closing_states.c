@@ -23,7 +23,7 @@
 
 #define REST_MAX_USEC (10 * USEC_PER_SEC)
 #define STARVED_USEC (60 * USEC_PER_SEC)
-#define STOP_TRIES 8 /* then the audit goes on, and Cancel-After ends what can't be cancelled */
+#define STOP_TRIES 8 /* then the audit goes on, and Cancel-After ends what can't be canceled */
 
 /* --- closing ------------------------------------------------------------------------------- */
 
@@ -40,7 +40,7 @@ static void cancel_strays(Task *t) {
             continue;
         log_job(LOG_WARNING, JOB_SURPLUS, j,
                 "Job %s: prediction %s was made for step %s, which is not in the configuration, "
-                "and is cancelled",
+                "and is canceled",
                 j->id, p->prediction_id, p->step);
         notes_cancel_surplus(t->worker, p->prediction_id);
     }
@@ -133,8 +133,9 @@ static int ask_requeue(Task *t, DbRequest *ret) {
 
     t->due_usec = now + how.delay_usec;
     if (t->job->tries == 0 && (how.counted || t->job->fault.code != FAULT_NONE))
-        log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s goes back for %llu ms (%s): %s", t->job->id,
-                (unsigned long long) (how.delay_usec / 1000), how.reason, t->job->fault.detail);
+        log_job(LOG_INFO, JOB_RETRY, t->job, "Job %s is requeued, next attempt in %.1f s (%s): %s",
+                t->job->id, (double) how.delay_usec / (double) USEC_PER_SEC, how.reason,
+                t->job->fault.detail);
     return complete_requeue_ask(t->worker->id, t->job, &how, ret);
 }
 
@@ -194,7 +195,7 @@ JobEvent enter_resting(Task *t) {
 
 /* --- stopping: the prediction -------------------------------------------------------------- */
 
-/* The prediction is cancelled. `status` is what became of it; NULL: nobody knows yet, and the audit goes
+/* The prediction is canceled. `status` is what became of it; NULL: nobody knows yet, and the audit goes
  * on until it is over. */
 static JobEvent let_go(Task *t, const char *status) {
     Purchase *p = job_purchase(t->job);
@@ -222,7 +223,7 @@ static JobEvent read_again(Task *t, HttpReply *reply) {
     return let_go(t, is_gone ? "gone" : terminal_status(t, reply));
 }
 
-/* A prediction that can't be cancelled keeps no job from its end: the audit asks again, and
+/* A prediction that can't be canceled keeps no job from its end: the audit asks again, and
  * Cancel-After ends it. */
 static JobEvent stopped(Task *t, HttpReply *reply) {
     Fault why = { 0 }; /* not the job's, which ends for a reason of its own */
@@ -233,7 +234,7 @@ static JobEvent stopped(Task *t, HttpReply *reply) {
     metrics_replicate(&t->worker->metrics, METRICS_CANCEL, reply);
     if (ev == EV_WAIT && t->job->tries >= STOP_TRIES) {
         log_job(LOG_WARNING, CANCEL_FAILED, t->job,
-                "Job %s ends, but prediction %s can't be cancelled: %s; the audit goes on trying",
+                "Job %s ends, but prediction %s can't be canceled: %s; the audit goes on trying",
                 t->job->id, job_purchase(t->job)->prediction_id, why.detail);
         return EV_FINAL;
     }

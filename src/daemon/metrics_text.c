@@ -141,7 +141,7 @@ static void write_worker(Prom *p, const Worker *w) {
     counter(p, "meshify_predictions_adopted_total",
             "Purchases whose answer was lost, and that were found in the listing.", m->adopted);
     counter(p, "meshify_predictions_surplus_total",
-            "Purchases that turned up when nobody needed them any more, and were cancelled.",
+            "Purchases that turned up when nobody needed them any more, and were canceled.",
             m->surplus);
     prom_begin(p, "meshify_build_info", "gauge", "1; what program this is.");
     prom_add(p, 1, "version", VERSION, PROM_END);

@@ -23,7 +23,7 @@ void notes_forgive(Task *t) {
         return;
     t->job->crashes = 0;
     if (db_request_add(&request, t->worker->id) == 0 && db_request_add(&request, t->job->id) == 0)
-        worker_call(t->worker, &request, "forgive crashes");
+        worker_call(t->worker, &request, "reset the count of crashes");
     db_request_done(&request);
 }
 
@@ -81,14 +81,14 @@ void notes_progress(Worker *w) {
 /* --- of a prediction ----------------------------------------------------------------------- */
 
 /* The audit cancels again what still runs. */
-static void cancelled(void *userdata, HttpReply *reply) {
+static void canceled(void *userdata, HttpReply *reply) {
     Worker *w = userdata;
     Fault fault;
 
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
     if (replicate_cancel_hear(reply, &fault) != EV_OK)
         log_line(LOG_WARNING, CANCEL_FAILED,
-                 "A surplus prediction could not be cancelled, the audit goes on trying: %s",
+                 "A surplus prediction could not be canceled, the audit goes on trying: %s",
                  fault.detail);
 }
 
@@ -98,7 +98,7 @@ void notes_cancel(Worker *w, const char *prediction_id) {
     HttpOp *op;
 
     if (replicate_cancel_ask(w->config, prediction_id, &request) == 0)
-        (void) http_send(w->http, &request, cancelled, w, &op);
+        (void) http_send(w->http, &request, canceled, w, &op);
 }
 
 void notes_cancel_surplus(Worker *w, const char *prediction_id) {

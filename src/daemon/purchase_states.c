@@ -215,11 +215,10 @@ JobEvent enter_looking(Task *t) {
 
 /* --- recording ----------------------------------------------------------------------------- */
 
-/* Another worker has the job and has given the purchase up, or it has no row: what we bought is cancelled. */
+/* Another worker has the job and has given the purchase up, or it has no row: what we bought is canceled. */
 static void cancel_surplus(Task *t) {
-    log_job(LOG_WARNING, JOB_SURPLUS, t->job,
-            "Job %s: prediction %s came too late and is cancelled", t->job->id,
-            t->job->prediction_id);
+    log_job(LOG_WARNING, JOB_SURPLUS, t->job, "Job %s: prediction %s came too late and is canceled",
+            t->job->id, t->job->prediction_id);
     notes_cancel_surplus(t->worker, t->job->prediction_id);
 }
 

@@ -156,7 +156,7 @@ static void cancel(Retelling *re, const char *job_id, const char *id) {
     const Purchase *p = t && t->job->at.state == JOB_POLLING ? job_purchase(t->job) : NULL;
 
     log_line(LOG_WARNING, JOB_SURPLUS,
-             "Prediction %s is in no row any more after a fail-over, and is cancelled", id);
+             "Prediction %s is in no row any more after a fail-over, and is canceled", id);
     notes_cancel_surplus(w, id);
     if (p && !p->finished && p->prediction_id && strcmp(p->prediction_id, id) == 0)
         task_tell(t, EV_LOST); /* the worker that has the job buys for it again */

@@ -336,7 +336,7 @@ static void cancel_http(Task *t) {
     (void) http_op_cancel(t->op);
 }
 
-/* The operation is gone when its edge calls back, and must not be cancelled any more. */
+/* The operation is gone when its edge calls back, and must not be canceled any more. */
 static void on_http(void *userdata, HttpReply *reply) {
     Task *t = userdata;
 

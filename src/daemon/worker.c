@@ -80,14 +80,15 @@ int worker_ask(Worker *w, unsigned flags, DbRequest *request, DbDone done, void 
 }
 
 static void called(void *userdata, DbEnd end, const PGresult *res) {
-    (void) userdata;
+    const char *what = userdata;
+
     if (end == DB_FAILED)
-        log_line(LOG_WARNING, DB_REFUSED, "A note to the database was refused: %s",
+        log_line(LOG_WARNING, DB_REFUSED, "Could not %s, the database refuses it: %s", what,
                  PQresultErrorMessage(res));
 }
 
 void worker_call(Worker *w, DbRequest *request, const char *what) {
-    if (worker_ask(w, 0, request, called, w) < 0)
+    if (worker_ask(w, 0, request, called, (char *) what) < 0)
         log_line(LOG_ERR, INTERNAL, "Out of memory: could not %s", what);
 }
 
