@@ -16,7 +16,11 @@
  *   until the offset is the size. A 404 begins with the POST again. abort() is a DELETE of that address.
  * - multipart uploads to S3: POST ?uploads=, whose answer's UploadId is kept in the job; PUT after PUT,
  *   whose ETag is wanted and kept as it came; POST of their list, and HEAD where its answer was lost. All are
- *   signed by `sigv4`. abort() is a DELETE of the UploadId; sign() needs no step: it makes a presigned URL. */
+ *   signed by `sigv4`. abort() is a DELETE of the UploadId. sign() needs no step: it makes a presigned URL, for
+ *   which the work would have to bring the time.
+ *
+ * An upload that got farther than any before is no wasted try, as it is with downloads: its driver would say so
+ * by a field of the work, and the state would forget its tries. */
 #pragma once
 #include "base/http_message.h"
 #include "core/config.h"
@@ -61,27 +65,30 @@ typedef struct StoreAnswer {
     int error;              /* to the others: 0 or a negative errno */
 } StoreAnswer;
 
-/* begin() and so on answer EV_MORE: ask next() for the first step; EV_OK: nothing has to be done; EV_FINAL: it can't
- * be done. hear() answers EV_MORE; EV_OK: done; or another end, by its fault. */
+/* A driver. Those of its functions that begin something answer EV_MORE: next() has the first step; EV_OK: nothing has
+ * to be done; EV_FINAL: it can't be done. */
 typedef struct StoreDriver {
     const char *name;     /* as [storage] driver has it */
     unsigned descriptors; /* that the upload of one mesh holds open, beside the mesh */
-    bool
-        leaves_files; /* a worker that is killed may leave temporary files in [storage] url, for dir_sweep() */
+    bool leaves_files;    /* killed workers leave temporary ones, which dir_sweep() finds */
 
     /* Where objects lie, in words that change when the place does; the caller's to free. NULL: out of memory. */
     char *(*place)(const Config *c);
 
-    JobEvent (*begin)(StoreWork *w); /* the mesh goes up as job->object, over what may be there */
-    JobEvent (*abort)(
-        StoreWork
-            *w); /* what an upload of the job left unfinished is let go; NULL: nothing is left */
-    JobEvent (*remove)(StoreWork *w); /* EV_OK also where it was gone already; else EV_WAIT */
-    JobEvent (*sign)(
-        StoreWork *w); /* EV_OK: job->image_url is set, a URL of the job's image; NULL: it can't */
-    JobEvent (*check)(StoreWork *w); /* `finding` is set by its end */
+    /* The mesh goes up as job->object, over what may be there. */
+    JobEvent (*begin)(StoreWork *w);
+    /* What an upload of the job left unfinished is let go. NULL: none leaves anything. */
+    JobEvent (*abort)(StoreWork *w);
+    /* Ends with EV_OK also where the object was gone already; else with EV_WAIT. */
+    JobEvent (*remove)(StoreWork *w);
+    /* Ends with EV_OK and job->image_url set, a URL of the job's image. NULL: this store has none. */
+    JobEvent (*sign)(StoreWork *w);
+    /* `finding` is set by its end, whatever that is. */
+    JobEvent (*check)(StoreWork *w);
 
-    int (*next)(StoreWork *w, StoreStep *ret); /* 0 or -ENOMEM, which is EV_RETRY for the job */
+    /* What to do now. 0 or -ENOMEM. */
+    int (*next)(StoreWork *w, StoreStep *ret);
+    /* What came of it. EV_MORE: next() again; EV_OK: done; or an end by the work's fault. */
     JobEvent (*hear)(StoreWork *w, const StoreAnswer *answer);
 } StoreDriver;
 
