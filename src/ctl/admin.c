@@ -126,6 +126,7 @@ static int set(Ctl *c, const char *key, const char *value) {
         say(stderr, "meshifyctl: %.500s is not a setting; `meshifyctl settings` lists them", key);
         return CTL_REFUSED;
     }
+    /* Asked only when a value was refused, for the sentence about it. */
     _cleanup_free_ char *takes =
         ctl_value(c, "SELECT meshify.setting_takes($1)", params, 1, &status);
 
@@ -149,6 +150,8 @@ int ctl_settings(Ctl *c) {
 
     if (c->argc == 2)
         return set(c, c->argv[0], c->argv[1]);
+    /* One argument alone is a mistake: a key without its value would otherwise look like a
+     * question for it. */
     if (c->argc != 0)
         return ctl_usage("settings takes nothing, or KEY VALUE");
     if (!(res = ctl_query(c, "SELECT key, value FROM meshify.list_settings()", NULL, 0, &status)))
@@ -207,6 +210,7 @@ int ctl_purchases(Ctl *c) {
 
         say_json(rows);
     } else {
+        /* The model is last, since it may be of any length; all other columns are bounded. */
         say(stdout, "%-36s  %-10s %1s %-8s  %-26s %-10s %s", "JOB", "STEP", "#", "STATE",
             "PREDICTION", "STATUS", "MODEL");
         for (int i = 0; i < PQntuples(res); i++) {
@@ -226,6 +230,7 @@ int ctl_purchases(Ctl *c) {
     return 0;
 }
 
+/* A number that is missing counts as 0: an empty queue has no median. */
 static double seconds(const json_t *object, const char *name) {
     return json_number(object, name, 0);
 }
@@ -266,6 +271,7 @@ int ctl_stats(Ctl *c) {
         say_cell(stdout, reason, 24);
         say(stdout, " %.0f", json_number_value(item));
     }
+    /* By model, as Replicate's invoice has them. */
     json_array_foreach (json_object_get(root, "models"), i, item) {
         fputs("model     ", stdout);
         say_cell(stdout, json_text(item, "model"), 40);

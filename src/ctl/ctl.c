@@ -33,6 +33,8 @@ int ctl_connect(Ctl *c) {
 
     c->session = (DbSession){ .statement_timeout = "5min", .lock_timeout = "10s" };
     c->conn = ctl_login("meshifyctl", c->config->database_url.text);
+    /* The session is asked what the daemon asks, so that times without a zone mean the same to
+     * both. */
     if (PQstatus(c->conn) == CONNECTION_OK) {
         PGresult *res = ctl_query(c, db_session_questions, NULL, 0, &status);
 
@@ -118,6 +120,7 @@ char *ctl_value(Ctl *c, const char *sql, const char *const *params, int n, int *
     if (!res)
         return NULL;
     *ret_exit = CTL_REFUSED;
+    /* Null is an answer of our functions, too: "there is no such thing". */
     if (PQntuples(res) == 1 && !PQgetisnull(res, 0, 0))
         text = strdup(PQgetvalue(res, 0, 0));
     PQclear(res);

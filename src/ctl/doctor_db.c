@@ -14,6 +14,8 @@
 #include "ctl/login.h"
 #include "daemon/database_trust.h"
 
+/* Longer than any pooler needs to hand a notification on; a doctor that waits for ever is of no
+ * use. */
 #define NOTIFY_WAIT_MSEC 5000
 #define CLOCK_APART 5.0 /* seconds */
 
@@ -104,6 +106,7 @@ static bool check_schema(Doctor *d, PGconn *conn) {
             "%s may not use the language plpgsql, in which each connection asks for its time zone",
             doctor_text(res, 0, 2));
     }
+    /* The role's name as SQL needs it: it is copied from the screen into an editor. */
     (void) snprintf(advice, sizeof advice, "GRANT meshify_worker TO %s;", doctor_text(res, 0, 2));
     if (!there)
         doctor_say(d, GRADE_FAIL, "schema", "Run meshifyctl migrate, as the owner of public.jobs.",

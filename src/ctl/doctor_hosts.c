@@ -13,6 +13,7 @@
 #include "ctl/doctor_hosts.h"
 #include "flow/store.h"
 
+/* Resolvers give up after 5 s by default, and ask a second server then. */
 #define LOOKUP_USEC (UINT64_C(10) * 1000000)
 
 typedef enum Place {
@@ -138,6 +139,7 @@ static void check_download(Doctor *d, Outside *o, const char *entry) {
 
 void doctor_hosts(Doctor *d, Outside *o) {
     const Config *c = d->config;
+    /* A copy, since strtok_r() writes into it. */
     char *entries = strdup(c->download_hosts), *rest = NULL;
 
     if (store_driver(c)->sign)

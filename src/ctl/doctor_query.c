@@ -18,6 +18,7 @@ PGresult *doctor_run_sql(PGconn *conn, const char *sql) {
 
     if (!res)
         res = PQexec(conn, sql);
+    /* Nothing that the doctor asks is to be kept, but a COMMIT shows errors that come only then. */
     end = PQexec(conn, is_good(res) ? "COMMIT" : "ROLLBACK");
     if (is_good(res) && !is_good(end)) {
         PQclear(res);

@@ -14,6 +14,7 @@ static void check_charges(Doctor *d, PGconn *conn) {
                    "SELECT price, other, other_cost, by_users, jobless FROM meshify.odd_charges()");
     char advice[200];
 
+    /* Three findings of one question; each has a cause and a remedy of its own. */
     if (res && PQntuples(res) == 1 && strcmp(doctor_text(res, 0, 1), "0") != 0) {
         (void) snprintf(advice, sizeof advice,
                         "If that is what the edge function takes: meshifyctl settings price %s",

@@ -221,6 +221,8 @@ int ctl_show(Ctl *c) {
     print_members(json_object_get(root, "job"), job);
     puts("asset");
     print_members(json_object_get(root, "asset"), asset);
+    /* In the order in which questions come up: what was bought, what was given back, what
+     * happened. */
     print_list(json_object_get(root, "purchases"), "purchases", purchases);
     print_list(json_object_get(root, "refunds"), "refunds", refunds);
     print_list(json_object_get(root, "events"), "events", events);
@@ -287,6 +289,7 @@ int ctl_status(Ctl *c) {
     if (json_number(queue, "running_without_worker", 0) > 0)
         say(stdout, "         %.0f running without a worker: left by another program",
             json_number(queue, "running_without_worker", 0));
+    /* An hour shows whether it works now, a day whether that is usual. */
     say(stdout, "an hour  %.0f done, %.0f failed", json_number(queue, "done_hour", 0),
         json_number(queue, "error_hour", 0));
     say(stdout, "a day    %.0f done, %.0f failed, p50 %.1f s, p95 %.1f s",

@@ -43,6 +43,8 @@ static PGconn *login(const char *name, const char *url, const char *options) {
     const char *values[] = { name,   "10", options, url ? url : "",
                              "UTF8", /* whatever the URL, the environment or the role says */
                              NULL };
+    /* Where one of them can't be had, the login goes on, and libpq writes to the terminal
+     * itself. */
     int kept = dup(STDERR_FILENO), notes = memfd_create("notes", MFD_CLOEXEC);
     PGconn *conn;
 

@@ -34,6 +34,7 @@ static int print_jobs(Ctl *c, int rows) {
     int status = 0;
     PGresult *res;
 
+    /* At least one: a screen that is too small still shows that something runs. */
     (void) snprintf(limit, sizeof limit, "%d", rows > 1 ? rows : 1);
     res = ctl_query(c,
                     "SELECT id, prompt, progress, meshify.seconds_between(started_at, now()),"
