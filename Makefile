@@ -157,7 +157,7 @@ check-pgbouncer: all                         ## end-to-end tests through PgBounc
 	BUILD=$(BUILD) LAB_BOUNCER=listen prove -j2 -e '' $(or $(E2E),$(BOUNCED))
 
 POSTGRES ?= 13 14 16 17 18
-check-postgres: E2E ?= tests/e2e/20-flow.t tests/e2e/40-faults.t tests/e2e/50-database.t tests/e2e/60-variants.t
+check-postgres: E2E ?= tests/e2e/20-flow.t tests/e2e/40-faults.t tests/e2e/50-database.t tests/e2e/60-variants.t tests/e2e/62-versions.t
 check-postgres: all                          ## SQL and end-to-end tests on POSTGRES (13 14 16 17 18), by npm
 	BUILD=$(BUILD) tests/servers "$(POSTGRES)" $(MAKE) check-sql check-e2e E2E="$(E2E)"
 

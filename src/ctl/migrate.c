@@ -73,6 +73,7 @@ static const char rights[] =
     " FROM us WHERE NOT EXISTS (SELECT FROM theirs) AND to_regnamespace('meshify') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')";
 /* clang-format on */
 
+/* Asked before anything is tried: an error in the middle would name a statement, not the role that may. */
 static int check_rights(Ctl *c) {
     int status = 0;
     PGresult *res = ctl_query(c, rights, NULL, 0, &status);
@@ -155,6 +156,7 @@ static PGresult *apply_once(Ctl *c, const bool due[], const char **ret_name) {
     return res;
 }
 
+/* The server's own words, and the hint that a file of sql/ gives with an error of its own. */
 static void say_failed(const char *name, const PGresult *res, bool busy) {
     const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
@@ -228,6 +230,7 @@ static int build_indexes(Ctl *c) {
     return status;
 }
 
+/* What the operator should know of this database, each line with the statement that mends it. */
 static int advise(Ctl *c) {
     int status = 0;
     PGresult *res = ctl_query(c, "SELECT meshify.advice()", NULL, 0, &status);

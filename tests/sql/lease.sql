@@ -68,9 +68,9 @@ CREATE TEMP TABLE k AS SELECT t.claimed(6, 'locked') AS id;
 SELECT dblink_connect_u('holder', :'dsn');
 SELECT dblink_exec('holder', 'BEGIN; LOCK TABLE public.jobs, public.mesh_assets, public.profiles, public.projects IN ACCESS EXCLUSIVE MODE');
 SET statement_timeout = '1s';
-SELECT results_eq($$SELECT answer, workers, running_all, paused, to_drain FROM meshify.beat(t.w(6), '60 s', 1, false, 7)$$, 'VALUES (''ok'', 3, 1, false, false)', 'a heart beats behind a locked table');
+SELECT results_eq($$SELECT answer, workers, running_all, paused, to_drain FROM meshify.heartbeat(t.w(6), '60 s', 1, false, 7)$$, 'VALUES (''ok'', 3, 1, false, false)', 'a heart beats behind a locked table');
 SELECT is((SELECT max_jobs FROM meshify.workers WHERE id = t.w(6)), 7, 'and says how many jobs it may have by now');
-SELECT is((SELECT answer FROM meshify.beat(t.w(99), '60 s', 1, false, 7)), 'lost', 'who has no row is lost');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(99), '60 s', 1, false, 7)), 'lost', 'who has no row is lost');
 SELECT results_eq('SELECT job_id, next_usec FROM meshify.claim(t.w(6), 5, 0, false)', 'VALUES (NULL::uuid, 1000000::bigint)', 'a claim does not wait, it comes again');
 SELECT is((SELECT dead FROM meshify.reap(t.w(7), ARRAY[t.w(6)], '1 hour')), 1, 'the dead are declared dead');
 UPDATE meshify.workers SET dead = false WHERE id = t.w(6);
@@ -87,7 +87,7 @@ SELECT results_eq('SELECT cancels, to_drain, held FROM meshify.news(t.w(6))',
 -- A claim holds its worker's row against being declared dead; the heart beats meanwhile.
 SELECT * FROM dblink('holder', format('SELECT next_usec FROM meshify.claim(%L, 1, 0, false)', t.w(6))) AS x (n bigint);
 SET statement_timeout = '1s';
-SELECT is((SELECT answer FROM meshify.beat(t.w(6), '60 s', 1, false, 7)), 'ok', 'a heart beats beside its own claim');
+SELECT is((SELECT answer FROM meshify.heartbeat(t.w(6), '60 s', 1, false, 7)), 'ok', 'a heart beats beside its own claim');
 SELECT results_eq('SELECT dead, taken FROM meshify.reap(t.w(7), ARRAY[t.w(6)], ''1 hour'')', 'VALUES (0, 0)', 'who claims is not declared dead, nor waited for');
 SELECT dblink_exec('holder', 'ROLLBACK; BEGIN');
 SELECT * FROM dblink('holder', format('SELECT pid FROM meshify.workers WHERE id = %L FOR UPDATE', t.w(6))) AS x (pid int);
