@@ -137,7 +137,7 @@ typedef struct JobMove {
     JobPos from;
     JobEvent ev;  /* as it counted: a wait too many is EV_RETRY, a last attempt EV_FINAL */
     bool is_kept; /* a wish that has to wait: what is under way goes on */
-    bool is_bug; /* nothing leads there: the job goes back to the queue with a fault that says so */
+    bool is_bug;  /* nothing leads there: the job is requeued with a fault that says so */
 } JobMove;
 
 /* Moves a job: where `ev` takes it, what it counts for, and what becomes of its fault (EV_WAIT, EV_RETRY and EV_FINAL

@@ -15,7 +15,7 @@ void claims_plan(Claims *c);
 /* There may be work. */
 void claims_wake(Claims *c);
 
-/* We gave a job back; nobody else tells us when it comes due. */
+/* A job of ours was requeued; nobody else tells us when it comes due. */
 void claims_requeued(Claims *c, uint64_t due_usec);
 
 /* A heartbeat was answered. */

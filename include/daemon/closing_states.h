@@ -1,4 +1,4 @@
-/* What is done in the states that end a job, hand it back, or let it rest; see task.h for what these return. */
+/* What is done in the states that end a job, requeue it, or let it rest; see task.h for what these return. */
 #pragma once
 #include "daemon/task.h"
 

@@ -14,7 +14,7 @@ const Worker *instance_worker(const Instance *i);
 /* Turns the loop until sd_event_exit(); its code, or a negative errno. */
 int instance_run(Instance *i);
 
-/* No more claims; jobs go back. */
+/* No more claims; jobs are requeued. */
 void instance_drain(Instance *i);
 
 /* The time for that is over: what still holds jobs is not waited for. */

@@ -10,5 +10,5 @@ bool lockline_enter(LockLine *l, const void *who);
 bool lockline_has(const LockLine *l, const void *who);
 Db *lockline_db(LockLine *l);
 
-/* Its call was answered, or is not wanted any more. Of whoever is not in it: nothing. */
+/* Its call was answered, or is not wanted any more. Harmless where `who` is not in line. */
 void lockline_leave(LockLine *l, const void *who);

@@ -1,4 +1,4 @@
-/* What is written down, or asked of Replicate, without waiting for the answer: a purchase's end, a job's progress, a
+/* Notes to the database, and requests to Replicate, whose answer nobody waits for: a purchase's end, a job's progress, a
  * cancel that the audit repeats if need be. */
 #pragma once
 #include "daemon/task.h"

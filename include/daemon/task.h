@@ -38,7 +38,7 @@ struct Task {
     Glb *glb;
     uint64_t sent_usec;   /* when the call under way was made */
     uint64_t polled_usec; /* when its prediction was last read */
-    uint64_t due_usec;    /* a job that was handed back comes due then */
+    uint64_t due_usec;    /* a job that was requeued comes due then */
     Patience patience;
     bool refusal_said; /* in this state, that the database refuses the call to everybody */
     struct {
@@ -68,7 +68,7 @@ bool task_calls_db(const Task *t);
 /* It gets further where it is: its wait begins anew. */
 void task_got_further(Task *t);
 
-void tasks_drain(Worker *w); /* no more is begun; jobs go back as soon as they can */
+void tasks_drain(Worker *w); /* no more is begun; jobs are requeued as soon as they can be */
 void tasks_let_go(
     Worker *w);             /* the time for that is over: what still holds them is not waited for */
 void tasks_drop(Worker *w); /* all are another's now: nothing is written */

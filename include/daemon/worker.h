@@ -42,15 +42,16 @@ typedef enum LaneName {
     LANE_REQUEST, /* listings and cancels */
     LANE_FILE,    /* downloads */
     LANE_STORE,   /* uploads and signatures */
-    LANE_CLOSE,   /* closings and hand-backs: they wait for nothing but the lease */
+    LANE_CLOSE,   /* closings and requeueing: they wait for nothing but the lease */
     LANE_AGAIN, /* the same once more, where somebody held a row: so many a second, whatever there is */
     _LANE_MAX,
 } LaneName;
 
 typedef struct WorkerEvents {
     void (*gone)(void *userdata, Task *t); /* a job has left, its slot is free; `t` is freed next */
-    void (*requeued)(void *userdata, uint64_t due_usec); /* we gave a job back: it comes due then */
-    void (*changed)(void *userdata);                     /* readiness or counts */
+    void (*requeued)(void *userdata,
+                     uint64_t due_usec); /* a job of ours was requeued: it comes due then */
+    void (*changed)(void *userdata);     /* readiness or counts */
 } WorkerEvents;
 
 struct Worker {
@@ -81,7 +82,7 @@ struct Worker {
     NotReady not_ready;         /* from a closed list, for those who may not read all */
     char not_ready_reason[300]; /* the same in full; "": nothing keeps us */
     char pages[200];            /* where metrics are served, or why not; "": they are off */
-    bool draining;              /* nothing new is begun, jobs go back */
+    bool draining;              /* nothing new is begun, jobs are requeued */
     bool out_of_memory;         /* a job can't go on for want of it; said once */
     bool waits_changed;         /* whose jobs wait for long: the database does not know yet */
     uint64_t no_room_usec;      /* when it was last said that downloads wait; 0: never */

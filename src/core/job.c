@@ -14,7 +14,7 @@
 #define AT(s) [JOB_##s]
 #define TO(s) JOB_##s
 #define NO JOB_BAD
-#define RESTS_MAX 6 /* in a row in one state; then the job goes back to the queue */
+#define RESTS_MAX 6 /* in a row in one state; then the job is requeued */
 
 /* clang-format off */
 static const JobState grid[_JOB_STATE_MAX][_JOB_EVENT_MAX] = {
@@ -146,7 +146,7 @@ static void count_tries(Job *j, JobPos from) {
         j->tries = 0;
 }
 
-/* What went well ends a fault, and so does a drain, since the job goes back for no fault of its own. But STOPPING is
+/* What went well ends a fault, and so does a drain, since the job is requeued for no fault of its own. But STOPPING is
  * left for what the fault says, and REQUEUEING tells the database why. */
 static bool ends_fault(JobPos from, JobEvent ev, JobPos to) {
     bool went_well = ev == EV_OK || ev == EV_STEP || ev == EV_BOUGHT || ev == EV_NOT_BOUGHT ||
@@ -322,7 +322,7 @@ static JobPos start_of(Job *j, uint64_t now_usec) {
     size_t n = j->pipeline->n_steps;
     const Purchase *p;
 
-    /* Another configuration's, that nothing can be done with: the job goes back without it. */
+    /* A purchase of another configuration serves no step: the job is requeued without it. */
     for (size_t i = 0; i < j->n_purchases; i++)
         if (job_is_stray(j, &j->purchases[i])) {
             j->purchase = i;

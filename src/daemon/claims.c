@@ -40,7 +40,7 @@ static unsigned free_slots(const Worker *w) {
     return w->n_tasks < w->config->max_jobs ? w->config->max_jobs - w->n_tasks : 0;
 }
 
-/* What can't be taken now is still ours in the database: the next comparison brings it again. */
+/* A row that can't be taken now is still ours in the database: the next comparison brings it again. */
 static void take_row(void *userdata, const PGresult *res, int row) {
     Worker *w = ((Claims *) userdata)->worker;
     _cleanup_(job_freep) Job *j = NULL;

@@ -27,7 +27,7 @@
 
 /* --- closing ------------------------------------------------------------------------------- */
 
-/* The job went back without its strays, or will, and they are surplus now. */
+/* The job is requeued without its strays, or will be, and they are surplus now. */
 static void cancel_strays(Task *t) {
     const Job *j = t->job;
 

@@ -1,7 +1,7 @@
 /*
  * The worker's lease: heartbeats, whether they can be trusted, a lost lease, dead workers.
  *
- * What all that means for the jobs is not decided here: LeaseEvents tell whoever made it.
+ * What all that means for the jobs is not decided here: LeaseEvents tell its owner.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +57,7 @@ void lease_beat_soon(Lease *l) {
 
 /* --- trust --------------------------------------------------------------------------------- */
 
-/* Called by whoever has a clock at hand: what is forbidden does not depend on it, only that it
+/* Called once a second while there are jobs: what is forbidden does not depend on it, only that it
  * is said. */
 void lease_check(Lease *l) {
     if (l->is_suspended || !l->worker->registered || worker_is_trusted(l->worker))
@@ -141,7 +141,7 @@ static void reap(Lease *l, const char *proven) {
     DbRequest request = { .sql = "SELECT * FROM meshify.reap($1, $2, $3)" };
     uint64_t heard_usec = clock_now_usec() - l->connected_usec;
 
-    /* Whoever came back just now can't tell the dead from those who were cut off with it. */
+    /* A worker that came back just now can't tell dead workers from those that were cut off with it. */
     if (!l->reaping && db_request_add(&request, l->worker->id) == 0 &&
         db_request_add(&request, proven) == 0 && db_request_add_usec(&request, heard_usec) == 0 &&
         call(l, DB_SLOW, &request, reaped) == 0) {

@@ -2,7 +2,7 @@
  * Listens for notifications on a connection of its own, and proves that it hears them.
  *
  * A notification is a hint: what it is about stands in rows, which are read then. What news mean for the jobs is not
- * decided here: ListenerEvents tell whoever made it.
+ * decided here: ListenerEvents tell its owner.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -43,7 +43,7 @@ struct Listener {
 
 /* --- hints --------------------------------------------------------------------------------- */
 
-/* What is asked of us stands in rows, and hints only say when to read them: at the end of the turn, and ten
+/* Orders and cancels stand in rows, and hints only say when to read them: at the end of the turn, and ten
  * times a second at most, as anybody may send them. */
 static void read_later(Listener *l) {
     uint64_t now = clock_now_usec(), due = l->asked_usec + NOTIFY_HINT_USEC;

@@ -1,7 +1,7 @@
 /*
  * The pass over the listing.
  *
- * Whoever joins waits for the next pass, so that what a pass does not show was not there after the joining.
+ * A job that joins waits for the next pass, so that a prediction that the pass does not show was not made before.
  * Passes begin some time apart: how many requests an outage makes does not depend on how many jobs look.
  * What a page shows is found while it comes; who is told of it is told in slices.
  */
@@ -212,7 +212,7 @@ static int shown(void *userdata, const char *id, const json_t *input) {
     return wanted_show(&((Looking *) userdata)->table, id, input);
 }
 
-/* The first request leaves now: whoever joined before takes part. */
+/* The first request leaves now: each job that joined before takes part. */
 static void begin(void *userdata) {
     Looking *l = userdata;
     const Worker *w = l->worker;

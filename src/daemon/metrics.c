@@ -43,7 +43,7 @@ static double seconds(uint64_t usec) {
 }
 
 void metrics_claimed(Metrics *m, const Job *j) {
-    /* Later claims of a job, after a hand-back, say nothing of how quick we are. */
+    /* Later claims of a job, after it was requeued, say nothing of how quick we are. */
     if (j->attempts == 1 && j->worked_usec == 0 && j->n_purchases == 0)
         prom_histogram_add(&m->claim_latency, seconds(j->age_usec));
 }

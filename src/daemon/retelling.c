@@ -88,7 +88,7 @@ static int add(StrBuf *text, const Task *t, const Purchase *p) {
     return r < 0 ? r : strbuf_printf(text, ",\"output\":%s}", output ? output : "null");
 }
 
-/* One of which nobody knows yet whether it was bought: whoever looks for it needs all that its row says. */
+/* One of which nobody knows yet whether it was bought: the worker that looks for it needs all that its row says. */
 static int add_intent(StrBuf *text, const Task *t, const Purchase *p) {
     _cleanup_(json_unrefp) json_t *all = predict_identity(t->job, p);
     _cleanup_free_ char *written = NULL;

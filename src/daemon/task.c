@@ -175,7 +175,7 @@ int task_begin(Worker *w, Job *job) {
     metrics_claimed(&w->metrics, job);
     if (job_purchase(job))
         job->log.prediction_id = job_purchase(job)->prediction_id;
-    if (w->draining) /* claimed before that, and goes back before anything is begun */
+    if (w->draining) /* it was claimed before that, and is requeued before anything is begun */
         (void) job_apply(job, EV_DRAIN, w->config->max_attempts);
     note_place(t);
     job->log.state = job_state_word(job->at.state);
