@@ -14,7 +14,7 @@ def spool_is_empty(lab, label):
     is_(left, [], f"{label}nothing is left in the spool")
 
 
-def insert(lab, n):
+def mixed_jobs(lab, n):
     """Two thirds text in two steps, one third with an image in one step."""
     jobs = []
     for i in range(n):
@@ -27,11 +27,11 @@ def run(instances, label):
     lab = Lab()
     lab.sim.config(starting_ms=50, processing_ms=200)
     daemons = []
-    jobs = insert(lab, JOBS // 2)
+    jobs = mixed_jobs(lab, JOBS // 2)
     for i in range(instances): # started at different moments, while jobs come in
         daemons.append(lab.daemon(f"i{i}", wait=False, **{"replicate.poll_min": "100ms"}))
-        jobs += insert(lab, JOBS // 2 // instances)
-    jobs += insert(lab, JOBS - len(jobs))
+        jobs += mixed_jobs(lab, JOBS // 2 // instances)
+    jobs += mixed_jobs(lab, JOBS - len(jobs))
     accounts.all_done(lab, jobs, label, seconds=240)
     is_(lab.sim.stats()["file_authorizations"], 0, f"{label}no token went to the file host")
     if instances > 1:

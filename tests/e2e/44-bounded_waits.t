@@ -11,7 +11,7 @@ from lab.shim import Shim, may_preload
 QUICK = {"worker.retry_base": "100ms", "worker.retry_max": "300ms"}
 
 
-def bought(lab, job):
+def purchases(lab, job):
     return lab.query("SELECT prediction_id, state, status FROM meshify.predictions WHERE job_id = %s AND prediction_id IS NOT NULL ORDER BY n", job)
 
 
@@ -31,19 +31,19 @@ def a_signed_url_in_an_error():
     lab.sim.put(f"user_assets/{lab.user}/a.png", b"png")
     lab.sim.put(f"user_assets/{lab.user}/b.png", b"png")
     jobs = {name: lab.insert_job(name, f"{lab.user}/{name}.png")[0] for name in ("a", "b")}
-    wait_for(lambda: all(bought(lab, j) for j in jobs.values()), 30, "both bought")
+    wait_for(lambda: all(purchases(lab, j) for j in jobs.values()), 30, "both bought")
     urls = {p["id"]: p["input"]["images"][0] for p in lab.sim.predictions()}
     tokens = [u.split("token=")[1] for u in urls.values()]
     lab.sim.config(processing_ms=100)
     for name, error in (("a", "502 Server Error: Bad Gateway for url: {url}"),
                         ("b", '{{"url": "{escaped}", "error": "could not be read with {key} and test-token"}}')):
-        prediction = bought(lab, jobs[name])[0][0]
+        prediction = purchases(lab, jobs[name])[0][0]
         text = error.format(url=urls[prediction], escaped=urls[prediction].replace("/", "\\/").replace("?", "\\u003f"), key="eyJ.test.key")
         lab.sim.fault("get", {"status": 200, "body": {"id": prediction, "status": "failed", "error": text}}, match=prediction, count=-1)
     good, _ = lab.insert_job("good", IMAGE)
     is_(lab.wait_status(good, "done")["attempts"], 1, "a good job beside them is done")
     row = lab.wait_status(jobs["a"], "done")
-    is_((row["attempts"], [b[1:] for b in bought(lab, jobs["a"])]), (2, [("ended", "failed"), ("bought", "succeeded")]),
+    is_((row["attempts"], [b[1:] for b in purchases(lab, jobs["a"])]), (2, [("ended", "failed"), ("bought", "succeeded")]),
         "our picture that did not come: tried again, and done")
     row = lab.wait_status(jobs["b"], "error")
     is_((row["attempts"], lab.refunded(jobs["b"])), (1, 25), "our picture that can't be read: final, refunded")
@@ -210,16 +210,16 @@ def a_prediction_that_is_gone():
     # The time slept counts as worked.
     daemon = lab.daemon(environment=shim.environment, **QUICK, **{"database.lease": "3s"})
     job, _ = lab.insert_job("vanishes", f"{IMAGE}?vanishes")
-    wait_for(lambda: bought(lab, job), 30, "a purchase")
-    (gone, _, _), = bought(lab, job)
+    wait_for(lambda: purchases(lab, job), 30, "a purchase")
+    (gone, _, _), = purchases(lab, job)
     lab.sim.config(processing_ms=100)
     lab.sim.fault("get", {"status": 404}, match=gone, count=-1)
     hits = lambda: lab.sim.control("GET", "faults")[0]["hits"]
     wait_for(lambda: hits() >= 6, 30, "some reads that find nothing")
-    is_((bought(lab, job), lab.job(job)["status"]), ([(gone, "bought", "starting")], "running"), "gone: not at the first 404, nor at the sixth")
+    is_((purchases(lab, job), lab.job(job)["status"]), ([(gone, "bought", "starting")], "running"), "gone: not at the first 404, nor at the sixth")
     shim.sleep(125)
     row = lab.wait_status(job, "done")
-    is_((row["attempts"], [b[1:] for b in bought(lab, job)]), (2, [("ended", "gone"), ("bought", "succeeded")]), "gone: bought again after two minutes")
+    is_((row["attempts"], [b[1:] for b in purchases(lab, job)]), (2, [("ended", "gone"), ("bought", "succeeded")]), "gone: bought again after two minutes")
     ok(daemon.events("JOB_RETRY", job=job, fault="prediction_gone"), "gone: the log has its own word", daemon.log(10))
     good, _ = lab.insert_job("good", IMAGE)
     is_(lab.wait_status(good, "done")["attempts"], 1, "gone: another job does not notice")

@@ -29,7 +29,7 @@ def set_all(lab, whom):
             cursor.execute(f"ALTER {whom} SET {name} = '{value}'")
 
 
-def insert(lab, prompts=PROMPTS):
+def insert_prompts(lab, prompts=PROMPTS):
     """One of them ends in more time than SETTINGS give a statement, and in less than ours do."""
     lab.query("CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.pg_sleep(1.5); RETURN NEW; END $$; "
               "DROP TRIGGER IF EXISTS slow ON public.jobs; CREATE TRIGGER slow BEFORE UPDATE ON public.jobs FOR EACH ROW "
@@ -57,7 +57,7 @@ def session_of(lab, label, *, environment=None, url=None, bouncer=None, ctl=True
         keys["database.listen"] = "off"
     daemon = lab.daemon(label.replace(" ", "-"), environment=environment, wait=False, **keys)
     daemon.wait_event("STARTED", level="notice")
-    jobs = insert(lab)
+    jobs = insert_prompts(lab)
     show = jobs[0]
     for job in jobs:
         lab.wait_status(job, "done", seconds=60)
