@@ -246,7 +246,7 @@ units: $(UNIT)
 check-boot: all                              ## install, start, hand over on a real systemd (root)
 	BUILD=$(BUILD) tests/boot/run
 
-lint: all $(BUILD)/libpure.a $(BUILD)/tests/t_config ## layers, purity, options, catalog, manual pages
+lint: all $(BUILD)/libpure.a $(BUILD)/tests/t_config ## layers, circles, purity, options, catalog, manual pages
 	@for l in tests/lint/*; do BUILD=$(BUILD) $$l $(BUILD)/libpure.a || exit 1; done
 
 demo: all                                    ## the main job, on everything private to this directory
