@@ -119,7 +119,7 @@ def too_short():
 @test
 def columns_that_go():
     """What is dropped or renamed after it was migrated: the doctor names it, before a mesh is paid for that can't be recorded."""
-    lab = Lab()
+    lab = Lab(bouncer="") # the doctor would look through it, too
     doctor = ["meshifyctl", "doctor"]
 
     def drop(table, column):
@@ -279,7 +279,7 @@ def tls():
 @test
 def on_the_way():
     """A proxy that is down, a spool without a parent, descriptors that do not suffice: what it is, and how many."""
-    lab = Lab()
+    lab = Lab(bouncer="")
     lab.sim.config(starting_ms=0, processing_ms=50)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
