@@ -296,7 +296,7 @@ def calls_at_the_same_time():
         bad += [(names, x) for x in answers if isinstance(x, DeadlockDetected) or isinstance(x, psycopg2.Error) and not isinstance(x, LockNotAvailable)]
         sums = lab.value("SELECT coalesce(sum(credits), 0)::int FROM meshify.refunds WHERE asset_id = %s", things["asset"])
         kept = lab.value("SELECT count(*) FROM meshify.jobs WHERE id = %s AND status IN ('pending', 'running', 'done')", things["job"])
-        kept = kept or [("closed",)] in [a for w, a in zip(names, answers) if w == "done"] # the mesh was made, then the row was deleted
+        kept = kept or [("ok",)] in [a for w, a in zip(names, answers) if w == "done"] # the mesh was made, then the row was deleted
         # Who moves a job by hand is out of order: either way, but not both.
         if sums not in ({0, 25} if "move it" in names else {0} if kept else {25}):
             wrong.append((names, sums, lab.job(things["job"])))
