@@ -55,7 +55,7 @@ def a_first_migration():
     """Whoever writes meanwhile sees nothing of it, or all of it: each write works."""
     lab = Lab(migrate=False)
     stop, wrote, failed = threading.Event(), [], []
-    writer = threading.Thread(target=writer_of, args=(lab, stop, wrote, failed))
+    writer = threading.Thread(target=writer_of, args=(lab, stop, wrote, failed), daemon=True)
     writer.start()
     migrated(lab, "a first migration, while others write")
     before, last = len(wrote), time.monotonic() + 60
@@ -93,7 +93,7 @@ def again_while_all_goes_on():
             stop.wait(0.05)
         db.close()
 
-    writer = threading.Thread(target=write)
+    writer = threading.Thread(target=write, daemon=True)
     writer.start()
     times, last = 0, time.monotonic() + 120
     while times < 3 or (len(jobs) <= 20 and time.monotonic() < last): # a slow machine writes less meanwhile
@@ -200,7 +200,7 @@ class Writer(threading.Thread):
     """A user who goes on enqueueing jobs."""
 
     def __init__(self, lab):
-        super().__init__()
+        super().__init__(daemon=True) # a test that fails ends all the same
         self.lab, self.errors, self.over, self.jobs = lab, [], threading.Event(), 0
         self.start()
 
