@@ -87,7 +87,8 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
     (void) usec;
     if (d->drain_expired) {
         log_line(LOG_WARNING, STOPPED,
-                 "%u jobs could not be handed back in time; their lease will run out",
+                 "%u jobs could not be requeued in time; others take them over when the lease has "
+                 "expired",
                  jobs_in_flight(d));
         (void) sd_event_exit(d->event, 0);
         return 0;
@@ -105,9 +106,10 @@ static int on_term(sd_event_source *source, const struct signalfd_siginfo *si, v
     (void) source;
     (void) si;
     if (++d->terms > 1) {
-        log_line(LOG_WARNING, STOPPED,
-                 "A second signal: stopping at once, %u jobs are left to their lease",
-                 jobs_in_flight(d));
+        log_line(
+            LOG_WARNING, STOPPED,
+            "Second signal: stopping at once; others take over %u jobs when the lease has expired",
+            jobs_in_flight(d));
         (void) sd_event_exit(d->event, 0);
         return 0;
     }
@@ -174,8 +176,10 @@ static int turn_loop(Daemon *d) {
     tell_proxies(d->config);
     r = instance_run(d->instance);
     if (r < 0)
-        log_line(LOG_ERR, INTERNAL, "The event loop failed: %s; what was begun is found again",
-                 strerror(-r));
+        log_line(
+            LOG_ERR, INTERNAL,
+            "The event loop failed: %s; jobs in flight are taken over when the lease has expired",
+            strerror(-r));
     log_line(LOG_NOTICE, STOPPED, "Stopped: %llu jobs done, %llu failed, %llu canceled", m->done,
              m->failed, m->canceled);
     return r;

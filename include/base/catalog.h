@@ -5,7 +5,7 @@
 #define MSG_STOPPED "1673361a3d9d431fa72657c6bc5d37f3"     /* meshifyd has stopped */
 #define MSG_DUMP "45f6dfdbc48c4acc843e3ba9a61cdc4e"        /* the state was asked for (SIGUSR1) */
 #define MSG_DB_UP "940d0480937b4564a84338f65ca34f3f"       /* the database is connected */
-#define MSG_DB_DOWN "deefc45d713548b1b45bcf4034e42aef"     /* the database is away */
+#define MSG_DB_DOWN "deefc45d713548b1b45bcf4034e42aef"     /* no database connection */
 #define MSG_DB_REFUSED "b8253c00852a46b484d3e1a6293d2043"  /* the database refuses a call of ours */
 #define MSG_DB_SAYS "9946312f492d492aa8ecf963cdca2cbf"     /* a warning of the database */
 #define MSG_LISTEN_UP "893a2cae8c024a69a2fea60ba3235839"   /* wake-ups work */

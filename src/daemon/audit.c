@@ -39,7 +39,7 @@ static void ended(Audit *a) {
 
 /* It is done with; what was not reached comes again in a minute. */
 static void failed(Audit *a, const char *what, const char *why) {
-    log_line(LOG_WARNING, AUDIT_FAILED, "%s: %s, retrying in a minute", what, why);
+    log_line(LOG_WARNING, AUDIT_FAILED, "%s: %s; retrying in a minute", what, why);
     ended(a);
 }
 
@@ -81,8 +81,8 @@ static void over(Audit *a, const HttpReply *reply) {
     const char *status = replicate_terminal_status(reply, a->rows[at].prediction_id);
 
     if (status || gone) {
-        log_line(LOG_NOTICE, JOB_SURPLUS, "Prediction %s, which nobody waited for, is %s",
-                 a->rows[at].prediction_id, status ? status : "gone");
+        log_line(LOG_NOTICE, JOB_SURPLUS, "Surplus prediction %s is %s", a->rows[at].prediction_id,
+                 status ? status : "gone");
         if (db_request_add(&request, a->rows[at].key) == 0 && db_request_add(&request, status) == 0)
             worker_call(a->worker, &request, "write down that a prediction is over");
         db_request_done(&request);
@@ -114,8 +114,7 @@ static void canceled(void *userdata, HttpReply *reply) {
         failed(a, "Predictions that nobody waits for can't be canceled", fault.detail);
     else if (!heard) {
         log_line(LOG_WARNING, CANCEL_FAILED,
-                 "Prediction %s, which nobody waits for, can't be canceled: %s, retrying in a "
-                 "minute",
+                 "Could not cancel surplus prediction %s: %s; retrying in a minute",
                  a->rows[a->at++].prediction_id, fault.detail);
         next(a);
     } else if (reply->code != 409)
@@ -167,7 +166,8 @@ static void found(void *userdata, DbEnd end, const PGresult *res) {
 
     for (int i = 0; end == DB_OK && i < PQntuples(res); i++) {
         a->worker->metrics.surplus++;
-        log_line(LOG_WARNING, JOB_SURPLUS, "Prediction %s was given up for lost, and is surplus",
+        log_line(LOG_WARNING, JOB_SURPLUS,
+                 "Prediction %s was found after its purchase had been given up; it is surplus",
                  PQgetvalue(res, i, 0));
     }
     if (!answered(a, end, res))

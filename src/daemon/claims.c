@@ -47,11 +47,11 @@ static void take_row(void *userdata, const PGresult *res, int row) {
     int r = claim_read(res, row, w->config, clock_now_usec(), &j);
 
     if (r < 0)
-        log_line(LOG_ERR, INTERNAL, "A claimed job can't be read: %s", strerror(-r));
+        log_line(LOG_ERR, INTERNAL, "Could not read a claimed job: %s", strerror(-r));
     else if (task_find(w, j->id))
         return;
     else if (task_begin(w, j) < 0)
-        log_line(LOG_ERR, INTERNAL, "Job %s can't be taken: out of memory", j->id);
+        log_line(LOG_ERR, INTERNAL, "Could not take job %s: out of memory", j->id);
     else
         j = NULL; /* it is the task's */
 }
@@ -121,7 +121,7 @@ static void claimed(void *userdata, DbEnd end, const PGresult *res) {
     if (end != DB_OK) {
         c->plan.claiming = false;
         if (end == DB_FAILED && !c->is_refused)
-            log_line(LOG_ERR, DB_REFUSED, "The database refuses to let us claim: %s",
+            log_line(LOG_ERR, DB_REFUSED, "Claims are refused by the database: %s",
                      PQresultErrorMessage(res));
         c->is_refused = c->is_refused || end == DB_FAILED;
         c->plan.due_usec = now + USEC_PER_SEC;

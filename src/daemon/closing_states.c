@@ -77,8 +77,8 @@ static void count_end(Task *t) {
 /* The database keeps what the closing needs; finishing.c, of whichever worker, tries it again. */
 static JobEvent parked(Task *t) {
     log_job(LOG_NOTICE, JOB_PARKED, t->job,
-            "Job %s can't be closed now, the project's tables refuse it: it is tried again "
-            "later, its slot is free",
+            "Closing of job %s put off, the project's tables refuse it: retried later, its slot "
+            "is free",
             t->job->id);
     cancel_strays(t);
     finishing_soon(t->worker->finishing);
@@ -234,7 +234,7 @@ static JobEvent stopped(Task *t, HttpReply *reply) {
     metrics_replicate(&t->worker->metrics, METRICS_CANCEL, reply);
     if (ev == EV_WAIT && t->job->tries >= STOP_TRIES) {
         log_job(LOG_WARNING, CANCEL_FAILED, t->job,
-                "Job %s ends, but prediction %s can't be canceled: %s; the audit goes on trying",
+                "Job %s ends, but prediction %s could not be canceled: %s; the audit retries",
                 t->job->id, job_purchase(t->job)->prediction_id, why.detail);
         return EV_FINAL;
     }
@@ -276,7 +276,7 @@ static JobEvent removed(Task *t, JobEvent ev, const StoreWork *work) {
         return EV_WAIT;
     if (ev != EV_OK)
         log_job(LOG_WARNING, JOB_LEFT_BEHIND, t->job,
-                "Job %s ends, but its object %s can't be deleted: %s; the sweep goes on trying",
+                "Job %s ends, but its object %s could not be removed: %s; the sweep retries",
                 t->job->id, t->job->object, work->fault.detail);
     return dropped(t);
 }

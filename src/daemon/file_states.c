@@ -35,8 +35,8 @@ bool file_has_room(void *worker, void *task) {
         return true;
     if (w->no_room_usec == 0 || now >= w->no_room_usec + NO_ROOM_SAID_USEC)
         log_job(LOG_NOTICE, SPOOL_WAITS, t->job,
-                "Downloads wait for room in [worker] spool_dir, job %s among them: %llu bytes are "
-                "set aside for others, at most %u files lie there at once",
+                "Downloads wait for space in [worker] spool_dir, job %s among them: %llu bytes are "
+                "reserved for others, at most %u files at once",
                 t->job->id, (unsigned long long) spool_used_bytes(w->spool), w->shares.files);
     w->no_room_usec = now;
     return false;

@@ -37,16 +37,18 @@ static void say(Finishing *f, const char *id, const char *answer, const char *de
     } else if (strcmp(answer, "done") == 0) {
         m->done++;
         m->finished[JOB_COMPLETING][FAULT_NONE]++;
-        log_job(LOG_NOTICE, JOB_DONE, &job, "Job %s is done, at last: %s", id, detail);
+        log_job(LOG_NOTICE, JOB_DONE, &job, "Job %s is done, its closing had been put off: %s", id,
+                detail);
     } else if (strcmp(answer, "error") == 0) {
         m->failed++;
         m->finished[JOB_FAILING][FAULT_NONE]++;
-        log_job(LOG_NOTICE, JOB_FAILED, &job, "Job %s has failed (%s), and is closed at last", id,
-                detail);
+        log_job(LOG_NOTICE, JOB_FAILED, &job,
+                "Job %s has failed (%s), its closing had been put off", id, detail);
     } else if (strcmp(answer, "canceled") == 0) {
         m->canceled++;
         m->finished[JOB_CLOSING_CANCELED][FAULT_NONE]++;
-        log_job(LOG_NOTICE, JOB_CANCELED, &job, "Job %s is canceled, at last", id);
+        log_job(LOG_NOTICE, JOB_CANCELED, &job, "Job %s is canceled, its closing had been put off",
+                id);
     }
 }
 
@@ -56,8 +58,7 @@ static void say_refused(const PGresult *res) {
     const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
     log_line(LOG_ERR, DB_REFUSED,
-             "The database refuses to let us close jobs whose closing was put off: %s; trying "
-             "again%s",
+             "Closings that were put off are refused by the database: %s; retrying%s",
              primary ? primary : PQresultErrorMessage(res),
              state && strncmp(state, "42", 2) == 0
                  ? ". Where it is ours that is gone, this makes it anew, as its owner: UPDATE "
@@ -79,7 +80,8 @@ static void finished(void *userdata, DbEnd end, const PGresult *res) {
     if (end == DB_FAILED && !f->is_refused)
         say_refused(res);
     if (end == DB_OK && f->is_refused)
-        log_line(LOG_NOTICE, DB_REFUSED, "The database lets us close such jobs again");
+        log_line(LOG_NOTICE, DB_REFUSED,
+                 "Closings that were put off are accepted by the database again");
     if (end == DB_OK || end == DB_FAILED)
         f->is_refused = end == DB_FAILED;
     for (int i = 0; i < n; i++)

@@ -224,8 +224,8 @@ static void end_outage(Instance *i) {
         return;
     TAILQ_FOREACH(t, &i->worker->tasks, link)
     t->job->idle_usec += away;
-    log_line(LOG_NOTICE, DB_UP, "The database is back after %llu ms",
-             (unsigned long long) (away / 1000));
+    log_line(LOG_NOTICE, DB_UP, "Database connection restored after %.1f s",
+             (double) away / USEC_PER_SEC);
     i->down_since_usec = 0;
 }
 
@@ -244,19 +244,20 @@ static void on_up(void *userdata) {
 static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
     Instance *i = userdata;
     Worker *w = i->worker;
-    char what[sizeof w->not_ready_reason], then[40] = "retrying";
+    char what[sizeof w->not_ready_reason], then[40] = "reconnecting";
 
     if (retry_usec >= USEC_PER_SEC)
-        (void) snprintf(then, sizeof then, "trying again in %llu s",
+        (void) snprintf(then, sizeof then, "reconnecting in %llu s",
                         (unsigned long long) (retry_usec / USEC_PER_SEC));
-    log_line(LOG_WARNING, DB_DOWN, "The database is away: %s, %s. %s", why, then,
-             db_failure_advice(db_failure(w->db)));
+    log_line(LOG_WARNING, DB_DOWN, "%s: %s, %s. %s",
+             w->metrics.connects > 0 ? "Database connection lost" : "No database connection", why,
+             then, db_failure_advice(db_failure(w->db)));
     claims_disconnected(i->claims);
     lease_disconnected(i->lease);
     if (!i->down_since_usec)
         i->down_since_usec = clock_now_usec();
     w->not_ready = NOT_READY_YET;
-    (void) snprintf(what, sizeof what, "the database is away: %s", why);
+    (void) snprintf(what, sizeof what, "no database connection: %s", why);
     str_clean(w->not_ready_reason, sizeof w->not_ready_reason, what); /* the log has it already */
     worker_changed(w);
 }

@@ -64,7 +64,7 @@ void lease_check(Lease *l) {
         return;
     l->is_suspended = true;
     log_line(LOG_WARNING, LEASE_STILL,
-             "No heartbeat reached the database for 2/3 of the lease: nothing new is begun");
+             "No heartbeat was answered for 2/3 of the lease: nothing new is started");
 }
 
 bool lease_is_suspended(const Lease *l) {
@@ -129,8 +129,8 @@ static void reaped(void *userdata, DbEnd end, const PGresult *res) {
     taken = (unsigned) number(res, 1);
     if (dead > 0 || taken > 0) {
         l->worker->metrics.takeovers += taken;
-        log_line(LOG_NOTICE, TAKEOVER,
-                 "%u workers are dead, %u jobs of theirs are in the queue again", dead, taken);
+        log_line(LOG_NOTICE, TAKEOVER, "Took over from %u dead workers: %u jobs requeued", dead,
+                 taken);
         l->events->takeover(l->userdata);
     }
     if (taken >= REAP_FULL)
@@ -189,8 +189,7 @@ static void lost(Lease *l) {
     sd_id128_t id;
 
     w->metrics.leases_lost++;
-    log_line(LOG_ERR, LEASE_LOST, "The lease is lost: %u jobs are another worker's now",
-             w->n_tasks);
+    log_line(LOG_ERR, LEASE_LOST, "Lease lost: %u jobs now belong to other workers", w->n_tasks);
     w->registered = false;
     w->trusted_until_usec = 0;
     l->events->lost(l->userdata);
@@ -268,7 +267,7 @@ static void enrolled(void *userdata, DbEnd end, const PGresult *res) {
     acknowledged(l, number(res, 3));
     l->worker->registered = true;
     news.workers = (unsigned) number(res, 1);
-    log_line(LOG_NOTICE, DB_UP, "The database is connected, this is worker %s", l->worker->id);
+    log_line(LOG_NOTICE, DB_UP, "Database connected, registered as worker %s", l->worker->id);
     ask_predecessors(l);
     lease_plan(l);
     l->events->ready(l->userdata, &news);

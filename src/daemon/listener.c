@@ -186,7 +186,7 @@ static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
     advise(l, advice, sizeof advice);
     if (l->worker->listens)
         log_line(LOG_WARNING, LISTEN_DOWN,
-                 "The listening connection is lost: %s, polling until it is back. %s", why, advice);
+                 "LISTEN connection lost: %s; polling until it is restored. %s", why, advice);
     l->worker->listens = l->waiting = false;
     l->events->changed(l->userdata);
 }
@@ -232,8 +232,8 @@ static void say_no_connection(Listener *l) {
         return;
     advise(l, advice, sizeof advice);
     log_line(LOG_WARNING, LISTEN_DOWN,
-             "There is no connection for LISTEN: %s; polling instead. %s Or set listen = off.",
-             l->why, advice);
+             "No connection for LISTEN: %s; polling instead. %s Or set listen = off.", l->why,
+             advice);
     l->said = true;
 }
 

@@ -88,8 +88,7 @@ static void canceled(void *userdata, HttpReply *reply) {
     metrics_replicate(&w->metrics, METRICS_CANCEL, reply);
     if (replicate_cancel_hear(reply, &fault) != EV_OK)
         log_line(LOG_WARNING, CANCEL_FAILED,
-                 "A surplus prediction could not be canceled, the audit goes on trying: %s",
-                 fault.detail);
+                 "Could not cancel a surplus prediction: %s; the audit retries", fault.detail);
 }
 
 /* Not by way of the lane: what runs for nobody costs money until it ends. */

@@ -24,7 +24,7 @@ static void pruned(void *userdata, DbEnd end, const PGresult *res) {
     Prune *p = userdata;
 
     if (end == DB_FAILED)
-        log_line(LOG_WARNING, DB_REFUSED, "Old events can't be deleted: %s",
+        log_line(LOG_WARNING, DB_REFUSED, "Could not delete old events: %s",
                  PQresultErrorMessage(res));
     else if (end == DB_OK && strtol(PQgetvalue(res, 0, 0), NULL, 10) >= BATCH)
         timer_start(p->timer, AGAIN_USEC);

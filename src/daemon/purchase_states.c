@@ -138,8 +138,8 @@ static JobEvent predicted(Task *t, HttpReply *reply) {
     worker_hold_for(t->worker, LANE_CREATE, &j->fault);
     if (ev == EV_UNSURE)
         log_job(LOG_WARNING, JOB_UNSURE, j,
-                "Job %s: the answer to a purchase is lost (%s), looking for it", j->id,
-                j->fault.detail);
+                "Job %s: no answer to a create (%s), looking for the prediction in the listing",
+                j->id, j->fault.detail);
     else
         notes_not_bought(t, "refused");
     return ev;
@@ -217,8 +217,9 @@ JobEvent enter_looking(Task *t) {
 
 /* Another worker has the job and has given the purchase up, or it has no row: what we bought is canceled. */
 static void cancel_surplus(Task *t) {
-    log_job(LOG_WARNING, JOB_SURPLUS, t->job, "Job %s: prediction %s came too late and is canceled",
-            t->job->id, t->job->prediction_id);
+    log_job(LOG_WARNING, JOB_SURPLUS, t->job,
+            "Job %s: prediction %s came too late; canceling it as surplus", t->job->id,
+            t->job->prediction_id);
     notes_cancel_surplus(t->worker, t->job->prediction_id);
 }
 

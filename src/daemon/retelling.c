@@ -156,7 +156,7 @@ static void cancel(Retelling *re, const char *job_id, const char *id) {
     const Purchase *p = t && t->job->at.state == JOB_POLLING ? job_purchase(t->job) : NULL;
 
     log_line(LOG_WARNING, JOB_SURPLUS,
-             "Prediction %s is in no row any more after a fail-over, and is canceled", id);
+             "Prediction %s has no row after a fail-over; canceling it as surplus", id);
     notes_cancel_surplus(w, id);
     if (p && !p->finished && p->prediction_id && strcmp(p->prediction_id, id) == 0)
         task_tell(t, EV_LOST); /* the worker that has the job buys for it again */
@@ -177,8 +177,7 @@ static void refused(Retelling *re, const PGresult *res) {
 
     if (re->at_once == 1 && re->pauses == 0)
         log_line(LOG_WARNING, DB_REFUSED,
-                 "The database does not take what was bought before it was connected, trying "
-                 "again: %s",
+                 "Could not record what was bought before the connection was lost; retrying: %s",
                  PQresultErrorMessage(res));
     re->at_once = 1;
     for (u = TAILQ_FIRST(&re->untold); u && u->sent; u = next) {

@@ -32,7 +32,7 @@ static void sampled(void *userdata, DbEnd end, const PGresult *res) {
 
     s->valid = end == DB_OK && PQntuples(res) == 1;
     if (end == DB_FAILED)
-        log_line(LOG_WARNING, DB_REFUSED, "The queue can't be measured: %s",
+        log_line(LOG_WARNING, DB_REFUSED, "Could not sample the queue: %s",
                  PQresultErrorMessage(res));
     if (!s->valid)
         return;

@@ -53,7 +53,7 @@ const char *status_word(const Worker *w, char *to, size_t room) {
     DbFailure failure = db_failure(w->db);
 
     if (!db_is_up(w->db) && failure != DB_FAILURE_NONE)
-        (void) snprintf(to, room, "the database is away: %s", db_failure_word(failure));
+        (void) snprintf(to, room, "no database connection: %s", db_failure_word(failure));
     else
         (void) snprintf(to, room, "%s", words[w->not_ready]);
     return to;

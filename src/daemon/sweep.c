@@ -103,7 +103,7 @@ static void gone(Sweep *s) {
     const char *name = s->names[s->at++];
     DbRequest request = { .sql = "SELECT meshify.orphan_removed($1)" };
 
-    log_line(LOG_NOTICE, ORPHAN, "The object %s, which no row names, is removed", name);
+    log_line(LOG_NOTICE, ORPHAN, "Removed object %s, which no row names", name);
     if (db_request_add(&request, name) == 0)
         worker_call(s->worker, &request, "write an orphan's end down");
     db_request_done(&request);
@@ -112,7 +112,7 @@ static void gone(Sweep *s) {
 
 static void failed(Sweep *s, const char *why) {
     log_line(LOG_WARNING, ORPHAN,
-             "The object %s, which no row names, can't be removed: %s, retrying later",
+             "Could not remove object %s, which no row names: %s; retrying later",
              s->names[s->at++], why);
 }
 
@@ -151,7 +151,8 @@ static void due(void *userdata, DbEnd end, const PGresult *res) {
     Sweep *s = userdata;
 
     if (end == DB_FAILED)
-        log_line(LOG_WARNING, ORPHAN, "The sweep was refused: %s, retrying in a minute",
+        log_line(LOG_WARNING, ORPHAN,
+                 "The sweep was refused by the database: %s; retrying in a minute",
                  PQresultErrorMessage(res));
     for (int i = 0; end == DB_OK && i < PQntuples(res) && s->n < SWEEP_MAX; i++)
         if ((s->names[s->n] = strdup(PQgetvalue(res, i, 0))))

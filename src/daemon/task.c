@@ -146,7 +146,8 @@ static JobEvent move(Task *t, JobEvent ev) {
     note_move(t, &m);
     if (t->job->at.state == JOB_GONE) {
         if (m.ev == EV_LOST)
-            log_job(LOG_INFO, JOB_LOST, t->job, "Job %s is not ours any more", t->job->id);
+            log_job(LOG_INFO, JOB_LOST, t->job,
+                    "Job %s belongs to another worker now, or has ended: dropped", t->job->id);
         forget(t);
         return EV_NONE;
     }
@@ -298,7 +299,7 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
  * one cause. */
 JobEvent task_begin_later(Task *t, int error) {
     if (!t->worker->out_of_memory)
-        log_job(LOG_ERR, INTERNAL, t->job, "Job %s can't go on now: %s: %s, retrying", t->job->id,
+        log_job(LOG_ERR, INTERNAL, t->job, "Job %s is delayed in %s: %s; retrying", t->job->id,
                 job_state_word(t->job->at.state), strerror(-error));
     t->worker->out_of_memory = true;
     return EV_NONE;

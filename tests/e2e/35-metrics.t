@@ -167,7 +167,7 @@ def the_database_goes_away():
     lab.postgres.stop()
     # A pooler keeps its clients waiting: then it is noticed when a heartbeat is not answered for long.
     page = wait_for(lambda: (p := ask(at, "/readyz")).code == 503 and p, 60, "/readyz to say no")
-    ok(page.body.startswith("not ready: the database is away: ") and page.body.count("\n") == 1, "with the reason, on one line", page.body)
+    ok(page.body.startswith("not ready: no database connection: ") and page.body.count("\n") == 1, "with the reason, on one line", page.body)
     is_(ask(at, "/healthz").code, 200, "the loop turns all the same")
     m = wait_for(lambda: (m := scrape(at)).labels("meshify_queue_depth") == [] and m, 40, "the sample to be forgotten")
     is_((m.value("meshify_db_up"), m.value("meshify_db_reconnects_total"), m.value("meshify_refunds_total")), (0, 0, None), "it is down, and nothing stale is said")

@@ -37,7 +37,7 @@ def fail_over():
     jobs, daemon = lab.in_flight(20, 3000, **{**LONG, "database.url": url})
     lab.postgres.stop("immediate")
     daemon.wait_event("DB_DOWN", seconds=20)
-    ok("not ready: the database is away" in daemon.state(), "fail-over: it says that it is not ready")
+    ok("not ready: no database connection" in daemon.state(), "fail-over: it says that it is not ready")
     wait_for(lambda: lab.sim.stats()["received"]["file"] > 0, 20, "downloads while there is no database")
     standby.promote()
     lab.db = standby.connect()

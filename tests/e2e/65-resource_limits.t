@@ -208,7 +208,7 @@ def it_speaks_without_memory():
         daemon.signal(signal.SIGUSR1)
         daemon.wait_line(r"Worker .* 0 jobs, .* refused", 10)
         lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
-        said = daemon.wait_line("The database is away|The event loop failed: .*memory|out of memory, ending at once", 20)
+        said = daemon.wait_line("(Database connection lost|No database connection)|The event loop failed: .*memory|out of memory, ending at once", 20)
         shim.fail(0)
         ended = not daemon.alive() or "memory" in said.group(0)
         status = daemon.wait() if ended else daemon.stop()

@@ -124,11 +124,11 @@ def refused_logins():
         tries = pooler.logins # others come rarer and rarer: after ten seconds, then after twenty
         counted = text.startswith(("(EC", "(EN", "Tenant", "pass", "Pass", "role"))
         ok(tries <= (2 if counted or time.monotonic() - began < 9 else 6), f"{text}: not tried again at once", tries)
-    waiting.wait_line("The database is away: no connection is free", 10)
+    waiting.wait_line("No database connection: no connection is free", 10)
     for pooler, daemon, text, reason, _ in running:
-        daemon.wait_line(f"The database is away: {re.escape(reason)} .*: {re.escape(text[:5])}", 60)
+        daemon.wait_line(f"(Database connection lost|No database connection): {re.escape(reason)} .*: {re.escape(text[:5])}", 60)
         status, body = page(daemon, "/readyz")
-        ok(status == 503 and body.startswith(f"not ready: the database is away: {reason}") and "hunter2" not in body and text not in body,
+        ok(status == 503 and body.startswith(f"not ready: no database connection: {reason}") and "hunter2" not in body and text not in body,
            f"{text}: /readyz says why in its own words", body)
         ok("hunter2" not in daemon.output(), f"{text}: no password in the log")
         is_(daemon.stop(), 0, f"{text}: it stops")

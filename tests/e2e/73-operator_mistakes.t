@@ -152,12 +152,12 @@ def cut_off():
     says(lab, "and meshifyctl works", 0, "1 done", args=["meshifyctl", "status"])
     # A pooler that takes no such wish, and a server that is never fast enough.
     daemon = lab.daemon(wait=False, **{"database.url": lab.postgres.url("meshifyd") + "&options=-cstatement_timeout%3D1ms%20-cjit%3Doff"})
-    daemon.wait_line(r"The database is away: a time-out of its own cuts off what begins each transaction.*ALTER ROLE \.\.\. RESET statement_timeout|"
+    daemon.wait_line(r"(Database connection lost|No database connection): a time-out of its own cuts off what begins each transaction.*ALTER ROLE \.\.\. RESET statement_timeout|"
                      r"is ready as", 60)
     daemon.stop()
     lab.postgres.execute("ALTER ROLE meshifyd RESET statement_timeout; REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", SUPERUSER)
     daemon = lab.daemon(wait=False)
-    daemon.wait_line("The database is away: the login may not use the language plpgsql.* As a superuser: GRANT USAGE ON LANGUAGE plpgsql", 60)
+    daemon.wait_line("(Database connection lost|No database connection): the login may not use the language plpgsql.* As a superuser: GRANT USAGE ON LANGUAGE plpgsql", 60)
     says(lab, "the doctor", 69, "meshifyd may not use the language plpgsql", "GRANT USAGE ON LANGUAGE plpgsql TO meshifyd;", args=["meshifyctl", "doctor"])
     lab.postgres.execute("GRANT USAGE ON LANGUAGE plpgsql TO PUBLIC", SUPERUSER)
     is_(daemon.stop(), 0, "it stops while it waits")
