@@ -20,7 +20,8 @@ bool complete_is_parked(const PGresult *res);
 bool complete_keeps(const PGresult *res);
 
 /* Closing calls: EV_OK (also when closed already, or parked), EV_OVERTAKEN (done only: a cancel came first, or the
- * job is gone), EV_LOST. */
+ * job is gone), EV_LOST; with a fault EV_FINAL (done only: the asset is another user's by now) and what
+ * fence_hear() answers. */
 JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr);
 
 /* How a job goes back: after a counted fault with back-off, else as soon as it makes sense. */

@@ -66,7 +66,8 @@ static void say_refused(const PGresult *res) {
                  : "");
 }
 
-/* A call that waited for a lock and did not get it failed for that alone: the next waits again. */
+/* A call that waited for a lock and did not get it failed for that alone, which is no refusal. The next call asks again
+ * who starves, and the one after it waits. */
 static void finished(void *userdata, DbEnd end, const PGresult *res) {
     Finishing *f = userdata;
     LockLine *line = f->worker->line;

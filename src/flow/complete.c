@@ -172,6 +172,10 @@ JobEvent complete_hear(const PGresult *res, bool is_done, Fault *reterr) {
         return EV_OVERTAKEN;
     if (strcmp(answer, "gone") == 0)
         return EV_LOST;
+    if (strcmp(answer, "refused") == 0) { /* its asset went to another user while it was made */
+        fault_set(reterr, FAULT_ASSET_MISSING, "the mesh is not for this asset");
+        return EV_FINAL;
+    }
     return fence_hear(answer, reterr);
 }
 

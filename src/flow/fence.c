@@ -11,7 +11,7 @@ JobEvent fence_hear(const char *answer, Fault *reterr) {
         JobEvent ev;
     } words[] = {
         { "ok", EV_OK },         { "lost", EV_LOST },   { "closed", EV_LOST },
-        { "cancel", EV_CANCEL }, { "gone", EV_CANCEL }, { "refused", EV_FINAL },
+        { "cancel", EV_CANCEL }, { "gone", EV_CANCEL },
     };
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

@@ -266,6 +266,11 @@ static void test_hear(void **state) {
     assert_int_equal(f.code, FAULT_DATABASE_BUSY);
     f = (Fault){ 0 };
     PQclear(res);
+    res = answer_of("refused");
+    assert_int_equal(complete_hear(res, true, &f), EV_FINAL);
+    assert_int_equal(f.code, FAULT_ASSET_MISSING);
+    f = (Fault){ 0 };
+    PQclear(res);
     /* What nobody understands does not end a job. */
     for (int i = 0; i < 3; i++) {
         static const char *const names[] = { "answer" }, *const two[] = { "ok", "ok" };
