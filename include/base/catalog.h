@@ -34,7 +34,7 @@
     "895169e818454500bb22a93eb6ceddb3" /* an object that no row names stays in the store */
 #define MSG_ORPHAN \
     "2c63c21b6645467ea48697cb20086127" /* an object that no row names is removed, or can't be */
-#define MSG_JOB_RETRY "77b733d300724f6f8b3667f7a531036c"    /* a job is handed back */
+#define MSG_JOB_RETRY "77b733d300724f6f8b3667f7a531036c"    /* a job is requeued */
 #define MSG_JOB_DONE "febc0b64071f41d7aaeed19f8f715f74"     /* a job is done */
 #define MSG_JOB_FAILED "256637ddf9c44204adbecc59d1e7b1e4"   /* a job has failed */
 #define MSG_JOB_CANCELED "aa79d34e0f4e4c57bbaa61982bca96ee" /* a job was canceled */

@@ -11,7 +11,7 @@ typedef struct DbRequest {
     int n_params;
 } DbRequest;
 
-/* Adds the next parameter: NULL, a copy of `text`, a formatted one. -ENOMEM. */
+/* Adds the next parameter: NULL, a copy of `text`, a formatted one. -ENOMEM; -E2BIG past DB_REQUEST_PARAMS. */
 int db_request_add(DbRequest *r, const char *text);
 int db_request_addf(DbRequest *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -74,10 +74,10 @@ typedef struct FaultInfo {
 
 const FaultInfo *fault_info(FaultCode code);
 
-/* Sets `reterr`; the detail is cut and control characters in it are replaced. Returns -EBADMSG. */
 /* The advice for the operator, "" where there is none: the table's advice, or, where the way through a proxy
  * is what fails, the proxy's. */
 const char *fault_advice(const Fault *fault);
 
+/* Sets `reterr`; the detail is cut and control characters in it are replaced. Returns -EBADMSG. */
 int fault_set(Fault *reterr, FaultCode code, const char *detail, ...)
     __attribute__((format(printf, 3, 4)));

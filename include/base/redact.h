@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 /* Remembers a secret, to be taken out of every text from now on; NULL or one of less than four bytes is
- * ignored. The newest REDACT_SECRETS_MAX are remembered: a reload adds to them. -ENOMEM. */
+ * ignored. The newest REDACT_SECRETS_MAX are remembered. -ENOMEM. */
 #define REDACT_SECRETS_MAX 32
 int redact_add(const char *secret);
 

@@ -33,8 +33,8 @@ typedef enum ConfigLogTarget {
     LOG_TARGET_JSON,
 } ConfigLogTarget;
 
-/* What each field means stands at its row of the table in core/config.c. A text is NULL where it is
- * unset and has no default. */
+/* What each field means stands at its row in core/config_table.c. A text is NULL where it is unset
+ * and has no default. */
 typedef struct Config {
     char *instance;
     unsigned max_jobs, max_jobs_per_user, max_attempts;

@@ -26,14 +26,14 @@ typedef enum JobState {
     JOB_POLLING,          /* timer, then http: is it there yet? */
     JOB_DOWNLOADING,      /* http -> spool */
     JOB_VALIDATING,       /* spool: is it a mesh we want to keep? */
-    JOB_SCANNING,         /* spool -> clamd: is it clean? */
+    JOB_SCANNING,         /* a place for a virus scanner: passed at once */
     JOB_STORING,          /* spool -> http */
     JOB_COMPLETING,       /* db:    the closing transaction */
     JOB_RESTING,          /* timer: before the same thing again, at most 10 s */
     JOB_STOPPING,         /* http:  canceling what was bought, deleting what was stored */
     JOB_FAILING,          /* db:    the closing transaction of a failure */
     JOB_CLOSING_CANCELED, /* db:    the closing transaction of a cancel */
-    JOB_REQUEUEING,       /* db:    handing it back to the queue */
+    JOB_REQUEUEING,       /* db:    requeueing it */
     JOB_GONE,             /* forgotten */
     _JOB_STATE_MAX,
 } JobState;

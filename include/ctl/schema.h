@@ -11,6 +11,7 @@ typedef struct SchemaFile {
     size_t size;
 } SchemaFile;
 
+/* Made by the Makefile: ctl/schema_sql.S. */
 extern const SchemaFile schema_files[];
 
 /* The query for what a database has of them, as rows of name and hash: the second is for a database that has no

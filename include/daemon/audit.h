@@ -5,6 +5,6 @@
 
 typedef struct Audit Audit;
 
-/* 0, -ENOMEM or what libsystemd answers. Goes before w->looking. */
+/* 0, -ENOMEM or what libsystemd answers. Must be freed before w->looking. */
 int audit_new(Audit **ret, Worker *w);
 Audit *audit_free(Audit *a);

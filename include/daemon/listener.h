@@ -1,5 +1,5 @@
-/* LISTEN on a connection of its own, the proof that it works, and what notifications ask to look at. It writes
- * worker->listens; others read it. */
+/* LISTEN on a connection of its own, and the proof that it works. A notification is only a hint: the rows that it is
+ * about are read then, and are called news. It writes worker->listens; others read it. */
 #pragma once
 #include "daemon/worker.h"
 
@@ -26,7 +26,7 @@ typedef struct ListenerEvents {
 int listener_new(Listener **ret, Worker *w, const ListenerEvents *events, void *userdata);
 Listener *listener_free(Listener *l);
 
-/* The working connection is there: a ping may be sent through it. */
+/* Sends a ping through the working connection, if both connections are up. */
 void listener_prove(Listener *l);
 
 /* Reads the news: what the project's tables say of our jobs. */

@@ -1,4 +1,4 @@
-/* What systemd is told: READY, STATUS, STOPPING, and the watchdog. */
+/* Composes STATUS, and says READY and STOPPING; supervisor.h carries them. */
 #pragma once
 #include "daemon/worker.h"
 

@@ -9,18 +9,8 @@
  *         driver->next(&work, &step);    and the step is carried out, which gives the answer
  *
  * A job that rests in between begins anew; what must outlive the rest stands in the Job, as `unproven`
- * does. Two kinds of stores that are to come need no more than this:
- *
- * - resumable uploads (TUS): POST, of whose answer Location is wanted and kept in the job; where the job has
- *   one already, HEAD for Upload-Offset instead; then PATCH after PATCH by body_from and body_size, EV_MORE
- *   until the offset is the size. A 404 begins with the POST again. abort() is a DELETE of that address.
- * - multipart uploads to S3: POST ?uploads=, whose answer's UploadId is kept in the job; PUT after PUT,
- *   whose ETag is wanted and kept as it came; POST of their list, and HEAD where its answer was lost. All are
- *   signed by `sigv4`. abort() is a DELETE of the UploadId. sign() needs no step: it makes a presigned URL, for
- *   which the work would have to bring the time.
- *
- * An upload that got farther than any before is no wasted try, as it is with downloads: its driver would say so
- * by a field of the work, and the state would forget its tries. */
+ * does. Uploads in several requests (TUS, S3's multipart) fit as well: the job keeps where they got to, and
+ * abort() lets go of what they left. */
 #pragma once
 #include "base/http_message.h"
 #include "core/config.h"
@@ -40,10 +30,12 @@ typedef struct StoreFinding {
 /* One piece of work. Filled in by who wants it done, but for the last four. All pointers are borrowed. */
 typedef struct StoreWork {
     const Config *config;
-    Job *job;             /* whose mesh or image it is; NULL for remove() and check() */
-    int fd;               /* begin(): the mesh */
-    const char *object;   /* remove(): its name */
-    unsigned phase;       /* the driver's own: which step comes next */
+    Job *job;           /* whose mesh or image it is; NULL for remove() and check() */
+    int fd;             /* begin(): the mesh */
+    const char *object; /* remove(): its name */
+
+    /* The driver's: */
+    unsigned phase;       /* its own: which step comes next */
     Fault fault;          /* of an end that is not EV_OK */
     bool is_general;      /* remove(): what went wrong would meet other objects too, now */
     StoreFinding finding; /* check() */

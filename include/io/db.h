@@ -23,7 +23,7 @@ typedef struct DbOp DbOp;
 typedef enum DbFlags {
     DB_ALONE = 1, /* a transaction of its own */
     DB_ONCE = 2,  /* not repeated when the connection dies: told DB_LOST */
-    DB_FIRST = 4, /* goes out even while others are held (db_hold) */
+    DB_FIRST = 4, /* goes out even while others are held (until db_go()) */
     DB_SLOW = 8,  /* it may read much: it has more time than others; with DB_ALONE */
     DB_WAIT = 16, /* alone, and may wait for a row's lock: on a connection that others don't use */
 } DbFlags;

@@ -7,7 +7,7 @@ typedef struct DescriptorShares {
     unsigned needed;      /* that would do for all jobs at once */
     unsigned connections; /* of requests, idle ones too */
     unsigned files;       /* in the spool at once */
-    unsigned clients;     /* of the metrics */
+    unsigned clients;     /* of the pages */
     bool scarce;          /* fewer than that many jobs could use */
 } DescriptorShares;
 

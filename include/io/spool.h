@@ -28,8 +28,8 @@ bool spool_is_too_small(const Spool *s, uint64_t size_bytes);
 int spool_open(Spool *s, SpoolFile **ret);
 int spool_file_fd(const SpoolFile *f);
 
-/* Sets room aside for a file that will have `size_bytes`; `guessed`: at most so many, which is not asked of
- * the file system. -EAGAIN: it must wait until others are gone; another negative errno: the file system
+/* Sets room aside for a file that will have `size_bytes`; `guessed`: at most so many: counted, but not asked
+ * of the file system. -EAGAIN: it must wait until others are gone; another negative errno: the file system
  * refuses it, though it is the only one. */
 int spool_file_reserve(SpoolFile *f, uint64_t size_bytes, bool guessed);
 

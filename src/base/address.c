@@ -1,7 +1,7 @@
 /* Judges the addresses that a host name from outside leads to. A mesh is fetched from the public
  * network only: a model's output must not make this machine fetch from its own network, nor from
- * the metadata server of its cloud. Looking names up is left to io/resolve.c, and refusing a
- * connection to io/http.c. */
+ * the metadata server of its cloud. Looking names up is left to io/resolve.c, refusing a
+ * connection to io/http_setup.c and io/http_route.c. */
 #include <netinet/in.h>
 #include <string.h>
 

@@ -26,8 +26,7 @@
 static char *secrets[REDACT_SECRETS_MAX];
 static size_t n_secrets; /* that were ever added */
 
-/* A reload brings new secrets, and the earlier ones may still come back in an answer: the last
- * few are kept. */
+/* Earlier ones may still come back in an answer: the last few are kept. */
 int redact_add(const char *secret) {
     size_t n = n_secrets < REDACT_SECRETS_MAX ? n_secrets : REDACT_SECRETS_MAX;
     char *copy;

@@ -162,7 +162,7 @@ static char *read_line(char *to, int room, void *userdata) {
 static int take_key(void *userdata, const char *section, const char *name, const char *value) {
     Reader *r = userdata;
 
-    (void) section; /* cut at 49 bytes; ours is whole */
+    (void) section;
     r->expected = false;
     if (!r->indented && !*name) {
         r->refused = true;

@@ -14,7 +14,7 @@
 #define TEXT(n) TEXT_(n)
 #define VERSION_THERE "(SELECT v.version FROM meshify.schema_version v)"
 
-/* A version below all that were released was written by an operator, who wants all functions again. */
+/* An operator who wants all functions made anew sets version 0: then no function counts as recorded. */
 const char schema_recorded[] =
     "SELECT f.name, f.hash FROM meshify.schema_files f"
     " WHERE f.name LIKE 'migrations/%' OR " VERSION_THERE " >= " TEXT(COMPATIBLE_FROM);

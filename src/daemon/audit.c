@@ -57,8 +57,8 @@ static bool ask_rows(Audit *a, const char *sql, int max, DbDone done) {
     return false;
 }
 
-/* True when there is an answer to work with; otherwise this audit is over. */
-/* A lost connection is no news: it is said elsewhere, and the next minute brings another audit. */
+/* True when there is an answer to work with; otherwise this audit is over. A lost connection is no news: it is said
+ * elsewhere, and the next minute brings another audit. */
 static bool answered(Audit *a, DbEnd end, const PGresult *res) {
     if (end == DB_OK)
         return true;

@@ -1,5 +1,5 @@
 /*
- * The states that end a job or hand it back, and those between: rest, stop.
+ * The states that end a job or requeue it, and those between: rest, stop.
  *
  * A closing is a transaction of the database that is repeated until it is answered; which one, and what its answer
  * means, is in flow/complete.c. One that the project's own tables refuse is left to finishing.c.

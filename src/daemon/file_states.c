@@ -71,8 +71,7 @@ static JobEvent no_room(Task *t, int error) {
     return EV_WAIT;
 }
 
-/* All of the file is there: is it what was promised? */
-/* The checksum of the file host is compared, where it promises one; ours is what the job's row
+/* All of the file is there: is it what was promised? The checksum of the file host is compared, where it promises one; ours is what the job's row
  * says later. */
 static JobEvent verify(Task *t) {
     Job *j = t->job;

@@ -1,5 +1,5 @@
-/* Closes the jobs that could not be closed when their worker tried: see meshify.finish(). No task stands for them, so
- * that any number of them keeps no other job from a slot. */
+/* Closes jobs whose closing the project's tables refused or kept locked: meshify.finish() tries them again. They have
+ * no task, so any number of them keeps no slot. The first try is closing_states.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

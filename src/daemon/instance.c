@@ -350,7 +350,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* --- stopping ------------------------------------------------------------------------------ */
 
-/* systemd hears first: handing jobs back may take until drain_timeout. */
+/* systemd hears first: requeueing jobs may take until drain_timeout. */
 void instance_drain(Instance *i) {
     status_stopping(i->status);
     tasks_drain(i->worker);
@@ -425,8 +425,8 @@ static int make_ground(Instance *i, sd_event *event, const Config *config) {
     return finishing_new(&i->worker->finishing, i->worker);
 }
 
-/* Each part stands on the ground; of the parts above only claims.c needs another one, the
- * lease. */
+/* Each part stands on the ground; two need another part too: claims.c the lease, pages.c the
+ * sample. */
 static int make_parts(Instance *i) {
     static const LeaseEvents lease_events = { .ready = on_ready,
                                               .heartbeat = on_heartbeat,

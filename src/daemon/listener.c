@@ -1,8 +1,8 @@
 /*
  * Listens for notifications on a connection of its own, and proves that it hears them.
  *
- * A notification is a hint: what it is about stands in rows, which are read then. What news mean for the jobs is not
- * decided here: ListenerEvents tell its owner.
+ * A notification is only a hint: the rows that it is about are read then, and are called news. ListenerEvents tell
+ * the owner, instance.c, who decides what they mean for jobs.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@
 
 #define PING_EVERY_USEC (60 * USEC_PER_SEC)
 #define PING_WAIT_USEC (5 * USEC_PER_SEC)
-#define PING_FAILURES 2 /* in a row: polling replaces wake-ups until one comes back */
+#define PING_FAILURES 2 /* in a row: then it is said that notifications do not arrive */
 
 #define HINTS_MAX 200 /* predictions that were named and are not looked for yet */
 
@@ -100,8 +100,8 @@ static int on_hint_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-/* Those that are too many are found by polling. */
-/* They are told together: a project's webhook may name hundreds within a second. */
+/* They are told together: a project's webhook may name hundreds within a second. Those that are too many are found
+ * by polling. */
 static void note_prediction(Listener *l, const char *prediction_id) {
     if (l->n_predictions < HINTS_MAX)
         (void) snprintf(l->predictions[l->n_predictions++], sizeof *l->predictions, "%s",
@@ -143,7 +143,7 @@ static void on_notified(void *userdata, const char *channel, const char *payload
     }
 }
 
-/* Each of the two asks for a proof; the first whose ping goes out is enough. */
+/* Each of the two LISTENs asks for a proof; both are one transaction, so the first ping is heard by both. */
 static void subscribed(void *userdata, DbEnd end, const PGresult *res) {
     Listener *l = userdata;
 
@@ -163,7 +163,8 @@ static void on_up(void *userdata) {
                    NULL);
 }
 
-/* As for the working connection, but it may have a URL of its own. What our own proof has ended is nobody's mistake
+/* What an operator can do about a listening connection that does not come up; it names listen_url where that is
+ * set. What our own proof has ended is nobody's mistake
  * yet; the next proof shows that. */
 static void advise(const Listener *l, char *to, size_t room) {
     static const char url[] = "[database] url";

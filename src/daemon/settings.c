@@ -130,8 +130,8 @@ static void warn_if_open(const ConfigText *file) {
     }
 }
 
-/* A file of the configuration; `optional`: it may be missing. Errors go to `e`. 0, -ENOMEM. */
-/* A file that need not be there may be missing, but not unreadable. */
+/* A file of the configuration; `optional`: it may be missing, but not unreadable. Errors go to `e`.
+ * 0, -ENOMEM. */
 static int load(const char *path, bool optional, char **ret, ConfigText *ret_text,
                 ConfigErrors *e) {
     int r = read_file(AT_FDCWD, path, ret, &ret_text->size);
@@ -166,8 +166,8 @@ static int load_credential(int dir_fd, const char *name, Texts *t, ConfigErrors 
     return 0;
 }
 
-/* All that systemd gave us; which of it counts is core/config.c's to say. */
-/* systemd puts each secret into a file of its own, which only the daemon may read. */
+/* All that systemd gave us: each secret is in a file of its own, which only the daemon may read.
+ * Which of them counts is core/config.c's to say. */
 static int load_credentials(const char *path, Texts *t, ConfigErrors *e) {
     static const char *const names[] = { "database_url", "replicate_api_token",
                                          "supabase_service_role_key" };
@@ -237,8 +237,8 @@ static int guard_database(const char *url) {
     return r;
 }
 
-/* From here on no secret of the configuration stands in a text that is logged, shown or stored. */
-/* Before anything is logged: a message of a library may quote what it was given. */
+/* From here on no secret of the configuration stands in a text that is logged, shown or stored. It
+ * comes before anything is logged: a message of a library may quote what it was given. */
 static int guard(const Config *c) {
     const char *const secrets[] = { c->replicate_token.text, c->storage_key.text,
                                     c->secret_access_key.text, getenv("PGPASSWORD") };

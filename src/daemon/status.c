@@ -110,8 +110,8 @@ static void tell_held(Status *s) {
     db_request_done(&request);
 }
 
-/* `more`: what else is news. */
-/* What systemctl shows, in one line: counts, then whatever an operator should know. */
+/* What systemctl shows, in one line: counts, then whatever an operator should know. `more`: what
+ * else is news. */
 static void say(Status *s, unsigned more) {
     const Worker *w = s->worker;
     char text[1500], held[1000]; /* all lanes: text is never cut within a character */

@@ -44,8 +44,8 @@ static bool find_socket(Supervisor *s) {
     return true;
 }
 
-/* What is owed goes as one datagram. */
-/* A supervisor that does not read is asked again later; what is owed does not pile up. */
+/* What is owed goes as one datagram. A supervisor that does not read is tried again later; what is
+ * owed does not pile up. */
 static void tell(Supervisor *s) {
     char text[sizeof s->status + 100];
     ssize_t n;

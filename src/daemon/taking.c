@@ -16,8 +16,8 @@ void taking_drop(Taking *t) {
     *t = (Taking){ 0 };
 }
 
-/* Takes rows for a slice's time, at least one. True: that was all. */
-/* A row with a long prompt may take longer than a slice; it is taken all the same. */
+/* Takes rows for a slice's time, at least one: a row with a long prompt may take longer than a
+ * slice. True: that was all. */
 static bool take_some(Taking *t) {
     uint64_t end = clock_now_usec() + SLICE_USEC;
 

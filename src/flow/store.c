@@ -1,5 +1,5 @@
-/* The table of store drivers. Nothing else asks which one is configured: who needs to know something of a
- * store asks the driver. What each makes of its store's answers stands in the file of its name. */
+/* The table of store drivers. Outside of the configuration nothing asks which one is configured: whoever needs to
+ * know something of a store asks its driver. What each makes of its store's answers stands in the file of its name. */
 #include "flow/store.h"
 
 static const StoreDriver *const drivers[] = {

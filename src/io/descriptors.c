@@ -1,4 +1,4 @@
-/* Shares out what RLIMIT_NOFILE allows among files, connections and clients of the metrics, so
+/* Shares out what RLIMIT_NOFILE allows among files, connections and clients of the pages, so
  * that a small limit makes the daemon slower and not fail. Keeping to the shares is left to those
  * who open them. */
 #include <fcntl.h>

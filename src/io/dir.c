@@ -1,6 +1,6 @@
 /* Objects as files of a directory. The bytes go into a temporary file beside their place, in a thread, since a disk may
  * take its time for them and for fsync(); the rename that shows them is made on the loop, so that an operation that
- * was cancelled shows nothing. Left to others: the names of temporary files, and their finding after a kill
+ * was canceled shows nothing. Left to others: the names of temporary files, and their finding after a kill
  * (dir_sweep.c). */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +27,7 @@ struct Dir {
 
 /* What a thread works on: its own, so that the operation can go while it works. */
 typedef struct Copy {
-    DirOp *op; /* NULL: it was cancelled; only the loop looks at this */
+    DirOp *op; /* NULL: it was canceled; only the loop looks at this */
     atomic_bool unwanted;
     int from_fd, to_fd;
     uint64_t size_bytes;
@@ -195,7 +195,7 @@ static int publish(DirOp *op) {
     return set_aside(op, c, write_directory, directory_written);
 }
 
-/* The bytes last now. The loop decides whether they are still wanted: nothing can be cancelled between that and the
+/* The bytes last now. The loop decides whether they are still wanted: nothing can be canceled between that and the
  * rename. */
 static void file_written(void *arg) {
     _cleanup_(copy_freep) Copy *c = arg;

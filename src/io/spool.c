@@ -112,8 +112,8 @@ bool spool_has_room(const Spool *s, const SpoolFile *f, uint64_t size_bytes) {
         return false;
     if (is_alone(s, f) || (f && size_bytes > 0 && f->bytes >= size_bytes))
         return true;
-    /* The length is not known beforehand: such a file is let in while there is any room, and
-     * counted as it grows. */
+    /* Its size is not known before the answer's headers come: it may begin while there is any
+     * room, and spool_file_reserve() counts it then. */
     if (size_bytes == 0)
         return others < s->max_bytes;
     return others < s->max_bytes && size_bytes <= s->max_bytes - others &&
@@ -128,7 +128,8 @@ bool spool_is_too_small(const Spool *s, uint64_t size_bytes) {
 }
 
 /* posix_fallocate() is not used: it writes zeros where the file system can't allocate, which
- * takes as long as the download. A tmpfs would write them within the call. */
+ * takes as long as the download. On a tmpfs fallocate(2) itself writes zeros, within the call, so it
+ * is not asked there. */
 static int allocate(const SpoolFile *f, uint64_t size_bytes) {
     struct statfs fs;
 

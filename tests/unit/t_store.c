@@ -196,7 +196,7 @@ static void test_ask(void **state) {
 #define REFUSAL(status, code) \
     "{\"statusCode\":\"" #status "\",\"error\":\"x\",\"message\":\"y\",\"code\":\"" code "\"}"
 
-/* Most refusals come as HTTP 400; the JSON says what they are. `signing`: what a sign_hear makes of
+/* Most refusals come as HTTP 400; the JSON says what they are. `signing`: what supabase_sign_hear() makes of
  * the same answer, where that is something else. */
 static const struct {
     HttpEnd end;
