@@ -14,7 +14,6 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/say.h"

@@ -1,7 +1,6 @@
 /* Why a database can't be reached. libpq keeps no code of a connection that failed, only a text, and that text
  * repeats the URL, piece by piece; so it is read here, for a reason from a closed list, and not shown. Pure. */
 #pragma once
-#include <stdbool.h>
 #include <stddef.h>
 
 typedef enum DbFailure {

@@ -3,7 +3,6 @@
 #include <jansson.h>
 #include <libpq-fe.h>
 #include <stdbool.h>
-#include <stdio.h>
 
 #include "core/config.h"
 #include "io/db_session.h"

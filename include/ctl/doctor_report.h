@@ -1,6 +1,5 @@
 /* The report that the doctor's checks write to. */
 #pragma once
-#include <libpq-fe.h>
 
 #include "core/config.h"
 

@@ -2,7 +2,6 @@
  * password. Reads libpq's environment, its service file, and this machine's addresses; connects to nothing
  * and asks no name server. */
 #pragma once
-#include <stdbool.h>
 
 #include "core/config.h"
 

@@ -1,6 +1,5 @@
 /* What is counted. Each thing is counted where it is heard of; metrics_text.h writes all of it. */
 #pragma once
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>

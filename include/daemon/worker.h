@@ -8,7 +8,6 @@
 #include <systemd/sd-event.h>
 
 #include "base/db_message.h"
-#include "base/http_message.h"
 #include "core/config.h"
 #include "core/job.h"
 #include "daemon/lane.h"

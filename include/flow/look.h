@@ -1,6 +1,5 @@
 /* Was it bought? What the listing shows held against what was intended. Pure. */
 #pragma once
-#include "core/config.h"
 #include "core/job.h"
 
 /* Purchases of one step that were lost and not found. An outage of an hour costs a job fewer; past it the

@@ -2,7 +2,6 @@
  * PgBouncer and Supavisor: there is no error code for most of it. Each cause has a sentence and
  * an advice for the operator, and says how soon to try again. Connecting and waiting is left to
  * io/. */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -1,7 +1,6 @@
 /* Checks that concern several rows of a configuration: a key that another one needs, a lower bound
  * above its upper one, addresses that do not fit their driver. Single values were checked as they were read
  * (config_value.c); values that are legal and hardly meant are config_doubts.c's. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/config_check.h"

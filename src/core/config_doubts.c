@@ -7,7 +7,6 @@
 #include <libpq-fe.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

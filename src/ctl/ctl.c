@@ -6,12 +6,8 @@
 #include <sysexits.h>
 #include <wchar.h>
 
-#include "base/cleanup.h"
 #include "base/db_failure.h"
-#include "base/json.h"
-#include "base/redact.h"
 #include "base/say.h"
-#include "base/str.h"
 #include "ctl/ctl.h"
 #include "ctl/login.h"
 

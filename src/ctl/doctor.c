@@ -1,7 +1,6 @@
 /* The doctor's list of checks, and those that need no other system: the configuration's warnings and the spool. The
  * database is doctor_db.c's, Replicate and the store are doctor_http.c's. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/db_failure.h"
-#include "base/str.h"
 #include "ctl/doctor.h"
 #include "ctl/doctor_query.h"
 #include "ctl/login.h"

@@ -5,10 +5,8 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/json.h"
-#include "base/str.h"
 #include "ctl/doctor.h"
 #include "ctl/doctor_hosts.h"
 #include "flow/replicate.h"

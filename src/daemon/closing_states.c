@@ -5,7 +5,6 @@
  * means, is in flow/complete.c. One that the project's own tables refuse is left to finishing.c.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"

@@ -17,7 +17,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/str.h"
 #include "daemon/database_trust.h"
 

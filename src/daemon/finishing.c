@@ -1,7 +1,6 @@
 /* Closes jobs whose closing the project's tables refused or kept locked: meshify.finish() tries them again. They have
  * no task, so any number of them keeps no slot. The first try is closing_states.c's. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/str.h"
 #include "daemon/listener.h"
 #include "daemon/timer.h"
 #include "flow/notify.h"

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -16,7 +15,6 @@
 #include "flow/look.h"
 #include "flow/poll.h"
 #include "flow/predict.h"
-#include "flow/replicate.h"
 #include "flow/store.h"
 
 #define HELD_MAX_USEC (10 * USEC_PER_SEC) /* a job that bought nothing waits here no longer */

@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/str.h"
 #include "daemon/status.h"
 #include "daemon/supervisor.h"
 #include "daemon/timer.h"

@@ -1,7 +1,6 @@
 /* The bucket's limits: GET /bucket/NAME shows them (Supabase Storage 1.70). The doctor looks at them before anything is
  * bought, since a bucket that refuses meshes is noticed else only when the first one has been paid for. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"

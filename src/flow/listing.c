@@ -3,14 +3,12 @@
  * Which of them is wanted is wanted.c's, and when a purchase was surely not made is look.c's. */
 #include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/json.h"
 #include "base/str.h"
-#include "core/pipeline.h"
 #include "flow/listing.h"
 #include "flow/replicate.h"
 

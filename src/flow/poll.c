@@ -12,7 +12,6 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/redact.h"
-#include "base/str.h"
 #include "core/json_pointer.h"
 #include "core/verdict.h"
 #include "flow/answer.h"

@@ -2,9 +2,9 @@
  * is there, so nothing counts as stored but Storage's own receipt, or what Storage knows of the object afterwards.
  * Which of these requests follows which is store_supabase.c's. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "flow/supabase.h"

@@ -2,14 +2,12 @@
  * are read as they come. The order of the calls is db_ops.c's, a lost connection db_loss.c's, a new one
  * db_connect.c's, and what a transaction sets for itself db_session.c's. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/str.h"
 #include "io/db_errors.h"
 #include "io/db_private.h"
 #include "io/turns.h"

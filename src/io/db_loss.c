@@ -1,7 +1,6 @@
 /* A connection that is lost, or does not come up: what was under way is put back in line, the owner is told once,
  * and the next attempt is timed by what the other side said. Connecting again is db_connect.c's, when the timer
  * of db.c rings. */
-#include <string.h>
 
 #include "base/clock.h"
 #include "io/db_private.h"

@@ -3,7 +3,6 @@
  * left to db.c, db_loss.c and db_connect.c. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "io/db_private.h"
