@@ -84,8 +84,8 @@ typedef struct Job {
     uint64_t claimed_usec, idle_usec; /* on our clock; waiting that does not count */
     uint64_t age_usec;                /* when it was claimed */
 
-    const Pipeline *pipeline;
-    size_t step; /* the one being worked on */
+    Pipeline *pipeline; /* a reference of its own */
+    size_t step;        /* the one being worked on */
     Purchase *purchases;
     size_t n_purchases;
     size_t purchase; /* index of the live one; valid while has_purchase */

@@ -28,7 +28,8 @@ typedef struct Step { /* owns what it points to */
     bool uses_image; /* ${image} occurs in the template */
 } Step;
 
-typedef struct Pipeline {
+typedef struct Pipeline { /* counted, so that a job ends with the pipeline that it began with */
+    unsigned n_refs;
     char *name;
     Step *steps;
     size_t n_steps;
@@ -48,7 +49,15 @@ const char *pipeline_check_template(const json_t *value, char *to, size_t room,
 
 int pipeline_copy_step(Step *ret, const Step *s);
 void pipeline_step_done(Step *s);
-Pipeline *pipeline_free(Pipeline *p);
+
+/* Without steps, with room for PIPELINE_STEPS_MAX; the caller has the first reference. NULL: no memory. */
+Pipeline *pipeline_new(const char *name);
+
+/* One more reference to it. Takes and returns NULL too. */
+Pipeline *pipeline_ref(Pipeline *p);
+
+/* Gives one back; the last one frees. Takes NULL, returns NULL. */
+Pipeline *pipeline_unref(Pipeline *p);
 
 /* 0 to 2147483647, for ever the same for the same arguments. */
 uint32_t pipeline_seed(const char *job_id, const char *step, unsigned purchase);

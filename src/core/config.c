@@ -391,8 +391,8 @@ Config *config_free(Config *c) {
     for (size_t i = 0; i < CONFIG_KEYS; i++)
         config_value_done(&config_table[i], c);
     proxies_done(&c->proxies);
-    pipeline_free(c->text);
-    pipeline_free(c->image);
+    pipeline_unref(c->text);
+    pipeline_unref(c->image);
     free(c->warnings);
     free(c->database_url_at);
     free(c->listen_url_at);

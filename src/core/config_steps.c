@@ -392,13 +392,12 @@ int config_drafts_build(const ConfigDrafts *d, ConfigErrors *e, Pipeline **ret_t
 
         if (draft->is_step)
             continue;
-        if (!(p = calloc(1, sizeof *p)) || !(p->name = strdup(draft->name)) ||
-            !(p->steps = calloc(PIPELINE_STEPS_MAX, sizeof *p->steps)))
+        if (!(p = pipeline_new(draft->name)))
             r = -ENOMEM;
         else
             r = build_pipeline(d, draft, steps, e, p);
         if (r < 0)
-            pipeline_free(p);
+            pipeline_unref(p);
         else if (strcmp(draft->name, "text") == 0)
             *ret_text = p;
         else

@@ -210,6 +210,7 @@ Job *job_free(Job *j) {
     free(j->found);
     free(j->output_url);
     free(j->object);
+    pipeline_unref(j->pipeline);
     free(j);
     return NULL;
 }

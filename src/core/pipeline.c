@@ -107,8 +107,25 @@ void pipeline_step_done(Step *s) {
     *s = (Step){ 0 };
 }
 
-Pipeline *pipeline_free(Pipeline *p) {
+Pipeline *pipeline_new(const char *name) {
+    Pipeline *p = calloc(1, sizeof *p);
+
     if (!p)
+        return NULL;
+    p->n_refs = 1;
+    if (!(p->name = strdup(name)) || !(p->steps = calloc(PIPELINE_STEPS_MAX, sizeof *p->steps)))
+        return pipeline_unref(p);
+    return p;
+}
+
+Pipeline *pipeline_ref(Pipeline *p) {
+    if (p)
+        p->n_refs++;
+    return p;
+}
+
+Pipeline *pipeline_unref(Pipeline *p) {
+    if (!p || --p->n_refs > 0)
         return NULL;
     for (size_t i = 0; i < p->n_steps; i++)
         pipeline_step_done(&p->steps[i]);

@@ -304,7 +304,7 @@ int claim_read(const PGresult *res, int row, const Config *c, uint64_t now_usec,
         (r = read_purchases(j, text(res, row, COL_PURCHASES), now_usec)) < 0)
         return r;
     check(j, c, res, row);
-    j->pipeline = j->image ? c->image : c->text;
+    j->pipeline = pipeline_ref(j->image ? c->image : c->text);
     job_start(j, c->max_attempts, now_usec);
     *ret = TAKE(j);
     return 0;

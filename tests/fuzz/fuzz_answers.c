@@ -98,7 +98,7 @@ static void add_purchase(Job *j, unsigned number, PurchaseState state, const cha
 }
 
 /* At the first step, with a purchase given up before the live one. */
-static Job *job(const Pipeline *p, size_t step, const char *prediction) {
+static Job *job(Pipeline *p, size_t step, const char *prediction) {
     static const char user[] = "22222222-2222-4222-8222-222222222222";
     Job *j = calloc(1, sizeof *j);
 
@@ -108,7 +108,7 @@ static Job *job(const Pipeline *p, size_t step, const char *prediction) {
     memcpy(j->user_id, user, sizeof user);
     j->prompt = copy("a chair");
     j->image = copy("22222222-2222-4222-8222-222222222222/chair.png");
-    j->pipeline = p;
+    j->pipeline = pipeline_ref(p);
     j->step = step;
     add_purchase(j, 1, PURCHASE_SURPLUS, MINE);
     add_purchase(j, 2, prediction ? PURCHASE_BOUGHT : PURCHASE_INTENDED, prediction);

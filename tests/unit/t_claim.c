@@ -104,6 +104,21 @@ static void test_a_good_row(void **state) {
 }
 
 /* Each is what input_data may hold, and the fault it is; FAULT_NONE: it can be worked on. */
+/* A job ends with the pipeline that it began with, whatever becomes of the configuration. */
+static void test_outlives_its_config(void **state) {
+    Config *c = good(&nothing, GOOD);
+    ClaimedRow row = claimed_row;
+    Job *j = job_of(c, &row);
+    char step[64];
+
+    (void) state;
+    (void) snprintf(step, sizeof step, "%s", c->text->steps[0].name);
+    config_free(c);
+    assert_string_equal(j->pipeline->name, "text");
+    assert_string_equal(j->pipeline->steps[0].name, step);
+    job_free(j);
+}
+
 static void test_inputs(void **state) {
     static const struct {
         const char *input;
@@ -468,6 +483,7 @@ int main(void) {
         cmocka_unit_test(test_asks_without_memory),
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_a_good_row),
+        cmocka_unit_test(test_outlives_its_config),
         cmocka_unit_test(test_inputs),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_not_worth_a_purchase),

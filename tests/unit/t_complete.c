@@ -370,7 +370,7 @@ static void test_release(void **state) {
 static void test_hand_back_without(void **state) {
     static const char *const keys[] = { "a", "b", "c" };
     Step step = { .name = (char *) "carve" };
-    const Pipeline one = { .steps = &step, .n_steps = 1 };
+    Pipeline one = { .steps = &step, .n_steps = 1 };
     Purchase all[3];
     Job j = { .id = JOB_ID, .pipeline = &one, .purchases = all, .n_purchases = 3 };
     Requeue h = { .reason = "x" };

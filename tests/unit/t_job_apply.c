@@ -13,7 +13,7 @@
 /* --- where a claimed job begins ------------------------------------------------------------ */
 
 static Step steps[] = { { .name = (char *) "paint" }, { .name = (char *) "sculpt" } };
-static const Pipeline pipeline = { .name = (char *) "text", .steps = steps, .n_steps = 2 };
+static Pipeline pipeline = { .n_refs = 1, .name = (char *) "text", .steps = steps, .n_steps = 2 };
 #define HOUR PURCHASE_OUTPUT_LIVES_USEC
 #define NOW (3 * HOUR)
 
@@ -75,7 +75,7 @@ static void a_job_begins_where_its_purchases_say(void **state) {
 
         print_message("# %s\n", c->what);
         assert_non_null(j);
-        j->pipeline = &pipeline;
+        j->pipeline = pipeline_ref(&pipeline);
         for (size_t k = 0; k < 4 && c->purchases[k].step; k++) {
             Purchase p = { .step = strdup(c->purchases[k].step),
                            .number = c->purchases[k].number,
@@ -130,7 +130,7 @@ static void a_job_begins_as_its_row_says(void **state) {
 
         print_message("# %s\n", c->what);
         assert_non_null(j);
-        *j = (Job){ .pipeline = &pipeline,
+        *j = (Job){ .pipeline = pipeline_ref(&pipeline),
                     .attempts = c->attempts,
                     .cancel_asked = c->cancel,
                     .fault = { .code = c->fault } };
@@ -280,7 +280,7 @@ static void attempts_are_counted_by_fault(void **state) {
 static void a_step_back_leads_behind_what_is_there(void **state) {
     static const char *const names[] = { "draw", "paint", "sculpt" };
     Step of[3] = { 0 };
-    const Pipeline three = { .steps = of, .n_steps = 3 };
+    Pipeline three = { .n_refs = 1, .steps = of, .n_steps = 3 };
     static const struct {
         uint64_t ago[2]; /* since draw and paint succeeded */
         size_t step;
@@ -294,7 +294,7 @@ static void a_step_back_leads_behind_what_is_there(void **state) {
         Purchase lost = { .key = "9", .number = 1, .state = PURCHASE_INTENDED };
 
         assert_non_null(j);
-        j->pipeline = &three;
+        j->pipeline = pipeline_ref(&three);
         for (size_t k = 0; k < 2; k++) {
             Purchase p = { .step = strdup(names[k]),
                            .number = 1,
@@ -329,7 +329,7 @@ static void a_number_is_never_given_twice(void **state) {
 
     (void) state;
     assert_non_null(j);
-    j->pipeline = &pipeline;
+    j->pipeline = pipeline_ref(&pipeline);
     assert_int_equal(job_next_number(j), 1);
     for (size_t i = 0; i < 3; i++) {
         Purchase p = { .step = strdup("paint"), .number = numbers[i], .state = PURCHASE_ENDED };

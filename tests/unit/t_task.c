@@ -205,7 +205,7 @@ static Task *begin(Worker *w, JobState s) {
     j->at.state = s;
     j->attempts = 1;
     j->claimed_usec = j->started_usec = fake_now;
-    j->pipeline = w->config->text;
+    j->pipeline = pipeline_ref(w->config->text);
     assert_int_equal(task_begin(w, j), 0);
     return TAILQ_FIRST(&w->tasks);
 }
