@@ -9,7 +9,6 @@ MANDIR     ?= $(PREFIX)/share/man
 DESTDIR    ?=
 BUILD      ?= build
 SAN        ?=# sanitizers, e.g. SAN=address,undefined
-PYTHON     ?= /usr/bin/python3
 
 # The sources in reading order: this list is the table of contents.
 BASE   := address fault redact str proxy json http_message db_message db_failure hash prom clock log_out log say
@@ -47,7 +46,7 @@ LINK          = $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS)
 OUTSIDE    := base/clock.o base/log_out.o base/log.o base/say.o# what of base/ is not pure
 PURE_OBJ   := $(addprefix $(BUILD)/,$(filter-out $(OUTSIDE),$(BASE:%=base/%.o)) \
                 $(CORE:%=core/%.o) $(FLOW:%=flow/%.o))
-DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o base/clock.o base/log.o $(OUTSIDE) $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
+DAEMON_OBJ := $(addprefix $(BUILD)/,meshifyd.o $(OUTSIDE) $(IO:%=io/%.o) $(DAEMON:%=daemon/%.o) $(DOCTOR:%=ctl/%.o))
 CTL_OBJ    := $(addprefix $(BUILD)/,meshifyctl.o base/clock.o $(CTL_IO:%=io/%.o) base/log_out.o base/say.o $(CTL:%=ctl/%.o) $(DOCTOR:%=ctl/%.o) daemon/settings.o daemon/database_trust.o ctl/schema_sql.o)
 SIM_OBJ    := $(SIM:%=$(BUILD)/tests/sim/%.o)
 UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t_*.c))

@@ -64,9 +64,6 @@ void config_value_done(const ConfigKey *key, Config *c);
 
 bool config_value_is_secret(const ConfigKey *key);
 
-/* "a duration from 1s to 1h …": what can be written. Returns `to`. */
-const char *config_value_allowed(const ConfigKey *key, char *to, size_t room);
-
 #define CONFIG_WHY_MAX 512
 
 /* Why config_value_set() answered -EINVAL, or what an empty text lacks: the end of a sentence that begins

@@ -4,4 +4,4 @@
 #include "core/job.h"
 
 /* The event for a fault by its verdict: EV_WAIT, EV_RETRY or EV_FINAL. */
-JobEvent fault_event(const Fault *fault);
+JobEvent verdict_event(const Fault *fault);

@@ -12,9 +12,8 @@ Status *status_free(Status *s);
 void status_changed(Status *s);
 void status_stopping(Status *s);
 
-/* The database is connected and the schema fits; else what is missing. */
+/* The database is connected and the schema fits. */
 bool status_is_ready(const Worker *w);
-const char *status_not_ready_reason(const Worker *w);
 
-/* The same for everybody, from a closed list: nothing of it comes from outside. Returns `to`. */
+/* What is missing, for everybody, from a closed list: nothing of it comes from outside. Returns `to`. */
 const char *status_word(const Worker *w, char *to, size_t room);

@@ -10,8 +10,5 @@ Waits *waits_free(Waits *waits);
 /* Once a second. */
 void waits_tick(Waits *waits);
 
-/* What it waits for at the moment. Returns `to`. */
-const char *waits_for(const Task *t, char *to, size_t room);
-
-/* The same, and where it is, into the log. */
+/* What it waits for at the moment, and where it is, into the log. */
 void waits_dump(const Task *t, uint64_t now_usec);

@@ -120,4 +120,3 @@ void db_lose_answered(Db *db, const PGresult *error);
 void db_connect(Db *db);       /* begins at DB_AWAY */
 void db_connect_go_on(Db *db); /* the socket is ready, and the connection not up yet */
 void db_flush(Db *db);
-void db_watch(Db *db, uint32_t events);

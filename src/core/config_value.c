@@ -348,8 +348,9 @@ bool config_value_is_secret(const ConfigKey *key) {
     return key->kind == CONFIG_DATABASE || key->kind == CONFIG_KEY;
 }
 
-/* The same words stand in errors and in the manual, whose lint compares them. */
-const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
+/* "a duration from 1s to 1h …": what can be written. The same words stand in errors and in the
+ * manual, whose lint compares them. */
+static void say_allowed(const ConfigKey *key, char *to, size_t room) {
     static const char *const texts[] = {
         [CONFIG_SWITCH] = "on or off",
         [CONFIG_LABEL] = "1 to 64 letters, digits and the characters . _ @ -",
@@ -395,7 +396,6 @@ const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
         snprintf(to, room, "%s", texts[key->kind]);
         break;
     }
-    return to;
 }
 
 /* The mistakes that are often made have sentences of their own. The value is repeated only where
@@ -403,7 +403,7 @@ const char *config_value_allowed(const ConfigKey *key, char *to, size_t room) {
 const char *config_value_refusal(const ConfigKey *key, const char *text, char *to, size_t room) {
     char allowed[256], shown[64];
 
-    config_value_allowed(key, allowed, sizeof allowed);
+    say_allowed(key, allowed, sizeof allowed);
     if (!*text)
         snprintf(to, room, "is empty; allowed is %s", allowed);
     else if (str_is_quoted(text))

@@ -22,7 +22,6 @@
  * of those ends early, and the rest is taken for a host. */
 typedef struct Parts {
     const char *user, *hosts, *path, *query;
-    bool has_user;
 } Parts;
 
 static const char *skip_scheme(const char *url) {
@@ -38,10 +37,8 @@ static Parts split(const char *rest) {
     Parts p = { .user = rest, .hosts = rest };
     size_t n = strcspn(rest, "@/");
 
-    if (rest[n] == '@') {
-        p.has_user = true;
+    if (rest[n] == '@')
         p.hosts = rest + n + 1;
-    }
     p.path = p.hosts + strcspn(p.hosts, "/?");
     p.query = p.path + strcspn(p.path, "?");
     return p;

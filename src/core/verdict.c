@@ -3,7 +3,7 @@
 #include "core/verdict.h"
 
 /* Waiting costs nothing, trying again costs one of the attempts, and what is final ends the job. */
-JobEvent fault_event(const Fault *fault) {
+JobEvent verdict_event(const Fault *fault) {
     static const JobEvent events[] = {
         [VERDICT_WAIT] = EV_WAIT,
         [VERDICT_RETRY] = EV_RETRY,

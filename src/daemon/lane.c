@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/lane.h"
+#include "daemon/timer.h"
 
 bool lane_is_held(const Lane *lane) {
     return hold_is_on(&lane->hold, clock_now_usec());
@@ -44,8 +45,7 @@ static void serve(Lane *lane) {
         if (wait == UINT64_MAX)
             return;
         if (wait > 0) {
-            (void) sd_event_source_set_time_relative(lane->timer, wait);
-            (void) sd_event_source_set_enabled(lane->timer, SD_EVENT_ONESHOT);
+            timer_start(lane->timer, wait);
             return;
         }
         TAILQ_REMOVE(&lane->queue, t, link);
@@ -65,20 +65,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* Not from within lane_leave(): its caller is in the middle of a move. */
 static void serve_soon(Lane *lane) {
-    if (TAILQ_EMPTY(&lane->queue))
-        return;
-    (void) sd_event_source_set_time(lane->timer, 0);
-    (void) sd_event_source_set_enabled(lane->timer, SD_EVENT_ONESHOT);
+    if (!TAILQ_EMPTY(&lane->queue))
+        timer_start(lane->timer, 0);
 }
 
 int lane_init(Lane *lane, sd_event *event, const char *name, unsigned max,
               void (*changed)(void *userdata), void *userdata) {
-    int r;
-
     *lane = (Lane){ .name = name, .max = max, .changed = changed, .userdata = userdata };
     TAILQ_INIT(&lane->queue);
-    r = sd_event_add_time(event, &lane->timer, CLOCK_MONOTONIC, 0, 1, on_timer, lane);
-    return r < 0 ? r : sd_event_source_set_enabled(lane->timer, SD_EVENT_OFF);
+    return timer_new(event, &lane->timer, 1, on_timer, lane);
 }
 
 void lane_done(Lane *lane) {

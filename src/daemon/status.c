@@ -36,7 +36,7 @@ bool status_is_ready(const Worker *w) {
     return w->registered && w->schema_fits && db_is_up(w->db) && !w->not_ready_reason[0];
 }
 
-const char *status_not_ready_reason(const Worker *w) {
+static const char *not_ready_reason(const Worker *w) {
     return w->not_ready_reason[0] ? w->not_ready_reason : "the database does not answer";
 }
 
@@ -140,7 +140,7 @@ static void say_ready(Status *s) {
                  s->worker->config->instance);
     else
         log_line(LOG_WARNING, STARTED, "meshifyd " VERSION " has started, but is not ready: %s",
-                 status_not_ready_reason(s->worker));
+                 not_ready_reason(s->worker));
 }
 
 static int on_ready_timer(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -182,18 +182,13 @@ int status_new(Status **ret, Worker *w) {
     if (!s)
         return -ENOMEM;
     s->worker = w;
-    r = sd_event_add_time_relative(w->event, &s->ready_timer, CLOCK_MONOTONIC, READY_USEC, 0,
-                                   on_ready_timer, s);
-    if (r >= 0)
-        r = sd_event_add_time(w->event, &s->say_timer, CLOCK_MONOTONIC, 0, 0, on_say_timer, s);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(s->say_timer, SD_EVENT_OFF);
-    if (r >= 0)
-        r = supervisor_new(&s->supervisor, w->event);
-    if (r < 0) {
+    if ((r = timer_new(w->event, &s->ready_timer, 0, on_ready_timer, s)) < 0 ||
+        (r = timer_new(w->event, &s->say_timer, 0, on_say_timer, s)) < 0 ||
+        (r = supervisor_new(&s->supervisor, w->event)) < 0) {
         status_free(s);
         return r;
     }
+    timer_start(s->ready_timer, READY_USEC);
     *ret = s;
     return 0;
 }

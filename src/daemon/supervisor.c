@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "daemon/supervisor.h"
+#include "daemon/timer.h"
 
 #define AGAIN_USEC (250 * USEC_PER_MSEC)
 
@@ -63,8 +64,7 @@ static void tell(Supervisor *s) {
         s->owed = 0;
         return;
     }
-    (void) sd_event_source_set_time_relative(s->again, AGAIN_USEC);
-    (void) sd_event_source_set_enabled(s->again, SD_EVENT_ONESHOT);
+    timer_start(s->again, AGAIN_USEC);
 }
 
 void supervisor_tell(Supervisor *s, SupervisorNews news, const char *status) {
@@ -87,8 +87,7 @@ static int on_alive(sd_event_source *source, uint64_t usec, void *userdata) {
 
     (void) usec;
     supervisor_tell(s, SUPERVISOR_ALIVE, NULL);
-    (void) sd_event_source_set_time_relative(source, s->alive_usec);
-    (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    timer_start(source, s->alive_usec);
     return 0;
 }
 
@@ -100,15 +99,14 @@ int supervisor_new(Supervisor **ret, sd_event *event) {
     if (!s)
         return -ENOMEM;
     s->fd = find_socket(s) ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
-    r = sd_event_add_time(event, &s->again, CLOCK_MONOTONIC, 0, 1, on_again, s);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(s->again, SD_EVENT_OFF);
+    r = timer_new(event, &s->again, 1, on_again, s);
     if (r >= 0 && s->fd >= 0 && sd_watchdog_enabled(0, &watchdog_usec) > 0) {
         s->alive_usec = watchdog_usec / 3;
-        r = sd_event_add_time_relative(event, &s->alive, CLOCK_MONOTONIC, 0, 1, on_alive, s);
+        r = timer_new(event, &s->alive, 1, on_alive, s);
         /* However much there is to do: it must not be killed for that. */
         if (r >= 0)
             r = sd_event_source_set_priority(s->alive, SD_EVENT_PRIORITY_IMPORTANT);
+        timer_start(s->alive, 0);
     }
     if (r < 0) {
         supervisor_free(s);

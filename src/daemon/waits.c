@@ -42,8 +42,9 @@ struct Waits {
     uint64_t told_usec;
 };
 
-/* A held lane says more than the state: what holds it is what the operator can mend. */
-const char *waits_for(const Task *t, char *to, size_t room) {
+/* What it waits for at the moment. A held lane says more than the state: what holds it is what the
+ * operator can mend. Returns `to`. */
+static const char *what_for(const Task *t, char *to, size_t room) {
     const char *thing = things[t->waits.place], *why = t->patience.trouble.detail;
     const Lane *lane = t->ticket.waiting ? t->ticket.lane : NULL;
     char clean[120];
@@ -68,7 +69,7 @@ void waits_dump(const Task *t, uint64_t now_usec) {
     log_job(
         LOG_NOTICE, DUMP, j, "Job %s: %s for %llu ms, waits for %s, attempt %u, wishes: %s", j->id,
         job_state_word(j->at.state), (unsigned long long) ((now_usec - j->started_usec) / 1000),
-        waits_for(t, what, sizeof what), j->attempts, job_wish_words(j->at, wishes, sizeof wishes));
+        what_for(t, what, sizeof what), j->attempts, job_wish_words(j->at, wishes, sizeof wishes));
 }
 
 /* Where it is now; a job that gets further, slowly, does not wait. */
@@ -82,7 +83,7 @@ static int add(json_t *all, const Task *t, uint64_t now) {
 
     return json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:I}", "job", t->job->id, "state",
                                                 job_state_word(t->waits.place), "for",
-                                                waits_for(t, what, sizeof what), "usec",
+                                                what_for(t, what, sizeof what), "usec",
                                                 (json_int_t) (now - t->waits.since_usec)));
 }
 
@@ -120,7 +121,7 @@ void waits_tick(Waits *waits) {
             continue;
         t->waits.said = w->waits_changed = true;
         log_job(LOG_NOTICE, JOB_WAITS, t->job, "Job %s: %s for more than a minute, it waits for %s",
-                t->job->id, job_state_word(t->waits.place), waits_for(t, what, sizeof what));
+                t->job->id, job_state_word(t->waits.place), what_for(t, what, sizeof what));
     }
     if (w->waits_changed && db_is_up(w->db) && now > waits->told_usec + TOLD_USEC)
         tell(waits, now);

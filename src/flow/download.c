@@ -228,7 +228,7 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fau
         d->size_bytes = 0;
         fault_set(reterr, reply->local_errno == ENOMEM ? FAULT_INTERNAL : FAULT_SPOOL_FULL,
                   "spool: %s", strerror(reply->local_errno));
-        return fault_event(reterr);
+        return verdict_event(reterr);
     case HTTP_ANSWERED:
     case HTTP_LOST:
         if (reply->code == 200 || reply->code == 206)

@@ -396,12 +396,12 @@ JobEvent poll_hear(const HttpReply *reply, Job *j, uint64_t now_usec, PollAnswer
             code = FAULT_IMAGE_UNREACHED;
         fault_set(reterr, code, "prediction failed: %s",
                   a.error && *a.error ? a.error : "without a word");
-        ev = fault_event(reterr);
+        ev = verdict_event(reterr);
     } else if (strcmp(a.status, "canceled") == 0 || strcmp(a.status, "aborted") == 0) {
         bool ran = a.status[0] == 'c'; /* aborted: its deadline came before a machine did */
 
         fault_set(reterr, ran ? FAULT_MODEL_TIMEOUT : FAULT_MODEL_BUSY, "prediction %s", a.status);
-        ev = fault_event(reterr);
+        ev = verdict_event(reterr);
     } else { /* also a status that is not known yet: job_timeout bounds it */
         double done = poll_progress(json_text(a.root, "logs"));
 

@@ -312,7 +312,7 @@ JobEvent predict_hear(const HttpReply *reply, Job *j, Fault *reterr) {
      * whatever else came may hide a purchase. */
     if (reply->end == HTTP_ANSWERED && reply->code >= 400 && reply->code < 500 &&
         reply->code != 408 && (reply->code == 429 || reply->code == 413 || json_is_object(root)))
-        return fault_event(reterr);
+        return verdict_event(reterr);
     return EV_UNSURE;
 }
 

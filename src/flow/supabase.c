@@ -129,7 +129,7 @@ JobEvent supabase_refused(const HttpReply *reply, const json_t *root, FaultCode 
     }
     /* Also of refusals: a gateway that throttles says when to come again. */
     reterr->retry_after_usec = reply->retry_after_usec;
-    return fault_event(reterr);
+    return verdict_event(reterr);
 }
 
 int supabase_bucket_ask(const Config *c, HttpRequest *ret) {

@@ -13,7 +13,7 @@
 
 /* libpq changes its socket while it connects, also to a new one of the same number, which the kernel
  * does not watch then: the source is made anew each time. */
-void db_watch(Db *db, uint32_t events) {
+static void watch(Db *db, uint32_t events) {
     int fd = PQsocket(db->conn);
 
     if (db->io && db->state > DB_CONNECTING && db->io_fd == fd &&
@@ -35,7 +35,7 @@ void db_flush(Db *db) {
     if (left < 0)
         db_lose_refused(db, PQerrorMessage(db->conn));
     else
-        db_watch(db, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
+        watch(db, EPOLLIN | (left > 0 ? EPOLLOUT : 0));
 }
 
 static void on_notice(void *userdata, const PGresult *res) {
@@ -86,7 +86,7 @@ static void came_up(Db *db) {
     db->failure = DB_FAILURE_NONE;
     db->held = true;
     (void) sd_event_source_set_enabled(db->timer, SD_EVENT_OFF);
-    db_watch(db, EPOLLIN);
+    watch(db, EPOLLIN);
     if (db->events.up)
         db->events.up(db->userdata);
     db_wake(db);
@@ -144,7 +144,7 @@ static void connecting(Db *db) {
     PostgresPollingStatusType want = PQconnectPoll(db->conn);
 
     if (want == PGRES_POLLING_READING || want == PGRES_POLLING_WRITING)
-        db_watch(db, want == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
+        watch(db, want == PGRES_POLLING_READING ? EPOLLIN : EPOLLOUT);
     else if (want == PGRES_POLLING_OK)
         check(db);
     else
@@ -171,7 +171,7 @@ static void found(void *userdata, const char *host, const char *hostaddr, const 
     }
     (void) PQsetNoticeReceiver(db->conn, on_notice, db); /* libpq's own writes to stderr */
     db_set_timer(db, DB_CONNECT_USEC);
-    db_watch(db, EPOLLOUT);
+    watch(db, EPOLLOUT);
 }
 
 void db_connect(Db *db) {

@@ -244,7 +244,7 @@ def wrong_password():
     with open(path, "w", encoding="utf-8") as file:
         file.write("host all guesses 127.0.0.1/32 scram-sha-256\n" + rules)
     lab.postgres.run("pg_ctl", "-D", lab.postgres.data, "reload")
-    url = lab.postgres.url("guesses:wrong-7713", tcp=True)
+    url = lab.postgres.url("guesses:wrong-hunter", tcp=True)
     daemon = not_ready(lab, 'password authentication failed for user .guesses', "a wrong password", "guesses",
                        **{"database.url": url})
     daemon.wait_event("STARTED", level="warning", text="password authentication failed")
@@ -254,7 +254,7 @@ def wrong_password():
             return log.read().count("password authentication failed")
     # Ten seconds have passed until then: an ordinary retry would have come several times.
     ok(1 <= tries() <= 2, "a wrong password: once for each connection, and slowly from then on", tries())
-    ok("7713" not in daemon.output(), "a wrong password: it is not shown", daemon.log())
+    ok("wrong-hunter" not in daemon.output(), "a wrong password: it is not shown", daemon.log())
     is_(daemon.stop(), 0, "a wrong password: it stops when it is told to")
     lab.sim.stop()
 

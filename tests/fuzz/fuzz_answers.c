@@ -63,7 +63,7 @@ static void is_fault(const Fault *f) {
 /* The event is the one that the fault's verdict stands for. */
 static void is_verdict(JobEvent ev, const Fault *f) {
     is_fault(f);
-    if (ev != fault_event(f))
+    if (ev != verdict_event(f))
         abort();
 }
 

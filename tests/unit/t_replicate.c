@@ -89,7 +89,7 @@ static void test_everything(void **state) {
 
             replicate_fault(&r, &f);
             assert_int_not_equal(f.code, FAULT_NONE);
-            ev = fault_event(&f);
+            ev = verdict_event(&f);
             assert_true(ev == EV_WAIT || ev == EV_FINAL);
             if (code >= 500) /* theirs: it passes */
                 assert_int_equal(ev, EV_WAIT);
@@ -120,7 +120,7 @@ static void test_ends(void **state) {
         r.body_size = strlen(r.body);
         replicate_fault(&r, &f);
         assert_int_equal(f.code, FAULT_SERVICE_UNREACHED);
-        assert_int_equal(fault_event(&f), EV_WAIT);
+        assert_int_equal(verdict_event(&f), EV_WAIT);
         http_reply_done(&r);
     }
 }
@@ -222,7 +222,7 @@ static void test_events(void **state) {
     for (FaultCode code = 0; code < _FAULT_MAX; code++) {
         Fault f = { .code = code };
 
-        assert_int_equal(fault_event(&f), events[fault_info(code)->verdict]);
+        assert_int_equal(verdict_event(&f), events[fault_info(code)->verdict]);
     }
 }
 
