@@ -20,20 +20,35 @@ typedef enum MetricsEndpoint { /* of Replicate */
     _METRICS_ENDPOINT_MAX,
 } MetricsEndpoint;
 
+/* Counters without labels, a row each: the field, the name, the help line. Whoever hears of the thing adds to the
+ * field; the row alone puts it on the page. */
+#define METRICS_COUNTERS(X)                                                                     \
+    X(claimed, "meshify_jobs_claimed_total", "Jobs taken from the queue.")                      \
+    X(throttled, "meshify_replicate_throttled_total", "Answers 429 of Replicate.")              \
+    X(stored_bytes, "meshify_storage_bytes_total", "Bytes of meshes that were stored.")         \
+    X(reconnects, "meshify_db_reconnects_total", "Times that the database was connected anew.") \
+    X(leases_lost, "meshify_leases_lost_total", "Times that others declared this worker dead.") \
+    X(zombies, "meshify_zombie_writes_total",                                                   \
+      "Writes that were refused since the job is another worker's.")                            \
+    X(takeovers, "meshify_takeovers_total", "Jobs of dead workers that were requeued.")         \
+    X(adopted, "meshify_predictions_adopted_total",                                             \
+      "Purchases whose answer was lost, and that were found in the listing.")                   \
+    X(surplus, "meshify_predictions_surplus_total",                                             \
+      "Purchases that turned up when nobody needed them any more, and were canceled.")          \
+    X(slow_turns, "meshify_loop_slow_turns_total", "Turns that used more than 20 ms of CPU time.")
+
 typedef struct Metrics {
     time_t started;
-    unsigned long long claimed, done, failed, canceled; /* jobs */
-    unsigned long long adopted, surplus;                /* purchases */
-    unsigned long long leases_lost, takeovers;
-    unsigned long long zombies; /* writes that were refused since the job is another worker's */
+#define METRICS_FIELD(field, name, help) unsigned long long field;
+    METRICS_COUNTERS(METRICS_FIELD)
+#undef METRICS_FIELD
+    unsigned long long done, failed, canceled;               /* jobs, for lines of the log */
     unsigned long long finished[_JOB_STATE_MAX][_FAULT_MAX]; /* by the state that closed the job */
     unsigned long long rejected[_FAULT_MAX];
-    unsigned long long replicate[_METRICS_ENDPOINT_MAX][METRICS_CODES], throttled;
-    unsigned long long storage[METRICS_CODES], stored_bytes;
-    unsigned long long connects; /* of the working connection */
+    unsigned long long replicate[_METRICS_ENDPOINT_MAX][METRICS_CODES];
+    unsigned long long storage[METRICS_CODES];
     PromHistogram claim_latency, job_duration, replicate_request;
     PromHistogram loop_turn; /* by the wall clock */
-    unsigned long long slow_turns;
     uint64_t longest_turn_usec, longest_turn_cpu_usec;
 } Metrics;
 

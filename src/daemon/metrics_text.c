@@ -1,5 +1,5 @@
 /* Writes the metrics as Prometheus text: what metrics.c counted, and gauges, which are looked up when they are asked
- * for. Names and help lines are in the manual; tests compare the two. */
+ * for. The manual explains them; tests/lint/man compares the names. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -32,8 +32,6 @@ static void write_jobs(Prom *p, const Worker *w) {
     const FaultCode *rejections;
     const Task *t;
     size_t n;
-
-    counter(p, "meshify_jobs_claimed_total", "Jobs taken from the queue.", m->claimed);
 
     /* The list is closed: a series that is there from the start shows its first event too. */
     prom_begin(p, "meshify_jobs_finished_total", "counter",
@@ -108,8 +106,6 @@ static void write_services(Prom *p, const Worker *w) {
         write_codes(p, m->replicate[e], endpoints[e]);
     prom_histogram(p, "meshify_replicate_request_seconds", "How long requests to Replicate took.",
                    &m->replicate_request);
-    counter(p, "meshify_replicate_throttled_total", "Answers 429 of Replicate.", m->throttled);
-    counter(p, "meshify_storage_bytes_total", "Bytes of meshes that were stored.", m->stored_bytes);
     prom_begin(p, "meshify_storage_requests_total", "counter",
                "Requests to the store; code 0: no answer.");
     write_codes(p, m->storage, NULL);
@@ -123,26 +119,17 @@ static void write_services(Prom *p, const Worker *w) {
     }
 }
 
-/* What went wrong around us and was made good: each of these should stay near zero. */
-static void write_worker(Prom *p, const Worker *w) {
-    const Metrics *m = &w->metrics;
+/* Most of them count what went wrong around us and was made good: they should stay near zero. */
+static void write_counters(Prom *p, const Metrics *m) {
+#define METRICS_WRITE(field, name, help) counter(p, name, help, m->field);
+    METRICS_COUNTERS(METRICS_WRITE)
+#undef METRICS_WRITE
+}
 
+static void write_worker(Prom *p, const Worker *w) {
     gauge(p, "meshify_db_up", "1 while the database is connected.", db_is_up(w->db));
-    counter(p, "meshify_db_reconnects_total", "Times that the database was connected anew.",
-            m->connects > 0 ? m->connects - 1 : 0);
     gauge(p, "meshify_spool_bytes", "Bytes in the spool, set aside ones too.",
           (double) spool_used_bytes(w->spool));
-    counter(p, "meshify_leases_lost_total", "Times that others declared this worker dead.",
-            m->leases_lost);
-    counter(p, "meshify_zombie_writes_total",
-            "Writes that were refused since the job is another worker's.", m->zombies);
-    counter(p, "meshify_takeovers_total",
-            "Jobs of dead workers that were put into the queue again.", m->takeovers);
-    counter(p, "meshify_predictions_adopted_total",
-            "Purchases whose answer was lost, and that were found in the listing.", m->adopted);
-    counter(p, "meshify_predictions_surplus_total",
-            "Purchases that turned up when nobody needed them any more, and were canceled.",
-            m->surplus);
     prom_begin(p, "meshify_build_info", "gauge", "1; what program this is.");
     prom_add(p, 1, "version", VERSION, PROM_END);
 }
@@ -151,8 +138,6 @@ static void write_worker(Prom *p, const Worker *w) {
 static void write_loop(Prom *p, const Metrics *m) {
     prom_histogram(p, "meshify_loop_turn_seconds",
                    "Work of the event loop on one event, by the wall clock.", &m->loop_turn);
-    counter(p, "meshify_loop_slow_turns_total", "Turns that used more than 20 ms of CPU time.",
-            m->slow_turns);
     prom_begin(p, "meshify_loop_longest_turn_seconds", "gauge",
                "The longest turn since the start, by the wall clock and in CPU time.");
     prom_add(p, seconds(m->longest_turn_usec), "clock", "wall", PROM_END);
@@ -212,6 +197,7 @@ static void write_process(Prom *p, const Metrics *m) {
 int metrics_write(const Worker *w, const SampleQueue *queue, char **ret, size_t *ret_size) {
     Prom p = { 0 };
 
+    write_counters(&p, &w->metrics);
     write_jobs(&p, w);
     write_queue(&p, queue);
     write_services(&p, w);
