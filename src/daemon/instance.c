@@ -56,7 +56,7 @@ struct Instance {
     unsigned workers, running_all; /* as the last heartbeat said */
     bool is_paused;
     bool stop_asked;          /* by an operator; a second signal would not wait for the jobs */
-    bool is_up, was_up;       /* the working connection: now; ever */
+    bool was_up;              /* the working connection, ever */
     uint64_t down_since_usec; /* the database is away since then; 0: it is there */
     sd_event_source *tick;
 };
@@ -237,7 +237,7 @@ static void on_up(void *userdata) {
 
     if (i->was_up)
         i->worker->metrics.reconnects++;
-    i->is_up = i->was_up = true;
+    i->was_up = true;
     retelling_start(i->retelling);
     claims_connected(i->claims);
     end_outage(i);
@@ -253,9 +253,9 @@ static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
         (void) snprintf(then, sizeof then, "reconnecting in %llu s",
                         (unsigned long long) (retry_usec / USEC_PER_SEC));
     log_line(LOG_WARNING, DB_DOWN, "%s: %s, %s. %s",
-             i->is_up ? "Database connection lost" : "No database connection", why, then,
-             db_failure_advice(db_failure(w->db)));
-    i->is_up = false;
+             i->was_up && !i->down_since_usec ? "Database connection lost"
+                                              : "No database connection",
+             why, then, db_failure_advice(db_failure(w->db)));
     claims_disconnected(i->claims);
     lease_disconnected(i->lease);
     if (!i->down_since_usec)
