@@ -117,6 +117,8 @@ $(BUILD)/tests/t_settings: $(BUILD)/daemon/settings.o $(BUILD)/base/log_out.o
 $(BUILD)/tests/t_hosts: EXTRA = $(BUILD)/io/hosts_list.o
 $(BUILD)/tests/t_hosts: $(BUILD)/io/hosts_list.o
 DIR_OBJ := $(addprefix $(BUILD)/io/,aside.o dir.o dir_sweep.o)
+$(BUILD)/tests/t_aside: EXTRA = $(BUILD)/io/aside.o
+$(BUILD)/tests/t_aside: $(BUILD)/io/aside.o
 $(BUILD)/tests/t_dir: EXTRA = $(DIR_OBJ)
 $(BUILD)/tests/t_dir: $(DIR_OBJ)
 $(BUILD)/tests/t_store_op: EXTRA = $(BUILD)/daemon/store_op.o $(BUILD)/io/turns.o

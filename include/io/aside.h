@@ -14,6 +14,10 @@ int aside_new(Aside **ret, sd_event *event, unsigned threads_max);
  * or -EAGAIN when no thread can be had; neither is called then. */
 int aside_start(Aside *a, AsideCall work, AsideCall done, void *arg);
 
+/* Nobody wants the call of `arg` any more: one that waits for a thread is not made, and `done` frees it now. One that
+ * is under way goes on. */
+void aside_drop(Aside *a, const void *arg);
+
 /* Are at least half of the threads taken? */
 bool aside_is_busy(const Aside *a);
 

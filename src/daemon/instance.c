@@ -247,19 +247,18 @@ static void on_up(void *userdata) {
 static void on_down(void *userdata, const char *why, uint64_t retry_usec) {
     Instance *i = userdata;
     Worker *w = i->worker;
+    bool is_lost = i->was_up && !i->down_since_usec;
     char what[sizeof w->not_ready_reason], then[40] = "reconnecting";
+    unsigned long long seconds = retry_usec / USEC_PER_SEC;
 
-    if (retry_usec >= USEC_PER_SEC)
-        (void) snprintf(then, sizeof then, "reconnecting in %llu s",
-                        (unsigned long long) (retry_usec / USEC_PER_SEC));
+    if (seconds > 0)
+        (void) snprintf(then, sizeof then, "reconnecting in %llu s", seconds);
     log_line(LOG_WARNING, DB_DOWN, "%s: %s, %s. %s",
-             i->was_up && !i->down_since_usec ? "Database connection lost"
-                                              : "No database connection",
-             why, then, db_failure_advice(db_failure(w->db)));
+             is_lost ? "Database connection lost" : "No database connection", why, then,
+             db_failure_advice(db_failure(w->db)));
     claims_disconnected(i->claims);
     lease_disconnected(i->lease);
-    if (!i->down_since_usec)
-        i->down_since_usec = clock_now_usec();
+    i->down_since_usec = i->down_since_usec ? i->down_since_usec : clock_now_usec();
     w->not_ready = NOT_READY_YET;
     (void) snprintf(what, sizeof what, "no database connection: %s", why);
     str_clean(w->not_ready_reason, sizeof w->not_ready_reason, what); /* the log has it already */

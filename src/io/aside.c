@@ -114,11 +114,15 @@ static void begin_waiting(Aside *a) {
     Call *c;
 
     while (a->running < a->max && (c = STAILQ_FIRST(&a->waiting))) {
-        if (begin(a, c) < 0 && a->running > 0)
-            return;
+        /* Before its thread begins, which may be over at once and put it into the other list. */
         STAILQ_REMOVE_HEAD(&a->waiting, link);
-        if (a->running == 0)
-            call_end(c);
+        if (begin(a, c) == 0)
+            continue;
+        if (a->running > 0) {
+            STAILQ_INSERT_HEAD(&a->waiting, c, link);
+            return;
+        }
+        call_end(c);
     }
 }
 
@@ -157,6 +161,18 @@ int aside_start(Aside *a, AsideCall work, AsideCall done, void *arg) {
     else if ((r = begin(a, c)) < 0)
         free(c);
     return r;
+}
+
+void aside_drop(Aside *a, const void *arg) {
+    Call *c;
+
+    STAILQ_FOREACH(c, &a->waiting, link)
+    if (c->arg == arg)
+        break;
+    if (!c)
+        return;
+    STAILQ_REMOVE(&a->waiting, c, Call, link);
+    call_end(c);
 }
 
 /* Half of the threads are kept free for calls that have no thread yet. */

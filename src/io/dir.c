@@ -61,6 +61,7 @@ DirOp *dir_op_cancel(DirOp *op) {
     if (op->copy) {
         op->copy->op = NULL;
         op->copy->unwanted = true;
+        aside_drop(op->dir->aside, op->copy); /* where all threads hang, it would keep its files */
     }
     if (op->temporary)
         (void) unlinkat(op->dir_fd, op->temporary, 0);

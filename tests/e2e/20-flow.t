@@ -54,4 +54,17 @@ def four_instances():
     run(4, "four: ")
 
 
+@test
+def many_files_into_a_directory():
+    """More at once than there are threads to write them."""
+    lab = Lab(driver="dir")
+    lab.sim.config(starting_ms=0, processing_ms=300)
+    jobs = lab.insert_jobs(JOBS * 2 // 5)
+    daemon = lab.daemon(**{"worker.max_jobs": "200"})
+    accounts.all_done(lab, jobs, "directory: ", seconds=240)
+    is_(daemon.stop(), 0, "directory: the instance stops cleanly")
+    spool_is_empty(lab, "directory: ")
+    lab.sim.stop()
+
+
 main()
