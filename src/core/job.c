@@ -36,27 +36,27 @@ static const JobState grid[_JOB_STATE_MAX][_JOB_EVENT_MAX] = {
     AT(CLOSING_CANCELED) = { TO(GONE),        NO,            NO,          NO,          NO,          NO,           TO(CLOSING_CANCELED), NO,          NO,             TO(REQUEUEING), TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
     AT(REQUEUEING)       = { TO(GONE),        NO,            NO,          NO,          NO,          NO,           TO(REQUEUEING),       NO,          NO,             TO(GONE),       TO(GONE), TO(KEEP),     TO(KEEP),     TO(KEEP) },
 };
-/* clang-format on */
 
 static const char *const words[_JOB_STATE_MAX] = {
-    AT(SIGNING) = "signing",
-    AT(INTENDING) = "intending",
-    AT(PREDICTING) = "predicting",
-    AT(LOOKING) = "looking",
-    AT(RECORDING) = "recording",
-    AT(POLLING) = "polling",
-    AT(DOWNLOADING) = "downloading",
-    AT(VALIDATING) = "validating",
-    AT(SCANNING) = "scanning",
-    AT(STORING) = "storing",
-    AT(COMPLETING) = "completing",
-    AT(RESTING) = "resting",
-    AT(STOPPING) = "stopping",
-    AT(FAILING) = "failing",
+    AT(SIGNING)          = "signing",
+    AT(INTENDING)        = "intending",
+    AT(PREDICTING)       = "predicting",
+    AT(LOOKING)          = "looking",
+    AT(RECORDING)        = "recording",
+    AT(POLLING)          = "polling",
+    AT(DOWNLOADING)      = "downloading",
+    AT(VALIDATING)       = "validating",
+    AT(SCANNING)         = "scanning",
+    AT(STORING)          = "storing",
+    AT(COMPLETING)       = "completing",
+    AT(RESTING)          = "resting",
+    AT(STOPPING)         = "stopping",
+    AT(FAILING)          = "failing",
     AT(CLOSING_CANCELED) = "closing_canceled",
-    AT(REQUEUEING) = "requeueing",
-    AT(GONE) = "gone",
+    AT(REQUEUEING)       = "requeueing",
+    AT(GONE)             = "gone",
 };
+/* clang-format on */
 
 const char *job_state_word(JobState s) {
     return s >= 0 && s < _JOB_STATE_MAX && words[s] ? words[s] : "bad";

@@ -290,6 +290,25 @@ static void a_state_may_need_several_requests(void **state) {
     free_worker(w);
 }
 
+/* What was downloaded is kept until it is stored: a state that comes between is asked, too. */
+static void the_file_is_kept_until_it_is_stored(void **state) {
+    Worker *w = worker_of();
+    Task *t = begin(w, JOB_DOWNLOADING);
+    unsigned n = 0;
+
+    (void) state;
+    t->room_bytes = 7; /* as if it had one */
+    while (t->job->at.state != JOB_COMPLETING) {
+        assert_int_equal(t->room_bytes, 7);
+        assert_true(n++ < _JOB_STATE_MAX);
+        task_tell(t, EV_OK);
+    }
+    assert_true(n > 1);
+    assert_int_equal(t->room_bytes, 0);
+    tasks_free(w);
+    free_worker(w);
+}
+
 static JobEvent stored(Task *t, JobEvent ev, const StoreWork *work) {
     assert_null(t->op);
     assert_int_equal(work->fault.code == FAULT_INTERNAL, edge.fails != 0);
@@ -487,6 +506,7 @@ int main(void) {
         cmocka_unit_test(moves_do_not_nest),
         cmocka_unit_test(an_answer_moves_it_on),
         cmocka_unit_test(a_state_may_need_several_requests),
+        cmocka_unit_test(the_file_is_kept_until_it_is_stored),
         cmocka_unit_test(work_with_the_store_ends),
         cmocka_unit_test(leaving_cancels_what_is_under_way),
         cmocka_unit_test(a_wish_waits_and_what_is_under_way_goes_on),
