@@ -19,7 +19,8 @@ typedef enum ConfigListen {
 typedef enum ConfigStorage {
     STORAGE_SUPABASE,
     STORAGE_S3,
-    STORAGE_DIR
+    STORAGE_DIR,
+    _STORAGE_MAX,
 } ConfigStorage;
 typedef enum ConfigValidate {
     VALIDATE_OFF,

@@ -7,8 +7,10 @@ static const StoreDriver *const drivers[] = {
     [STORAGE_DIR] = &store_dir,
 };
 
+_Static_assert(sizeof drivers / sizeof *drivers == _STORAGE_MAX, "no driver reads behind the end");
+
 const StoreDriver *store_driver(const Config *c) {
-    return drivers[c->storage_driver]; /* the configuration refuses those that are not there */
+    return drivers[c->storage_driver]; /* never that of s3, which the configuration refuses */
 }
 
 JobEvent store_abort(StoreWork *w) {
