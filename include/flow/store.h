@@ -3,7 +3,7 @@
  *
  * What is asked of a store is a piece of work: it is begun, takes as many steps as the store wants, and
  * ends. A driver says what the next step is and hears what came of it; EV_MORE means that another one
- * follows. Who carries the steps out knows no driver, and a driver knows no edge:
+ * follows. Who carries the steps out knows kinds of steps and no driver, and a driver knows no edge:
  *
  *     for (ev = driver->begin(&work); ev == EV_MORE; ev = driver->hear(&work, &answer))
  *         driver->next(&work, &step);    and the step is carried out, which gives the answer
@@ -41,13 +41,16 @@ typedef struct StoreWork {
     StoreFinding finding; /* check() */
 } StoreWork;
 
+/* Whoever carries steps out has to know a new kind: daemon/store_op.c, and ctl/doctor_http.c those of check(). */
+typedef enum StoreStepKind {
+    STORE_SEND,   /* `request` goes out; it is the caller's to send or to clear */
+    STORE_PUT,    /* the job's file is copied to `name` in the directory `root` */
+    STORE_UNLINK, /* `name` in `root` is removed */
+    STORE_LOOK,   /* can files be made in `root`? */
+} StoreStepKind;
+
 typedef struct StoreStep {
-    enum {
-        STORE_SEND,   /* `request` goes out; it is the caller's to send or to clear */
-        STORE_PUT,    /* the job's file is copied to `name` in the directory `root` */
-        STORE_UNLINK, /* `name` in `root` is removed */
-        STORE_LOOK,   /* can files be made in `root`? */
-    } what;
+    StoreStepKind what;
     HttpRequest request;
     const char *root, *name; /* borrowed */
 } StoreStep;

@@ -101,11 +101,19 @@ static JobEvent take_step(Outside *o, StoreWork *w) {
 
     if (driver->next(w, &step) < 0)
         return EV_RETRY;
-    if (step.what == STORE_SEND) {
+    switch (step.what) {
+    case STORE_SEND:
         exchange(o, &step.request, &reply);
         answer.reply = &reply;
-    } else
+        break;
+    case STORE_LOOK:
         answer.error = dir_look(step.root);
+        break;
+    case STORE_PUT:
+    case STORE_UNLINK: /* a check changes nothing */
+        answer.error = -ENOTSUP;
+        break;
+    }
     ev = driver->hear(w, &answer);
     http_reply_done(&reply);
     return ev;

@@ -97,9 +97,10 @@ static int take_step(StoreOp *op) {
         return r < 0 ? hear_later(op, r) : 0; /* what a disk refuses is the driver's to judge */
     case STORE_UNLINK:
         return hear_later(op, dir_remove(step.root, step.name));
-    default:
+    case STORE_LOOK:
         return hear_later(op, dir_look(step.root));
     }
+    return hear_later(op, -ENOTSUP); /* no such kind */
 }
 
 int store_op_start(StoreOp **ret, const StoreEdges *edges, const StoreWork *work, StoreDone done,
