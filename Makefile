@@ -57,11 +57,13 @@ PROGRAMS   := $(addprefix $(BUILD)/,meshifyd meshifyctl meshify-sim)
 
 all: $(PROGRAMS)                ## build the three programs (SAN=address,undefined for sanitizers)
 
-# Other flags, or another schema version, make other objects.
-$(BUILD)/flags: export FLAGS = $(COMPILE)
-$(BUILD)/flags: FORCE
+# Other flags, or another schema version, make other objects; other lists of objects make another archive and programs,
+# also where a list has only lost one.
+$(BUILD)/flags: export SAYS = $(COMPILE)
+$(BUILD)/objects: export SAYS = $(PURE_OBJ) $(DAEMON_OBJ) $(CTL_OBJ) $(SIM_OBJ)
+$(BUILD)/flags $(BUILD)/objects: FORCE
 	@mkdir -p $(@D)
-	@[ "$$(cat $@ 2>/dev/null)" = "$$FLAGS" ] || printf '%s\n' "$$FLAGS" >$@
+	@[ "$$(cat $@ 2>/dev/null)" = "$$SAYS" ] || printf '%s\n' "$$SAYS" >$@
 
 $(BUILD)/%.o: src/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -73,21 +75,21 @@ $(BUILD)/tests/sim/%.o: tests/sim/%.c $(BUILD)/flags
 	$(if $(V),,@echo "  CC    $@")
 	$(Q)$(COMPILE) -Itests/sim -MMD -MP -c -o $@ $<
 
-$(BUILD)/libpure.a: $(PURE_OBJ)
+$(BUILD)/libpure.a: $(PURE_OBJ) $(BUILD)/objects
 	@rm -f $@
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
-$(BUILD)/meshifyd: $(DAEMON_OBJ) $(BUILD)/libpure.a
+$(BUILD)/meshifyd: $(DAEMON_OBJ) $(BUILD)/libpure.a $(BUILD)/objects
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ -lmicrohttpd $(LIBS)
+	$(Q)$(LINK) -o $@ $(filter-out %/objects,$^) -lmicrohttpd $(LIBS)
 
-$(BUILD)/meshifyctl: $(CTL_OBJ) $(BUILD)/libpure.a
+$(BUILD)/meshifyctl: $(CTL_OBJ) $(BUILD)/libpure.a $(BUILD)/objects
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ $(LIBS)
+	$(Q)$(LINK) -o $@ $(filter-out %/objects,$^) $(LIBS)
 
-$(BUILD)/meshify-sim: $(SIM_OBJ) $(BUILD)/base/hash.o
+$(BUILD)/meshify-sim: $(SIM_OBJ) $(BUILD)/base/hash.o $(BUILD)/objects
 	$(if $(V),,@echo "  LINK  $@")
-	$(Q)$(LINK) -o $@ $^ -lmicrohttpd $(LIBS) -lm
+	$(Q)$(LINK) -o $@ $(filter-out %/objects,$^) -lmicrohttpd $(LIBS) -lm
 
 # The files of sql/ travel inside meshifyctl: an assembler file names each, so that no tool is needed.
 $(BUILD)/ctl/schema_sql.S: $(SQL) Makefile
@@ -248,8 +250,9 @@ units: $(UNIT)
 check-boot: all                              ## install, start, hand over on a real systemd (root)
 	BUILD=$(BUILD) tests/boot/run
 
-lint: all $(BUILD)/libpure.a $(BUILD)/tests/t_config ## layers, circles, purity, options, catalog, manual pages
-	@for l in tests/lint/*; do BUILD=$(BUILD) $$l $(BUILD)/libpure.a || exit 1; done
+lint: all $(BUILD)/libpure.a $(BUILD)/tests/t_config ## layers, circles, purity, tables, options, catalog, manual pages
+	@bad=; for l in tests/lint/*; do BUILD=$(BUILD) $$l $(BUILD)/libpure.a || bad="$$bad $$l"; done; \
+	    [ -z "$$bad" ] || { echo "lint: failed:$$bad" >&2; exit 1; }
 
 demo: all                                    ## the main job, on everything private to this directory
 	BUILD=$(BUILD) tests/demo
