@@ -77,9 +77,9 @@ static void test_rows(void **state) {
         { FAULT_INTERNAL, "internal", VERDICT_RETRY, 0, 0, "The request could not be worked on." },
     };
     /* clang-format on */
+    _Static_assert(sizeof rows / sizeof *rows == _FAULT_MAX, "one row a fault");
 
     (void) state;
-    assert_int_equal(sizeof rows / sizeof *rows, _FAULT_MAX);
     for (size_t i = 0; i < _FAULT_MAX; i++) {
         const FaultInfo *info = fault_info(rows[i].code);
 
