@@ -61,7 +61,15 @@ def many_files_into_a_directory():
     lab.sim.config(starting_ms=0, processing_ms=300)
     jobs = lab.insert_jobs(JOBS * 2 // 5)
     daemon = lab.daemon(**{"worker.max_jobs": "200"})
-    accounts.all_done(lab, jobs, "directory: ", seconds=240)
+    lab.wait_all_ended(240)
+    made = dict(lab.query("SELECT output_path, result_meta ->> 'sha256' FROM public.mesh_assets WHERE status = 'done'"))
+    is_(len(made), len(jobs), "directory: all are done")
+    store = os.path.join(lab.dir, "store")
+    there = {os.path.relpath(os.path.join(folder, name), store) for folder, _, names in os.walk(store) for name in names}
+    is_(there, set(made), "directory: a file for each, and no other")
+    bad = [path for path, digest in made.items() if accounts.sha256(open(os.path.join(store, path), "rb").read()) != digest]
+    is_(bad, [], "directory: each is what the row says")
+    accounts.no_second_purchase(lab, "directory: ")
     is_(daemon.stop(), 0, "directory: the instance stops cleanly")
     spool_is_empty(lab, "directory: ")
     lab.sim.stop()
