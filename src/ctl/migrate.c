@@ -293,9 +293,9 @@ static int bring_up(Ctl *c, int there, bool due[]) {
                 schema_files[i].name);
     }
     fflush(stdout);
-    if (c->dry_run)
+    if (c->dry_run && any)
         return 0;
-    if ((any && (status = apply(c, due)) != 0) || (status = build_indexes(c)) != 0)
+    if (!c->dry_run && ((any && (status = apply(c, due)) != 0) || (status = build_indexes(c)) != 0))
         return status;
     say(stdout,
         any ? "the schema is version %d now" : "the schema is version %d already: nothing to do",

@@ -60,6 +60,7 @@ def migrations():
     answers(ctl("migrate", url=url), 0, f"the schema is version {LAST} now", "migrate")
     after = schema(postgres, "fresh")
     answers(ctl("migrate", url=url), 0, f"version {LAST} already: nothing to do", "again: nothing to do")
+    answers(ctl("migrate", "--dry-run", url=url), 0, f"version {LAST} already: nothing to do", "--dry-run says so too")
     same(schema(postgres, "fresh"), after, "nothing is changed")
     postgres.execute("UPDATE meshify.schema_version SET version = 0", SUPERUSER, "fresh")
     r = ctl("migrate", url=url)
