@@ -137,12 +137,15 @@ static void removed(void *userdata, JobEvent ev, const StoreWork *work) {
 static void next(Sweep *s) {
     Worker *w = s->worker;
     StoreWork work = { .config = w->config };
+    JobEvent ev;
 
     if (s->at < s->n)
         work.object = s->names[s->at];
-    if (!work.object || lane_is_held(&w->lanes[LANE_STORE]) ||
-        store_driver(w->config)->remove(&work) != EV_MORE ||
-        store_op_start(&s->removal, &w->store, &work, removed, s) < 0)
+    if (!work.object || lane_is_held(&w->lanes[LANE_STORE]))
+        ended(s);
+    else if ((ev = store_driver(w->config)->remove(&work)) != EV_MORE)
+        removed(s, ev, &work); /* there was nothing to ask */
+    else if (store_op_start(&s->removal, &w->store, &work, removed, s) < 0)
         ended(s);
 }
 
