@@ -1,6 +1,7 @@
 /* Checks that concern several rows of a configuration: a key that another one needs, a lower bound
  * above its upper one, addresses that do not fit their driver. Single values were checked as they were read
  * (config_value.c); values that are legal and hardly meant are config_doubts.c's. */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/config_check.h"
@@ -50,16 +51,31 @@ static int check_public_url(ConfigParse *p) {
         "or another API behind it");
 }
 
+/* "a or c", the words of row `i` but for `without`. Returns `to`. */
+static const char *other_words(size_t i, const char *without, char *to, size_t room) {
+    char words[80], *word, *rest = words;
+    size_t n = 0;
+
+    (void) snprintf(words, sizeof words, "%s", config_table[i].words);
+    *to = '\0';
+    while ((word = strsep(&rest, " ")) && n < room)
+        if (strcmp(word, without) != 0)
+            n += (size_t) snprintf(to + n, room - n, "%s%s", n > 0 ? " or " : "", word);
+    return to;
+}
+
 /* The meaning of `url` depends on the driver, so its row can't check it alone. */
 static int check_storage(ConfigParse *p) {
     const Config *c = p->c;
     size_t url = config_row("storage.url"), driver = config_row("storage.driver");
+    char others[80];
     int r = 0;
 
     /* The word is known, so that its error can say "not yet" instead of "unknown". */
     if (c->storage_driver == STORAGE_S3)
         return config_row_error(p, driver, config_row_where(p, driver),
-                                "s3 is not supported yet; allowed is supabase or dir");
+                                "s3 is not supported yet; allowed is %s",
+                                other_words(driver, "s3", others, sizeof others));
     if (!c->storage_url)
         r = missing(p, "storage.url",
                     c->storage_driver == STORAGE_DIR ? "an absolute path"
