@@ -117,7 +117,7 @@ typedef struct ConfigHelp {
     const char *name;     /* "section.key" */
     const char *standard; /* the default, as it would be written; "": none */
     const char *help;
-    bool reloadable;
+    bool reloadable; /* for the reload to come; nothing reads it yet */
 } ConfigHelp;
 
 bool config_help(size_t i, ConfigHelp *ret);

@@ -27,8 +27,18 @@ typedef enum ConfigKind {
     CONFIG_KEY,      /* Secret: what can stand in a header */
 } ConfigKind;
 
+/* Of the field, so that a test can compare it with the kind. */
+typedef enum ConfigType {
+    CONFIG_IS_UNSIGNED, /* an enum is one, too */
+    CONFIG_IS_INT,
+    CONFIG_IS_UINT64,
+    CONFIG_IS_BOOL,
+    CONFIG_IS_TEXT,
+    CONFIG_IS_SECRET,
+} ConfigType;
+
 enum {
-    CONFIG_RELOADABLE = 1, /* a reload may change it */
+    CONFIG_RELOADABLE = 1, /* for the reload to come, which may change it; nothing reads it yet */
     CONFIG_LATER = 2,      /* only its default is supported yet */
 };
 
@@ -36,6 +46,7 @@ typedef struct ConfigKey {
     const char *name; /* "section.key" */
     ConfigKind kind;
     size_t field; /* its offset in Config */
+    ConfigType type;
     uint64_t min, max;
     const char *words;
     const char *standard; /* "": none */

@@ -1,13 +1,15 @@
 /* The keys of the configuration, one row each: kind, range, default, variable, credential and
- * help. Reading, errors, the sample file, the manual and the completions follow from these rows;
- * tests/lint/options compares them. How a kind is read is config_value.c's. */
+ * help. Reading and errors follow from these rows; the sample file and the manual say the same once
+ * more, which tests/lint/options and tests/lint/man compare. How a kind is read is config_value.c's. */
 #include <string.h>
 
 #include "core/config_value.h"
 
 /* One row a key. etc/meshify.ini has the same keys and defaults; tests/lint/options compares. */
 /* clang-format off */
-#define F(field)       offsetof(Config, field)
+#define F(field)       offsetof(Config, field), \
+                       _Generic(((Config *) NULL)->field, unsigned: CONFIG_IS_UNSIGNED, int: CONFIG_IS_INT, uint64_t: CONFIG_IS_UINT64, \
+                                bool: CONFIG_IS_BOOL, char *: CONFIG_IS_TEXT, Secret: CONFIG_IS_SECRET)
 #define MS             USEC_PER_MILLISECOND
 #define SEC            USEC_PER_SECOND
 #define MIN            USEC_PER_MINUTE
@@ -17,7 +19,7 @@
 #define MIB            (UINT64_C(1) << 20)
 #define GIB            (UINT64_C(1) << 30)
 #define TIB            (UINT64_C(1) << 40)
-#define LIVE           CONFIG_RELOADABLE
+#define LIVE           CONFIG_RELOADABLE /* for the reload to come; nothing reads it yet */
 #define LATER          CONFIG_LATER
 #define NONE           NULL
 

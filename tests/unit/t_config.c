@@ -363,6 +363,39 @@ static void without_memory(void **state) {
     }
 }
 
+static bool fits(ConfigKind kind, ConfigType type) {
+    switch (kind) {
+    case CONFIG_UINT:
+    case CONFIG_RATE:
+        return type == CONFIG_IS_UNSIGNED;
+    case CONFIG_DURATION:
+    case CONFIG_SIZE:
+        return type == CONFIG_IS_UINT64;
+    case CONFIG_SWITCH:
+        return type == CONFIG_IS_BOOL;
+    case CONFIG_WORD:
+        return type == CONFIG_IS_UNSIGNED || type == CONFIG_IS_INT;
+    case CONFIG_DATABASE:
+    case CONFIG_KEY:
+        return type == CONFIG_IS_SECRET;
+    default:
+        return type == CONFIG_IS_TEXT;
+    }
+}
+
+/* A row that was copied and not changed whole would set another's field, or write over its neighbours. */
+static void fields(void **state) {
+    (void) state;
+    for (size_t i = 0; i < CONFIG_KEYS; i++) {
+        print_message("# %s\n", config_table[i].name);
+        assert_true(fits(config_table[i].kind, config_table[i].type));
+        for (size_t k = 0; k < i; k++) {
+            assert_int_not_equal(config_table[i].field, config_table[k].field);
+            assert_string_not_equal(config_table[i].name, config_table[k].name);
+        }
+    }
+}
+
 static int print_table(void) {
     ConfigHelp h;
 
@@ -378,7 +411,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(values),         cmocka_unit_test(order),
         cmocka_unit_test(labels),         cmocka_unit_test(steps),
         cmocka_unit_test(long_lines),     cmocka_unit_test(tool),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(without_memory), cmocka_unit_test(fields),
     };
 
     if (argc > 1 && strcmp(argv[1], "--print-table") == 0)
