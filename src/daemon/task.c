@@ -105,6 +105,12 @@ static void log_move(const Job *j, JobState from) {
                 job_state_word(j->at.state), j->fault.detail[0] ? ": " : "", j->fault.detail);
 }
 
+/* The fields that each line about the job has. */
+static void note_in_log(Job *j) {
+    j->log.state = job_state_word(j->at.state);
+    j->log.fault = j->fault.code != FAULT_NONE ? fault_info(j->fault.code)->word : NULL;
+}
+
 /* Keeps what the task has to remember of the state that its job has left. */
 static void note_move(Task *t, const JobMove *m) {
     Job *j = t->job;
@@ -125,8 +131,7 @@ static void note_move(Task *t, const JobMove *m) {
     /* A rest is part of the state that it interrupts. */
     if (to != from && to != JOB_RESTING && from != JOB_RESTING)
         t->refusal_said = false;
-    j->log.state = job_state_word(to);
-    j->log.fault = j->fault.code != FAULT_NONE ? fault_info(j->fault.code)->word : NULL;
+    note_in_log(j);
     log_move(j, from);
     j->started_usec = now;
     note_place(t);
@@ -179,7 +184,7 @@ int task_begin(Worker *w, Job *job) {
     if (w->draining) /* it was claimed before that, and is requeued before anything is begun */
         (void) job_apply(job, EV_DRAIN, w->config->max_attempts);
     note_place(t);
-    job->log.state = job_state_word(job->at.state);
+    note_in_log(job);
     log_job(LOG_INFO, JOB_CLAIMED, job, "Job %s claimed, attempt %u, to begin with %s", job->id,
             job->attempts, job->log.state);
     task_tell(t, enter(t));

@@ -67,7 +67,7 @@ def long_prompts():
     ok(grown < 60, f"with {grown:.0f} MiB more memory than for one job")
     turn = scrape(at).value("meshify_loop_longest_turn_seconds", clock="cpu")
     ok(turn is not None and turn < 0.05, f"and the longest turn of the loop used {turn} s")
-    is_(daemon.told("JOB_FAILED", text="input_too_large"), len(long), "the log names the fault")
+    is_(daemon.told("JOB_FAILED", fault="input_too_large"), len(long), "the log names the fault")
     shown = lab.ctl("jobs")
     ok(shown.returncode == 0 and len(shown.stdout) < 100000, "meshifyctl shows what it can")
 
