@@ -141,9 +141,12 @@ static void next(Sweep *s) {
 
     if (s->at < s->n)
         work.object = s->names[s->at];
-    if (!work.object || lane_is_held(&w->lanes[LANE_STORE]))
+    if (!work.object || lane_is_held(&w->lanes[LANE_STORE])) {
         ended(s);
-    else if ((ev = store_driver(w->config)->remove(&work)) != EV_MORE)
+        return;
+    }
+    ev = store_driver(w->config)->remove(&work);
+    if (ev != EV_MORE)
         removed(s, ev, &work); /* there was nothing to ask */
     else if (store_op_start(&s->removal, &w->store, &work, removed, s) < 0)
         ended(s);
