@@ -139,6 +139,9 @@ $(BUILD)/tests/t_lease: EXTRA = $(BUILD)/daemon/lease.o $(BUILD)/daemon/timer.o
 $(BUILD)/tests/t_lease: $(BUILD)/daemon/lease.o $(BUILD)/daemon/timer.o
 $(BUILD)/tests/t_listener: EXTRA = $(BUILD)/daemon/listener.o $(BUILD)/daemon/timer.o
 $(BUILD)/tests/t_listener: $(BUILD)/daemon/listener.o $(BUILD)/daemon/timer.o
+SWEEP_OBJ := $(BUILD)/daemon/sweep.o $(BUILD)/daemon/timer.o
+$(BUILD)/tests/t_sweep: EXTRA = $(SWEEP_OBJ)
+$(BUILD)/tests/t_sweep: $(SWEEP_OBJ)
 $(BUILD)/tests/t_clock: EXTRA = $(BUILD)/base/clock.o
 $(BUILD)/tests/t_clock: $(BUILD)/base/clock.o
 

@@ -84,7 +84,7 @@ static void answer(const char *function, DbEnd end, PGresult *res) {
 }
 
 /* One row of columns without names. */
-static PGresult *row(int n, const char *const *values) {
+__attribute__((unused)) static PGresult *row(int n, const char *const *values) {
     static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
 
     return rows_of(n, names, 1, values);
