@@ -31,13 +31,17 @@ def clean_environment(**more):
 
 
 def wait_for(condition, seconds=30.0, what="a condition"):
-    """Waits until `condition()` is true and returns its value; says what did not come true."""
+    """Waits until `condition()` is true and returns its value; says what did not come true. It ends at once when a program
+    of the test has died by a signal: nothing is to be hoped for any more."""
     seconds *= PATIENCE
     end = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
+        for child in list(_children):
+            if child.has_crashed():
+                raise RuntimeError(f"{what} did not come true: {child.obituary()}")
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come true in {seconds:g} s")
         time.sleep(0.02)
@@ -149,8 +153,8 @@ class Process:
 
     def signal(self, number):
         if self.alive():
+            self.killed = self.killed or number == signal.SIGKILL # before it dies, which others look for
             self.child.send_signal(number)
-            self.killed = self.killed or number == signal.SIGKILL
 
     def wait(self, seconds=30):
         status = self.child.wait(seconds)
@@ -163,9 +167,16 @@ class Process:
 
     def kill(self):
         if self.alive():
-            self.child.kill()
+            self.signal(signal.SIGKILL)
             self.child.wait()
-            self.killed = True
+
+    def has_crashed(self):
+        """By a signal that no test sent."""
+        return not self.alive() and self.child.returncode < 0 and not self.killed
+
+    def obituary(self):
+        self.reader.join(5)
+        return f"{self.child.args} ended with {self.child.returncode}\n{self.log(20)}"
 
     def forget(self):
         """How it ended is the test's own business."""
@@ -189,8 +200,8 @@ def end_all():
             except subprocess.TimeoutExpired:
                 said.append(f"{child.child.args} did not end on SIGTERM\n{child.log(20)}")
                 child.kill()
-        if child.child.returncode in (70, 99) or (child.child.returncode < 0 and not child.killed):
-            said.append(f"{child.child.args} ended with {child.child.returncode}\n{child.log(20)}")
+        if child.child.returncode in (70, 99) or child.has_crashed(): # valgrind's 99; the daemon's 70, which a test may forget
+            said.append(child.obituary())
         said += child.complaints()
     _children.clear()
     return said
