@@ -12,7 +12,7 @@
 #define MSG_LISTEN_DOWN "07f97d53dbd54f78a7212c848de3d61d" /* wake-ups do not work, polling */
 #define MSG_LEASE_LOST \
     "18299479f650408b85108114570bd148" /* the lease is lost, all jobs are dropped */
-#define MSG_LEASE_STILL "bd475b6d29024ade9bc00c50318f9ddf" /* no heartbeat, holding still */
+#define MSG_LEASE_SUSPENDED "bd475b6d29024ade9bc00c50318f9ddf" /* no heartbeat, holding still */
 #define MSG_TAKEOVER "9f0165461f014f98940680ca580aae0d"  /* jobs of a dead worker were taken over */
 #define MSG_LANE_HELD "915797388ea04e6a9cbec65cf2e41db7" /* a lane is held */
 #define MSG_LANE_OPEN "9857ca32e8544d9b96da72f85aae902a" /* a lane is open again */

@@ -60,7 +60,7 @@ typedef struct HttpRequest {
 typedef enum HttpEnd {
     HTTP_ANSWERED,  /* `code` and all of the body are there */
     HTTP_UNSENT,    /* no name, no connection, no TLS: nothing can have been sent */
-    HTTP_LOST,      /* it may have been sent; the answer did not come, or not whole */
+    HTTP_NO_ANSWER, /* it may have been sent; the answer did not come, or not whole */
     HTTP_TOO_LARGE, /* the answer is longer than body_max */
     HTTP_PRIVATE,   /* the name leads to an address that public_only forbids */
     HTTP_SINK,      /* sink_fd, or the sieve, took no more (local_errno) */

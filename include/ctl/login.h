@@ -8,4 +8,4 @@
 PGconn *ctl_login(const char *name, const char *url);
 
 /* Does the session give a statement less than a second? That may not be enough to set another time. */
-bool ctl_is_hurried(PGconn *conn);
+bool ctl_has_short_timeout(PGconn *conn);

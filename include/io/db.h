@@ -22,20 +22,20 @@ typedef struct DbOp DbOp;
 
 typedef enum DbFlags {
     DB_ALONE = 1, /* a transaction of its own */
-    DB_ONCE = 2,  /* not repeated when the connection dies: told DB_LOST */
+    DB_ONCE = 2,  /* not repeated when the connection dies: told DB_DISCONNECTED */
     DB_FIRST = 4, /* goes out even while others are held (until db_go()) */
     DB_SLOW = 8,  /* it may read much: it has more time than others; with DB_ALONE */
     DB_WAIT = 16, /* alone, and may wait for a row's lock: on a connection that others don't use */
 } DbFlags;
 
 typedef enum DbEnd {
-    DB_OK,     /* `res` holds rows */
-    DB_FAILED, /* the server refused it: `res` holds the error */
-    DB_LOST,   /* DB_ONCE: it may have been done or not */
+    DB_OK,           /* `res` holds rows */
+    DB_FAILED,       /* the server refused it: `res` holds the error */
+    DB_DISCONNECTED, /* DB_ONCE: it may have been done or not */
 } DbEnd;
 
 /* Called exactly once from the loop, never from within db_call(), unless canceled. The operation
- * is gone then; `res` is the callee's to read, not to keep; NULL when DB_LOST. */
+ * is gone then; `res` is the callee's to read, not to keep; NULL when DB_DISCONNECTED. */
 typedef void (*DbDone)(void *userdata, DbEnd end, const PGresult *res);
 
 typedef struct DbEvents {

@@ -100,7 +100,7 @@ PGresult *ctl_query(Ctl *c, const char *sql, const char *const *params, int n, i
         if (hint && state &&
             !strncmp(state, "MF", 2)) /* ours: a trigger of the project says anything */
             say(stderr, "%s", hint);
-        if (state && !strcmp(state, "57014") && ctl_is_hurried(c->conn))
+        if (state && !strcmp(state, "57014") && ctl_has_short_timeout(c->conn))
             say(stderr, "%s", db_failure_advice(DB_FAILURE_TIMEOUT));
         else if (state && !strcmp(state, "42501"))
             say_grant(c);

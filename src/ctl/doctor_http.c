@@ -36,7 +36,7 @@ static void exchange(Outside *o, HttpRequest *request, HttpReply *ret) {
     Exchange x = { .reply = ret };
     HttpOp *op;
 
-    *ret = (HttpReply){ .end = HTTP_LOST, .date = -1 };
+    *ret = (HttpReply){ .end = HTTP_NO_ANSWER, .date = -1 };
     request->timeout_usec = WAIT_SECONDS * UINT64_C(1000000);
     request->body_max = BODY_MAX;
     if (http_send(o->http, request, heard, &x, &op) == 0)

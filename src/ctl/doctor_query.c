@@ -37,7 +37,7 @@ PGresult *doctor_ask(Doctor *d, PGconn *conn, const char *check, const char *sql
     if (PQresultStatus(res) == PGRES_TUPLES_OK)
         return res;
     doctor_say(d, GRADE_FAIL, check,
-               (failure == DB_FAILURE_TIMEOUT && ctl_is_hurried(conn)) ||
+               (failure == DB_FAILURE_TIMEOUT && ctl_has_short_timeout(conn)) ||
                        failure == DB_FAILURE_LANGUAGE
                    ? db_failure_advice(failure)
                    : "See the message of the database.",

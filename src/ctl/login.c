@@ -67,13 +67,13 @@ static PGconn *login(const char *name, const char *url, const char *options) {
 }
 
 /* PostgreSQL shows a time-out with its unit, and one below a second in ms. */
-bool ctl_is_hurried(PGconn *conn) {
+bool ctl_has_short_timeout(PGconn *conn) {
     PGresult *res = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, "SHOW statement_timeout") : NULL;
     const char *timeout = PQntuples(res) == 1 ? PQgetvalue(res, 0, 0) : "";
-    bool hurried = strstr(timeout, "ms") != NULL;
+    bool is_short = strstr(timeout, "ms") != NULL;
 
     PQclear(res);
-    return hurried;
+    return is_short;
 }
 
 /* A role with a statement_timeout of milliseconds could not even ask for another one, so the
@@ -82,7 +82,7 @@ PGconn *ctl_login(const char *name, const char *url) {
     PGconn *conn = login(name, url, NULL), *other;
     char options[1000];
 
-    if (!ctl_is_hurried(conn) || !db_login_untimed(options, sizeof options))
+    if (!ctl_has_short_timeout(conn) || !db_login_untimed(options, sizeof options))
         return conn;
     other = login(name, url, options);
     if (PQstatus(other) != CONNECTION_OK) { /* a pooler refuses it */

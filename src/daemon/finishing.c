@@ -76,7 +76,7 @@ static void finished(void *userdata, DbEnd end, const PGresult *res) {
     lockline_leave(line, f);
     f->is_starving = false;
     if (end == DB_FAILED && waited)
-        end = DB_LOST; /* nothing was free in time */
+        end = DB_DISCONNECTED; /* nothing was free in time */
     if (end == DB_FAILED && !f->is_refused)
         say_refused(res);
     if (end == DB_OK && f->is_refused)

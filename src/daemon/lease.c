@@ -63,7 +63,7 @@ void lease_check(Lease *l) {
     if (l->is_suspended || !l->worker->registered || worker_is_trusted(l->worker))
         return;
     l->is_suspended = true;
-    log_line(LOG_WARNING, LEASE_STILL,
+    log_line(LOG_WARNING, LEASE_SUSPENDED,
              "No heartbeat was answered for 2/3 of the lease: nothing new is started");
 }
 
@@ -346,7 +346,7 @@ static void checked(void *userdata, DbEnd end, const PGresult *res) {
     NotReady not_ready;
     char what[200];
 
-    if (end == DB_LOST)
+    if (end == DB_DISCONNECTED)
         return;
     if (end == DB_FAILED && !is_no_schema(res) && strcmp(db_sqlstate(res), "42501") != 0) {
         worker_refused(w, "to show its schema's version", res);

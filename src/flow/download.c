@@ -230,7 +230,7 @@ JobEvent download_hear(const Config *c, const HttpReply *reply, Download *d, Fau
                   "spool: %s", strerror(reply->local_errno));
         return verdict_event(reterr);
     case HTTP_ANSWERED:
-    case HTTP_LOST:
+    case HTTP_NO_ANSWER:
         if (reply->code == 200 || reply->code == 206)
             return hear_bytes(reply, d, reterr);
         break;

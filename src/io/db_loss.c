@@ -68,7 +68,7 @@ static void lose(Db *db, DbFailure failure, const char *why, uint64_t retry_usec
     }
     while ((op = TAILQ_FIRST(&lost))) {
         TAILQ_REMOVE(&lost, op, link);
-        db_op_tell(op, DB_LOST);
+        db_op_tell(op, DB_DISCONNECTED);
     }
 }
 

@@ -24,7 +24,7 @@ static HttpEnd end_of(const HttpOp *op) {
     case CURLE_WRITE_ERROR:
         return op->reply.end == HTTP_TOO_LARGE ? HTTP_TOO_LARGE
                : op->reply.end == HTTP_SINK    ? HTTP_SINK
-                                               : HTTP_LOST;
+                                               : HTTP_NO_ANSWER;
     case CURLE_COULDNT_CONNECT:
         if (op->reply.end == HTTP_PRIVATE)
             return HTTP_PRIVATE;
@@ -39,7 +39,7 @@ static HttpEnd end_of(const HttpOp *op) {
            : op->code == CURLE_COULDNT_RESOLVE_HOST || op->code == CURLE_COULDNT_CONNECT ||
                    op->code == CURLE_PEER_FAILED_VERIFICATION || op->code == CURLE_SSL_CONNECT_ERROR
                ? HTTP_UNSENT
-               : HTTP_LOST;
+               : HTTP_NO_ANSWER;
 }
 
 /* One header of that name, as it came. */
@@ -126,7 +126,7 @@ void http_op_conclude(HttpOp *op) {
 
     r->end = http_route_refused(op->route, op->easy, r) ? HTTP_UNSENT : end_of(op);
     r->code = r->end == HTTP_ANSWERED || r->end == HTTP_TOO_LARGE ||
-                      (r->end == HTTP_LOST && op->request.sink_fd > 0)
+                      (r->end == HTTP_NO_ANSWER && op->request.sink_fd > 0)
                   ? (int) http_op_status(op)
                   : 0;
     (void) curl_easy_getinfo(op->easy, CURLINFO_RETRY_AFTER, &wait);

@@ -26,7 +26,7 @@ def it_slept_through_job_timeout():
     holder = lab.postgres.connect(autocommit=False)
     holder.cursor().execute("LOCK TABLE meshify.workers") # its heartbeat is answered late: there is time to do harm
     first.signal(signal.SIGCONT)
-    first.wait_event("LEASE_STILL", seconds=20)
+    first.wait_event("LEASE_SUSPENDED", seconds=20)
     holder.rollback()
     first.wait_event("LEASE_LOST", seconds=20)
     wait_for(lambda: lab.value("SELECT count(*) FROM meshify.workers WHERE NOT dead") == 2, 20, "it to be a worker again")

@@ -445,7 +445,7 @@ def who_asks_without_end():
         lab.wait_status(lab.insert_job("good", f"{IMAGE}?{i}")[0], "done")
         ok(time.monotonic() - began < 10, "beside them a job takes its usual time", time.monotonic() - began)
     wait_for(lambda: beats.add(lab.value("SELECT heartbeat_at FROM meshify.workers")) or len(beats) > 4, 60, "heartbeats")
-    is_(daemon.told("LEASE_STILL", "DB_DOWN", "LEASE_LOST"), 0, "the database is not kept waiting")
+    is_(daemon.told("LEASE_SUSPENDED", "DB_DOWN", "LEASE_LOST"), 0, "the database is not kept waiting")
     ends.set()
     for t in threads:
         t.join(30)

@@ -352,7 +352,7 @@ def a_finished_download_is_kept():
     wait_for(lambda: lab.sim.stats()["received"]["file"] == 2, 30, "the download")
     lab.postgres.stop()
     lab.started.wait_event("DB_DOWN")
-    lab.started.wait_event("LEASE_STILL")
+    lab.started.wait_event("LEASE_SUSPENDED")
     lab.started.wait_event("JOB_MOVED", job=job, text="-> storing")
     is_(lab.sim.stats()["received"]["upload"], before["received"]["upload"], "the database is away: nothing is uploaded on an old lease")
     lab.postgres.start()

@@ -182,7 +182,7 @@ def a_file_in_crumbs():
     is_(lab.wait_status(job, "done", "error")["status"], "done", "crumbs: the mesh is stored")
     is_([o["size"] for o in lab.sim.objects() if str(asset) in o["path"]], [len(mesh)], "crumbs: all of it")
     turns_are_short(at, "crumbs")
-    is_(daemon.told("LEASE_STILL", "DB_DOWN", "LEASE_LOST"), 0, "crumbs: the database is not kept waiting")
+    is_(daemon.told("LEASE_SUSPENDED", "DB_DOWN", "LEASE_LOST"), 0, "crumbs: the database is not kept waiting")
     for host in (whole, endless):
         host.close()
     lab.sim.stop()

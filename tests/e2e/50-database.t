@@ -268,7 +268,7 @@ def a_heartbeat_is_late():
     proxy = PostgresProxy(lab.postgres.port)
     daemon = lab.daemon(**SHORT, **{"database.url": proxy.url(), "database.listen_url": lab.postgres.url("meshifyd")})
     proxy.pause(keep=True)
-    daemon.wait_event("LEASE_STILL", seconds=20)
+    daemon.wait_event("LEASE_SUSPENDED", seconds=20)
     notified = lab.postgres.connect()
     notified.cursor().execute("LISTEN meshify_jobs")
     job, _ = lab.insert_job("while it held still", IMAGE)

@@ -255,7 +255,7 @@ def half_open():
     proxy.resume()
     daemon.wait_event("DB_UP", after="DB_DOWN")
     all_done(lab, jobs, "half-open: ")
-    is_((daemon.told("DB_DOWN"), daemon.told("LEASE_STILL")), (1, 1), "half-open: said once")
+    is_((daemon.told("DB_DOWN"), daemon.told("LEASE_SUSPENDED")), (1, 1), "half-open: said once")
     # Only the listening connection: found by the proof that follows each reconnect.
     ears.pause()
     lab.postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'meshifyd'", SUPERUSER)
@@ -338,7 +338,7 @@ def time_limits():
     other.cursor().execute("LOCK TABLE meshify.workers IN ACCESS EXCLUSIVE MODE")
     daemon.wait_event("DB_DOWN", text="heartbeat.*lock timeout")
     ok("not ready: the database refuses the heartbeat" in daemon.state(), "lock time-out: not ready, and why")
-    wait_for(lambda: daemon.told("LEASE_STILL") == 1, 20, "holding still")
+    wait_for(lambda: daemon.told("LEASE_SUSPENDED") == 1, 20, "holding still")
     other.rollback()
     jobs += lab.insert_jobs(3, "after it")
     all_done(lab, jobs, "lock time-out: ")
@@ -424,7 +424,7 @@ def a_listening_connection_that_flaps():
         return len(sessions) > 5 and len(beats) > 5
     wait_for(flapped, 90, "five losses and five heartbeats")
     ok(least > 3, "a listening connection that flaps: the lease is renewed in time", least)
-    is_(daemon.told("LEASE_STILL", "LEASE_LOST"), 0, "a listening connection that flaps: nothing is held still")
+    is_(daemon.told("LEASE_SUSPENDED", "LEASE_LOST"), 0, "a listening connection that flaps: nothing is held still")
     lab.sim.stop()
 
 

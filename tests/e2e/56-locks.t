@@ -140,7 +140,7 @@ def locked_again_and_again():
     is_(lab.job(refused)["status"], "done", "locked again and again: so is what was refused before")
     ok(min(n for b in blockers for n in b.locked) > 3, "locked again and again: they kept locking", [b.locked for b in blockers])
     ok(silence < 4, "locked again and again: heartbeats wait for nobody", f"{silence:.1f} s without one")
-    is_(daemon.told("DB_DOWN", "DB_REFUSED", "LEASE_LOST", "LEASE_STILL"), 0, "locked again and again: nothing was given up")
+    is_(daemon.told("DB_DOWN", "DB_REFUSED", "LEASE_LOST", "LEASE_SUSPENDED"), 0, "locked again and again: nothing was given up")
     for blocker in blockers:
         blocker.stop()
     is_(lab.value("SELECT max(attempts) FROM public.jobs"), 1, "locked again and again: all at their first attempt")
@@ -182,7 +182,7 @@ def behind_a_lock(mode, table="jobs"):
         time.sleep(0.02)
     ok(most <= 4, f"{label}: no session more than the instances have connections, two each", f"{most}, before {before}")
     ok(len(beats) >= 8, f"{label}: heartbeats go on", f"{len(beats)} in 20 s")
-    is_(daemon.told("LEASE_LOST", "DB_DOWN", "LEASE_STILL") + other.told("LEASE_LOST", "DB_DOWN", "LEASE_STILL"), 0,
+    is_(daemon.told("LEASE_LOST", "DB_DOWN", "LEASE_SUSPENDED") + other.told("LEASE_LOST", "DB_DOWN", "LEASE_SUSPENDED"), 0,
         f"{label}: no lease is in doubt")
     ok(running <= 20, f"{label}: no more than max_jobs run at once in an instance", running)
     is_(lab.query("SELECT status, count(*), max(attempts) FROM public.jobs GROUP BY 1"), [("done", 90, 1)], f"{label}: all are done, {len(first)} that were under way too")

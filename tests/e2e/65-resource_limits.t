@@ -283,7 +283,7 @@ def the_clock_steps():
     wait_for(lambda: lab.value(f"SELECT ({beats}) > %s::timestamptz + interval '3 s'", last), 60, "more heartbeats")
     accounts.all_done(lab, jobs, "clock: ")
     is_(daemon.told("JOB_ADOPTED"), 3, "clock: a lost answer is looked for where it is")
-    is_((daemon.told("LEASE_STILL"), daemon.told("LEASE_LOST"), daemon.told("DB_DOWN")), (0, 0, 0), "clock: the lease holds")
+    is_((daemon.told("LEASE_SUSPENDED"), daemon.told("LEASE_LOST"), daemon.told("DB_DOWN")), (0, 0, 0), "clock: the lease holds")
     accounts.no_attempt_lost(lab, "clock: ")
     lab.sim.stop()
 
@@ -300,10 +300,10 @@ def stopped_alone():
     wait_for(lambda: lab.value("SELECT now() > expires_at + interval '3 s' FROM meshify.workers"), 60, "the end of two leases")
     received = lab.sim.stats()["received"]["upload"]
     daemon.signal(signal.SIGCONT)
-    daemon.wait_event("LEASE_STILL", seconds=10)
+    daemon.wait_event("LEASE_SUSPENDED", seconds=10)
     accounts.all_done(lab, jobs, "stopped alone: ")
     ok(received < 8, "stopped alone: it had not been done before", received)
-    is_((daemon.told("LEASE_STILL"), daemon.told("LEASE_LOST")), (1, 0), "stopped alone: said once, and nothing was lost")
+    is_((daemon.told("LEASE_SUSPENDED"), daemon.told("LEASE_LOST")), (1, 0), "stopped alone: said once, and nothing was lost")
     accounts.no_attempt_lost(lab, "stopped alone: ")
     lab.sim.stop()
 

@@ -58,7 +58,7 @@ static void test_validators(void **state) {
 
     (void) state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        HttpReply r = no_reply(HTTP_LOST);
+        HttpReply r = no_reply(HTTP_NO_ANSWER);
         Download d = { .size_bytes = 700, .total_bytes = 800, .parts = 3 };
         bool kept = cases[i].validator[0];
         Fault f = { 0 };
@@ -90,16 +90,16 @@ static void test_parts(void **state) {
         { "bytes 300-999/1000", 700, HTTP_ANSWERED, EV_OK, 1000 },
         { "Bytes 300-999/1000", 700, HTTP_ANSWERED, EV_OK, 1000 },
         { "bytes 0300-00999/0001000", 700, HTTP_ANSWERED, EV_OK, 1000 },
-        { "bytes 300-999/1000", 700, HTTP_LOST, EV_OK, 1000 }, /* all came before it broke */
-        { "bytes 300-999/1000", 699, HTTP_LOST, EV_WAIT, 999 },
-        { "bytes 300-999/1000", 0, HTTP_LOST, EV_WAIT, 300 },
+        { "bytes 300-999/1000", 700, HTTP_NO_ANSWER, EV_OK, 1000 }, /* all came before it broke */
+        { "bytes 300-999/1000", 699, HTTP_NO_ANSWER, EV_WAIT, 999 },
+        { "bytes 300-999/1000", 0, HTTP_NO_ANSWER, EV_WAIT, 300 },
         { "bytes 300-499/1000", 200, HTTP_ANSWERED, EV_WAIT, 500 }, /* less than was asked for */
         { "bytes 300-300/1000", 1, HTTP_ANSWERED, EV_WAIT, 301 },
         /* a length that lies */
         { "bytes 300-999/1000", 699, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-999/1000", 701, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-499/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
-        { "bytes 300-499/1000", 201, HTTP_LOST, EV_WAIT, 0 },
+        { "bytes 300-499/1000", 201, HTTP_NO_ANSWER, EV_WAIT, 0 },
         /* another place, or another total */
         { "bytes 0-999/1000", 1000, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 299-999/1000", 701, HTTP_ANSWERED, EV_WAIT, 0 },
@@ -108,7 +108,7 @@ static void test_parts(void **state) {
         { "bytes 300-1000/1001", 701, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-1000/1000", 701, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-299/1000", 0, HTTP_ANSWERED, EV_WAIT, 0 },
-        { "bytes 300-0/1000", 0, HTTP_LOST, EV_WAIT, 0 },
+        { "bytes 300-0/1000", 0, HTTP_NO_ANSWER, EV_WAIT, 0 },
         /* nothing that says where it belongs */
         { "", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         { "*", 700, HTTP_ANSWERED, EV_WAIT, 0 },
@@ -134,7 +134,7 @@ static void test_parts(void **state) {
         { "bytes 18446744073709551916-999/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-18446744073709552615/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
         { "bytes 300-999/18446744073709552616", 700, HTTP_ANSWERED, EV_WAIT, 0 },
-        { "bytes 300-18446744073709551615/18446744073709551615", 700, HTTP_LOST, EV_WAIT, 0 },
+        { "bytes 300-18446744073709551615/18446744073709551615", 700, HTTP_NO_ANSWER, EV_WAIT, 0 },
         { "bytes 300-99999999999999999999999999999999999/1000", 700, HTTP_ANSWERED, EV_WAIT, 0 },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
@@ -222,13 +222,13 @@ static void test_between_parts(void **state) {
         { HTTP_ANSWERED, 200, 900, 0, EV_OK, 900 },     /* chunked */
         { HTTP_ANSWERED, 200, 900, 950, EV_WAIT, 900 }, /* shorter than it promised */
         { HTTP_ANSWERED, 200, 0, 0, EV_FINAL, 0 },
-        { HTTP_LOST, 200, 100, 900, EV_WAIT, 100 },
-        { HTTP_LOST, 200, 900, 900, EV_OK, 900 },
-        { HTTP_LOST, 200, 900, 0, EV_WAIT, 900 }, /* chunked: nobody knows whether it is all */
-        { HTTP_LOST, 200, 0, 900, EV_WAIT, 0 },
+        { HTTP_NO_ANSWER, 200, 100, 900, EV_WAIT, 100 },
+        { HTTP_NO_ANSWER, 200, 900, 900, EV_OK, 900 },
+        { HTTP_NO_ANSWER, 200, 900, 0, EV_WAIT, 900 }, /* chunked: nobody knows whether it is all */
+        { HTTP_NO_ANSWER, 200, 0, 900, EV_WAIT, 0 },
         { HTTP_ANSWERED, 416, 10, 10, EV_WAIT, 0 }, /* there is no such part any more */
-        { HTTP_LOST, 0, 0, 0, EV_WAIT, 300 },
-        { HTTP_LOST, 503, 10, 20, EV_WAIT, 300 },
+        { HTTP_NO_ANSWER, 0, 0, 0, EV_WAIT, 300 },
+        { HTTP_NO_ANSWER, 503, 10, 20, EV_WAIT, 300 },
         { HTTP_UNSENT, 0, 0, 0, EV_WAIT, 300 },
         { HTTP_ANSWERED, 429, 10, 10, EV_WAIT, 300 },
         { HTTP_ANSWERED, 503, 10, 10, EV_WAIT, 300 },
@@ -266,7 +266,7 @@ static void test_between_parts(void **state) {
 static void test_farther(void **state) {
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     Download d = { 0 }, again = { 0 };
-    HttpReply r = no_reply(HTTP_LOST);
+    HttpReply r = no_reply(HTTP_NO_ANSWER);
     unsigned farther = 0;
     Fault f = { 0 };
 

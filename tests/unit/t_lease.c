@@ -98,7 +98,7 @@ static void a_row_of_ours_is_made(void **state) {
     assert_int_equal(w->epoch, 1700000000);
     assert_int_equal(w->epoch_usec, NOW); /* when it was sent, not when it was answered */
     assert_int_equal(w->trusted_until_usec, NOW + LEASE / 3 * 2);
-    assert_int_equal(logged(MSG_LEASE_STILL), 0);
+    assert_int_equal(logged(MSG_LEASE_SUSPENDED), 0);
     l = lease_free(l);
     free_ground(w);
 }
@@ -163,7 +163,7 @@ static void heartbeats_go_out_and_keep_the_trust(void **state) {
     pass(LEASE / 3);
     answer("beat(", DB_OK, ROW("ok", "4", "17", "t", "t", "1700000000"));
     assert_true(heard.news.is_paused && heard.news.to_drain);
-    assert_int_equal(logged(MSG_LEASE_STILL), 0);
+    assert_int_equal(logged(MSG_LEASE_SUSPENDED), 0);
     l = lease_free(l);
     free_ground(w);
 }
@@ -180,12 +180,12 @@ static void without_an_answer_nothing_is_begun(void **state) {
     assert_false(worker_is_trusted(w));
     lease_check(l);
     lease_check(l);
-    assert_int_equal(logged(MSG_LEASE_STILL), 1);
+    assert_int_equal(logged(MSG_LEASE_SUSPENDED), 1);
     assert_true(lease_is_suspended(l));
     pass(LEASE / 3);
     assert_int_equal(fake_reconnects, 1); /* another server may answer */
     assert_int_equal(heard.resumed, 0);
-    answer("beat(", DB_LOST, NULL);
+    answer("beat(", DB_DISCONNECTED, NULL);
     lease_disconnected(l);
     lease_connected(l);
     answer("schema_version", DB_OK, schema(SCHEMA_VERSION, 1));

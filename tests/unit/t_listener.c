@@ -273,7 +273,7 @@ static void news_can_be_read_without_listening(void **state) {
     listener_ask(l);
     listener_ask(l); /* one at a time */
     assert_int_equal(fake_n_asked, 1);
-    answer("news(", DB_LOST, NULL);
+    answer("news(", DB_DISCONNECTED, NULL);
     assert_int_equal(heard.news, 0);
     w->registered = false;
     listener_ask(l);

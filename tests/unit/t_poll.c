@@ -184,7 +184,7 @@ static void test_hear_no_prediction(void **state) {
         { HTTP_ANSWERED, 500, "{\"detail\":\"Internal server error\"}", FAULT_SERVICE_UNREACHED },
         { HTTP_ANSWERED, 502, "<html>502 Bad Gateway</html>", FAULT_SERVICE_UNREACHED },
         { HTTP_UNSENT, 0, NULL, FAULT_SERVICE_UNREACHED },
-        { HTTP_LOST, 200, "{\"status\":\"succeeded\"" MESH "}", FAULT_SERVICE_UNREACHED },
+        { HTTP_NO_ANSWER, 200, "{\"status\":\"succeeded\"" MESH "}", FAULT_SERVICE_UNREACHED },
         { HTTP_TOO_LARGE, 200, NULL, FAULT_SERVICE_REFUSED },
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);

@@ -98,7 +98,7 @@ static void test_everything(void **state) {
 }
 
 static void test_ends(void **state) {
-    static const HttpEnd ends[] = { HTTP_UNSENT, HTTP_LOST, HTTP_TOO_LARGE, HTTP_PRIVATE,
+    static const HttpEnd ends[] = { HTTP_UNSENT, HTTP_NO_ANSWER, HTTP_TOO_LARGE, HTTP_PRIVATE,
                                     HTTP_SINK };
 
     (void) state;

@@ -55,7 +55,7 @@ static JobEvent talk(StoreWork *w, JobEvent ev, const Talk *t, size_t max) {
         assert_string_equal(step.request.url + strlen(OWN), t->asked.path);
         http_request_done(&step.request);
         reply = reply_of(t->code, t->body);
-        reply.end = t->code ? HTTP_ANSWERED : HTTP_LOST;
+        reply.end = t->code ? HTTP_ANSWERED : HTTP_NO_ANSWER;
         reply.sent_whole = !t->code;
         ev = driver->hear(w, &(StoreAnswer){ .reply = &reply });
         http_reply_done(&reply);
