@@ -65,7 +65,8 @@ static CURLcode set_transfer(HttpOp *op) {
             1L); /* rather one more stream of a connection than one more connection */
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_FOLLOWLOCATION, 0L); /* each host on the way is checked, by flow/download.c */
-    SET(CURLOPT_PATH_AS_IS, 1L);     /* "/../" is part of what was signed */
+    /* "/../" is part of what a store signed. What libcurl signs itself has none, and 8.14 refuses the two together. */
+    SET(CURLOPT_PATH_AS_IS, r->sigv4 ? 0L : 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long) (CONNECT_USEC / USEC_PER_MSEC));
     SET(CURLOPT_LOW_SPEED_LIMIT, (long) SLOWEST);
     SET(CURLOPT_LOW_SPEED_TIME,
