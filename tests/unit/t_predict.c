@@ -88,6 +88,7 @@ static void test_own_image(void **state) {
     set_text(&j->image_url, "of another step");
     assert_int_equal(predict_image(j, NOW, &j->fault), EV_OK); /* this step needs none */
     assert_null(j->image_url);
+    pipeline_unref(j->pipeline);
     j->pipeline = pipeline_ref(c->image);
     for (size_t i = 0; i < N(cases); i++) {
         Fault f = { 0 };
