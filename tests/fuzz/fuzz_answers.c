@@ -261,8 +261,8 @@ static void settle(const Job *j, const PollAnswer *a) {
 
 static void poll(const HttpReply *r, unsigned how) {
     static Step steps[2];
-    static Pipeline loose = { .name = (char *) "loose", .steps = steps, .n_steps = 2 };
-    const Pipeline *strict = config()->text;
+    static Pipeline loose = { .n_refs = 1, .name = (char *) "loose", .steps = steps, .n_steps = 2 };
+    Pipeline *strict = config()->text;
     Job *j;
     PollAnswer a;
     Fault f = { 0 };
