@@ -147,7 +147,7 @@ def from_each_release():
     """Its dump with jobs under way: the same schema as a new one, the same rows, and each job ends, with what was bought for it."""
     dumps = sorted(glob.glob(os.path.join(ROOT, "tests/sql/released/*.sql")))
     is_([os.path.basename(p) for p in dumps], [f"{v}.sql" for v in RELEASED], "there is a dump of each release")
-    lab = Lab(migrate=False)
+    lab = Lab(migrate=False, bouncer="") # a pooler is that of one database
     lab.postgres.create_database("fresh")
     migrated(lab, "a new one", "fresh")
     for path in dumps:
