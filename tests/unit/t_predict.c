@@ -82,7 +82,7 @@ static void test_own_image(void **state) {
     };
     _cleanup_(config_freep) Config *c = good(&nothing, GOOD);
     _cleanup_(job_freep) Job *j = job_with(c, "[]");
-    char *longest = calloc(1, 100001);
+    _cleanup_free_ char *longest = calloc(1, 100001);
 
     (void) state;
     set_text(&j->image_url, "of another step");
@@ -107,7 +107,6 @@ static void test_own_image(void **state) {
     memcpy(longest, "https://", 8);
     set_text(&j->image, longest);
     assert_int_equal(predict_image(j, NOW, &j->fault), EV_FINAL);
-    free(longest);
 }
 
 static void test_image_of_the_step_before(void **state) {
