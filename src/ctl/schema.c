@@ -23,25 +23,22 @@ const char schema_recorded_before[] =
 const char schema_record_version[] = "UPDATE meshify.schema_version SET version = " TEXT(
     SCHEMA_VERSION) ", compatible_from = " TEXT(COMPATIBLE_FROM) ", applied_at = now()";
 
-static const char print_head[] = "-- The schema of meshifyd, version " TEXT(
-    SCHEMA_VERSION) ", as `meshifyctl migrate` of version " VERSION
-                    " makes it. To be run as the owner\n"
-                    "-- of public.jobs: in an SQL editor, by the Supabase CLI as a migration, or "
-                    "by psql. It brings an empty project,\n"
-                    "-- or one of an earlier version, to this one; all of it or nothing. It may be "
-                    "run again. Do not change it.\n"
-                    "BEGIN;\n"
-                    "DO $$\n"
-                    "BEGIN\n"
-                    "    IF to_regclass('meshify.schema_version') IS NULL THEN\n"
-                    "        RETURN;\n"
-                    "    ELSIF " VERSION_THERE
-                    " > " TEXT(SCHEMA_VERSION) " THEN\n"
-                                               "        RAISE EXCEPTION 'the schema is newer than "
-                                               "version " TEXT(
-                                                   SCHEMA_VERSION) ", which this file makes';\n"
-                                                                   "    END IF;\n"
-                                                                   "END $$;\n";
+/* clang-format off */
+static const char print_head[] =
+    "-- The schema of meshifyd, version " TEXT(SCHEMA_VERSION) ", as `meshifyctl migrate` of version " VERSION " makes it. To be run as the owner\n"
+    "-- of public.jobs: in an SQL editor, by the Supabase CLI as a migration, or by psql. It brings an empty project,\n"
+    "-- or one of an earlier version, to this one; all of it or nothing. It may be run again. Do not change it.\n"
+    "BEGIN;\n"
+    "DO $$\n"
+    "BEGIN\n"
+    "    IF to_regclass('meshify.schema_version') IS NULL THEN\n"
+    "        RETURN;\n"
+    "    ELSIF " VERSION_THERE " > " TEXT(SCHEMA_VERSION) " THEN\n"
+    "        RAISE EXCEPTION 'the schema is newer than version " TEXT(SCHEMA_VERSION) ", which this file makes';\n"
+    "    END IF;\n"
+    "END $$;\n";
+/* clang-format on */
+
 /* Statements that can't be part of a transaction are left to whoever runs it. */
 static const char print_end[] = "COMMIT;\n"
                                 "SELECT meshify.missing_indexes() AS to_be_run_one_by_one;\n";

@@ -310,7 +310,7 @@ static void on_changed(void *userdata) {
         status_changed(i->status);
 }
 
-/* Waiting of its own does not count; what is waited for now is not counted yet. */
+/* Time spent in line is no work. What is over is in idle_usec; the wait that goes on now is added here. */
 static bool is_over_time(const Task *t, uint64_t now) {
     const Job *j = t->job;
     uint64_t waiting =
